@@ -1,0 +1,129 @@
+"""The command line: each command parses its arguments, calls one function of the public API, and prints the result.
+
+Whatever a user can get wrong ends as one line on standard error and a status other than 0.
+"""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from .quant.errors import SystolithError
+
+app = typer.Typer(
+    name="systolith",
+    help="Fixed-point CNN accelerators for FPGAs: from a trained ONNX model to bit-exact Verilog.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+console = Console(highlight=False, soft_wrap=True)
+
+FAILURE, USAGE = 1, 2
+
+
+class Scales(StrEnum):
+    FLOAT = "float"
+    POW2 = "pow2"
+
+
+class Range(StrEnum):
+    MINMAX = "minmax"
+    PERCENTILE = "percentile"
+    MSE = "mse"
+
+
+@app.command()
+def quantize(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Trained float model.", show_default=False)],
+    calibration: Annotated[
+        Path, typer.Option(metavar="DATA.npz", help="Typical inputs: `x`, NxCxHxW float32.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="Q.onnx", help="The file to write.")],
+    scales: Annotated[Scales, typer.Option(help="`pow2` needs shifts only, no multiplier, in hardware.")] = Scales.FLOAT,
+    weight_bits: Annotated[int, typer.Option(metavar="N", help="Width of the weights, 2 to 16 bits.")] = 8,
+    activation_bits: Annotated[int, typer.Option(metavar="N", help="Width of the activations, 2 to 16 bits.")] = 8,
+    range_: Annotated[
+        Range, typer.Option("--range", help="How ranges are chosen: all values, nearly all, or the least squared error.")
+    ] = Range.MSE,
+) -> None:
+    """Quantize a trained float model to a QDQ ONNX file, which ONNX Runtime runs too.
+
+    Example: `systolith quantize lenet5.onnx --calibration calibration.npz -o lenet5-q.onnx --scales pow2`
+    """
+    from .api import quantize_model
+
+    result = quantize_model(
+        model,
+        calibration,
+        output,
+        scales=scales.value,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        range_method=range_.value,
+        show_progress=True,
+    )
+    for line in result.lines():
+        console.print(escape(line))
+
+
+@app.command()
+def golden(
+    model: Annotated[Path, typer.Argument(metavar="Q.onnx", help="Quantized model (QDQ ONNX).", show_default=False)],
+    inputs: Annotated[
+        Path, typer.Option(metavar="DATA.npz", help="`x`, NxCxHxW float32, and optionally labels `y`.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.npz", help="The file to write.")],
+) -> None:
+    """Compute a quantized model exactly, in integers: the values that the hardware must return.
+
+    OUT.npz holds `y`, the outputs as float32, and `y_q`, the integers.
+
+    Example: `systolith golden lenet5-q.onnx --inputs test.npz -o expected.npz`
+    """
+    from .api import run_golden
+
+    result = run_golden(model, inputs, output, show_progress=True)
+    for line in result.lines():
+        console.print(escape(line))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exits with status 0 only if the command succeeded."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit status, after one line on standard error for whatever a user got wrong."""
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(args=arguments, prog_name="systolith", standalone_mode=False)
+    except SystolithError as error:
+        return _fail(str(error), FAILURE)
+    except (OSError, MemoryError) as error:
+        return _fail(str(error) or "out of memory", FAILURE)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", 130)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not one of typer's own usage errors
+            raise
+        return _fail(error.format_message(), USAGE)
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str, status: int) -> int:
+    line = " ".join(message.split())
+    if line:  # typer's "no arguments" has printed the help and says nothing more
+        print(f"systolith: error: {line}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    main()
