@@ -1,0 +1,67 @@
+"""One layer of a QDQ model: the node between DequantizeLinear and QuantizeLinear, with its integer weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from .floats import Convolution, Pooling
+from .graph import Conv, FeatureMap, MaxPool
+from .linear import Grid
+from .onnx_file import Attributes, refuse
+from .operators import BUILDERS, Context, Dimensions
+from .parameters import Parameter, bias_of, weights_of
+
+
+def pool_layer(context: Context, source: FeatureMap) -> tuple[MaxPool, Dimensions]:
+    """The max pooling of ``context`` over ``source``; its output is named later."""
+    layer, sizes = BUILDERS["MaxPool"](context)
+    assert isinstance(layer, Pooling)
+    return MaxPool(layer.name, source.name, "", layer.kernel, layer.strides, layer.pads), sizes
+
+
+def conv_layer(context: Context, parameters: Mapping[str, Parameter], source: FeatureMap) -> tuple[Conv, Dimensions]:
+    """The convolution or fully connected layer of ``context`` over ``source``; its output is named later."""
+    node = context.node
+    name = node.input[1] if len(node.input) > 1 else ""
+    if name not in parameters:
+        raise refuse(node, f"its weights '{name}' are not quantized; they need a DequantizeLinear before")
+    found = parameters[name]
+    # The float builder checks attributes and shapes; it is given the integers as they are.
+    constants = {**context.constants, name: found.integers.astype(np.float32)}
+    bias_name = node.input[2] if len(node.input) > 2 else ""
+    bias: Parameter | np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None = None
+    if bias_name:
+        bias = parameters[bias_name] if bias_name in parameters else context.floats(2, "bias")
+        if bias_name in parameters:
+            constants[bias_name] = parameters[bias_name].integers.astype(np.float32)
+    built, sizes = BUILDERS[node.op_type](replace(context, constants=constants))
+    if isinstance(built, Convolution):
+        weights, scales = weights_of(node, found, 0)
+        shared = {"strides": built.strides, "pads": built.pads, "dilations": built.dilations, "groups": built.groups}
+        layer = Conv(built.name, "Conv", source.name, "", weights, scales, np.zeros(len(weights), np.int64), **shared)
+    else:
+        weights, scales = weights_of(node, found, _dense_outputs_axis(context))
+        weights = weights.reshape(len(weights), *source.shape)
+        layer = Conv(context.name, "Gemm", source.name, "", weights, scales, np.zeros(len(weights), np.int64))
+    if bias is not None:
+        layer = replace(layer, bias=bias_of(node, bias, source.scale * scales))
+    return layer, sizes
+
+
+def _dense_outputs_axis(context: Context) -> int:
+    attributes = Attributes(context.node)
+    for name in ("alpha", "beta"):
+        if attributes.real(name, 1.0) != 1.0:
+            raise refuse(context.node, f"{name} is {attributes.real(name, 1.0):g}; only 1 works in a quantized model")
+    return 0 if attributes.integer("transB", 0) else 1
+
+
+def rounded(low: float, high: float, grid: Grid) -> tuple[int, int]:
+    """The integers of ``grid`` that an activation function to the reals low..high leaves."""
+    bounds = [
+        int(np.rint(np.clip(np.float32(bound) / grid.scale, -(2.0**20), 2.0**20))) + grid.zero_point for bound in (low, high)
+    ]
+    return max(grid.low, bounds[0]), min(grid.high, bounds[1])

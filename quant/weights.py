@@ -1,0 +1,77 @@
+"""Choosing the integers of weights and biases: symmetric, one scale for each output channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .floats import Convolution
+from .graph import INT32
+from .settings import Settings
+
+Scales = NDArray[np.float32]
+
+# A channel this much smaller than the largest one of its layer rounds to 0 in the output's common scale anyway.
+SMALLEST_SHARE = 2.0**-24
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedWeights:
+    """weights : int16, (outputs, inputs, rows, columns);  scales : float32, (outputs,);  bias : int64, (outputs,)"""
+
+    weights: NDArray[np.int16]
+    scales: Scales
+    bias: NDArray[np.int64]
+
+
+def quantize_weights(layer: Convolution, input_scale: np.float32, reach: int, settings: Settings) -> QuantizedWeights:
+    """Integers of ``layer``'s weights and bias for an input of scale ``input_scale``.
+
+    ``reach`` is the largest ``|x - zero_point|``.  A channel whose sum could leave int32 gets a larger scale, that is
+    fewer weight bits, until it cannot.
+    """
+    flat = layer.weights.reshape(layer.weights.shape[0], -1).astype(np.float64)
+    top = 2 ** (settings.weight_bits - 1) - 1
+    scales = _scales(flat, top, settings)
+    while True:
+        weights = _round(flat, scales, top)
+        bias = np.rint(layer.bias.astype(np.float64) / (input_scale * scales))
+        worst = np.abs(weights).sum(axis=1) * reach + np.abs(bias)
+        excess = worst / INT32.max
+        if excess.max() <= 1:
+            break
+        growth = np.where(excess > 1, np.maximum(excess * 1.001, 1.001), 1.0)
+        if settings.power_of_two:
+            growth = 2 ** np.ceil(np.log2(growth))
+        scales = (scales * growth).astype(np.float32)
+    return QuantizedWeights(weights.reshape(layer.weights.shape).astype(np.int16), scales, bias.astype(np.int64))
+
+
+def _scales(flat: NDArray[np.float64], top: int, settings: Settings) -> Scales:
+    """One scale a channel, (outputs,): the one that just holds its largest weight, or the one of least squared error."""
+    largest = np.abs(flat).max(axis=1)
+    floor = largest.max() * SMALLEST_SHARE or 1.0
+    # An all-zero channel may have any scale; its layer's largest keeps its bias small.
+    largest = np.where(largest > 0, np.maximum(largest, floor), max(largest.max(), floor))
+    exact = largest / top
+    if settings.power_of_two:
+        exact = 2 ** np.ceil(np.log2(exact))
+    if settings.ranges != "mse":
+        return exact.astype(np.float32)
+    candidates = [exact * share for share in _shares(top, settings)]
+    errors = np.array([((_round(flat, c, top) * c[:, None] - flat) ** 2).sum(axis=1) for c in candidates])
+    chosen = errors.argmin(axis=0)
+    return np.asarray(candidates)[chosen, np.arange(len(chosen))].astype(np.float32)
+
+
+def _shares(top: int, settings: Settings) -> NDArray[np.float64]:
+    """Shares of the full range to try; wide weights have little to gain from clipping, narrow ones much."""
+    if settings.power_of_two:
+        return np.array([1.0, 0.5, 0.25])
+    return np.linspace(1, 0.75, 11) if top >= 127 else np.linspace(1, 0.3, 57)
+
+
+def _round(flat: NDArray[np.float64], scales: NDArray[np.floating], top: int) -> NDArray[np.float64]:
+    return np.clip(np.rint(flat / scales.astype(np.float32).astype(np.float64)[:, None]), -top, top)
