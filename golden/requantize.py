@@ -1,0 +1,40 @@
+"""From sums to activations, and between reals and activations: ONNX Runtime's arithmetic to the last bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.quant.graph import FeatureMap, Tensor
+
+
+def requantize(sums: NDArray[np.int32], scales: NDArray[np.float32], target: FeatureMap) -> NDArray[np.int32]:
+    """``clamp(rne(fl32(fl32(sum) * scale)) + zero_point, low, high)``: ONNX Runtime's QLinearConv and QGemm.
+
+    sums : int32, (N, C, rows, columns);  scales : float32, (C,), quant.graph.requantization_scales
+    """
+    return _saturate(sums.astype(np.float32) * scales[:, None, None], target)
+
+
+def quantize(values: NDArray[np.float32], target: FeatureMap) -> NDArray[np.int32]:
+    """``clamp(rne(fl32(value / scale)) + zero_point, low, high)``: ONNX QuantizeLinear-21 of float32 of any shape."""
+    return _saturate(values.astype(np.float32) / target.scale, target)
+
+
+def dequantize(values: NDArray[Any], source: Tensor) -> NDArray[np.float32]:
+    """The reals that integers (N, C, rows, columns) stand for, in float32 as ONNX Runtime computes them.
+
+    A map's are ``fl32(fl32(q - zero_point) * scale)``, sums' are ``fl32(fl32(sum) * fl32(scale_x * scale_w))``.
+    """
+    if isinstance(source, FeatureMap):
+        return (values.astype(np.int32) - source.zero_point).astype(np.float32) * source.scale
+    return values.astype(np.float32) * source.scales[:, None, None]
+
+
+def _saturate(steps: NDArray[np.float32], target: FeatureMap) -> NDArray[np.int32]:
+    # Clamped as floats, before anything can overflow; the bounds are small integers, so they are exact.
+    low, high = target.low - target.zero_point, target.high - target.zero_point
+    rounded = np.rint(np.clip(steps, np.float32(low), np.float32(high)))
+    return rounded.astype(np.int32) + np.int32(target.zero_point)
