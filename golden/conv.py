@@ -29,7 +29,7 @@ def convolve(layer: Conv, source: FeatureMap, values: NDArray[Any]) -> NDArray[n
     kind = np.float32 if parts else np.float64
     # Zero padding of the reals is zero here, once the zero point is subtracted.
     padded = np.zeros((count, values.shape[1], height + top + bottom, width + left + right), kind)
-    np.subtract(values, source.zero_point, out=padded[:, :, top : top + height, left : left + width], casting="unsafe")
+    np.subtract(values, source.zero_point, out=padded[:, :, top : top + height, left : left + width], dtype=kind)
     windows = _windows(padded, layer)
     rows, columns = windows.shape[2:4]
     outputs, inputs = layer.weights.shape[:2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,13 @@ from .pool import max_pool
 from .requantize import dequantize, quantize, requantize
 
 Integers = NDArray[Any]
+Progress = Callable[[int, int], None]  # images done, images in all
 CHUNK_VALUES = 2**20  # elements of the largest im2col matrix of one chunk: it then stays in the cache
 
 
-def run(graph: Graph, x_q: Integers, only: frozenset[str] | None = None) -> dict[str, Integers]:
+def run(
+    graph: Graph, x_q: Integers, only: Collection[str] | None = None, progress: Progress | None = None
+) -> dict[str, Integers]:
     """Every tensor of ``graph`` by name for the input integers ``x_q``, (N, C, rows, columns).
 
     Maps come in the narrowest of uint8, int8, uint16 and int16 that holds them, sums in int32.  ``only`` names the
@@ -38,6 +42,8 @@ def run(graph: Graph, x_q: Integers, only: frozenset[str] | None = None) -> dict
         for name, values in _run_chunk(graph, x_q[part].astype(storage(source))).items():
             if name in kept:
                 result[name][part] = values
+        if progress:
+            progress(min(start + chunk, len(x_q)), len(x_q))
     return result
 
 
@@ -62,10 +68,18 @@ def quantize_input(graph: Graph, images: NDArray[np.float32]) -> Integers:
     return quantize(images, source).astype(storage(source))
 
 
-def output(graph: Graph, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], Integers]:
-    """The last tensor for float32 ``images``: dequantized float32 and integers, (N, C, rows, columns) each."""
-    integers = run(graph, quantize_input(graph, images), frozenset([graph.output]))[graph.output]
-    return dequantize(integers, graph.tensors[graph.output]), integers
+def output(
+    graph: Graph, images: NDArray[np.float32], progress: Progress | None = None
+) -> tuple[NDArray[np.float32], Integers]:
+    """What the model's file outputs for float32 ``images``, (N, C, rows, columns): the reals, and their integers.
+
+    Both are (N, outputs) if the last layer is fully connected, else (N, outputs, rows, columns).
+    """
+    integers = run(graph, quantize_input(graph, images), [graph.output], progress)[graph.output]
+    reals = dequantize(integers, graph.tensors[graph.output])
+    if graph.layers[-1].operator == "Gemm":
+        return reals.reshape(len(reals), -1), integers.reshape(len(integers), -1)
+    return reals, integers
 
 
 def storage(tensor: FeatureMap) -> np.dtype[Any]:

@@ -8,7 +8,7 @@ from .errors import (
     SimulationError,
     SystolithError,
 )
-from .files import write_whole
+from .files import check_target, write_whole
 from .floats import FloatGraph
 from .graph import Conv, FeatureMap, Graph, Layer, MaxPool, Sums, Tensor, check
 from .importer import import_onnx
@@ -35,6 +35,7 @@ __all__ = [
     "Tensor",
     "check",
     "check_images",
+    "check_target",
     "import_onnx",
     "load",
     "load_float",

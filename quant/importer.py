@@ -48,6 +48,8 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
                 raise refuse(node, f"reads '{name}', which no supported node before it makes")
             readers[name] = node
         builder = BUILDERS.get(node.op_type)
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") or node.op_type.startswith("QLinear"):
+            raise refuse(node, "the model is quantized already; quantize the float model that it was made from")
         if builder is None:
             raise refuse(node, f"operator {node.op_type} is not supported; {', '.join(sorted(BUILDERS))} are")
         if len(dynamic) != 1:
