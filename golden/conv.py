@@ -6,13 +6,14 @@ while ``sum |w| * max |x - zero_point| < 2**24`` and in float64 below 2**53, wha
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from systolith.quant.graph import Conv, FeatureMap
+from ..quant.graph import Conv, FeatureMap
 
 EXACT_FLOAT32 = 2**24
 MOST_PARTS = 8  # more matrix products than this, and float64 is faster
@@ -46,7 +47,7 @@ def convolve(layer: Conv, source: FeatureMap, values: NDArray[Any]) -> NDArray[n
 
 
 def reduction_parts(layer: Conv, source: FeatureMap) -> list[slice]:
-    """Cuts of the reduction inside each of which float32 is exact for every output; empty if float64 is the better way."""
+    """Cuts of the reduction inside each of which float32 is exact for all outputs; empty if float64 is better."""
     reach = max(source.high - source.zero_point, source.zero_point - source.low, 1)
     absolute = np.abs(layer.weights.astype(np.int64)).reshape(len(layer.weights), -1) * reach
     totals = absolute.cumsum(axis=1)
@@ -59,21 +60,20 @@ def reduction_parts(layer: Conv, source: FeatureMap) -> list[slice]:
             return []
         cuts.append(end)
         spent = totals[:, end - 1]
-    return [slice(start, end) for start, end in zip(cuts[:-1], cuts[1:], strict=True)]
+    return [slice(start, end) for start, end in pairwise(cuts)]
 
 
 def _product(weights: NDArray[Any], matrix: NDArray[Any], parts: list[slice]) -> NDArray[np.int32]:
-    if not parts:
-        return np.matmul(weights, matrix).astype(np.int32)
-    total = np.matmul(weights[:, parts[0]], matrix[:, parts[0]]).astype(np.int32)
-    for part in parts[1:]:
+    first, *others = parts or [slice(None)]
+    total = np.matmul(weights[:, first], matrix[:, first]).astype(np.int32)
+    for part in others:
         total += np.matmul(weights[:, part], matrix[:, part]).astype(np.int32)
-    return total
+    return np.asarray(total)
 
 
 def _windows(padded: NDArray[Any], layer: Conv) -> NDArray[Any]:
     """View of ``padded`` as (N, C, output rows, output columns, kernel rows, kernel columns)."""
     extent = tuple(d * (k - 1) + 1 for k, d in zip(layer.kernel, layer.dilations, strict=True))
-    every = sliding_window_view(padded, extent, axis=(2, 3))  # type: ignore[call-overload]
+    every = sliding_window_view(padded, extent, axis=(2, 3))
     strided = every[:, :, :: layer.strides[0], :: layer.strides[1], :: layer.dilations[0], :: layer.dilations[1]]
     return np.asarray(strided)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.quant.graph import MaxPool, output_shape
+from ..quant.graph import MaxPool, output_shape
 
 
 def max_pool(layer: MaxPool, values: NDArray[Any]) -> NDArray[Any]:

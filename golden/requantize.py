@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.quant.graph import FeatureMap, Tensor
+from ..quant.graph import FeatureMap, Tensor
 
 
 def requantize(sums: NDArray[np.int32], scales: NDArray[np.float32], target: FeatureMap) -> NDArray[np.int32]:

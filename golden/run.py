@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.quant.errors import DataError
-from systolith.quant.graph import Conv, FeatureMap, Graph, requantization_scales
-
+from ..quant.errors import DataError
+from ..quant.graph import Conv, FeatureMap, Graph, requantization_scales
 from .conv import convolve
 from .pool import max_pool
 from .requantize import dequantize, quantize, requantize
@@ -85,7 +84,9 @@ def output(
 def storage(tensor: FeatureMap) -> np.dtype[Any]:
     """The narrowest integer type that holds low..high of ``tensor``."""
     kinds = (np.dtype(kind) for kind in (np.uint8, np.int8, np.uint16, np.int16, np.int32))
-    return next(kind for kind in kinds if np.iinfo(kind).min <= tensor.low and tensor.high <= np.iinfo(kind).max)
+    return next(
+        kind for kind in kinds if np.iinfo(kind.name).min <= tensor.low and tensor.high <= np.iinfo(kind.name).max
+    )
 
 
 def chunk_size(graph: Graph) -> int:
@@ -93,16 +94,22 @@ def chunk_size(graph: Graph) -> int:
     largest = 1
     for layer in graph.layers:
         _, rows, columns = graph.tensors[layer.output].shape
-        reduction = layer.weights[0].size * layer.groups if isinstance(layer, Conv) else layer.kernel[0] * layer.kernel[1]
+        reduction = (
+            layer.weights[0].size * layer.groups if isinstance(layer, Conv) else layer.kernel[0] * layer.kernel[1]
+        )
         largest = max(largest, rows * columns * reduction)
     return max(1, min(256, CHUNK_VALUES // largest))
 
 
 def _check_input(values: Integers, source: FeatureMap) -> None:
     if values.dtype.kind not in "iu":
-        raise DataError(f"input '{source.name}' has type {values.dtype}; it must be integers (golden.quantize_input makes them)")
+        raise DataError(
+            f"input '{source.name}' has type {values.dtype}; it must be integers (golden.quantize_input makes them)"
+        )
     if values.ndim != 4 or values.shape[1:] != source.shape:
-        raise DataError(f"input '{source.name}' has shape {values.shape}; it must be (N, {', '.join(map(str, source.shape))})")
+        raise DataError(
+            f"input '{source.name}' has shape {values.shape}; it must be (N, {', '.join(map(str, source.shape))})"
+        )
     if values.size and not (source.low <= values.min() and values.max() <= source.high):
         found = f"{values.min()}..{values.max()}"
         raise DataError(f"input '{source.name}' has values {found}; they must be {source.low}..{source.high}")

@@ -1,4 +1,4 @@
-"""Trained float networks to quantized graphs: import, calibration, quantization, and the QDQ ONNX file that holds them."""
+"""Trained float networks to quantized graphs: import, calibration, quantization, and the QDQ ONNX file."""
 
 from .errors import (
     ConfigurationError,

@@ -13,13 +13,44 @@ from .onnx_file import Array, array, refuse
 
 # Evaluated by onnx's reference implementation when every input is constant; anything else must be a layer.
 FOLDABLE = frozenset(
-    "Add Cast Ceil Concat ConstantOfShape Div Equal Exp Expand Flatten Floor Gather Identity Max Min Mul Neg Pow Range"
-    " ReduceProd Reciprocal Reshape Shape Slice Split Sqrt Squeeze Sub Transpose Unsqueeze Where".split()
+    [
+        "Add",
+        "Cast",
+        "Ceil",
+        "Concat",
+        "ConstantOfShape",
+        "Div",
+        "Equal",
+        "Exp",
+        "Expand",
+        "Flatten",
+        "Floor",
+        "Gather",
+        "Identity",
+        "Max",
+        "Min",
+        "Mul",
+        "Neg",
+        "Pow",
+        "Range",
+        "ReduceProd",
+        "Reciprocal",
+        "Reshape",
+        "Shape",
+        "Slice",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+    ]
 )
 
 
 def constant_value(node: onnx.NodeProto) -> Array:
-    """The value of a Constant node, whichever of its attributes holds it.  Raises ModelError for strings and sparse ones."""
+    """The value of a Constant node, whichever of its attributes holds it.  Raises ModelError for text."""
     item = node.attribute[0] if len(node.attribute) == 1 else None
     if item is None or item.name not in ("value", "value_float", "value_floats", "value_int", "value_ints"):
         raise refuse(node, "only one numeric value is supported")

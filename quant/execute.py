@@ -33,7 +33,7 @@ def convolve(layer: Convolution, images: Floats) -> Floats:
     top, left, bottom, right = layer.pads
     padded = np.pad(images, ((0, 0), (0, 0), (top, bottom), (left, right)))
     windows = _windows(padded, _pair(layer.weights.shape[2:]), layer.strides, layer.dilations)
-    count, channels, rows, columns = windows.shape[:4]
+    count, _, rows, columns = windows.shape[:4]
     outputs, inputs = layer.weights.shape[:2]
     each = outputs // layer.groups
     result = np.empty((count, outputs, rows, columns), np.float32)

@@ -21,7 +21,7 @@ def check_target(path: str | Path) -> None:
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
-    """Write ``data`` to ``path``; after any failure the file is as it was.  Raises DataError if it cannot be written."""
+    """Write ``data`` to ``path``; after a failure the file is as it was.  Raises DataError if it cannot."""
     check_target(path)
     target = Path(path)
     temporary = None

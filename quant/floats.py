@@ -21,7 +21,7 @@ INFINITY = float("inf")
 
 @dataclass(frozen=True, eq=False)
 class Convolution:
-    """``y[o] = clip(bias[o] + sum of weights[o] * x, low, high)``; ``operator`` is Conv, or Gemm for a fully connected one.
+    """``y[o] = clip(bias[o] + sum of weights[o] * x, low, high)``; ``operator`` is Conv, or Gemm if fully connected.
 
     weights : float32, (outputs, inputs / groups, kernel rows, kernel columns);  bias : float32, (outputs,)
     strides, dilations : (rows, columns);  pads : (top, left, bottom, right)
@@ -146,7 +146,7 @@ def shapes(graph: FloatGraph) -> list[Shape]:
 
 
 def next_shape(layer: FloatLayer, source: Shape) -> Shape:
-    """Shape (channels, rows, columns) that ``layer`` makes of one of shape ``source``.  Raises ModelError if it cannot."""
+    """Shape that ``layer`` makes of ``source``, (channels, rows, columns) both.  Raises ModelError if it cannot."""
     channels, rows, columns = source
     if isinstance(layer, Convolution):
         outputs, inputs = layer.weights.shape[:2]
@@ -160,7 +160,9 @@ def next_shape(layer: FloatLayer, source: Shape) -> Shape:
         return channels, *_windows(layer, source, layer.kernel, (1, 1))
     if isinstance(layer, Dense):
         if (rows, columns) != (1, 1) or layer.weights.shape[1] != channels:
-            raise refusal(layer, f"weights {layer.weights.shape} do not fit its input of shape {source}; flatten it before")
+            raise refusal(
+                layer, f"weights {layer.weights.shape} do not fit its input of shape {source}; flatten it before"
+            )
         return layer.weights.shape[0], 1, 1
     if isinstance(layer, Affine) and layer.scale.shape != (channels,):
         raise refusal(layer, f"{layer.scale.size} parameters do not fit {channels} channels; it needs one for each")
@@ -174,7 +176,9 @@ def _windows(layer: Convolution | Pooling, source: Shape, kernel: tuple[int, ...
     rows = window_outputs(source[1], kernel[0], layer.strides[0], top, bottom, dilations[0])
     columns = window_outputs(source[2], kernel[1], layer.strides[1], left, right, dilations[1])
     if rows < 1 or columns < 1:
-        raise refusal(layer, f"kernel {tuple(kernel)} is larger than its padded input of shape {source}; use a larger image")
+        raise refusal(
+            layer, f"kernel {tuple(kernel)} is larger than its padded input of shape {source}; use a larger image"
+        )
     return rows, columns
 
 

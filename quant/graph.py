@@ -165,7 +165,7 @@ def sum_bounds(layer: Conv, graph: Graph) -> NDArray[np.int64]:
     source = graph.map_of(layer.input)
     reach = max(abs(source.low - source.zero_point), abs(source.high - source.zero_point))
     absolute = np.abs(layer.weights.astype(np.int64)).sum(axis=(1, 2, 3))
-    return absolute * reach + np.abs(layer.bias)
+    return np.asarray(absolute * reach + np.abs(layer.bias))
 
 
 def check(graph: Graph) -> Graph:
@@ -178,15 +178,21 @@ def check(graph: Graph) -> Graph:
             raise GraphError(f"layer '{layer.name}': its input '{layer.input}' is not computed before it")
         expected = graph.layers[number - 1].output if number else graph.input
         if layer.input != expected:
-            raise GraphError(f"layer '{layer.name}': reads '{layer.input}'; only chains are supported, so it must read '{expected}'")
+            raise GraphError(
+                f"layer '{layer.name}': reads '{layer.input}'; only chains are supported, so it must read '{expected}'"
+            )
         known.add(layer.output)
         source = graph.map_of(layer.input)
         target = graph.tensors[layer.output]
         shape = output_shape(layer, source.shape)
         if min(shape) < 1:
-            raise GraphError(f"layer '{layer.name}': a window of {layer.kernel} does not fit its input of {source.shape[1:]}")
+            raise GraphError(
+                f"layer '{layer.name}': a window of {layer.kernel} does not fit its input of {source.shape[1:]}"
+            )
         if target.shape != shape:
-            raise GraphError(f"layer '{layer.name}': output shape is {target.shape}, its window arithmetic gives {shape}")
+            raise GraphError(
+                f"layer '{layer.name}': output shape is {target.shape}, its window arithmetic gives {shape}"
+            )
         if isinstance(target, FeatureMap):
             _check_map(target)
         if isinstance(layer, MaxPool):
@@ -202,7 +208,9 @@ def _check_map(tensor: FeatureMap) -> None:
     if not (np.isfinite(tensor.scale) and tensor.scale > 0):
         raise GraphError(f"tensor '{tensor.name}': scale must be finite and positive, not {tensor.scale}")
     if not tensor.low <= tensor.zero_point <= tensor.high:
-        raise GraphError(f"tensor '{tensor.name}': zero point {tensor.zero_point} is outside {tensor.low}..{tensor.high}")
+        raise GraphError(
+            f"tensor '{tensor.name}': zero point {tensor.zero_point} is outside {tensor.low}..{tensor.high}"
+        )
     if not 1 <= tensor.bits <= 16:
         raise GraphError(f"tensor '{tensor.name}': activations have 2 to 16 bits, not {tensor.bits}")
 
@@ -221,7 +229,8 @@ def _check_conv(layer: Conv, graph: Graph, source: FeatureMap) -> None:
     outputs, inputs = layer.weights.shape[:2]
     if inputs * layer.groups != source.shape[0] or outputs % layer.groups:
         raise GraphError(
-            f"layer '{layer.name}': weights {layer.weights.shape} with {layer.groups} groups do not fit {source.shape[0]} input channels"
+            f"layer '{layer.name}': weights {layer.weights.shape} with {layer.groups} groups do not fit"
+            f" {source.shape[0]} input channels"
         )
     if layer.weight_scales.shape != (outputs,) or layer.bias.shape != (outputs,):
         raise GraphError(f"layer '{layer.name}': needs one weight scale and one bias for each of {outputs} outputs")
@@ -229,4 +238,6 @@ def _check_conv(layer: Conv, graph: Graph, source: FeatureMap) -> None:
         raise GraphError(f"layer '{layer.name}': weight scales must be finite and positive")
     worst = int(sum_bounds(layer, graph).max())
     if worst > INT32.max:
-        raise GraphError(f"layer '{layer.name}': a sum can reach {worst}, beyond int32; use fewer weight or activation bits")
+        raise GraphError(
+            f"layer '{layer.name}': a sum can reach {worst}, beyond int32; use fewer weight or activation bits"
+        )

@@ -29,7 +29,9 @@ class Histogram:
         """Count ``values``, any shape.  Raises DataError, naming the tensor, if one of them is not finite."""
         low, high = float(values.min(initial=0)), float(values.max(initial=0))
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise DataError(f"tensor '{name}' reaches NaN or infinity on the calibration data; the model overflows on it")
+            raise DataError(
+                f"tensor '{name}' reaches NaN or infinity on the calibration data; the model overflows on it"
+            )
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._grow(max(-low, high))
         if self.limit == 0:

@@ -26,8 +26,9 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
     batch, shape = image_shape(value)
     graph = FloatGraph(value.name, shape, ())
     # Flattened tensors have two dimensions, images four; the walk needs to know which the current tensor is.
-    current, dimensions = value.name, (batch, *shape)
-    sizes: dict[str, tuple[int, ...]] = {current: dimensions}
+    current = value.name
+    dimensions: tuple[int, ...] = (batch, *shape)
+    sizes = {current: dimensions}
     layers: list[FloatLayer] = []
     readers: dict[str, onnx.NodeProto] = {}
     for node in model.graph.node:
@@ -43,7 +44,9 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
         dynamic = [name for name in node.input if name and name not in constants]
         for name in dynamic:
             if name in readers:
-                raise refuse(node, f"reads '{name}', as {_called(readers[name])} does; only chains without branches work yet")
+                raise refuse(
+                    node, f"reads '{name}', as {_called(readers[name])} does; only chains without branches work yet"
+                )
             if name != current:
                 raise refuse(node, f"reads '{name}', which no supported node before it makes")
             readers[name] = node

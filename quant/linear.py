@@ -59,7 +59,7 @@ def scaling(node: onnx.NodeProto, constants: Mapping[str, Array], rank: int, kin
     if node.op_type == "QuantizeLinear":
         named = onnx.helper.tensor_dtype_to_np_dtype(output_type).name if output_type else "uint8"
         kind = zero_point.dtype.name if zero_point is not None else named
-    if kind not in RANGES:
+    if kind is None or kind not in RANGES:
         raise refuse(node, f"integers of type {kind} are not supported; {', '.join(RANGES)} are")
     if zero_point is None:
         zero_point = np.zeros(scale.shape, np.int64)

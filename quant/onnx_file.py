@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from .errors import ModelError
@@ -19,7 +19,7 @@ OLDEST_OPSET = 7
 
 
 def load_model(source: onnx.ModelProto | str | Path) -> onnx.ModelProto:
-    """The model in ``source``, a path or a ModelProto, with its external data.  Raises ModelError if it is not usable."""
+    """The model in ``source``, a path or a ModelProto, external data included.  Raises ModelError if it is not one."""
     if isinstance(source, onnx.ModelProto):
         return source
     path = Path(source)
@@ -45,7 +45,9 @@ def opset(model: onnx.ModelProto) -> int:
     """Version of the standard operators that ``model`` uses.  Raises ModelError below 7."""
     version = max((entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS), default=1)
     if version < OLDEST_OPSET:
-        raise ModelError(f"the model uses opset {version}; {OLDEST_OPSET} or newer works, so export or convert it again")
+        raise ModelError(
+            f"the model uses opset {version}; {OLDEST_OPSET} or newer works, so export or convert it again"
+        )
     return version
 
 
@@ -118,17 +120,20 @@ def initializers(model: onnx.ModelProto) -> dict[str, Array]:
 
 
 def single_input(model: onnx.ModelProto, constants: Mapping[str, Array]) -> onnx.ValueInfoProto:
-    """The one input that is not a constant.  Raises ModelError if there are several, none, or it is not N x C x H x W."""
+    """The one input that is not a constant.  Raises ModelError if there are several or none, or it is not float."""
     graph = model.graph
     found = [value for value in graph.input if value.name not in constants]
     if len(found) != 1 or len(graph.output) != 1:
         names = ", ".join(repr(value.name) for value in [*found, *graph.output])
-        raise ModelError(f"the model has {len(found)} inputs and {len(graph.output)} outputs ({names}); it must have one of each")
+        raise ModelError(
+            f"the model has {len(found)} inputs and {len(graph.output)} outputs ({names}); it must have one of each"
+        )
     kind = found[0].type.tensor_type.elem_type
     if kind != onnx.TensorProto.FLOAT:
         type_name = onnx.TensorProto.DataType.Name(kind)
         raise ModelError(f"input '{found[0].name}' has type {type_name}; it must be FLOAT")
-    return found[0]
+    result: onnx.ValueInfoProto = found[0]
+    return result
 
 
 def image_shape(value: onnx.ValueInfoProto) -> tuple[int, tuple[int, int, int]]:

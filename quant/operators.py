@@ -8,7 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from .floats import INFINITY, Affine, Clamp, Convolution, Dense, Flatten, FloatLayer, Floats, Pass, Pooling, Softmax, next_shape
+from .floats import (
+    INFINITY,
+    Affine,
+    Clamp,
+    Convolution,
+    Dense,
+    Flatten,
+    FloatLayer,
+    Floats,
+    Pass,
+    Pooling,
+    Softmax,
+    next_shape,
+)
 from .onnx_file import Array, Attributes, node_name, refuse
 from .windows import ceil_pads, pads_of
 
@@ -32,7 +45,7 @@ class Context:
 
     @property
     def output(self) -> str:
-        return self.node.output[0]
+        return str(self.node.output[0])
 
     def constant(self, index: int, role: str) -> Array | None:
         """Input ``index`` as an array, None if it is left out.  Raises ModelError if it is computed from the image."""
@@ -51,7 +64,9 @@ class Context:
         if value.dtype.kind != "f":
             raise refuse(self.node, f"its {role} '{self.node.input[index]}' is {value.dtype}; it must be float32")
         if not np.isfinite(value).all():
-            raise refuse(self.node, f"its {role} '{self.node.input[index]}' contains NaN or infinity; all must be finite")
+            raise refuse(
+                self.node, f"its {role} '{self.node.input[index]}' contains NaN or infinity; all must be finite"
+            )
         return value.astype(np.float32)
 
     def image(self) -> tuple[int, int, int]:
@@ -80,11 +95,15 @@ def conv(context: Context) -> Built:
     if bias is None:
         bias = np.zeros(weights.shape[0], np.float32)
     if bias.shape != weights.shape[:1]:
-        raise refuse(node, f"its bias has shape {bias.shape}; it must have one value for each of {weights.shape[0]} outputs")
+        raise refuse(
+            node, f"its bias has shape {bias.shape}; it must have one value for each of {weights.shape[0]} outputs"
+        )
     attributes = Attributes(node)
     kernel = _pair(attributes.integers("kernel_shape", _pair(weights.shape[2:]), 1))
     if kernel != weights.shape[2:]:
-        raise refuse(node, f"kernel_shape is {list(kernel)}, but its weights have {list(weights.shape[2:])}; they must agree")
+        raise refuse(
+            node, f"kernel_shape is {list(kernel)}, but its weights have {list(weights.shape[2:])}; they must agree"
+        )
     strides = _pair(attributes.integers("strides", (1, 1), 1))
     dilations = _pair(attributes.integers("dilations", (1, 1), 1))
     groups = attributes.integer("group", 1)
@@ -165,7 +184,9 @@ def _matrix(context: Context) -> Floats:
 def _row(context: Context, bias: Floats, outputs: int) -> Floats:
     """A bias of shape (), (1,), (outputs,), (1, 1) or (1, outputs) as (outputs,)."""
     if bias.size not in (1, outputs) or (bias.ndim and bias.shape[-1] != bias.size) or bias.ndim > 2:
-        raise refuse(context.node, f"its bias has shape {bias.shape}; it must have one value for each of {outputs} outputs")
+        raise refuse(
+            context.node, f"its bias has shape {bias.shape}; it must have one value for each of {outputs} outputs"
+        )
     return np.broadcast_to(bias.reshape(-1), (outputs,)).astype(np.float32)
 
 
@@ -184,7 +205,10 @@ def add(context: Context) -> Built:
     channels, rank = context.dimensions[1], len(context.dimensions)
     shape = (1,) * (rank - values.ndim) + values.shape
     if len(shape) != rank or shape[0] != 1 or shape[1] not in (1, channels) or any(size != 1 for size in shape[2:]):
-        raise refuse(context.node, f"adds a constant of shape {values.shape}; it must be one value for each of {channels} channels")
+        raise refuse(
+            context.node,
+            f"adds a constant of shape {values.shape}; it must be one value for each of {channels} channels",
+        )
     shift = np.broadcast_to(values.reshape(-1), (channels,)).astype(np.float64)
     return Affine(context.name, context.output, "Add", np.ones(channels), shift), context.dimensions
 

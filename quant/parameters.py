@@ -32,7 +32,9 @@ def dequantized(node: onnx.NodeProto, constants: Mapping[str, Array]) -> Paramet
     values = constants[node.input[0]]
     found = scaling(node, constants, values.ndim, values.dtype.name)
     if found.zero_point.any():
-        raise refuse(node, f"zero point {found.zero_point[found.zero_point != 0][0]} makes the weights asymmetric; it must be 0")
+        raise refuse(
+            node, f"zero point {found.zero_point[found.zero_point != 0][0]} makes the weights asymmetric; it must be 0"
+        )
     return Parameter(values.astype(np.int64), found.scale.astype(np.float32))
 
 
@@ -65,12 +67,17 @@ def integer_bounds(node: onnx.NodeProto, constants: Mapping[str, Array]) -> tupl
     return found[0], found[1]
 
 
-def weights_of(node: onnx.NodeProto, parameter: Parameter, outputs_axis: int) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+def weights_of(
+    node: onnx.NodeProto, parameter: Parameter, outputs_axis: int
+) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
     """Weights with outputs first, int16, and one scale for each output, float32."""
     moved_axes = (outputs_axis, *(axis for axis in range(parameter.integers.ndim) if axis != outputs_axis))
     parameter = parameter.transposed(moved_axes)
     if any(size != 1 for size in parameter.scale.shape[1:]):
-        raise refuse(node, f"its weights' scales lie along the wrong axis; one for each of {len(parameter.integers)} outputs works")
+        raise refuse(
+            node,
+            f"its weights' scales lie along the wrong axis; one for each of {len(parameter.integers)} outputs works",
+        )
     if np.abs(parameter.integers).max(initial=0) > LARGEST_WEIGHT:
         raise refuse(node, f"its weights reach {np.abs(parameter.integers).max()}; at most {LARGEST_WEIGHT} works")
     scales = np.broadcast_to(parameter.scale.reshape(-1), (len(parameter.integers),))
@@ -90,7 +97,8 @@ def bias_of(node: onnx.NodeProto, found: Parameter | Array, scales: NDArray[np.f
             worst = int(np.argmax(np.abs(given / scales - 1)))
             raise refuse(
                 node,
-                f"its bias has scale {given[worst]:g} in channel {worst}; it must be input scale times weight scale, {scales[worst]:g}",
+                f"its bias has scale {given[worst]:g} in channel {worst};"
+                f" it must be input scale times weight scale, {scales[worst]:g}",
             )
     else:
         if not np.isfinite(values).all():

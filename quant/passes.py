@@ -1,4 +1,4 @@
-"""From what an exporter wrote to convolutions and poolings only: passes over the float network, in one literal tuple."""
+"""Passes over the float network, from what an exporter wrote to convolutions and poolings only."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def drop_last_softmax(graph: FloatGraph) -> FloatGraph:
 
 
 def lower_dense(graph: FloatGraph) -> FloatGraph:
-    """Turn fully connected layers into convolutions whose kernel covers their whole input map; a flattening before merges."""
+    """Turn fully connected layers, with a flattening before, into convolutions that cover their whole input."""
     found: list[FloatLayer] = []
     flattened = None
     for layer, source in zip(graph.layers, shapes(graph), strict=False):
@@ -140,7 +140,7 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
 
 
 def simplify(graph: FloatGraph) -> FloatGraph:
-    """Run every pass with a legality check after each.  Raises ModelError, naming the layer, if something is left over."""
+    """Run every pass with a legality check after each.  Raises ModelError, naming the layer, if one is left over."""
     for step in PASSES:
         graph = step(graph)
         shapes(graph)

@@ -56,7 +56,9 @@ def check_images(images: Floats, shape: Shape, what: str) -> None:
     if len(images) == 0:
         raise DataError(f"{what} holds no images; at least one is needed")
     if not np.isfinite(images).all():
-        raise DataError(f"{what} contains NaN or infinity in image {int(np.argmin(np.isfinite(images).all(axis=(1, 2, 3))))}")
+        raise DataError(
+            f"{what} contains NaN or infinity in image {int(np.argmin(np.isfinite(images).all(axis=(1, 2, 3))))}"
+        )
 
 
 def observe(network: FloatGraph, calibration: Floats, progress: Progress | None = None) -> dict[str, Histogram]:

@@ -40,8 +40,13 @@ def conv_layer(context: Context, parameters: Mapping[str, Parameter], source: Fe
     built, sizes = BUILDERS[node.op_type](replace(context, constants=constants))
     if isinstance(built, Convolution):
         weights, scales = weights_of(node, found, 0)
-        shared = {"strides": built.strides, "pads": built.pads, "dilations": built.dilations, "groups": built.groups}
-        layer = Conv(built.name, "Conv", source.name, "", weights, scales, np.zeros(len(weights), np.int64), **shared)
+        layer = replace(
+            Conv(built.name, "Conv", source.name, "", weights, scales, np.zeros(len(weights), np.int64)),
+            strides=built.strides,
+            pads=built.pads,
+            dilations=built.dilations,
+            groups=built.groups,
+        )
     else:
         weights, scales = weights_of(node, found, _dense_outputs_axis(context))
         weights = weights.reshape(len(weights), *source.shape)
@@ -62,6 +67,7 @@ def _dense_outputs_axis(context: Context) -> int:
 def rounded(low: float, high: float, grid: Grid) -> tuple[int, int]:
     """The integers of ``grid`` that an activation function to the reals low..high leaves."""
     bounds = [
-        int(np.rint(np.clip(np.float32(bound) / grid.scale, -(2.0**20), 2.0**20))) + grid.zero_point for bound in (low, high)
+        int(np.rint(np.clip(np.float32(bound) / grid.scale, -(2.0**20), 2.0**20))) + grid.zero_point
+        for bound in (low, high)
     ]
     return max(grid.low, bounds[0]), min(grid.high, bounds[1])

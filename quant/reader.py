@@ -91,7 +91,9 @@ class _Reader:
         dynamic = [name for name in node.input if name and name not in self.constants and name not in self.parameters]
         for name in dynamic:
             if name in self.readers:
-                raise refuse(node, f"reads '{name}', as '{self.readers[name]}' does; only chains without branches work yet")
+                raise refuse(
+                    node, f"reads '{name}', as '{self.readers[name]}' does; only chains without branches work yet"
+                )
             if name != self.current:
                 raise refuse(node, f"reads '{name}', which no supported node before it makes")
             self.readers[name] = node.name or node.op_type
@@ -126,7 +128,9 @@ class _Reader:
 
     def _build(self, node: onnx.NodeProto) -> tuple[object, Dimensions]:
         """The float network's view of ``node``: its attributes, checked, and the size of its output."""
-        return BUILDERS[node.op_type](Context(node, self.constants, self.current, self.sizes[self.current], self.version))
+        return BUILDERS[node.op_type](
+            Context(node, self.constants, self.current, self.sizes[self.current], self.version)
+        )
 
     def _shape(self) -> Shape:
         """(channels, rows, columns) of the current tensor."""
@@ -142,10 +146,15 @@ class _Reader:
         self.kind = grid.kind
         name, before = node.output[0], self.source
         low, high = rounded(self.low, self.high, grid)
-        if before is not None and not isinstance(self.layer, Conv) and (grid.scale, grid.zero_point) != (before.scale, before.zero_point):
+        if (
+            before is not None
+            and not isinstance(self.layer, Conv)
+            and (grid.scale, grid.zero_point) != (before.scale, before.zero_point)
+        ):
             raise refuse(
                 node,
-                f"changes the scale from {before.scale:g} to {grid.scale:g} (zero point {before.zero_point} to {grid.zero_point})"
+                f"changes the scale from {before.scale:g} to {grid.scale:g} (zero point {before.zero_point} to"
+                f" {grid.zero_point})"
                 f" with no convolution between; only the same scale works",
             )
         if before is None:
@@ -193,7 +202,10 @@ class _Reader:
 
     def _layer(self, node: onnx.NodeProto, source: FeatureMap) -> Dimensions:
         if self.layer is not None or (self.low, self.high) != (-INFINITY, INFINITY):
-            raise refuse(node, f"reads '{self.current}', which is not quantized; it needs QuantizeLinear and DequantizeLinear before")
+            raise refuse(
+                node,
+                f"reads '{self.current}', which is not quantized; it needs QuantizeLinear and DequantizeLinear before",
+            )
         sizes = self.sizes[self.current]
         context = Context(node, self.constants, self.current, sizes, self.version)
         if node.op_type == "MaxPool":
@@ -215,7 +227,9 @@ class _Reader:
     def _finish(self) -> None:
         expected = self.model.graph.output[0].name
         if self.source is None:
-            raise ModelError("the model has no QuantizeLinear node; it is not quantized (systolith quantize makes one that is)")
+            raise ModelError(
+                "the model has no QuantizeLinear node; it is not quantized (systolith quantize makes one that is)"
+            )
         if self.layer is not None:
             self._end_with(self.layer, self.source)
         elif (self.low, self.high) != (-INFINITY, INFINITY):
@@ -229,7 +243,9 @@ class _Reader:
     def _end_with(self, layer: Layer, source: FeatureMap) -> None:
         """The last layer has no Q: a convolution hands out its sums, a pooling its integers."""
         if (self.low, self.high) != (-INFINITY, INFINITY):
-            raise ModelError(f"layer '{layer.name}': its activation function needs a QuantizeLinear after it, as it is the last")
+            raise ModelError(
+                f"layer '{layer.name}': its activation function needs a QuantizeLinear after it, as it is the last"
+            )
         shape = self._shape()
         made: Tensor
         if isinstance(layer, Conv):

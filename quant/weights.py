@@ -50,7 +50,7 @@ def quantize_weights(layer: Convolution, input_scale: np.float32, reach: int, se
 
 
 def _scales(flat: NDArray[np.float64], top: int, settings: Settings) -> Scales:
-    """One scale a channel, (outputs,): the one that just holds its largest weight, or the one of least squared error."""
+    """One scale a channel, (outputs,): the one that just holds its largest weight, or that of least squared error."""
     largest = np.abs(flat).max(axis=1)
     floor = largest.max() * SMALLEST_SHARE or 1.0
     # An all-zero channel may have any scale; its layer's largest keeps its bias small.
@@ -59,11 +59,11 @@ def _scales(flat: NDArray[np.float64], top: int, settings: Settings) -> Scales:
     if settings.power_of_two:
         exact = 2 ** np.ceil(np.log2(exact))
     if settings.ranges != "mse":
-        return exact.astype(np.float32)
+        return np.asarray(exact, np.float32)
     candidates = [exact * share for share in _shares(top, settings)]
     errors = np.array([((_round(flat, c, top) * c[:, None] - flat) ** 2).sum(axis=1) for c in candidates])
     chosen = errors.argmin(axis=0)
-    return np.asarray(candidates)[chosen, np.arange(len(chosen))].astype(np.float32)
+    return np.asarray(np.asarray(candidates)[chosen, np.arange(len(chosen))], np.float32)
 
 
 def _shares(top: int, settings: Settings) -> NDArray[np.float64]:

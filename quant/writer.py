@@ -1,6 +1,6 @@
 """The quantized graph as a QDQ ONNX model: QuantizeLinear and DequantizeLinear around float operators.
 
-Integer tensors carry the names of the graph's tensors, so what golden computes can be fetched from ONNX Runtime by name.
+Integer tensors carry the names of the graph's tensors, so what golden computes can be fetched from ONNX Runtime.
 A map narrower than its storage type goes through Q, DQ, Clip, Q with one scale: the layer itself then still ends in the
 Q that ONNX Runtime needs to run it in integers.
 """
@@ -31,7 +31,7 @@ STORAGE: Mapping[str, int] = {
 
 
 def save(graph: Graph, path: str | Path) -> None:
-    """Write ``graph`` to ``path`` as a QDQ ONNX model.  Raises GraphError if it is not legal, DataError if it cannot write."""
+    """Write ``graph`` to ``path`` as a QDQ ONNX model.  Raises GraphError if illegal, DataError if it cannot."""
     write_whole(path, to_onnx(graph).SerializeToString(deterministic=True))
 
 
@@ -92,7 +92,9 @@ class _Writer:
         target = self.graph.tensors[layer.output]
         connected = layer.operator == "Gemm"
         if flat and not connected:
-            raise GraphError(f"layer '{layer.name}': {layer.operator} cannot follow a fully connected layer in an ONNX file")
+            raise GraphError(
+                f"layer '{layer.name}': {layer.operator} cannot follow a fully connected layer in an ONNX file"
+            )
         integers = source.name
         if connected and not flat:
             integers = self._fresh(f"{source.name}_flat")
@@ -124,7 +126,7 @@ class _Writer:
         weights: NDArray[Any] = layer.weights
         if layer.operator == "Gemm":
             weights = weights.reshape(len(weights), -1)
-        kind = np.int8 if -128 <= weights.min(initial=0) and weights.max(initial=0) <= 127 else np.int16
+        kind = np.int8 if weights.min(initial=0) >= -128 and weights.max(initial=0) <= 127 else np.int16
         found = []
         for role, values, scales in (
             ("weight", weights.astype(kind), layer.weight_scales),

@@ -78,9 +78,7 @@ def quantize_model(
     return QuantizedModel(graph, Path(output), network.dropped, len(images))
 
 
-def run_golden(
-    model: str | Path, inputs: str | Path, output: str | Path, *, show_progress: bool = False
-) -> GoldenRun:
+def run_golden(model: str | Path, inputs: str | Path, output: str | Path, *, show_progress: bool = False) -> GoldenRun:
     """Compute a QDQ ONNX model exactly on the images of an .npz file and write ``y`` and ``y_q`` to another.
 
     Raises a SystolithError that says what is wrong with the model, the data or the output.

@@ -47,11 +47,14 @@ def quantize(
         Path, typer.Option(metavar="DATA.npz", help="Typical inputs: `x`, NxCxHxW float32.", show_default=False)
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="Q.onnx", help="The file to write.")],
-    scales: Annotated[Scales, typer.Option(help="`pow2` needs shifts only, no multiplier, in hardware.")] = Scales.FLOAT,
+    scales: Annotated[
+        Scales, typer.Option(help="`pow2` needs shifts only, no multiplier, in hardware.")
+    ] = Scales.FLOAT,
     weight_bits: Annotated[int, typer.Option(metavar="N", help="Width of the weights, 2 to 16 bits.")] = 8,
     activation_bits: Annotated[int, typer.Option(metavar="N", help="Width of the activations, 2 to 16 bits.")] = 8,
     range_: Annotated[
-        Range, typer.Option("--range", help="How ranges are chosen: all values, nearly all, or the least squared error.")
+        Range,
+        typer.Option("--range", help="How ranges are chosen: all values, nearly all, or the least squared error."),
     ] = Range.MSE,
 ) -> None:
     """Quantize a trained float model to a QDQ ONNX file, which ONNX Runtime runs too.
@@ -78,7 +81,8 @@ def quantize(
 def golden(
     model: Annotated[Path, typer.Argument(metavar="Q.onnx", help="Quantized model (QDQ ONNX).", show_default=False)],
     inputs: Annotated[
-        Path, typer.Option(metavar="DATA.npz", help="`x`, NxCxHxW float32, and optionally labels `y`.", show_default=False)
+        Path,
+        typer.Option(metavar="DATA.npz", help="`x`, NxCxHxW float32, and optionally labels `y`.", show_default=False),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.npz", help="The file to write.")],
 ) -> None:

@@ -32,7 +32,7 @@ def load_data(path: str | Path) -> Data:
             if "x" not in archive:
                 found = ", ".join(archive.files) or "nothing"
                 raise DataError(f"'{path}' has no array 'x' (it holds {found}); store the images as x, NxCxHxW float32")
-            images, labels = archive["x"], archive["y"] if "y" in archive else None
+            images, labels = archive["x"], archive.get("y")
     except OSError as error:
         raise DataError(f"cannot read the data '{path}': {error.strerror or error}") from error
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
@@ -40,9 +40,13 @@ def load_data(path: str | Path) -> Data:
     if images.dtype != np.float32:
         raise DataError(f"'{path}': x has type {images.dtype}; it must be float32")
     if images.ndim != 4:
-        raise DataError(f"'{path}': x has shape {'x'.join(map(str, images.shape)) or 'of one number'}; it must be NxCxHxW")
+        raise DataError(
+            f"'{path}': x has shape {'x'.join(map(str, images.shape)) or 'of one number'}; it must be NxCxHxW"
+        )
     if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]):
-        raise DataError(f"'{path}': y has type {labels.dtype} and shape {labels.shape}; it must be {len(images)} integers")
+        raise DataError(
+            f"'{path}': y has type {labels.dtype} and shape {labels.shape}; it must be {len(images)} integers"
+        )
     return Data(images, labels)
 
 

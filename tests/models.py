@@ -73,7 +73,7 @@ class Builder:
 
 
 def cifar(seed: int = 0) -> onnx.ModelProto:
-    """The CIFAR-shaped [conv32 relu conv32 relu pool] [conv64 relu conv64 relu pool] fc128 relu fc10 on 3x32x32 images."""
+    """CIFAR-shaped: [conv32 relu conv32 relu pool] [conv64 relu conv64 relu pool] fc128 relu fc10, 3x32x32 images."""
     same = {"pads": [1, 1, 1, 1]}
     net = Builder((3, 32, 32), seed)
     net.conv(3, 32, 3, **same).relu().conv(32, 32, 3, **same).relu().pool()
