@@ -1,0 +1,154 @@
+"""The activation memory: two banks of lines, so that R consecutive values are one read wherever they start."""
+
+from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .delay import delayed
+
+
+def rotate(ring, amount, count, *, steps, size):
+    """Some steps of a logarithmic shifter: in all, result[i] = ring[(i + amount) % size] for i < count.
+
+    ``steps`` are the bits of ``amount`` to apply, highest first; each step keeps only what the lower bits can
+    still reach, so a pipeline register may stand between two calls.
+    """
+    for bit in steps:
+        keep = min(size, count + (1 << bit) - 1)
+        ring = [Mux(amount[bit], ring[(i + (1 << bit)) % size], ring[i]) for i in range(keep)]
+    return ring
+
+
+class ActivationMemory(wiring.Component):
+    """Elements of 8 or 16 bits at element addresses, three users.
+
+    *Window port*: every cycle ``rows`` consecutive elements from ``window_address`` on; they follow
+    ``WINDOW_LATENCY`` cycles later, masked: ``window_low <= i < window_high`` else ``padding``.
+    *Write port*: ``write`` places elements ``low <= i < high`` of ``data`` at ``address + i``; always accepted, committed
+    after ``WRITE_LATENCY`` cycles.
+    *Read port* of the storer: the aligned ``bus_elements`` that ``read_address`` is in, ``READ_LATENCY`` cycles after
+    ``read_valid & read_ready``; it shares its memory port with the writes, which go first.
+
+    Addresses wrap at the end of the memory's power of two; the planner stays inside ``activation_elements``.
+    """
+
+    WINDOW_LATENCY = 3
+    WRITE_LATENCY = 3
+    READ_LATENCY = 2
+
+    def __init__(self, parameters):
+        self._parameters = p = parameters
+        element = 8 * p.element_bytes
+        address = p.address_bits
+        width = max(p.write_elements, p.bus_elements)
+        super().__init__(
+            {
+                "window_address": In(address),
+                "window_low": In(range(p.rows + 1)),
+                "window_high": In(range(p.rows + 1)),
+                "padding": In(signed(p.activation_bits)),
+                "pixels": Out(data.ArrayLayout(signed(p.activation_bits), p.rows)),
+                "write": In(write_layout(p)),
+                "read_address": In(address),
+                "read_valid": In(1),
+                "read_ready": Out(1),
+                "read_data": Out(8 * p.bus_bytes),
+            }
+        )
+        self._element, self._width = element, width
+
+    def elaborate(self, platform):
+        p = self._parameters
+        m = Module()
+        line_bits = ceil_log2(p.line)
+        ring = 2 * p.line
+
+        banks = []
+        for name in ("even", "odd"):
+            m.submodules[name] = memory = Memory(
+                shape=data.ArrayLayout(self._element, p.line), depth=p.activation_elements // ring, init=[]
+            )
+            banks.append((memory.read_port(), memory.write_port(granularity=1), memory.read_port()))
+        bank_bits = banks[0][0].addr.shape().width
+
+        def bank_addresses(address):
+            line = address[line_bits:]
+            return [((line + 1) >> 1)[:bank_bits], (line >> 1)[:bank_bits]]
+
+        # window: read, rotate in two steps, mask
+        for (reader, _, _), address in zip(banks, bank_addresses(self.window_address), strict=True):
+            m.d.comb += reader.addr.eq(address)
+        offset = delayed(m, self.window_address[: line_bits + 1], 1, name="window_offset")
+        elements = [banks[i // p.line][0].data[i % p.line] for i in range(ring)]
+        coarse_bits = (line_bits + 1) // 2
+        steps = range(line_bits, -1, -1)
+        coarse = rotate(elements, offset, p.rows, steps=steps[:coarse_bits], size=ring)
+        staged = [Signal(self._element, name=f"coarse_{i}", reset_less=True) for i in range(len(coarse))]
+        m.d.sync += [s.eq(v) for s, v in zip(staged, coarse, strict=True)]
+        fine_offset = delayed(m, offset, 1, name="fine_offset")
+        fine = rotate(staged, fine_offset, p.rows, steps=steps[coarse_bits:], size=ring)
+        low = delayed(m, self.window_low, 2, name="window_low")
+        high = delayed(m, self.window_high, 2, name="window_high")
+        padding = delayed(m, self.padding, 2, name="padding")
+        for i, value in enumerate(fine):
+            pixel = Signal(signed(p.activation_bits), name=f"pixel_{i}", reset_less=True)
+            m.d.sync += pixel.eq(Mux((low <= i) & (high > i), value[: p.activation_bits].as_signed(), padding))
+            m.d.comb += self.pixels[i].eq(pixel)
+
+        # write: rotate the other way in two steps, then place the elements that count
+        write = self.write
+        size = 1 << ceil_log2(self._width)
+        source = [write.data[i] for i in range(self._width)] + [0] * (size - self._width)
+        turn = Signal(line_bits + 1)
+        m.d.comb += turn.eq(-write.address[: line_bits + 1])
+        turned = rotate(source, turn, size, steps=range(ceil_log2(size) - 1, -1, -1), size=size)
+        rotated = [Signal(self._element, name=f"rotated_{i}", reset_less=True) for i in range(size)]
+        m.d.sync += [s.eq(v) for s, v in zip(rotated, turned, strict=True)]
+        one = write_layout(p)(delayed(m, write.as_value(), 1, name="write", init=0))
+        start = one.address[: line_bits + 1]
+        enables = []
+        for j in range(ring):
+            index = Signal(line_bits + 1, name=f"index_{j}")
+            enable = Signal(name=f"enable_{j}")
+            m.d.comb += index.eq(j - start)
+            m.d.sync += enable.eq(one.valid & (index >= one.low) & (index < one.high))
+            enables.append(enable)
+        placed = [delayed(m, value, 1, name=f"placed_{i}") for i, value in enumerate(rotated)]
+        address = Signal(p.address_bits)
+        writing = delayed(m, one.valid, 1, name="writing", init=0)
+        write_address = delayed(m, one.address, 1, name="write_address")
+        m.d.comb += [address.eq(Mux(writing, write_address, self.read_address)), self.read_ready.eq(~writing)]
+        for b, ((_, writer, reader), bank) in enumerate(zip(banks, bank_addresses(address), strict=True)):
+            m.d.comb += [writer.addr.eq(bank), reader.addr.eq(bank)]
+            for i in range(p.line):
+                j = b * p.line + i
+                m.d.comb += [writer.data[i].eq(placed[j % size]), writer.en[i].eq(enables[j])]
+
+        # storer: one aligned piece of the line that was read
+        where = delayed(m, self.read_address[: line_bits + 1], 1, name="read_offset")
+        pieces = [
+            Cat(*(banks[b][2].data[i] for i in range(first, first + p.bus_elements)))
+            for b in range(2)
+            for first in range(0, p.line, p.bus_elements)
+        ]
+        piece = Signal(8 * p.bus_bytes, reset_less=True)
+        m.d.sync += piece.eq(Array(pieces)[where[ceil_log2(p.bus_elements) :]])
+        m.d.comb += self.read_data.eq(piece)
+        return m
+
+
+def write_layout(parameters):
+    """Elements ``low <= i < high`` of ``data`` go to ``address + i``."""
+    p = parameters
+    width = max(p.write_elements, p.bus_elements)
+    return data.StructLayout(
+        {
+            "valid": 1,
+            "address": p.address_bits,
+            "low": range(width + 1),
+            "high": range(width + 1),
+            "data": data.ArrayLayout(8 * p.element_bytes, width),
+        }
+    )

@@ -1,0 +1,71 @@
+"""The weight-stationary systolic array, R rows x C columns (Kung 1982; double-buffered weights as in TPUv1)."""
+
+from amaranth import C, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from . import cell
+from .delay import delayed
+
+
+class SystolicArray(wiring.Component):
+    """``sums[c] = sum over r of weights[r][c] * pixels[r]`` for each vector of pixels.
+
+    Pixels travel right, sums travel down, one cell a cycle.  ``sums[c]`` is valid ``latency + c`` cycles after its
+    pixels were presented: columns come out skewed, and the accumulators take them so.
+    There is no flow control: a vector enters every cycle, wanted or not; the sequencer knows which count.
+
+    Weights: while one tile is in use, the next is written row by row (``weight_row`` one-hot, row r no earlier
+    than r cycles after ``swap``); ``swap`` makes it current for the pixels of the *next* cycle.  So tiles of at
+    least R pixels follow each other without a bubble.  A row is broadcast down its column rather than shifted:
+    the cell below the swap wave still uses its old weight, so a shift chain would cost 2R cycles a tile.
+
+    Parameters: parameters : Parameters (rows, columns, activation_bits, weight_bits, sum_bits)
+    Members:    pixels : In, (R,) signed; swap : In; weights : In, (C,) signed; weight_row : In, R bits
+                sums : Out, (C,) signed, skewed by one cycle a column
+    """
+
+    def __init__(self, parameters):
+        self._parameters = p = parameters
+        super().__init__(
+            {
+                "pixels": In(data.ArrayLayout(signed(p.activation_bits), p.rows)),
+                "swap": In(1),
+                "weights": In(data.ArrayLayout(signed(p.weight_bits), p.columns)),
+                "weight_row": In(p.rows),
+                "sums": Out(data.ArrayLayout(signed(p.sum_bits), p.columns)),
+            }
+        )
+
+    @property
+    def latency(self):
+        """Cycles from ``pixels`` to ``sums[0]``: a row each, and the last cell's own."""
+        return self._parameters.rows - 1 + cell.LATENCY
+
+    def elaborate(self, platform):
+        p = self._parameters
+        m = Module()
+        # swaps[d] reaches the cells of the anti-diagonal r + c = d together with the pixels
+        swaps = [self.swap]
+        for diagonal in range(1, p.rows + p.columns - 1):
+            swaps.append(delayed(m, swaps[-1], 1, name=f"swap_{diagonal}", init=0))
+        pixels = [delayed(m, self.pixels[r], r, name=f"skew_{r}") for r in range(p.rows)]
+        weight_row = self.weight_row
+        for c in range(p.columns):
+            weight = delayed(m, self.weights[c], c, name=f"weight_skew_{c}")
+            if c:
+                weight_row = delayed(m, weight_row, 1, name=f"weight_row_{c}", init=0)
+            total = C(0, signed(p.sum_bits))
+            for r in range(p.rows):
+                name = f"{r}_{c}"
+                shadow = Signal(signed(p.weight_bits), name=f"shadow_{name}", reset_less=True)
+                current = Signal(signed(p.weight_bits), name=f"weight_{name}", reset_less=True)
+                m.d.sync += [
+                    shadow.eq(Mux(weight_row[r], weight, shadow)),
+                    current.eq(Mux(swaps[r + c], shadow, current)),
+                ]
+                total = cell.portable(m, name, pixels[r], current, total, signed(p.sum_bits))
+                if c + 1 < p.columns:
+                    pixels[r] = delayed(m, pixels[r], 1, name=f"pixel_{name}")
+            m.d.comb += self.sums[c].eq(total)
+        return m

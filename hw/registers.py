@@ -1,0 +1,137 @@
+"""AXI4-Lite registers: identify, start, watch."""
+
+from amaranth import Cat, Const, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+IDENTITY = 0x53595354
+"""``SYST`` in ASCII."""
+
+STALLS = (
+    ("ARRAY_TOKEN", "array waits for a token before an instruction"),
+    ("ARRAY_WEIGHTS", "array waits for weights"),
+    ("ARRAY_HALF", "array waits for a free half of the accumulators"),
+    ("VECTOR_TOKEN", "vector unit waits for a token before an instruction"),
+    ("VECTOR_SUMS", "vector unit waits for complete sums"),
+    ("LOADER_TOKEN", "loader waits for a token before an instruction"),
+    ("STORER_TOKEN", "storer waits for a token before an instruction"),
+)
+
+REGISTERS = {
+    "ID": (0x00, "0x53595354, reads SYST in ASCII"),
+    "FINGERPRINT": (0x04, "of the parameters; a program carries the one it was planned for"),
+    "FEATURES": (0x08, "bits 7:0 rows, 15:8 columns, 23:16 bus bytes, 28:24 activation bits - 1, 31:29 version"),
+    "CONTROL": (0x0C, "write 1 to start, 2 to clear done and error"),
+    "STATUS": (0x10, "bit 0 busy, 1 done, 2 error, bits 15:8 the error's cause"),
+    "PROGRAM": (0x14, "byte address of the program, 64-byte aligned, before BASE is added"),
+    "BASE": (0x18, "byte address added to every access, 4096-byte aligned"),
+    "INTERRUPT_ENABLE": (0x1C, "bit 0: raise the interrupt on done or error"),
+    "CYCLES": (0x20, "cycles from start to done, low 32 bits"),
+    "CYCLES_HIGH": (0x24, "the same, high 32 bits"),
+    "WAITS": (0x28, "what each unit waits for at this moment, a bit each"),
+    "ARRAY_BUSY": (0x2C, "cycles in which a window entered the array"),
+    **{f"STALL_{name}": (0x30 + 4 * n, f"cycles: {text}") for n, (name, text) in enumerate(STALLS)},
+}
+"""Name: (byte offset, meaning).  All 32 bits wide."""
+
+
+class Registers(wiring.Component):
+    """An AXI4-Lite slave, one access at a time, that never answers with an error; unknown offsets read 0.
+
+    Members: aw*, w*, b*, ar*, r* : the AXI4-Lite channels
+             start : Out, pulse;  clear : Out, pulse;  program, base : Out;  interrupt_enable : Out
+             busy, done, error : In;  cause : In;  waits : In, a bit for each of STALLS;  array_busy : In
+    """
+
+    def __init__(self, *, fingerprint, features):
+        self._constants = {"ID": IDENTITY, "FINGERPRINT": fingerprint, "FEATURES": features}
+        super().__init__(
+            {
+                "awaddr": In(8),
+                "awvalid": In(1),
+                "awready": Out(1),
+                "wdata": In(32),
+                "wstrb": In(4),
+                "wvalid": In(1),
+                "wready": Out(1),
+                "bresp": Out(2),
+                "bvalid": Out(1),
+                "bready": In(1),
+                "araddr": In(8),
+                "arvalid": In(1),
+                "arready": Out(1),
+                "rdata": Out(32),
+                "rresp": Out(2),
+                "rvalid": Out(1),
+                "rready": In(1),
+                "start": Out(1),
+                "clear": Out(1),
+                "program": Out(32),
+                "base": Out(32),
+                "interrupt_enable": Out(1),
+                "busy": In(1),
+                "done": In(1),
+                "error": In(1),
+                "cause": In(8),
+                "waits": In(len(STALLS)),
+                "array_busy": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        writing = Signal()
+        m.d.comb += [
+            writing.eq(self.awvalid & self.wvalid & ~self.bvalid),
+            self.awready.eq(writing),
+            self.wready.eq(writing),
+            self.arready.eq(~self.rvalid),
+        ]
+        with m.If(self.bready):
+            m.d.sync += self.bvalid.eq(0)
+        with m.If(writing):
+            m.d.sync += self.bvalid.eq(1)
+
+        writable = {
+            "PROGRAM": self.program,
+            "BASE": self.base,
+            "INTERRUPT_ENABLE": self.interrupt_enable,
+        }
+        strobed = Cat(*(s.replicate(8) for s in self.wstrb))
+        with m.If(writing), m.Switch(self.awaddr[2:]):
+            with m.Case(REGISTERS["CONTROL"][0] >> 2):
+                m.d.comb += [
+                    self.start.eq(self.wdata[0] & self.wstrb[0] & ~self.busy),
+                    self.clear.eq(self.wdata[1] & self.wstrb[0]),
+                ]
+            for name, target in writable.items():
+                with m.Case(REGISTERS[name][0] >> 2):
+                    m.d.sync += target.eq((self.wdata & strobed) | (target & ~strobed))
+
+        cycles = Signal(64)
+        counters = {"ARRAY_BUSY": (Signal(32, name="array_busy_cycles"), self.array_busy)}
+        for n, (name, _) in enumerate(STALLS):
+            counters[f"STALL_{name}"] = (Signal(32, name=f"stall_{name.lower()}"), self.waits[n])
+        with m.If(self.start):
+            m.d.sync += [cycles.eq(0), *(counter.eq(0) for counter, _ in counters.values())]
+        with m.Elif(self.busy):
+            m.d.sync += [cycles.eq(cycles + 1), *(c.eq(c + event) for c, event in counters.values())]
+
+        readable = {
+            **self._constants,
+            **writable,
+            "STATUS": Cat(self.busy, self.done, self.error, Const(0, 5), self.cause),
+            "CYCLES": cycles[:32],
+            "CYCLES_HIGH": cycles[32:],
+            "WAITS": self.waits,
+            **{name: counter for name, (counter, _) in counters.items()},
+        }
+        with m.If(self.rready):
+            m.d.sync += self.rvalid.eq(0)
+        with m.If(self.arvalid & self.arready):
+            m.d.sync += [self.rvalid.eq(1), self.rdata.eq(0)]
+            with m.Switch(self.araddr[2:]):
+                for name, value in readable.items():
+                    with m.Case(REGISTERS[name][0] >> 2):
+                        m.d.sync += self.rdata.eq(value)
+        return m

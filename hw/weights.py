@@ -1,0 +1,153 @@
+"""From bus beats to rows of the array's weights, and into its shadow registers."""
+
+from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+
+class Gearbox(wiring.Component):
+    """Repack beats of ``source`` bits as words of ``target`` bits, least significant first, none lost between.
+
+    After a beat marked ``last``, input waits for ``flush``, which drops what is left of that beat.  Moves whole units of
+    ``unit`` bits (a divisor of both), so equal widths need no shifter.  One word a cycle while the beats last.
+
+    Members: beats : In(stream), data of ``source`` bits and last;  words : Out(stream), ``target`` bits;  flush : In
+    """
+
+    def __init__(self, *, source, target, unit):
+        if source % unit or target % unit:
+            raise ValueError(f"unit must divide {source} and {target}, and {unit} does not")
+        self._source, self._target, self._unit = source // unit, target // unit, unit
+        super().__init__(
+            {
+                "beats": In(stream.Signature(data.StructLayout({"data": source, "last": 1}))),
+                "words": Out(stream.Signature(target)),
+                "flush": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        source, target, unit = self._source, self._target, self._unit
+        capacity = source + target
+        buffer = Signal(capacity * unit, reset_less=True)
+        level = Signal(range(capacity + 1))
+        ended = Signal()
+        kept = Signal(range(capacity + 1))
+        remaining = Signal(capacity * unit)
+        taken = Signal()
+
+        m.d.comb += [
+            self.words.payload.eq(buffer[: target * unit]),
+            self.words.valid.eq(level >= target),
+            taken.eq(self.words.valid & self.words.ready),
+            kept.eq(Mux(self.flush, 0, Mux(taken, level - target, level))),
+            remaining.eq(Mux(taken, buffer >> (target * unit), buffer)),
+            # room is judged before the word leaves, so that ready does not depend on the reader
+            self.beats.ready.eq(~ended & (level <= capacity - source)),
+        ]
+        m.d.sync += [level.eq(kept), buffer.eq(remaining)]
+        with m.If(self.beats.valid & self.beats.ready):
+            m.d.sync += level.eq(kept + source)
+            with m.Switch(kept):
+                for at in range(target + 1):
+                    with m.Case(at):
+                        below = remaining[: at * unit]
+                        m.d.sync += buffer.eq(Cat(below, self.beats.payload.data, Const(0, (target - at) * unit)))
+            with m.If(self.beats.payload.last):
+                m.d.sync += ended.eq(1)
+        with m.If(self.flush):
+            m.d.sync += ended.eq(0)
+        return m
+
+
+class WeightWriter(wiring.Component):
+    """Writes weight tiles into the array's shadow registers, one row a cycle, one tile ahead of the pixels.
+
+    An order asks for ``tiles`` channel tiles of ``passes`` weight tiles each; a channel tile may begin with its
+    requantization parameters, which go to the vector unit's parameter rows instead, two channel tiles ahead.
+    ``loaded`` is up from the cycle after a tile's last row until ``swap``; a new tile's first row may be written
+    in the cycle of ``swap``.
+
+    Members: orders : In(stream);  rows : In(stream), weight_row_bits;  flush : Out, after an order's last row
+             swap : In;  loaded : Out;  weights, weight_row : Out, to the array
+             parameter_write : Out; parameter_row : Out, address in two slots;  parameter_slot_free : In, pulse
+    """
+
+    def __init__(self, parameters):
+        self._parameters = p = parameters
+        super().__init__(
+            {
+                "orders": In(stream.Signature(order_layout())),
+                "rows": In(stream.Signature(p.weight_row_bits)),
+                "flush": Out(1),
+                "swap": In(1),
+                "loaded": Out(1),
+                "weights": Out(p.weight_row_bits),
+                "weight_row": Out(p.rows),
+                "parameter_write": Out(1),
+                "parameter_row": Out(range(2 * p.parameter_rows)),
+                "parameter_slot_free": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        p = self._parameters
+        m = Module()
+        order = self.orders.payload
+        row = Signal(range(max(p.pass_cycles, p.parameter_rows)))
+        passes = Signal(order.passes.shape())
+        tiles = Signal(order.tiles.shape())
+        in_parameters = Signal(init=1)
+        slot = Signal()
+        free_slots = Signal(2, init=2)
+        slot_taken = Signal()
+
+        wants_parameters = Signal()
+        last_row = Signal()
+        step = Signal()
+        m.d.comb += [
+            wants_parameters.eq(order.parameters & in_parameters),
+            self.weights.eq(self.rows.payload),
+            self.parameter_row.eq(Mux(slot, p.parameter_rows, 0) + row),
+        ]
+        with m.If(wants_parameters):
+            m.d.comb += [
+                step.eq(self.orders.valid & self.rows.valid & (free_slots != 0)),
+                self.rows.ready.eq(self.orders.valid & (free_slots != 0)),
+                self.parameter_write.eq(step),
+                last_row.eq(row == p.parameter_rows - 1),
+            ]
+        with m.Else():
+            may_write = self.orders.valid & (~self.loaded | self.swap)
+            real = row < p.rows  # the rest only waits, for the accumulators
+            m.d.comb += [
+                step.eq(may_write & (self.rows.valid | ~real)),
+                self.rows.ready.eq(may_write & real),
+                self.weight_row.eq(Mux(step & real, 1 << row, 0)[: p.rows]),
+                last_row.eq(row == p.pass_cycles - 1),
+            ]
+
+        with m.If(self.swap):
+            m.d.sync += self.loaded.eq(0)
+        with m.If(step):
+            m.d.sync += row.eq(row + 1)
+            with m.If(last_row):
+                m.d.sync += row.eq(0)
+                with m.If(wants_parameters):
+                    m.d.sync += [in_parameters.eq(0), slot.eq(~slot)]
+                    m.d.comb += slot_taken.eq(1)
+                with m.Else():
+                    m.d.sync += [self.loaded.eq(1), passes.eq(passes + 1)]
+                    with m.If(passes == order.passes):
+                        m.d.sync += [passes.eq(0), tiles.eq(tiles + 1), in_parameters.eq(1)]
+                        with m.If(tiles == order.tiles):
+                            m.d.sync += tiles.eq(0)
+                            m.d.comb += [self.orders.ready.eq(1), self.flush.eq(order.flush)]
+        m.d.sync += free_slots.eq(free_slots + self.parameter_slot_free - slot_taken)
+        return m
+
+
+def order_layout():
+    """How many weight tiles an instruction takes: ``passes`` and ``tiles`` are counts less one."""
+    return data.StructLayout({"tiles": 16, "passes": 24, "parameters": 1, "flush": 1})
