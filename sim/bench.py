@@ -43,8 +43,21 @@ class Ended(Exception):
     """An image ended early; the message says why."""
 
 
+async def power_up(dut: Any, job: Job) -> None:
+    """Start the clock, set the controls, and hold reset for a few cycles; no output is unknown afterwards."""
+    dut.rst.value = 1
+    dut.watch.value = 0
+    dut.patience.value = job.patience
+    dut.limit.value = job.limit
+    dut.trace_start.value, dut.trace_stop.value = job.trace or (0, 0)
+    dut.base.value = job.base
+    dut.bytes.value = job.memory.size
+    Clock(dut.clk, PERIOD_NS, unit="ns", impl="gpi").start()
+    await ClockCycles(dut.clk, 4)
+
+
 class Bench:
-    """A device under test with its registers, memory and monitor.  Call ``reset``, then ``run``."""
+    """A device under test with its registers, memory and monitor, after ``power_up``."""
 
     def __init__(self, dut: Any, job: Job, registers: Registers, memory: Memory, events: Events) -> None:
         self.dut = dut
@@ -60,7 +73,9 @@ class Bench:
         return int(self.dut.cycle.value)
 
     async def run(self) -> None:
-        """All images, one line each in the outcomes file, and a Failure line if the run ends early."""
+        """Release reset and run all images: one line each in the outcomes file, a Failure line if it ends early."""
+        self.dut.rst.value = 0
+        await ClockCycles(self.dut.clk, 4)
         with Path(OUTCOMES).open("w") as file:
             for image in range(len(self.job.inputs)):
                 try:
@@ -149,18 +164,3 @@ class Bench:
         return broken_rule(
             int(self.dut.violation.value), int(self.dut.violation_cycle.value), int(self.dut.violation_address.value)
         )
-
-    async def reset(self) -> None:
-        """Start the clock, set the controls, and reset for a few cycles."""
-        dut, job = self.dut, self.job
-        dut.rst.value = 1
-        dut.watch.value = 0
-        dut.patience.value = job.patience
-        dut.limit.value = job.limit
-        dut.trace_start.value, dut.trace_stop.value = job.trace or (0, 0)
-        dut.base.value = job.base
-        dut.bytes.value = job.memory.size
-        Clock(dut.clk, PERIOD_NS, unit="ns", impl="gpi").start()
-        await ClockCycles(dut.clk, 4)
-        dut.rst.value = 0
-        await ClockCycles(dut.clk, 2)

@@ -7,7 +7,7 @@ from typing import Any
 
 import cocotb
 
-from .bench import Bench
+from .bench import Bench, power_up
 from .job import Job
 from .native import FileEvents, NativeEvents, NativeMemory
 from .plain_memory import PlainMemory
@@ -29,7 +29,6 @@ async def bulk(dut: Any) -> None:
     dut.latency.value = job.memory_latency
     dut.load.value = 0
     dut.dump.value = 0
+    await power_up(dut, job)
     memory = NativeMemory(job.bus_bytes) if job.simulator == "verilator" else PlainMemory(dut, job.bus_bytes)
-    bench = Bench(dut, job, PinRegisters(dut), memory, events_of(job))
-    await bench.reset()
-    await bench.run()
+    await Bench(dut, job, PinRegisters(dut), memory, events_of(job)).run()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.quant.errors import ConfigurationError
+from ..quant.errors import ConfigurationError
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from typing import Any
 import cocotb
 import numpy as np
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRamRead, AxiRamWrite
-from cocotb.triggers import Timer
 from numpy.typing import NDArray
 
-from .bench import Bench
+from .bench import Bench, power_up
 from .bulk_bench import events_of
 from .job import Job
 from .native import Contents
@@ -105,11 +104,8 @@ class MasterRegisters:
 async def protocol(dut: Any) -> None:
     job = Job.load(Path())
     rng = random.Random(job.seed)
-    dut.rst.value = 1  # before the models look at it
-    await Timer(1, unit="ns")
     dut._log.info("seed %d", job.seed)
     for name in ("cocotb.protocol.m_axi", "cocotb.protocol.s_axil"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    bench = Bench(dut, job, MasterRegisters(dut, rng), RamMemory(dut, job, rng), events_of(job))
-    await bench.reset()
-    await bench.run()
+    await power_up(dut, job)
+    await Bench(dut, job, MasterRegisters(dut, rng), RamMemory(dut, job, rng), events_of(job)).run()

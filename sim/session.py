@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cocotb_tools.runner import Icarus, Runner, get_runner
 
-from systolith.quant.errors import SimulationError
+from ..quant.errors import SimulationError
 
 from .job import OUTCOMES, Failure, Job, Outcome, read_outcomes
 from .toolchain import Compiled, environment

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.quant.errors import ConfigurationError, DataError, SimulationError
-from systolith.quant.graph import FeatureMap, Graph
-
+from .. import golden, quant
+from ..quant.errors import ConfigurationError, DataError, SimulationError
+from ..quant.graph import FeatureMap, Graph
 from . import accelerator as accelerators
 from . import session
 from .accelerator import Accelerator
@@ -187,18 +187,15 @@ def simulate(
     ``images`` takes only the first so many; ``labels``, (images,) integers, adds the accuracy.
     Raises ConfigurationError or DataError for bad input, SimulationError for a hang or a broken rule.
     """
-    from systolith import golden, quant
-
-    accelerator = accelerators.load(Path(build))
-    graph = quant.load(accelerator.model)
+    source = accelerators.load(Path(build))
+    graph = quant.load(source.model)
+    quant.check_images(x, graph.map_of(graph.input).shape, "x")
     if images is not None and not 1 <= images <= len(x):
-        raise DataError(f"--images must be 1 to {len(x)}, the number of images in the data, not {images}")
+        raise DataError(f"images must be 1 to {len(x)}, as many as the data holds, not {images}")
     count = len(x) if images is None else images
-    if count == 0:
-        raise DataError("the data holds no image")
     tensors = golden.run(graph, golden.quantize_input(graph, x[:count]))
     report = simulate_tensors(
-        accelerator,
+        source,
         graph,
         tensors,
         bench=bench,
@@ -210,5 +207,5 @@ def simulate(
     )
     if labels is None:
         return report
-    outputs = golden.dequantize_output(graph, tensors[graph.output]).reshape(count, -1)
-    return dataclasses.replace(report, accuracy=float((outputs.argmax(axis=1) == np.asarray(labels)[:count]).mean()))
+    scores = golden.dequantize(tensors[graph.output], graph.tensors[graph.output]).reshape(count, -1)
+    return dataclasses.replace(report, accuracy=float(np.mean(scores.argmax(axis=1) == labels[:count])))

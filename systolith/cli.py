@@ -5,6 +5,7 @@ Whatever a user can get wrong ends as one line on standard error and a status ot
 
 from __future__ import annotations
 
+import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +39,16 @@ class Range(StrEnum):
     MINMAX = "minmax"
     PERCENTILE = "percentile"
     MSE = "mse"
+
+
+class BenchKind(StrEnum):
+    BULK = "bulk"
+    PROTOCOL = "protocol"
+
+
+class SimulatorKind(StrEnum):
+    VERILATOR = "verilator"
+    ICARUS = "icarus"
 
 
 @app.command()
@@ -97,6 +108,51 @@ def golden(
     result = run_golden(model, inputs, output, show_progress=True)
     for line in result.lines():
         console.print(escape(line))
+
+
+@app.command()
+def simulate(
+    build: Annotated[Path, typer.Argument(metavar="BUILD", help="Folder that `generate` wrote.", show_default=False)],
+    inputs: Annotated[
+        Path,
+        typer.Option(metavar="DATA.npz", help="`x`, NxCxHxW float32, and optionally labels `y`.", show_default=False),
+    ],
+    images: Annotated[
+        int | None, typer.Option(metavar="N", help="Only the first N images; by default all.", show_default=False)
+    ] = None,
+    bench: Annotated[
+        BenchKind, typer.Option(help="`bulk` is fast; `protocol` stalls and delays each channel at random.")
+    ] = BenchKind.BULK,
+    simulator: Annotated[SimulatorKind, typer.Option(help="`icarus` must be installed.")] = SimulatorKind.VERILATOR,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of the stalls, and of memory that nobody wrote.")] = 0,
+    memory_latency: Annotated[
+        int, typer.Option(metavar="N", help="Cycles from a read's address to its data, in the bulk bench.")
+    ] = 30,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> int:
+    """Simulate generated Verilog on real inputs and compare every byte of every layer with golden.
+
+    The exit status is 0 only if all of them are equal.
+
+    Example: `systolith simulate build/lenet5 --inputs test.npz --images 100`
+    """
+    from .simulation import report_tables, simulate_build
+
+    report = simulate_build(
+        build,
+        inputs,
+        images=images,
+        bench=bench.value,
+        simulator=simulator.value,
+        seed=seed,
+        memory_latency=memory_latency,
+        show_progress=not json_,
+    )
+    if json_:
+        print(json.dumps(report.as_json()))
+    else:
+        console.print(report_tables(report))
+    return 0 if report.bit_exact else FAILURE
 
 
 def main(arguments: list[str] | None = None) -> None:
