@@ -17,6 +17,10 @@ from ..quant.errors import ConfigurationError
 MODULE = re.compile(r"^module\s+(\w+)\b(.*?)^endmodule", re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"\b(?:input|output)\b\s*(?:wire|reg|logic)?\s*(?:\[\s*(\d+)\s*:\s*(\d+)\s*\])?\s*(\w+)\s*[,;)\n]")
 
+NEEDED = {
+    "parameters", "registers", "memory", "input", "output", "layers", "writes", "predicted_cycles", "limit_cycles"
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Accelerator:
@@ -112,8 +116,7 @@ def load(folder: Path) -> Accelerator:
         missing = {"m_axi_rdata", "monitor_data", "monitor_address", "monitor_count"} - ports.keys()
         if missing:
             raise ConfigurationError(f"{folder / 'systolith.v'}: no port {', '.join(sorted(missing))}")
-        needed = {"parameters", "registers", "memory", "input", "output", "layers", "writes", "predicted_cycles", "limit_cycles"}
-        if absent := needed - manifest.keys():
+        if absent := NEEDED - manifest.keys():
             raise ConfigurationError(f"{folder / 'manifest.json'}: no {', '.join(sorted(absent))}")
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{folder}: cannot read manifest.json or systolith.v: {error}") from error

@@ -39,7 +39,7 @@ class Events(Protocol):
     def finish(self) -> tuple[NDArray[np.void], int]: ...
 
 
-class Ended(Exception):
+class EndedError(Exception):
     """An image ended early; the message says why."""
 
 
@@ -80,7 +80,7 @@ class Bench:
             for image in range(len(self.job.inputs)):
                 try:
                     outcome: Outcome | Failure | None = await self._image(image)
-                except (Ended, RegisterError) as error:
+                except (EndedError, RegisterError) as error:
                     outcome = Failure(image, await self.cycle(), str(error))
                 if outcome is None:
                     return
@@ -120,9 +120,9 @@ class Bench:
         await self.registers.write(self.offset("CONTROL"), 2)
         await ClockCycles(self.dut.clk, DRAIN_CYCLES)  # silence: what comes now would be one too many
         if int(self.dut.violation.value):
-            raise Ended(self._violation())
+            raise EndedError(self._violation())
         if int(self.dut.interrupt.value):
-            raise Ended("the interrupt stays after CONTROL was written with 2")
+            raise EndedError("the interrupt stays after CONTROL was written with 2")
 
         contents = await self.memory.finish()
         now = await self.cycle()
@@ -131,7 +131,7 @@ class Bench:
             contents.data[job.base :], contents.written[job.base :], contents.stamps[job.base // job.bus_bytes :]
         )
         if contents.written[: job.base].any():
-            raise Ended(f"bytes below the base address {job.base:#x} were written")
+            raise EndedError(f"bytes below the base address {job.base:#x} were written")
         verdict = compare(image, job.expectation, job.vectors[image], events, count, shifted, now)
         return Outcome(
             image=image,
@@ -144,20 +144,20 @@ class Bench:
         )
 
     async def _ended(self) -> bool:
-        """Whether the image is done; False when the waveform is.  Raises Ended for all other reasons to wake."""
+        """Whether the image is done; False when the waveform is.  Raises EndedError for all other reasons to wake."""
         if int(self.dut.violation.value):
-            raise Ended(self._violation())
+            raise EndedError(self._violation())
         if stuck := int(self.dut.stuck.value):
-            raise Ended(await describe_hang(self, stuck))
+            raise EndedError(await describe_hang(self, stuck))
         if not int(self.dut.interrupt.value):
             return False
         status = await self.registers.read(self.offset("STATUS"))
         if status & 4:
             code = status >> 8 & 255
             cause = self.job.causes.get(str(code), "a cause that the manifest does not list")
-            raise Ended(f"the accelerator stopped with error {code}: {cause}")
+            raise EndedError(f"the accelerator stopped with error {code}: {cause}")
         if status & 1 or not status & 2:
-            raise Ended(f"the interrupt came with STATUS {status:#x}, which is not done")
+            raise EndedError(f"the interrupt came with STATUS {status:#x}, which is not done")
         return True
 
     def _violation(self) -> str:

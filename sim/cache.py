@@ -21,16 +21,20 @@ SEAL = "complete.json"
 
 
 def folder() -> Path:
-    """Where builds are kept: ``$XDG_CACHE_HOME/systolith`` or ``~/.cache/systolith``; a temporary folder if unwritable."""
+    """Where builds are kept: ``$XDG_CACHE_HOME/systolith`` or ``~/.cache/systolith``.
+
+    A temporary folder instead if nobody may write there, or if its name has a space: make cannot build there.
+    """
     home = os.environ.get("XDG_CACHE_HOME")
     chosen = (Path(home) if home else Path.home() / ".cache") / "systolith"
-    if " " in str(chosen):  # make cannot build there
-        return Path(tempfile.gettempdir()) / f"systolith-{os.getuid()}"
+    fallback = Path(tempfile.gettempdir()) / f"systolith-{os.getuid()}"
+    if " " in str(chosen):
+        return fallback
     try:
         chosen.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return Path(tempfile.gettempdir()) / f"systolith-{os.getuid()}"
-    return chosen if os.access(chosen, os.W_OK) else Path(tempfile.gettempdir()) / f"systolith-{os.getuid()}"
+        return fallback
+    return chosen if os.access(chosen, os.W_OK) else fallback
 
 
 def digest(parts: Mapping[str, str]) -> str:
@@ -57,7 +61,11 @@ def obtain(key: str, build: Callable[[Path], None]) -> tuple[Path, bool]:
         try:
             build(made)
             _seal(made)
-            made.rename(entry)
+            try:
+                made.rename(entry)
+            except OSError:  # somebody without the lock was faster
+                if not is_whole(entry):
+                    raise
         finally:
             shutil.rmtree(made, ignore_errors=True)
         _prune(builds)

@@ -156,15 +156,11 @@ def _compare_memory(
     if extra.size:
         address = int(extra[0])
         note = f"{extra.size} bytes written that belong to no output, the first at address {address:#x}"
-        verdict.add(
-            Difference(image, "", None, None, None, None, int(contents.data[address]), int(contents.stamps[address // granule]), note),
-            int(extra.size),
-        )
+        cycle = int(contents.stamps[address // granule])
+        verdict.add(Difference(image, "", None, None, None, None, None, cycle, note), int(extra.size))
 
 
-def _value(
-    image: int, place: Place, vector: NDArray[np.uint8], found: NDArray[np.uint8], cycle: int
-) -> Difference:
+def _value(image: int, place: Place, vector: NDArray[np.uint8], found: NDArray[np.uint8], cycle: int) -> Difference:
     wanted = _integer(vector[place.first : place.first + place.element_bytes], place.offset)
     return Difference(
         image, place.layer, place.channel, place.row, place.column, wanted, _integer(found, place.offset), cycle

@@ -99,7 +99,8 @@ def encode(tensor: NDArray[Any], element_bytes: int, offset: int) -> NDArray[np.
     dense = np.ascontiguousarray(tensor.transpose(0, 2, 3, 1)).astype(np.int64) - offset
     reach = 1 << (8 * element_bytes - 1)
     if dense.size and (dense.min() < -reach or dense.max() >= reach):
-        raise ConfigurationError(f"values {dense.min()}..{dense.max()} do not fit {element_bytes} bytes with offset {offset}")
+        span = f"{dense.min()}..{dense.max()}"
+        raise ConfigurationError(f"values {span} do not fit {element_bytes} bytes with offset {offset}")
     return dense.astype(f"<i{element_bytes}").reshape(len(tensor), -1).view(np.uint8)
 
 
@@ -127,7 +128,7 @@ def expectation(
     for layer, address in in_memory:
         item = placed[layer]
         if address < 0 or address + item.size > memory_bytes:
-            raise ConfigurationError(f"layer '{item.layer}': its output lies outside the memory of {memory_bytes} bytes")
+            raise ConfigurationError(f"layer '{item.layer}': its output is outside the memory of {memory_bytes} bytes")
         memory[address : address + item.size] = np.arange(item.first, item.first + item.size)
     return Expectation(
         tensors=tuple(placed),
@@ -147,7 +148,7 @@ def _events(placed: Placed, entry: list[int], monitor_bytes: int, beyond: int) -
         )
     all_channels, height, width = placed.shape
     if row0 + rows > height or column0 + columns > width or channel0 + channels > all_channels:
-        raise ConfigurationError(f"layer '{placed.layer}': the manifest writes {entry}, outside its output {placed.shape}")
+        raise ConfigurationError(f"layer '{placed.layer}': writes {entry} lie outside its output {placed.shape}")
     pixels = (np.arange(row0, row0 + rows)[:, None] * width + np.arange(column0, column0 + columns)).reshape(-1)
     starts = np.arange(channel0, channel0 + channels, group)
     lane = np.arange(monitor_bytes)

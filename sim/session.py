@@ -13,7 +13,6 @@ from pathlib import Path
 from cocotb_tools.runner import Icarus, Runner, get_runner
 
 from ..quant.errors import SimulationError
-
 from .job import OUTCOMES, Failure, Job, Outcome, read_outcomes
 from .toolchain import Compiled, environment
 
@@ -86,5 +85,6 @@ def _test(runner: Runner, compiled: Compiled, job: Job, folder: Path, log: Path)
     root = ElementTree.parse(results).getroot()
     for case in root.iter("testcase"):
         for failure in (*case.findall("failure"), *case.findall("error")):
-            return (failure.get("message") or failure.get("error_msg") or failure.text or "a test failed").splitlines()[0]
+            said = failure.get("message") or failure.get("error_msg") or failure.text or "a test failed"
+            return said.splitlines()[0]
     return "" if any(root.iter("testcase")) else "no test ran"

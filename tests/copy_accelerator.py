@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from systolith.quant.graph import FeatureMap, Graph, MaxPool
 
 FAULTS = {
@@ -35,14 +34,23 @@ def copy_images(graph: Graph, images: int, seed: int = 1) -> dict[str, NDArray[A
 
 
 def write_copy(
-    folder: Path, *, bus_bytes: int = 8, rows: int = 13, columns: int = 17, fault: str = "", beat: int = 0, target: int = 0x1800
+    folder: Path,
+    *,
+    bus_bytes: int = 8,
+    rows: int = 13,
+    columns: int = 17,
+    fault: str = "",
+    beat: int = 0,
+    target: int = 0x1800,
 ) -> Graph:
     """A build folder for (bus_bytes, rows, columns) maps; ``fault`` is planted at ``beat``."""
     graph = copy_graph(rows, columns, bus_bytes)
     size = rows * columns * bus_bytes
     source = 0x0F80  # crosses 4 KiB
     verilog = VERILOG.read_text().replace("parameter BUS_BYTES = 8", f"parameter BUS_BYTES = {bus_bytes}")
-    verilog = verilog.replace("[8*BUS_BYTES-1:0]", f"[{8 * bus_bytes - 1}:0]").replace("[BUS_BYTES-1:0]", f"[{bus_bytes - 1}:0]")
+    verilog = verilog.replace("[8*BUS_BYTES-1:0]", f"[{8 * bus_bytes - 1}:0]").replace(
+        "[BUS_BYTES-1:0]", f"[{bus_bytes - 1}:0]"
+    )
     flags = (1 << FAULTS[fault] if fault else 0) | beat << 16
     if fault == "cross":
         source = 0x0FC0
@@ -59,7 +67,16 @@ def write_copy(
         },
         "input": {"address": source, "layout": "NHWC", **place},
         "output": {"address": target, "kind": "map", **place},
-        "layers": [{"name": "copy", "operator": "MaxPool", "macs": 0, "element_bytes": 1, "offset": 128, "predicted_cycles": 300}],
+        "layers": [
+            {
+                "name": "copy",
+                "operator": "MaxPool",
+                "macs": 0,
+                "element_bytes": 1,
+                "offset": 128,
+                "predicted_cycles": 300,
+            }
+        ],
         "maps": {},
         "predicted_cycles": rows * columns + 110,
         "limit_cycles": rows * columns,
