@@ -71,8 +71,8 @@ def table(settings: tuple[quant.Settings, ...], folder: Path) -> list[Row]:
     path = folder / "quantized.onnx"
     for choice in settings:
         quant.save(quant.quantize(MODEL, calibration, choice), path)
-        bits = f"{choice.weight_bits}-bit weights, {choice.activation_bits}-bit activations"
-        rows.append(compare(f"Systolith, {bits}, {choice.scales} scales, {choice.ranges}", path, images, labels))
+        name = f"Systolith W{choice.weight_bits}A{choice.activation_bits} {choice.scales} {choice.ranges}"
+        rows.append(compare(name, path, images, labels))
     for per_channel in (False, True):
         quantize_static(
             MODEL,
@@ -84,16 +84,13 @@ def table(settings: tuple[quant.Settings, ...], folder: Path) -> list[Row]:
             weight_type=QuantType.QInt8,
         )
         kind = "per channel" if per_channel else "per tensor"
-        rows.append(compare(f"ONNX Runtime, 8-bit, {kind}", path, images, labels))
+        rows.append(compare(f"ONNX Runtime W8A8 {kind}", path, images, labels))
     return rows
 
 
 SETTINGS = (
-    *(
-        quant.Settings(scales, ranges=ranges)
-        for scales in ("float", "pow2")
-        for ranges in ("minmax", "percentile", "mse")
-    ),
+    *(quant.Settings("float", ranges=ranges) for ranges in ("minmax", "percentile", "mse")),
+    *(quant.Settings("pow2", ranges=ranges) for ranges in ("minmax", "percentile", "mse")),
     *(quant.Settings(scales, weight_bits=4, activation_bits=4) for scales in ("float", "pow2")),
 )
 

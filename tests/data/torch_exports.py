@@ -1,0 +1,50 @@
+"""Make ``torchscript.onnx`` and ``dynamo.onnx``: one network written by each of PyTorch's two exporters.
+
+Made with torch 2.13, onnxscript 0.7; kept as files so that the tests do without PyTorch.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+HERE = Path(__file__).resolve().parent
+
+
+class Net(nn.Module):
+    """Batch norm, ReLU6, a flattening by ``view`` with the size taken from the input, dropout and a last softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.dropout = nn.Dropout()
+        self.linear = nn.Linear(4 * 5 * 5, 6)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        hidden = torch.max_pool2d(nn.functional.relu6(self.norm(self.conv(image))), 2)
+        return torch.log_softmax(self.linear(self.dropout(hidden.view(image.size(0), -1))), 1)
+
+
+def main() -> None:
+    torch.manual_seed(5)
+    net = Net()
+    for _ in range(20):
+        net(torch.randn(16, 2, 10, 10) * 3 + 1)  # gives the batch norm statistics of its own
+    net.eval()
+    names = {"input_names": ["image"], "output_names": ["scores"]}
+    axes = {"image": {0: "N"}, "scores": {0: "N"}}
+    example = (torch.randn(2, 2, 10, 10),)
+    torch.onnx.export(net, example, HERE / "torchscript.onnx", dynamo=False, dynamic_axes=axes, **names)
+    batch = {"image": {0: torch.export.Dim("N")}}
+    program = torch.onnx.export(net, example, dynamo=True, dynamic_shapes=batch, **names)
+    model = program.model_proto
+    # Stack traces and the like: paths of the machine that it was made on.
+    parts = [model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer]
+    for part in [*parts, *model.graph.input, *model.graph.output]:
+        del part.metadata_props[:]
+    (HERE / "dynamo.onnx").write_bytes(model.SerializeToString(deterministic=True))
+
+
+if __name__ == "__main__":
+    main()
