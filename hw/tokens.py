@@ -15,7 +15,7 @@ class Tokens(wiring.Component):
     At most 2**WIDTH - 1 tokens may be pending between two units; the planner checks that.
     """
 
-    WIDTH = 8
+    WIDTH = 16
 
     def __init__(self):
         units = range(len(UNITS))

@@ -289,7 +289,7 @@ class VectorUnit(wiring.Component):
         gathered = (collected + fresh)[-padded:]
         m.d.sync += [c.eq(v) for c, v in zip(collected, gathered, strict=True)]
         raw_data = Cat(*(lane.raw_sum for lane in lanes))
-        channels_valid = Mux(out.tile_last, i.last_channels, p.columns)
+        channels_valid = Mux(out.tile_last, i.last_channels, i.channels)
         raw_before = Signal(range(padded + 1))
         m.d.comb += raw_before.eq(out_group * p.lanes)
         raw_left = Signal(signed(10))

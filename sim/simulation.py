@@ -49,13 +49,12 @@ def expect(accelerator: Accelerator, graph: Graph) -> Expectation:
 
 
 def _placed(entry: Mapping[str, Any], graph: Graph) -> Placed:
-    layer = next((item for item in graph.layers if item.name == entry["name"]), None)
-    if layer is None:
-        raise ConfigurationError(f"manifest.json lists layer '{entry['name']}', which model.onnx does not have")
-    tensor = graph.tensors[layer.output]
+    name, tensor = str(entry["name"]), graph.tensors.get(entry["output"])
+    if tensor is None:
+        raise ConfigurationError(f"manifest.json lists tensor '{entry['output']}', which model.onnx does not have")
     if isinstance(tensor, FeatureMap):
-        return Placed(layer.name, tensor.name, 0, tensor.shape, int(entry["element_bytes"]), int(entry["offset"]))
-    return Placed(layer.name, tensor.name, 0, tensor.shape, 4, 0)
+        return Placed(name, tensor.name, 0, tensor.shape, int(entry["element_bytes"]), int(entry["offset"]))
+    return Placed(name, tensor.name, 0, tensor.shape, 4, 0)
 
 
 def simulate_tensors(
@@ -142,7 +141,7 @@ def _job(
         inputs=encode(np.asarray(tensors[graph.input]), int(source["element_bytes"]), int(source["offset"])),
         expectation=expected,
         vectors=expected.vectors(tensors),
-        registers={name: int(entry["offset"]) for name, entry in manifest["registers"].items()},
+        registers=accelerator.registers(),
         causes={str(code): str(text) for code, text in manifest.get("causes", {}).items()},
         waits=[str(text) for text in manifest.get("waits", [])],
         memory_latency=memory_latency,

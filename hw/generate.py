@@ -1,0 +1,84 @@
+"""The build folder: Verilog, program, constants, C header and manifest for one quantized graph."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from ..quant.errors import ConfigurationError
+from ..quant.files import check_target
+from ..quant.graph import Conv, FeatureMap, Graph
+from .emit import emit_verilog
+from .header import c_header
+from .lowering import lower, needed_sum_bits
+from .manifest import manifest
+from .parameters import Parameters
+from .plan import Plan, plan
+
+FILES = ("systolith.v", "program.bin", "memory.bin", "systolith.h", "manifest.json", "model.onnx")
+
+
+def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: int) -> Parameters:
+    """Parameters with the narrowest operands, sums and requantizers that ``graph`` needs.
+
+    sizes : any of Parameters' other fields, which then are as given (bus_bytes, activation_kib, lanes, ...)
+    """
+    maps = [t for t in graph.tensors.values() if isinstance(t, FeatureMap)]
+    activation_bits = sizes.pop("activation_bits", max(2, max(t.bits for t in maps)))
+    chosen = {
+        "weight_bits": max((layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)), default=2),
+        **sizes,
+    }
+    Parameters(rows=rows, columns=columns, activation_bits=activation_bits, **chosen)
+    layers = lower(graph, activation_bits)
+    chosen.setdefault("sum_bits", max(8, max(needed_sum_bits(layer, activation_bits) for layer in layers)))
+    powers = all(x.mantissas is None or not (x.mantissas & ((1 << 23) - 1)).any() for x in layers)
+    chosen.setdefault("multiplier", not powers)
+    if chosen["sum_bits"] > 32:
+        raise ConfigurationError(f"the sums need {chosen['sum_bits']} bits; 32 is the most: use fewer weight or activation bits")
+    return Parameters(rows=rows, columns=columns, activation_bits=activation_bits, **chosen)
+
+
+def generate(graph: Graph, model: Path, parameters: Parameters, output: Path) -> Plan:
+    """Write the build folder ``output`` for ``graph``, read from the file ``model``; whole or not at all.
+
+    Raises ConfigurationError where a layer cannot fit, DataError where the folder cannot be written.
+    """
+    planned = plan(graph, parameters)
+    files = {
+        "program.bin": planned.program_bytes(),
+        "memory.bin": planned.constants,
+        "systolith.h": c_header(planned).encode(),
+        "manifest.json": (json.dumps(manifest(planned), indent=1) + "\n").encode(),
+        "model.onnx": model.read_bytes(),
+        "systolith.v": emit_verilog(parameters).encode(),
+    }
+    _replace_folder(output, files)
+    return planned
+
+
+def _replace_folder(output: Path, files: dict[str, bytes]) -> None:
+    """Put ``files`` into ``output`` through a folder beside it, so that no half-written build is ever seen there.
+
+    Only a folder that holds nothing but an earlier build is replaced.
+    """
+    check_target(output / "manifest.json" if output.is_dir() else output)
+    if output.exists():
+        if not output.is_dir():
+            raise ConfigurationError(f"{output} is a file; give a folder for the build")
+        strangers = sorted(entry.name for entry in output.iterdir() if entry.name not in FILES)
+        if strangers:
+            raise ConfigurationError(f"{output} holds '{strangers[0]}', which is no part of a build; give an empty or new folder")
+    staging = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+    try:
+        staging.chmod(0o755)
+        for name, content in files.items():
+            (staging / name).write_bytes(content)
+        if output.exists():
+            for name in files:
+                (staging / name).replace(output / name)
+            staging.rmdir()
+        else:
+            staging.rename(output)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

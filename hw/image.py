@@ -1,0 +1,76 @@
+"""The constants as the engine reads them: requantization parameters and weights, bit-packed in order of use."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .lowering import EngineLayer
+from .parameters import PARAMETER_BITS, Parameters
+from .program import CHANNEL
+from .tiling import ChannelTile, Part
+
+MASK32 = 0xFFFFFFFF
+
+
+def weight_stream(layer: EngineLayer, tiles: list[ChannelTile], parts: list[Part], parameters: Parameters) -> bytes:
+    """Everything that one spatial tile of ``layer`` draws from the weight FIFO, padded to whole bus beats.
+
+    For each channel tile: its parameters, then for each part, kernel row, kernel column and chunk R rows of C weights.
+    """
+    packed, rest = [], np.zeros(0, np.uint8)
+    for tile in tiles:
+        for piece in (_parameter_rows(layer, tile, parameters), *(_weight_rows(layer, tile, p, parameters) for p in parts)):
+            bits = np.concatenate([rest, piece])
+            whole = len(bits) - len(bits) % 8
+            packed.append(np.packbits(bits[:whole], bitorder="little").tobytes())
+            rest = bits[whole:]
+    stream = b"".join(packed) + np.packbits(rest, bitorder="little").tobytes()
+    return stream + bytes(-len(stream) % parameters.bus_bytes)
+
+
+def _bits(values: NDArray[np.int64], width: int) -> NDArray[np.uint8]:
+    """Two's complement bits, least significant first, a new last axis of ``width``."""
+    return ((values[..., None] >> np.arange(width)) & 1).astype(np.uint8)
+
+
+def _parameter_rows(layer: EngineLayer, tile: ChannelTile, p: Parameters) -> NDArray[np.uint8]:
+    rows = p.parameter_rows
+    bits = np.zeros((p.columns, rows * p.weight_bits), np.uint8)
+    outputs = slice(tile.output, tile.output + tile.channels)
+    fields = {"bias": layer.bias[outputs] & MASK32}
+    if layer.mantissas is not None and layer.shifts is not None:
+        fields |= {"mantissa": layer.mantissas[outputs], "shift": layer.shifts[outputs]}
+    for name, values in fields.items():
+        field = CHANNEL[name]
+        bits[: tile.channels, field.offset : field.offset + field.width] = _bits(values, field.width)
+    assert CHANNEL.size == PARAMETER_BITS
+    return bits.reshape(p.columns, rows, p.weight_bits).transpose(1, 0, 2).reshape(-1)
+
+
+def _weight_rows(layer: EngineLayer, tile: ChannelTile, part: Part, p: Parameters) -> NDArray[np.uint8]:
+    """(kernel rows, kernel columns, chunks, R, C, weight_bits) flattened."""
+    kernel = tile_kernel(layer, tile)[part.kernel_rows[0] : part.kernel_rows[1], part.kernel_columns[0] : part.kernel_columns[1]]
+    run = kernel[:, :, part.run[0] : part.run[1]]
+    chunks = -(-run.shape[2] // p.rows)
+    padded = np.zeros((*run.shape[:2], chunks * p.rows, p.columns), np.int64)
+    padded[:, :, : run.shape[2], : tile.channels] = run
+    return _bits(padded, p.weight_bits).reshape(-1)
+
+
+def tile_kernel(layer: EngineLayer, tile: ChannelTile) -> NDArray[np.int64]:
+    """Weights of one channel tile as (kernel rows, kernel column steps, run, channels): see tiling.run_shape."""
+    per_group_out = layer.weights.shape[0] // layer.groups
+    per_group_in = layer.weights.shape[1]
+    weights = layer.weights[tile.output : tile.output + tile.channels].astype(np.int64)
+    weights = weights.transpose(2, 3, 1, 0)
+    if layer.groups > 1:
+        # several groups side by side: block diagonal
+        first = tile.output // per_group_out
+        last = (tile.output + tile.channels - 1) // per_group_out
+        blocks = np.zeros((*weights.shape[:2], (last - first + 1) * per_group_in, tile.channels), np.int64)
+        for channel in range(tile.channels):
+            start = ((tile.output + channel) // per_group_out - first) * per_group_in
+            blocks[:, :, start : start + per_group_in, channel] = weights[:, :, :, channel]
+        return blocks
+    if layer.dilations[1] == 1:
+        return weights.reshape(weights.shape[0], 1, -1, tile.channels)
+    return weights

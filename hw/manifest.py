@@ -1,0 +1,82 @@
+"""The manifest: registers, memory layout and plan of a build, as JSON."""
+
+from dataclasses import asdict
+from typing import Any
+
+from ..quant.graph import FeatureMap, Sums
+from .emit import TOP
+from .fetch import CAUSES
+from .limits import limit_cycles, weight_bytes
+from .lowering import storage
+from .plan import Plan
+from .program import UNITS, Operation
+from .registers import REGISTERS, STALLS
+from .schedule import predict
+from .sync import UNIT_OF
+
+FORMAT = 1
+LATENCY = 30
+"""Memory latency that predictions assume, in cycles."""
+
+
+def manifest(plan: Plan) -> dict[str, Any]:
+    """Everything that a host or a simulation needs to know about ``plan``.  All sizes in bytes, times in cycles."""
+    graph, p = plan.graph, plan.parameters
+    prediction = predict(plan, LATENCY)
+    return {
+        "format": FORMAT,
+        "top": TOP,
+        "parameters": asdict(p),
+        "registers": {n: {"offset": offset, "description": text} for n, (offset, text) in REGISTERS.items()},
+        "causes": {str(int(c.value)): text for c, text in CAUSES.items()},
+        "waits": [text for _, text in STALLS],
+        "memory": {"bytes": plan.memory_bytes, "regions": {n: asdict(r) for n, r in plan.regions.items()}},
+        "input": _map(plan, graph.input),
+        "output": _map(plan, graph.output),
+        "maps": {name: _map(plan, name) for name in plan.maps if name not in (graph.input, graph.output)},
+        "layers": [
+            {
+                "name": layer.name,
+                "operator": layer.operator,
+                "output": layer.output,
+                "element_bytes": 4 if layer.format is None else p.element_bytes,
+                "offset": 0 if layer.format is None else layer.format.offset,
+                "macs": layer.macs,
+                "weight_bytes": weight_bytes(layer, p),
+                "limit_cycles": limit_cycles(layer, p),
+                "predicted_cycles": prediction.layer_cycles[number],
+                "spatial_tiles": len(plan.placements[number].tiling.tiles),
+                "reduction_parts": len(plan.placements[number].tiling.parts),
+            }
+            for number, layer in enumerate(plan.layers)
+        ],
+        "macs": sum(layer.macs for layer in plan.layers),
+        "predicted_cycles": prediction.cycles,
+        "limit_cycles": sum(limit_cycles(layer, p) for layer in plan.layers),
+        "instructions": {o.name: sum(i.operation == o for i in plan.program) for o in Operation},
+        "tokens": {
+            f"{UNITS[u]} to {UNITS[to]}": sum(to in i.post for i in plan.program if UNIT_OF.get(i.operation) == u)
+            for u in range(len(UNITS))
+            for to in range(len(UNITS))
+            if to != u
+        },
+        "writes": [[d.layer, *d.rows, *d.columns, *d.channels, d.group] for d in plan.drained],
+    }
+
+
+def _map(plan: Plan, name: str) -> dict[str, Any]:
+    tensor, region = plan.graph.tensors[name], plan.maps[name]
+    place = {"tensor": name, **asdict(region), "shape": list(tensor.shape), "layout": "NHWC"}
+    if isinstance(tensor, Sums):
+        return {**place, "kind": "sums", "element_bytes": 4, "offset": 0, "scales": [float(s) for s in tensor.scales]}
+    form = storage(tensor, plan.parameters.activation_bits)
+    return {
+        **place,
+        "kind": "map",
+        "element_bytes": plan.parameters.element_bytes,
+        "offset": form.offset,
+        "scale": float(tensor.scale),
+        "zero_point": tensor.zero_point,
+        "low": tensor.low,
+        "high": tensor.high,
+    }

@@ -1,0 +1,98 @@
+"""Dependency tokens: who must wait for whom, found from what each instruction reads and writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..quant.errors import ConfigurationError
+from .program import UNITS, Operation, encode
+from .tokens import Tokens
+
+Range = tuple[int, int]
+
+UNIT_OF = {
+    Operation.LOAD: UNITS.index("loader"),
+    Operation.ARRAY: UNITS.index("array"),
+    Operation.VECTOR: UNITS.index("vector"),
+    Operation.STORE: UNITS.index("storer"),
+}
+
+
+@dataclass(eq=False)
+class Instruction:
+    """An instruction and, as half-open ranges, what it touches: ``chip`` in elements, ``dram`` in bytes.
+
+    layer : index into the plan's engine layers
+    """
+
+    operation: Operation
+    layer: int
+    fields: dict[str, int]
+    chip_reads: Range = (0, 0)
+    chip_writes: Range = (0, 0)
+    dram_reads: Range = (0, 0)
+    dram_writes: Range = (0, 0)
+    wait: set[int] = field(default_factory=set)
+    post: set[int] = field(default_factory=set)
+
+    @property
+    def unit(self) -> int | None:
+        return UNIT_OF.get(self.operation)
+
+    def encode(self) -> bytes:
+        if self.unit is None:
+            return encode(self.operation, **self.fields)
+        return encode(self.operation, wait=_mask(self.wait), post=_mask(self.post), **self.fields)
+
+
+def _mask(units: set[int]) -> int:
+    return sum(1 << unit for unit in units)
+
+
+def _overlap(a: Range, b: Range) -> bool:
+    return a[0] < b[1] and b[0] < a[1]
+
+
+def conflict(earlier: Instruction, later: Instruction) -> bool:
+    """Whether ``later`` must not start before ``earlier`` is complete."""
+    return (
+        _overlap(earlier.chip_writes, later.chip_reads)
+        or _overlap(earlier.chip_reads, later.chip_writes)
+        or _overlap(earlier.chip_writes, later.chip_writes)
+        or _overlap(earlier.dram_writes, later.dram_reads)
+        or _overlap(earlier.dram_reads, later.dram_writes)
+        or _overlap(earlier.dram_writes, later.dram_writes)
+    )
+
+
+def synchronize(program: Sequence[Instruction]) -> None:
+    """Set ``wait`` and ``post`` of every instruction of ``program``.
+
+    Each unit runs its own instructions in order, so of those of another unit only the last conflicting one counts, and only if
+    no earlier wait has covered it.  So between two units tokens are given and taken in the same order, and a
+    counter does.  Raises ConfigurationError if there could be more tokens than a counter holds.
+    """
+    history: list[list[Instruction]] = [[] for _ in UNITS]
+    covered = {(a, b): 0 for a in range(len(UNITS)) for b in range(len(UNITS))}
+    edges = dict.fromkeys(covered, 0)
+    for instruction in program:
+        unit = instruction.unit
+        if unit is None:
+            continue
+        for other in range(len(UNITS)):
+            if other == unit:
+                continue
+            past = history[other]
+            for position in range(len(past) - 1, covered[other, unit] - 1, -1):
+                if conflict(past[position], instruction):
+                    past[position].post.add(unit)
+                    instruction.wait.add(other)
+                    covered[other, unit] = position + 1
+                    edges[other, unit] += 1
+                    break
+        history[unit].append(instruction)
+    worst = max(edges.values())
+    if worst >= 1 << Tokens.WIDTH:
+        raise ConfigurationError(
+            f"the program needs {worst} tokens between two units, {(1 << Tokens.WIDTH) - 1} are possible; "
+            "larger memories make fewer tiles"
+        )
