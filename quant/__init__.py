@@ -12,7 +12,7 @@ from .files import check_target, write_whole
 from .floats import FloatGraph
 from .graph import Conv, FeatureMap, Graph, Layer, MaxPool, Sums, Tensor, check
 from .importer import import_onnx
-from .quantize import check_images, load_float, quantize
+from .posttraining import check_images, load_float, quantize
 from .reader import load
 from .settings import Settings
 from .writer import save, to_onnx
