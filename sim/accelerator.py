@@ -17,6 +17,7 @@ from ..quant.errors import ConfigurationError
 MODULE = re.compile(r"^module\s+(\w+)\b(.*?)^endmodule", re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"\b(?:input|output)\b\s*(?:wire|reg|logic)?\s*(?:\[\s*(\d+)\s*:\s*(\d+)\s*\])?\s*(\w+)\s*[,;)\n]")
 
+USED_REGISTERS = ("CONTROL", "STATUS", "PROGRAM", "BASE", "INTERRUPT_ENABLE", "CYCLES", "CYCLES_HIGH", "WAITS")
 NEEDED = {
     "parameters", "registers", "memory", "input", "output", "layers", "writes", "predicted_cycles", "limit_cycles"
 }  # fmt: skip
@@ -75,12 +76,13 @@ class Accelerator:
         """Multiply-accumulate cells of the array, rows x columns."""
         return int(self.manifest["parameters"]["rows"]) * int(self.manifest["parameters"]["columns"])
 
-    def register(self, name: str) -> int:
-        """Byte offset of register ``name``.  Raises ConfigurationError if the manifest does not list it."""
-        try:
-            return int(self.manifest["registers"][name]["offset"])
-        except KeyError as error:
-            raise ConfigurationError(f"{self.folder / 'manifest.json'}: no register '{name}'") from error
+    def registers(self) -> dict[str, int]:
+        """Byte offset of each register.  Raises ConfigurationError if one that the benches use is missing."""
+        offsets = {name: int(entry["offset"]) for name, entry in self.manifest["registers"].items()}
+        for name in USED_REGISTERS:
+            if name not in offsets:
+                raise ConfigurationError(f"{self.folder / 'manifest.json'}: no register '{name}'")
+        return offsets
 
     def memory(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """DRAM before the first image, (memory_bytes,): program and constants, everything else random."""

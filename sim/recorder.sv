@@ -65,7 +65,11 @@ module recorder #(
 `ifdef SYSTOLITH_TRACE
     always @(posedge clk)
         if (!rst && trace_stop != 0 && cycle == trace_start) begin
+`ifdef VERILATOR
             $dumpfile("wave.vcd");
+`else
+            $dumpfile("wave.fst");
+`endif
             $dumpvars;
         end
 `endif

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import subprocess
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -74,10 +73,11 @@ def _test(runner: Runner, compiled: Compiled, job: Job, folder: Path, log: Path)
             test_dir=folder,
             results_xml=str(results.absolute()),
             seed=job.seed,
+            waves=job.trace is not None and compiled.simulator == "icarus",  # Verilator's needs no switch
             log_file=log,
             extra_env={"COCOTB_LOG_LEVEL": "INFO"},
         )
-    except (SystemExit, subprocess.CalledProcessError, OSError) as error:
+    except (SystemExit, RuntimeError, OSError) as error:
         if not results.exists():
             return f"the simulator ended with {error}"
     if not results.exists():

@@ -154,7 +154,7 @@ def _job(
 def record_waveform(
     accelerator: Accelerator, job: Job, bench: BenchName, simulator: Simulator, difference: Difference, folder: Path
 ) -> Path | None:
-    """Run again up to ``difference`` with a tracing build, and keep a VCD of the cycles around it.
+    """Run again up to ``difference`` with a tracing build, and keep a VCD (FST from Icarus) of the cycles around it.
 
     The run repeats everything from the first image, so that the same fault appears in the same cycle.
     """
@@ -164,8 +164,8 @@ def record_waveform(
     again = dataclasses.replace(job, inputs=job.inputs[:last], vectors=job.vectors[:last], trace=window)
     traced = folder / "waveform"
     session.run(compiled, again, traced)
-    wave = traced / "wave.vcd"
-    return wave if wave.is_file() else None
+    waves = [wave for wave in (traced / "wave.vcd", traced / "wave.fst") if wave.is_file()]
+    return waves[0] if waves else None
 
 
 def simulate(

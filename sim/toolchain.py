@@ -213,7 +213,7 @@ def _reuse_runtime(key: str, work: Path) -> None:
 def _run_build(runner: Runner, *, log_file: Path, **options: object) -> None:
     try:
         runner.build(log_file=log_file, **options)  # type: ignore[arg-type]
-    except (subprocess.CalledProcessError, SystemExit, ValueError) as error:
+    except (RuntimeError, SystemExit, ValueError) as error:
         raise SimulationError(f"the simulator could not be built ({error}); its log ends: {_tail(log_file)}") from error
 
 

@@ -51,7 +51,12 @@ def simulate_build(
 
 
 def _mover(bar: Progress) -> Callable[[str, int, int], None]:
-    labels = {"golden": "golden", "build": "compiling the Verilog", "simulate": "simulating", "trace": "recording a waveform"}
+    labels = {
+        "golden": "golden",
+        "build": "compiling the Verilog",
+        "simulate": "simulating",
+        "trace": "recording a waveform",
+    }
     tasks = {stage: bar.add_task(label, total=None, visible=False) for stage, label in labels.items()}
 
     def move(stage: str, done: int, total: int) -> None:
@@ -77,7 +82,9 @@ def report_tables(report: sim.Report) -> RenderableType:
     table.add_row("cycles", f"{cycles}; limit {report.limit_cycles:,}")
     table.add_row("multipliers busy", f"{report.mac_utilization:.1%}")
     if report.stalls:
-        table.add_row("stalls, cycles", ", ".join(f"{escape(name)} {count:,.0f}" for name, count in report.stalls.items()))
+        table.add_row(
+            "stalls, cycles", ", ".join(f"{escape(name)} {count:,.0f}" for name, count in report.stalls.items())
+        )
     table.add_row("simulator", f"{report.simulator}, {report.bench} bench, seed {report.seed}")
     built = f"built in {report.build_seconds:.1f} s" if report.build_seconds else "build from the cache"
     speed = f"{report.simulated_cycles_per_second:,.0f} cycles/s"

@@ -41,7 +41,7 @@ def write_copy(
     columns: int = 17,
     fault: str = "",
     beat: int = 0,
-    target: int = 0x1800,
+    target: int = 0x2000,
 ) -> Graph:
     """A build folder for (bus_bytes, rows, columns) maps; ``fault`` is planted at ``beat``."""
     graph = copy_graph(rows, columns, bus_bytes)
@@ -70,6 +70,7 @@ def write_copy(
         "layers": [
             {
                 "name": "copy",
+                "output": "y",
                 "operator": "MaxPool",
                 "macs": 0,
                 "element_bytes": 1,
