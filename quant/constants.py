@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from .onnx_file import Array, array, refuse
+from .onnx_file import Array, array, first_line, refuse
 
 # Evaluated by onnx's reference implementation when every input is constant; anything else must be a layer.
 FOLDABLE = frozenset(
@@ -79,5 +79,5 @@ def fold(node: onnx.NodeProto, constants: Mapping[str, Array], opset: int) -> di
     try:
         values = ReferenceEvaluator(model).run(None, feeds)
     except (TypeError, ValueError, IndexError, KeyError, RuntimeError, NotImplementedError) as error:
-        raise refuse(node, f"cannot be computed from its constant inputs: {error}") from error
+        raise refuse(node, f"cannot be computed from its constant inputs: {first_line(error)}") from error
     return dict(zip((name for name in node.output if name), (np.asarray(value) for value in values), strict=True))

@@ -34,7 +34,7 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
     for node in model.graph.node:
         if node.domain not in STANDARD_DOMAINS:
             raise refuse(node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are")
-        if node.op_type == "Shape" and node.input[0] in sizes:
+        if node.op_type == "Shape" and node.input and node.input[0] in sizes:
             constants[node.output[0]] = shape_of(node, sizes[node.input[0]])
             continue
         folded = fold(node, constants, version)

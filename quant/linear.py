@@ -54,8 +54,9 @@ def scaling(node: onnx.NodeProto, constants: Mapping[str, Array], rank: int, kin
     attributes.finish()
     found = [_constant(node, constants, index) for index in (1, 2)]
     scale, zero_point = found
+    name = f" '{node.input[1]}'" if len(node.input) > 1 else ""
     if scale is None or scale.dtype != np.float32 or not (np.isfinite(scale).all() and (scale > 0).all()):
-        raise refuse(node, f"its scale '{node.input[1]}' must be float32, finite and positive")
+        raise refuse(node, f"its scale{name} must be float32, finite and positive")
     if node.op_type == "QuantizeLinear":
         named = onnx.helper.tensor_dtype_to_np_dtype(output_type).name if output_type else "uint8"
         kind = zero_point.dtype.name if zero_point is not None else named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,27 @@ def load_model(source: onnx.ModelProto | str | Path) -> onnx.ModelProto:
         raise ModelError(f"'{path}' is not an ONNX model, or it is truncated") from error
     if not model.graph.node and not model.opset_import:
         raise ModelError(f"'{path}' is not an ONNX model: it holds no graph")
+    _check_names(model, path)
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"'{path}': its external data cannot be read: {error}") from error
+        raise ModelError(f"'{path}': its external data cannot be read: {first_line(error)}") from error
     return model
+
+
+def _check_names(model: onnx.ModelProto, path: Path) -> None:
+    """Raises ModelError if a name is not text, which protobuf lets pass, or a node makes nothing."""
+    graph = model.graph
+    names = [name for node in graph.node for name in (node.name, node.op_type, node.domain, *node.input, *node.output)]
+    names += [item.name for node in graph.node for item in node.attribute]
+    names += [value.name for value in (*graph.initializer, *graph.input, *graph.output)]
+    if not all(isinstance(name, str) for name in names) or not all(node.output for node in graph.node):
+        raise ModelError(f"'{path}' is damaged: a name in it is not text, or a node has no output")
+
+
+def first_line(error: Exception) -> str:
+    """What another package's ``error`` says, without the rest."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def opset(model: onnx.ModelProto) -> int:
@@ -56,7 +73,7 @@ def array(tensor: onnx.TensorProto) -> Array:
     try:
         return np.asarray(onnx.numpy_helper.to_array(tensor))
     except (OSError, ValueError, TypeError, KeyError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"tensor '{tensor.name}': its values cannot be read: {error}") from error
+        raise ModelError(f"tensor '{tensor.name}': its values cannot be read: {first_line(error)}") from error
 
 
 def describe(node: onnx.NodeProto) -> str:
@@ -89,21 +106,29 @@ class Attributes:
         return self._values.get(name, default)
 
     def integer(self, name: str, default: int) -> int:
-        return int(self.raw(name, default))
+        value = self.raw(name, default)
+        if not isinstance(value, int):
+            raise refuse(self.node, f"{name} is {value!r}; it must be an integer")
+        return value
 
     def real(self, name: str, default: float) -> float:
-        return float(self.raw(name, default))
+        value = self.raw(name, default)
+        if not isinstance(value, int | float) or math.isnan(value):
+            raise refuse(self.node, f"{name} is {value!r}; it must be a number")
+        return float(value)
 
     def text(self, name: str, default: str) -> str:
         value = self.raw(name, default)
-        return value.decode() if isinstance(value, bytes) else str(value)
+        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
     def integers(self, name: str, default: tuple[int, ...], least: int) -> tuple[int, ...]:
         """As many integers as ``default`` has, none below ``least``."""
-        found = tuple(int(value) for value in self.raw(name, default))
-        if len(found) != len(default) or min(found) < least:
-            raise refuse(self.node, f"{name} is {list(found)}; it must be {len(default)} values of at least {least}")
-        return found
+        found = self.raw(name, default)
+        right = isinstance(found, list | tuple) and all(isinstance(value, int) for value in found)
+        if not right or len(found) != len(default) or min(found) < least:
+            shown = list(found) if isinstance(found, tuple) else found
+            raise refuse(self.node, f"{name} is {shown}; it must be {len(default)} values of at least {least}")
+        return tuple(found)
 
     def finish(self) -> None:
         """Raises ModelError if the node has an attribute that was not asked for."""
@@ -130,7 +155,7 @@ def single_input(model: onnx.ModelProto, constants: Mapping[str, Array]) -> onnx
         )
     kind = found[0].type.tensor_type.elem_type
     if kind != onnx.TensorProto.FLOAT:
-        type_name = onnx.TensorProto.DataType.Name(kind)
+        type_name = next((name for name, value in onnx.TensorProto.DataType.items() if value == kind), str(kind))
         raise ModelError(f"input '{found[0].name}' has type {type_name}; it must be FLOAT")
     result: onnx.ValueInfoProto = found[0]
     return result

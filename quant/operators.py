@@ -201,7 +201,8 @@ def _dense(context: Context, weights: Floats, bias: Floats) -> Built:
 def add(context: Context) -> Built:
     index = 1 if context.node.input[0] == context.current else 0
     values = context.floats(index, "addend")
-    assert values is not None
+    if values is None:
+        raise refuse(context.node, "has one input; it must have two")
     channels, rank = context.dimensions[1], len(context.dimensions)
     shape = (1,) * (rank - values.ndim) + values.shape
     if len(shape) != rank or shape[0] != 1 or shape[1] not in (1, channels) or any(size != 1 for size in shape[2:]):
@@ -270,6 +271,8 @@ def reshape(context: Context) -> Built:
     keeps_zero = attributes.integer("allowzero", 0)
     target = attributes.raw("shape", None) if context.opset < 5 else context.constant(1, "shape")
     attributes.finish()
+    if target is None or np.asarray(target).dtype.kind not in "iu":
+        raise refuse(context.node, "its shape is missing; it must be a constant of integers")
     wanted = [int(size) for size in np.asarray(target).reshape(-1)]
     resolved = [
         context.dimensions[axis] if size == 0 and not keeps_zero and axis < len(context.dimensions) else size

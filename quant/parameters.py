@@ -23,7 +23,7 @@ class Parameter:
     integers: NDArray[np.int64]
     scale: NDArray[np.float32]
 
-    def transposed(self, axes: tuple[int, ...] | None) -> Parameter:
+    def transposed(self, axes: tuple[int, ...]) -> Parameter:
         return Parameter(self.integers.transpose(axes), self.scale.transpose(axes))
 
 
@@ -45,9 +45,12 @@ def moved(node: onnx.NodeProto, source: Parameter) -> Parameter:
     if node.op_type != "Transpose":
         raise refuse(node, f"{node.op_type} of dequantized weights is not supported; only Transpose is")
     attributes = Attributes(node)
-    axes = attributes.raw("perm", None)
+    rank = source.integers.ndim
+    axes = attributes.integers("perm", tuple(reversed(range(rank))), 0)
     attributes.finish()
-    return source.transposed(None if axes is None else tuple(axes))
+    if sorted(axes) != list(range(rank)):
+        raise refuse(node, f"perm is {list(axes)}; it must order {rank} dimensions")
+    return source.transposed(axes)
 
 
 def clipped(node: onnx.NodeProto, constants: Mapping[str, Array], values: Array) -> Array:
@@ -63,7 +66,10 @@ def integer_bounds(node: onnx.NodeProto, constants: Mapping[str, Array]) -> tupl
         if index < len(node.input) and node.input[index]:
             if node.input[index] not in constants:
                 raise refuse(node, f"its bound '{node.input[index]}' is not constant; it must be")
-            found[index - 1] = int(constants[node.input[index]].item())
+            bound = constants[node.input[index]]
+            if bound.size != 1 or bound.dtype.kind not in "iu":
+                raise refuse(node, f"its bound '{node.input[index]}' must be one integer")
+            found[index - 1] = int(bound.item())
     return found[0], found[1]
 
 

@@ -70,7 +70,7 @@ class _Reader:
         name = node.input[0] if node.input else ""
         if node.op_type == "Shape" and name in self.sizes:
             self.constants[node.output[0]] = shape_of(node, self.sizes[name])
-        elif name in self.parameters:
+        elif name in self.parameters and not self._computed(node):
             self.parameters[node.output[0]] = moved(node, self.parameters[name])
         elif name in self.constants and node.op_type == DEQUANTIZE:
             self.parameters[node.output[0]] = dequantized(node, self.constants)
@@ -84,11 +84,15 @@ class _Reader:
             return folded is not None
         return True
 
+    def _computed(self, node: onnx.NodeProto) -> list[str]:
+        """What ``node`` reads that depends on the image."""
+        return [name for name in node.input if name and name not in self.constants and name not in self.parameters]
+
     def _step(self, node: onnx.NodeProto) -> None:
         linear = node.op_type in (QUANTIZE, DEQUANTIZE)
         if node.domain not in (LINEAR_DOMAINS if linear else STANDARD_DOMAINS):
             raise refuse(node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are")
-        dynamic = [name for name in node.input if name and name not in self.constants and name not in self.parameters]
+        dynamic = self._computed(node)
         for name in dynamic:
             if name in self.readers:
                 raise refuse(
@@ -218,7 +222,9 @@ class _Reader:
         layer = self.layer
         if not isinstance(layer, Conv) or layer.bias.any() or (self.low, self.high) != (-INFINITY, INFINITY):
             raise refuse(node, "adds something other than the bias of the layer before it; that is not supported yet")
-        name = next(name for name in node.input if name != self.current)
+        name = next((name for name in node.input if name != self.current), None)
+        if name is None:
+            raise refuse(node, "has one input; it must have two")
         found: Parameter | Array = self.parameters[name] if name in self.parameters else self.constants[name]
         if len(self.sizes[self.current]) == 4:
             raise refuse(node, "adds a bias to a convolution; give it to the Conv as its third input")
