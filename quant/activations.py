@@ -44,7 +44,7 @@ def _power_of_two(histogram: Histogram, low: float, high: float, settings: Setti
     top = 2**bits - 1
     need = max(high / (top - zero_point), -low / zero_point if zero_point else 0.0, SMALLEST)
     widest = math.ceil(math.log2(need)) if high > low else 0
-    exponents = range(widest, widest - bits, -1) if settings.ranges == "mse" and high > low else (widest,)
+    exponents = range(widest, widest - bits - 3, -1) if settings.ranges == "mse" and high > low else (widest,)
     errors = [_error(histogram, 2.0**exponent, zero_point, top) for exponent in exponents]
     return np.float32(2.0 ** exponents[int(np.argmin(errors))]), zero_point
 
