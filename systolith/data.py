@@ -26,7 +26,8 @@ class Data:
 def load_data(path: str | Path) -> Data:
     """The images and labels of an .npz file.  Raises DataError, naming the file, if it does not hold them."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"'{path}' is not an .npz file; numpy.savez(path, x=images) makes one")
             if "x" not in archive:

@@ -1,0 +1,258 @@
+"""The commands quantize and golden, from the outside: files in, files out, one line for each mistake."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import systolith
+from systolith import golden, quant
+from systolith.cli import run
+
+from . import models, oracle
+
+LENET = Path(__file__).parent.parent / "examples" / "lenet5"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a float model, its data, and its quantized form, which is also the current one."""
+    monkeypatch.chdir(tmp_path)
+    model = models.tiny()
+    onnx.save(model, "model.onnx")
+    images = models.images(model, 12)
+    np.savez("data.npz", x=images)
+    np.savez("labelled.npz", x=images, y=np.arange(12) % 5)
+    quant.save(quant.quantize(model, images), "q.onnx")
+    return tmp_path
+
+
+def command(capsys, *arguments: str) -> tuple[int, str, str]:
+    status = run([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+QUANTIZE = ("quantize", "model.onnx", "--calibration", "data.npz", "-o", "out.onnx")
+GOLDEN = ("golden", "q.onnx", "--inputs", "data.npz", "-o", "out.npz")
+
+
+@pytest.mark.parametrize("scales", ["float", "pow2"])
+def test_lenet5_from_float_to_answers(tmp_path, capsys, scales):
+    quantized, out = tmp_path / "q.onnx", tmp_path / "out.npz"
+    calibration = ("--calibration", LENET / "calibration.npz")
+    status, printed, errors = command(
+        capsys, "quantize", LENET / "lenet5.onnx", *calibration, "-o", quantized, "--scales", scales
+    )
+    assert (status, errors) == (0, "")
+    assert "7 layers, 5 of them with weights, 416,520 MACs an image; calibrated on 400 images" in printed
+    status, printed, errors = command(capsys, "golden", quantized, "--inputs", LENET / "test.npz", "-o", out)
+    assert (status, errors) == (0, "")
+    found, test = np.load(out), np.load(LENET / "test.npz")
+    assert (found["y"].dtype, found["y"].shape) == (np.float32, (1000, 10))
+    assert (found["y_q"].dtype, found["y_q"].shape) == (np.int32, (1000, 10))
+    model = onnx.load(quantized)
+    np.testing.assert_array_equal(found["y"], oracle.run(model, test["x"]))
+    right = np.mean(found["y"].argmax(axis=1) == test["y"])
+    assert f"accuracy: {right:.2%} of 1000 images" in printed
+    float_right = np.mean(oracle.run(onnx.load(LENET / "lenet5.onnx"), test["x"]).argmax(axis=1) == test["y"])
+    assert abs(right - float_right) <= 0.003
+    assert float_right >= 0.97
+
+
+def test_options_reach_the_quantizer(folder, capsys):
+    options = ("--weight-bits", "5", "--activation-bits", "6", "--range", "percentile", "--scales", "pow2")
+    assert command(capsys, *QUANTIZE, *options)[0] == 0
+    expected = quant.quantize("model.onnx", np.load("data.npz")["x"], quant.Settings("pow2", 5, 6, "percentile"))
+    quant.save(expected, "expected.onnx")
+    assert Path("out.onnx").read_bytes() == Path("expected.onnx").read_bytes()
+    assert command(capsys, *QUANTIZE)[0] == 0
+    quant.save(quant.quantize("model.onnx", np.load("data.npz")["x"]), "expected.onnx")
+    assert Path("out.onnx").read_bytes() == Path("expected.onnx").read_bytes()
+
+
+def test_a_dropped_softmax_is_told(folder, capsys):
+    net = models.Builder((2, 6, 6)).conv(2, 4, 3).flatten().gemm(64, 3).node("Softmax")
+    onnx.save(net.model(), "model.onnx")
+    status, printed, _ = command(capsys, *QUANTIZE)
+    assert status == 0
+    assert "left to the host: Softmax 'softmax1'" in printed
+
+
+def test_python_functions_do_what_the_commands_do(folder, capsys):
+    assert command(capsys, *QUANTIZE)[0] == 0
+    result = systolith.quantize_model("model.onnx", "data.npz", "api.onnx")
+    assert Path("api.onnx").read_bytes() == Path("out.onnx").read_bytes()
+    assert result.graph.macs == quant.load("out.onnx").macs
+    assert command(capsys, *GOLDEN)[0] == 0
+    answer = systolith.run_golden("q.onnx", "labelled.npz", "api.npz")
+    np.testing.assert_array_equal(answer.y, np.load("out.npz")["y"])
+    np.testing.assert_array_equal(answer.y_q, np.load("out.npz")["y_q"])
+    assert answer.accuracy == np.mean(answer.y.argmax(axis=1) == np.load("labelled.npz")["y"])
+
+
+def test_maps_keep_their_shape(folder, capsys):
+    model = models.single("relu6")
+    images = models.images(model, 3)
+    graph = quant.quantize(model, images)
+    quant.save(graph, "q.onnx")
+    np.savez("data.npz", x=images)
+    assert command(capsys, *GOLDEN)[0] == 0
+    found = np.load("out.npz")
+    np.testing.assert_array_equal(found["y"], oracle.run(onnx.load("q.onnx"), images))
+    assert found["y_q"].dtype == np.uint8
+    np.testing.assert_array_equal(golden.dequantize(found["y_q"], graph.tensors[graph.output]), found["y"])
+
+
+def save(**arrays):
+    return lambda: np.savez("data.npz", **arrays)
+
+
+def write(name: str, content: bytes):
+    return lambda: Path(name).write_bytes(content)
+
+
+GOOD = np.zeros((3, 2, 6, 6), np.float32)
+NOT_NPZ = "'data.npz' is not an .npz file of plain arrays, or it is truncated"
+
+# What to do before, the command, and the whole message (or its beginning, if it ends in ...).
+MISTAKES = {
+    "no data": (lambda: None, "missing.npz", "cannot read the data 'missing.npz': No such file or directory"),
+    "folder as data": (lambda: Path("d").mkdir(), "d", "cannot read the data 'd': Is a directory"),
+    "text": (write("data.npz", b"hello"), "data.npz", NOT_NPZ),
+    "empty": (write("data.npz", b""), "data.npz", NOT_NPZ),
+    "pickle": (save(x=np.array([{}], object)), "data.npz", NOT_NPZ),
+    "npy": (
+        lambda: np.save("a.npy", GOOD),
+        "a.npy",
+        "'a.npy' is not an .npz file; numpy.savez(path, x=images) makes one",
+    ),
+    "no x": (
+        save(a=GOOD, b=GOOD),
+        "data.npz",
+        "'data.npz' has no array 'x' (it holds a, b); store the images as x, NxCxHxW float32",
+    ),
+    "float64": (save(x=GOOD.astype(float)), "data.npz", "'data.npz': x has type float64; it must be float32"),
+    "uint8": (save(x=GOOD.astype(np.uint8)), "data.npz", "'data.npz': x has type uint8; it must be float32"),
+    "three dimensions": (save(x=GOOD[0]), "data.npz", "'data.npz': x has shape 2x6x6; it must be NxCxHxW"),
+    "labels": (
+        save(x=GOOD, y=np.arange(4)),
+        "data.npz",
+        "'data.npz': y has type int64 and shape (4,); it must be 3 integers",
+    ),
+    "channels": (save(x=GOOD[:, :1]), "data.npz", "{} has shape 3x1x6x6; the model takes Nx2x6x6"),
+    "no images": (save(x=GOOD[:0]), "data.npz", "{} holds no images; at least one is needed"),
+    "nan": (
+        save(x=np.where(np.arange(3)[:, None, None, None] == 1, np.nan, GOOD).astype(np.float32)),
+        "data.npz",
+        "{} contains NaN or infinity in image 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("which", ["quantize", "golden"])
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_in_the_data(folder, capsys, mistake, which):
+    prepare, name, message = MISTAKES[mistake]
+    prepare()
+    arguments = QUANTIZE if which == "quantize" else GOLDEN
+    arguments = tuple(name if argument == "data.npz" else argument for argument in arguments)
+    status, printed, errors = command(capsys, *arguments)
+    what = "the calibration data" if which == "quantize" else "x in 'data.npz'"
+    assert (status, printed, errors) == (1, "", f"systolith: error: {message.format(what)}\n")
+    assert_nothing_written()
+
+
+def assert_nothing_written():
+    left = {path.name for path in Path().iterdir()}
+    assert not {name for name in left if name.startswith(("out", ".out"))}, left
+
+
+def test_a_truncated_archive(folder, capsys):
+    data = Path("data.npz").read_bytes()
+    for share in (0.1, 0.5, 0.9, 0.99):
+        Path("data.npz").write_bytes(data[: int(len(data) * share)])
+        assert command(capsys, *GOLDEN) == (1, "", f"systolith: error: {NOT_NPZ}\n")
+    assert_nothing_written()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ((*QUANTIZE, "--weight-bits", "1"), 1, "weight bits must be 2 to 16, not 1"),
+        ((*QUANTIZE, "--activation-bits", "17"), 1, "activation bits must be 2 to 16, not 17"),
+        ((*QUANTIZE[:-1], "no/out.onnx"), 1, "cannot write 'no/out.onnx': there is no folder 'no'; make it first"),
+        ((*GOLDEN[:-1], "no/out.npz"), 1, "cannot write 'no/out.npz': there is no folder 'no'; make it first"),
+        ((*GOLDEN[:-1], "."), 1, "cannot write '.': it is a folder; name a file in it"),
+        (("golden", "missing.onnx", *GOLDEN[2:]), 1, "cannot read the model 'missing.onnx': No such file or directory"),
+        (
+            ("golden", "model.onnx", *GOLDEN[2:]),
+            1,
+            "node 'conv1' (Conv): reads the input 'image' before a QuantizeLinear; quantize the model first",
+        ),
+        (("quantize", "data.npz", *QUANTIZE[2:]), 1, "'data.npz' is not an ONNX model, or it is truncated"),
+        (
+            ("quantize", "q.onnx", *QUANTIZE[2:]),
+            1,
+            "node 'image_quantized_QuantizeLinear' (QuantizeLinear): the model is quantized already; "
+            "quantize the float model that it was made from",
+        ),
+        (QUANTIZE[:4], 2, "Missing option '--output' / '-o'."),
+        (("golden",), 2, "Missing argument 'Q.onnx'."),
+        (("frobnicate",), 2, "No such command 'frobnicate'."),
+    ],
+)
+def test_other_mistakes(folder, capsys, arguments, status, message):
+    assert command(capsys, *arguments) == (status, "", f"systolith: error: {message}\n")
+    assert_nothing_written()
+
+
+@pytest.mark.parametrize("option", [("--scales", "pow3"), ("--range", "max"), ("--weight-bits", "eight")])
+def test_values_that_an_option_does_not_take(folder, capsys, option):
+    status, printed, errors = command(capsys, *QUANTIZE, *option)
+    assert (status, printed) == (2, "")
+    assert errors.startswith(f"systolith: error: Invalid value for '{option[0]}'")
+    assert errors.count("\n") == 1
+    assert_nothing_written()
+
+
+def test_a_failure_leaves_the_old_file_alone(folder, capsys, monkeypatch):
+    Path("out.npz").write_bytes(b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    status, _, errors = command(capsys, *GOLDEN)
+    assert (status, errors) == (1, "systolith: error: cannot write 'out.npz': No space left on device\n")
+    assert Path("out.npz").read_bytes() == b"old"
+    assert [path.name for path in Path().iterdir() if path.name.startswith(".out")] == []
+
+
+def test_written_files_have_ordinary_permissions(folder, capsys):
+    assert command(capsys, *GOLDEN)[0] == 0
+    Path("ordinary").touch()
+    assert Path("out.npz").stat().st_mode == Path("ordinary").stat().st_mode
+
+
+@pytest.mark.parametrize("name", ["quantize", "golden"])
+def test_help_has_an_example_that_parses(capsys, name):
+    status, printed, _ = command(capsys, name, "--help")
+    assert status == 0
+    assert f"Example: systolith {name}" in " ".join(printed.split())
+
+
+def test_the_installed_program_and_its_status(folder):
+    program = [sys.executable, "-m", "systolith.cli"]
+    environment = {**os.environ, "COLUMNS": "100"}
+    good = subprocess.run([*program, *GOLDEN], capture_output=True, text=True, env=environment, check=False)
+    assert (good.returncode, good.stderr) == (0, "")
+    bad = subprocess.run([*program, "golden", "no.onnx", *GOLDEN[2:]], capture_output=True, text=True, check=False)
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert bad.stderr == "systolith: error: cannot read the model 'no.onnx': No such file or directory\n"
