@@ -15,6 +15,7 @@ Scales = NDArray[np.float32]
 
 # A channel this much smaller than the largest one of its layer rounds to 0 in the output's common scale anyway.
 SMALLEST_SHARE = 2.0**-24
+CHUNK_VALUES = 2**18  # weights whose errors are weighed at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +61,15 @@ def _scales(flat: NDArray[np.float64], top: int, settings: Settings) -> Scales:
         exact = 2 ** np.ceil(np.log2(exact))
     if settings.ranges != "mse":
         return np.asarray(exact, np.float32)
-    candidates = [exact * share for share in _shares(top, settings)]
-    errors = np.array([((_round(flat, c, top) * c[:, None] - flat) ** 2).sum(axis=1) for c in candidates])
-    chosen = errors.argmin(axis=0)
-    return np.asarray(np.asarray(candidates)[chosen, np.arange(len(chosen))], np.float32)
+    best = exact.copy()
+    rows = max(1, CHUNK_VALUES // flat.shape[1])
+    for start in range(0, len(flat), rows):
+        part = slice(start, start + rows)
+        candidates = [exact[part] * share for share in _shares(top, settings)]
+        errors = [((_round(flat[part], c, top) * c[:, None] - flat[part]) ** 2).sum(axis=1) for c in candidates]
+        chosen = np.argmin(errors, axis=0)
+        best[part] = np.array(candidates)[chosen, np.arange(len(chosen))]
+    return np.asarray(best, np.float32)
 
 
 def _shares(top: int, settings: Settings) -> NDArray[np.float64]:
