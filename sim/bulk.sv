@@ -26,25 +26,35 @@ module bulk #(
     output wire [63:0] violation_cycle,
     output wire [31:0] violation_address,
     output wire interrupt,
-    output wire wake,  // anything that Python waits for
-    input wire [7:0] s_axil_awaddr,
-    input wire s_axil_awvalid,
-    input wire [31:0] s_axil_wdata,
-    input wire [3:0] s_axil_wstrb,
-    input wire s_axil_wvalid,
-    input wire s_axil_bready,
-    input wire [7:0] s_axil_araddr,
-    input wire s_axil_arvalid,
-    input wire s_axil_rready,
-    output wire s_axil_awready,
-    output wire s_axil_wready,
-    output wire [1:0] s_axil_bresp,
-    output wire s_axil_bvalid,
-    output wire s_axil_arready,
-    output wire [31:0] s_axil_rdata,
-    output wire [1:0] s_axil_rresp,
-    output wire s_axil_rvalid
+    output reg wake,  // anything that Python waits for, a cycle after it has settled
+    input wire request,
+    input wire request_write,
+    input wire [7:0] request_address,
+    input wire [31:0] request_data,
+    output wire answered,
+    output wire [31:0] answer,
+    output wire [2:0] answer_response
 );
+    reg reset;  // like every input, through a flip-flop: see register_port
+    always @(posedge clk) reset <= rst;
+
+    wire [7:0] s_axil_awaddr;
+    wire s_axil_awvalid;
+    wire [31:0] s_axil_wdata;
+    wire [3:0] s_axil_wstrb;
+    wire s_axil_wvalid;
+    wire s_axil_bready;
+    wire [7:0] s_axil_araddr;
+    wire s_axil_arvalid;
+    wire s_axil_rready;
+    wire s_axil_awready;
+    wire s_axil_wready;
+    wire [1:0] s_axil_bresp;
+    wire s_axil_bvalid;
+    wire s_axil_arready;
+    wire [31:0] s_axil_rdata;
+    wire [1:0] s_axil_rresp;
+    wire s_axil_rvalid;
     wire [0:0] m_axi_arid;
     wire [31:0] m_axi_araddr;
     wire [7:0] m_axi_arlen;
@@ -80,11 +90,40 @@ module bulk #(
     wire [8*MONITOR_BYTES-1:0] monitor_data;
     wire finished;
 
-    assign wake = interrupt || stuck != 0 || violation != 0 || finished;
+    always @(posedge clk) wake <= !reset && (interrupt || stuck != 0 || violation != 0 || finished);
+
+    register_port registers (
+        .clk(clk),
+        .rst(reset),
+        .request(request),
+        .write(request_write),
+        .address(request_address),
+        .data(request_data),
+        .answered(answered),
+        .value(answer),
+        .response(answer_response),
+        .awaddr(s_axil_awaddr),
+        .awvalid(s_axil_awvalid),
+        .awready(s_axil_awready),
+        .wdata(s_axil_wdata),
+        .wstrb(s_axil_wstrb),
+        .wvalid(s_axil_wvalid),
+        .wready(s_axil_wready),
+        .bresp(s_axil_bresp),
+        .bvalid(s_axil_bvalid),
+        .bready(s_axil_bready),
+        .araddr(s_axil_araddr),
+        .arvalid(s_axil_arvalid),
+        .arready(s_axil_arready),
+        .rdata(s_axil_rdata),
+        .rresp(s_axil_rresp),
+        .rvalid(s_axil_rvalid),
+        .rready(s_axil_rready)
+    );
 
     systolith accelerator (
         .clk(clk),
-        .rst(rst),
+        .rst(reset),
         .s_axil_awaddr(s_axil_awaddr),
         .s_axil_awvalid(s_axil_awvalid),
         .s_axil_wdata(s_axil_wdata),
@@ -140,7 +179,7 @@ module bulk #(
 
     recorder #(.BYTES(MONITOR_BYTES), .COUNT_BITS(MONITOR_COUNT_BITS)) recorder (
         .clk(clk),
-        .rst(rst),
+        .rst(reset),
         .watch(watch),
         .patience(patience),
         .limit(limit),
@@ -160,7 +199,7 @@ module bulk #(
 
     axi_checker #(.BUS_BYTES(BUS_BYTES)) checker_of_master (
         .clk(clk),
-        .rst(rst),
+        .rst(reset),
         .cycle(cycle),
         .base(base),
         .bytes(bytes),
@@ -190,7 +229,7 @@ module bulk #(
 
     axi_memory #(.BUS_BYTES(BUS_BYTES), .MEMORY_BYTES(MEMORY_BYTES)) memory (
         .clk(clk),
-        .rst(rst),
+        .rst(reset),
         .latency(latency),
         .cycle(cycle),
         .load(load),

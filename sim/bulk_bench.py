@@ -11,7 +11,7 @@ from .bench import Bench, power_up
 from .job import Job
 from .native import FileEvents, NativeEvents, NativeMemory
 from .plain_memory import PlainMemory
-from .registers import PinRegisters
+from .registers import PortRegisters
 
 SPARE_EVENTS = 1024
 
@@ -29,6 +29,7 @@ async def bulk(dut: Any) -> None:
     dut.latency.value = job.memory_latency
     dut.load.value = 0
     dut.dump.value = 0
+    registers = PortRegisters(dut)
     await power_up(dut, job)
     memory = NativeMemory(job.bus_bytes) if job.simulator == "verilator" else PlainMemory(dut, job.bus_bytes)
-    await Bench(dut, job, PinRegisters(dut), memory, events_of(job)).run()
+    await Bench(dut, job, registers, memory, events_of(job)).run()

@@ -21,7 +21,7 @@ module protocol #(
     output wire [63:0] violation_cycle,
     output wire [31:0] violation_address,
     output wire interrupt,
-    output wire wake,  // anything that Python waits for
+    output reg wake,  // anything that Python waits for, a cycle after it has settled
     input wire [7:0] s_axil_awaddr,
     input wire s_axil_awvalid,
     input wire [31:0] s_axil_wdata,
@@ -75,7 +75,7 @@ module protocol #(
     wire [8*MONITOR_BYTES-1:0] monitor_data;
     wire finished;
 
-    assign wake = interrupt || stuck != 0 || violation != 0 || finished;
+    always @(posedge clk) wake <= !rst && (interrupt || stuck != 0 || violation != 0 || finished);
 
     systolith accelerator (
         .clk(clk),

@@ -27,11 +27,11 @@ BenchName = Literal["bulk", "protocol"]
 
 HERE = Path(__file__).parent
 SOURCES: Mapping[str, tuple[str, ...]] = {
-    "bulk": ("axi_checker.sv", "axi_memory.sv", "recorder.sv", "bulk.sv"),
+    "bulk": ("axi_checker.sv", "axi_memory.sv", "recorder.sv", "register_port.sv", "bulk.sv"),
     "protocol": ("axi_checker.sv", "recorder.sv", "protocol.sv"),
 }
 TIMESCALE = ("1ns", "1ns")
-OPTIMIZE = "-O3"
+OPTIMIZE = "-O2"
 VERILATOR_FLAGS = (
     "--no-public-flat-rw",  # only the bench's ports, see public(): twice the speed
     "-O3",
