@@ -221,6 +221,7 @@ def tilings(layer: EngineLayer, p: Parameters, space: int, *, load: bool, store:
         # a slot starts where its DRAM address falls in a bus beat, and each row again
         slack = p.bus_elements * (1 if tile_columns == layer.target[2] else 1 + tile_rows)
         out = (max(output_elements(layer, t, p) for t in tiles) + slack) if store else 0
+        out += -out % p.bus_elements
         outs = out * (2 if len(tiles) > 1 else 1)
         if not load:
             if outs <= space:
