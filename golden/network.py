@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..quant.errors import DataError
 from ..quant.graph import Conv, FeatureMap, Graph, requantization_scales
-from .conv import convolve
+from .conv import convolve, reduction_parts
 from .pool import max_pool
 from .requantize import dequantize, quantize, requantize
 
@@ -31,6 +31,11 @@ def run(
     _check_input(x_q, source)
     kept = set(graph.tensors) if only is None else only
     chunk = chunk_size(graph)
+    parts = {
+        layer.output: reduction_parts(layer, graph.map_of(layer.input))
+        for layer in graph.layers
+        if isinstance(layer, Conv)
+    }
     result: dict[str, Integers] = {}
     for name, tensor in graph.tensors.items():
         if name in kept:
@@ -38,7 +43,7 @@ def run(
             result[name] = np.empty((len(x_q), *tensor.shape), kind)
     for start in range(0, len(x_q), chunk):
         part = slice(start, start + chunk)
-        for name, values in _run_chunk(graph, x_q[part].astype(storage(source))).items():
+        for name, values in _run_chunk(graph, x_q[part].astype(storage(source)), parts).items():
             if name in kept:
                 result[name][part] = values
         if progress:
@@ -46,13 +51,13 @@ def run(
     return result
 
 
-def _run_chunk(graph: Graph, values: Integers) -> dict[str, Integers]:
+def _run_chunk(graph: Graph, values: Integers, parts: Mapping[str, list[slice]]) -> dict[str, Integers]:
     found = {graph.input: values}
     for layer in graph.layers:
         if not isinstance(layer, Conv):
             values = max_pool(layer, values)
         else:
-            values = convolve(layer, graph.map_of(layer.input), values)
+            values = convolve(layer, graph.map_of(layer.input), values, parts[layer.output])
             target = graph.tensors[layer.output]
             if isinstance(target, FeatureMap):
                 scales = requantization_scales(layer, graph)

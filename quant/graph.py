@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from .errors import GraphError
 
 INT32 = np.iinfo(np.int32)
+LARGEST_WEIGHT = 2**15 - 1
+SMALLEST_NORMAL = np.finfo(np.float32).tiny
 
 Pair = tuple[int, int]
 Shape = tuple[int, int, int]
@@ -183,7 +185,12 @@ def check(graph: Graph) -> Graph:
             )
         known.add(layer.output)
         source = graph.map_of(layer.input)
-        target = graph.tensors[layer.output]
+        target = graph.tensors.get(layer.output)
+        if target is None:
+            raise GraphError(f"layer '{layer.name}': its output '{layer.output}' is not among the tensors")
+        if not isinstance(target, FeatureMap) and layer.output != graph.output:
+            raise GraphError(f"layer '{layer.name}': hands out raw sums; only the last layer may")
+        _check_window(layer)
         shape = output_shape(layer, source.shape)
         if min(shape) < 1:
             raise GraphError(
@@ -215,6 +222,17 @@ def _check_map(tensor: FeatureMap) -> None:
         raise GraphError(f"tensor '{tensor.name}': activations have 2 to 16 bits, not {tensor.bits}")
 
 
+def _check_window(layer: Layer) -> None:
+    steps = {"kernel": layer.kernel, "strides": layer.strides}
+    if isinstance(layer, Conv):
+        steps |= {"dilations": layer.dilations, "groups": (layer.groups, layer.groups)}
+    for what, values in steps.items():
+        if min(values) < 1:
+            raise GraphError(f"layer '{layer.name}': {what} {values} must be at least 1")
+    if min(layer.pads) < 0:
+        raise GraphError(f"layer '{layer.name}': pads {layer.pads} must not be negative")
+
+
 def _check_pool(layer: MaxPool, source: FeatureMap, target: Tensor) -> None:
     if not isinstance(target, FeatureMap) or (target.scale, target.zero_point) != (source.scale, source.zero_point):
         raise GraphError(f"layer '{layer.name}': max pooling must keep its input's scale and zero point")
@@ -236,6 +254,14 @@ def _check_conv(layer: Conv, graph: Graph, source: FeatureMap) -> None:
         raise GraphError(f"layer '{layer.name}': needs one weight scale and one bias for each of {outputs} outputs")
     if not (np.isfinite(layer.weight_scales).all() and (layer.weight_scales > 0).all()):
         raise GraphError(f"layer '{layer.name}': weight scales must be finite and positive")
+    if np.abs(layer.weights.astype(np.int32)).max(initial=0) > LARGEST_WEIGHT:
+        raise GraphError(f"layer '{layer.name}': weights must be within +-{LARGEST_WEIGHT}")
+    if layer.output != graph.output or isinstance(graph.tensors[layer.output], FeatureMap):
+        scales = requantization_scales(layer, graph)
+        if not (np.isfinite(scales).all() and (scales >= SMALLEST_NORMAL).all()):
+            raise GraphError(
+                f"layer '{layer.name}': its scales leave the range of float32; rescale the model's weights"
+            )
     worst = int(sum_bounds(layer, graph).max())
     if worst > INT32.max:
         raise GraphError(

@@ -43,6 +43,7 @@ WINDOWS = {
     "dilations": ((2, 9, 8), (3, 2, 3, 2), {"dilations": (2, 3), "pads": (1, 0, 2, 3)}),
     "groups": ((6, 5, 5), (4, 3, 3, 3), {"groups": 2, "pads": (1, 1, 1, 1)}),
     "depthwise": ((4, 5, 5), (8, 1, 3, 3), {"groups": 4, "strides": (2, 2)}),
+    "many positions": ((4, 18, 17), (4, 2, 2, 2), {"groups": 2, "pads": (0, 1, 1, 0)}),
     "kernel 11 stride 4": ((3, 19, 23), (2, 3, 11, 11), {"strides": (4, 4), "pads": (2, 2, 2, 2)}),
 }
 
