@@ -70,6 +70,7 @@ def test_ceil_mode(size, kernel, stride, pad):
 
 def norm(net: models.Builder, channels: int) -> models.Builder:
     scale, bias, mean = (net.random.standard_normal(channels).astype(np.float32) for _ in range(3))
+    scale[1] = -abs(scale[1])
     variance = net.random.uniform(0.1, 3, channels).astype(np.float32)
     return net.node("BatchNormalization", scale, bias, mean, variance, epsilon=1e-3)
 
