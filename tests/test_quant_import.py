@@ -146,6 +146,13 @@ def test_clips_narrow_each_other():
     assert (layer.low, layer.high) == (0, 2)
 
 
+def test_a_wider_clip_after_a_narrower_one_changes_nothing():
+    net = models.Builder((2, 6, 6)).conv(2, 3, 3)
+    net.node("Clip", np.float32(-0.5), np.float32(0.75)).node("Clip", np.float32(-3), np.float32(6))
+    (layer,) = assert_same_as_onnxruntime(net.model()).layers
+    assert (layer.low, layer.high) == (-0.5, 0.75)
+
+
 def test_clip_with_attributes_as_before_opset_11():
     net = models.Builder((2, 6, 6), opset=8).conv(2, 3, 3).node("Clip", min=-0.5, max=0.75)
     (layer,) = assert_same_as_onnxruntime(net.model()).layers
