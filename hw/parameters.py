@@ -31,7 +31,7 @@ class Parameters:
     weight_fifo_kib : weights fetched ahead of the array, KiB
     activation_bits, weight_bits : operand widths, 2 to 16 bits, two's complement
     sum_bits : accumulator width, 8 to 32 bits
-    lanes : requantizers shared by the columns, values a cycle
+    lanes : requantizers shared by the columns, values a cycle; by default a quarter of the columns
     multiplier : False leaves out the requantizers' multiplier: power-of-two scales only
     """
 
@@ -44,7 +44,7 @@ class Parameters:
     activation_bits: int = 8
     weight_bits: int = 8
     sum_bits: int = 32
-    lanes: int = 0
+    lanes: int | None = None
     multiplier: bool = True
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class Parameters:
         _choice("activation bits", self.activation_bits, 2, 16)
         _choice("weight bits", self.weight_bits, 2, 16)
         _choice("sum bits", self.sum_bits, 8, 32)
-        if self.lanes == 0:
+        if self.lanes is None:
             object.__setattr__(self, "lanes", -(-self.columns // 4))
         _choice("lanes", self.lanes, 1, self.columns)
         if self.accumulator_depth < 4:

@@ -111,6 +111,35 @@ def golden(
 
 
 @app.command()
+def generate(
+    model: Annotated[Path, typer.Argument(metavar="Q.onnx", help="The quantized model.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="BUILD", help="Folder to write.", show_default=False)
+    ],
+    rows: Annotated[int, typer.Option(metavar="R", help="Rows of the systolic array.", show_default=False)],
+    columns: Annotated[int, typer.Option(metavar="C", help="Columns of the systolic array.", show_default=False)],
+    bus_bytes: Annotated[int, typer.Option(metavar="B", help="AXI4 data width in bytes: 4, 8, 16, 32 or 64.")] = 8,
+    activation_kib: Annotated[int, typer.Option(metavar="N", help="Activation memory.")] = 64,
+    accumulator_kib: Annotated[int, typer.Option(metavar="N", help="Accumulators, at four bytes a sum.")] = 32,
+    weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead.")] = 4,
+    lanes: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Requantizers; by default a quarter of the columns.", show_default=False),
+    ] = None,
+) -> None:
+    """Generate the accelerator for a quantized model: Verilog, program, weights, C header, manifest.
+
+    Example: `systolith generate lenet5-q.onnx --rows 8 --columns 8 -o build/lenet5`
+    """
+    from .generation import generate_build, plan_tables
+
+    sizes = {"bus_bytes": bus_bytes, "activation_kib": activation_kib, "accumulator_kib": accumulator_kib}
+    sizes |= {"weight_fifo_kib": weight_fifo_kib} | ({} if lanes is None else {"lanes": lanes})
+    plan = generate_build(model, output, rows=rows, columns=columns, **sizes)
+    console.print(plan_tables(plan, output))
+
+
+@app.command()
 def simulate(
     build: Annotated[Path, typer.Argument(metavar="BUILD", help="Folder that `generate` wrote.", show_default=False)],
     inputs: Annotated[
