@@ -15,12 +15,14 @@ def requantize(sums: NDArray[np.int32], scales: NDArray[np.float32], target: Fea
 
     sums : int32, (N, C, rows, columns);  scales : float32, (C,), quant.graph.requantization_scales
     """
-    return _saturate(sums.astype(np.float32) * scales[:, None, None], target)
+    with np.errstate(over="ignore", under="ignore"):  # infinity saturates as it should
+        return _saturate(sums.astype(np.float32) * scales[:, None, None], target)
 
 
 def quantize(values: NDArray[np.float32], target: FeatureMap) -> NDArray[np.int32]:
     """``clamp(rne(fl32(value / scale)) + zero_point, low, high)``: ONNX QuantizeLinear-21 of float32 of any shape."""
-    return _saturate(values.astype(np.float32) / target.scale, target)
+    with np.errstate(over="ignore", under="ignore"):
+        return _saturate(values.astype(np.float32) / target.scale, target)
 
 
 def dequantize(values: NDArray[Any], source: Tensor) -> NDArray[np.float32]:

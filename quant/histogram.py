@@ -39,7 +39,8 @@ class Histogram:
             return
         nonzero = values[values != 0]
         self.zeros += values.size - nonzero.size
-        places = np.clip((nonzero + self.limit) * (BINS / (2 * self.limit)), 0, BINS - 1).astype(np.int64)
+        places = nonzero.astype(np.float64) * (BINS / (2 * self.limit)) + BINS // 2
+        places = np.clip(places, 0, BINS - 1).astype(np.int64)
         self.counts += np.bincount(places, minlength=BINS)
 
     def _grow(self, reach: float) -> None:

@@ -15,6 +15,7 @@ Scales = NDArray[np.float32]
 
 # A channel this much smaller than the largest one of its layer rounds to 0 in the output's common scale anyway.
 SMALLEST_SHARE = 2.0**-24
+SMALLEST_SCALE = 2.0**-120
 CHUNK_VALUES = 2**18  # weights whose errors are weighed at once
 
 
@@ -35,7 +36,9 @@ def quantize_weights(layer: Convolution, input_scale: np.float32, reach: int, se
     """
     flat = layer.weights.reshape(layer.weights.shape[0], -1).astype(np.float64)
     top = 2 ** (settings.weight_bits - 1) - 1
-    scales = _scales(flat, top, settings)
+    # The scales, and their float32 products with the input's, must stay normal numbers.
+    smallest = SMALLEST_SCALE / min(float(input_scale), 1.0)
+    scales = _scales(flat, top, smallest, settings)
     while True:
         weights = _round(flat, scales, top)
         bias = np.rint(layer.bias.astype(np.float64) / (input_scale * scales))
@@ -50,13 +53,13 @@ def quantize_weights(layer: Convolution, input_scale: np.float32, reach: int, se
     return QuantizedWeights(weights.reshape(layer.weights.shape).astype(np.int16), scales, bias.astype(np.int64))
 
 
-def _scales(flat: NDArray[np.float64], top: int, settings: Settings) -> Scales:
+def _scales(flat: NDArray[np.float64], top: int, smallest: float, settings: Settings) -> Scales:
     """One scale a channel, (outputs,): the one that just holds its largest weight, or that of least squared error."""
     largest = np.abs(flat).max(axis=1)
     floor = largest.max() * SMALLEST_SHARE or 1.0
     # An all-zero channel may have any scale; its layer's largest keeps its bias small.
     largest = np.where(largest > 0, np.maximum(largest, floor), max(largest.max(), floor))
-    exact = largest / top
+    exact = np.maximum(largest / top, smallest)
     if settings.power_of_two:
         exact = 2 ** np.ceil(np.log2(exact))
     if settings.ranges != "mse":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 from systolith.quant.graph import requantization_scales, sum_bounds
 
 from systolith import golden, quant
@@ -146,3 +147,17 @@ def test_public_names():
     assert golden.__all__ == sorted(golden.__all__)
     assert all(hasattr(quant, name) for name in quant.__all__)
     assert all(hasattr(golden, name) for name in golden.__all__)
+
+
+@pytest.mark.parametrize("scales", ["float", "pow2"])
+@pytest.mark.parametrize("inputs", [0, 1e-44, 1e-20, 1, 1e20])
+@pytest.mark.parametrize("weights", [1e-44, 1e-20, 1e-5, 1e5])
+def test_numbers_of_any_size_give_a_legal_file_without_a_warning(weights, inputs, scales):
+    model = models.tiny()
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor).astype(np.float64) * weights
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
+    images = (models.images(model, 4) * inputs).astype(np.float32)
+    graph = quant.quantize(model, images, quant.Settings(scales))
+    again = quant.load(quant.to_onnx(graph))
+    np.testing.assert_array_equal(golden.output(again, images)[1], golden.output(graph, images)[1])

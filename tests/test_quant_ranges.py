@@ -108,7 +108,7 @@ def test_a_map_of_zeros_gets_a_legal_grid():
 
 
 def test_tiny_and_huge_values():
-    for factor in (1e-30, 1e30):
+    for factor in (1e-44, 1e-38, 1e-30, 1e30, 5e37):
         for scales in SCALES:
             scale, _ = choose_grid(histogram(NORMAL * np.float32(factor)), Settings(scales))
             assert np.isfinite(scale)

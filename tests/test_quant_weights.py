@@ -97,6 +97,18 @@ def test_sums_that_would_leave_int32_give_up_weight_bits_but_no_more_than_needed
     assert (worst > INT32_MAX * (0.45 if scales == "pow2" else 0.95)).all()
 
 
+@pytest.mark.parametrize("scales", SCALES)
+@pytest.mark.parametrize("factor", [1e-44, 1e-38, 1e-20, 1e36])
+def test_weights_of_any_size_give_finite_integers_and_normal_scales(factor, scales):
+    weights = (normal().astype(np.float64) * factor).astype(np.float32)
+    for input_scale in (2.0**-100, 1.0, 2.0**80 / max(factor, 1)):
+        found = quantize_weights(layer(weights, np.ones(6)), np.float32(input_scale), 255, Settings(scales))
+        assert (found.scales.astype(np.float64) * input_scale >= 2.0**-126).all()
+        assert np.isfinite(found.scales).all()
+        assert np.abs(found.bias).max() <= INT32_MAX
+        assert np.abs(found.weights).max() <= 127
+
+
 def test_a_channel_far_smaller_than_the_others_keeps_scales_usable():
     weights = normal()
     weights[3] *= np.float32(1e-35)
