@@ -67,11 +67,13 @@ def simulate_tensors(
     seed: int = 0,
     memory_latency: int = 30,
     folder: Path | None = None,
+    waveform: bool = True,
     progress: Progress = quiet,
 ) -> Report:
     """Run all images whose integers ``tensors`` hold, (images, channels, rows, columns) by tensor name.
 
-    ``folder`` keeps logs and waveforms (a temporary one by default).  Raises SimulationError on a hang, an error
+    ``folder`` keeps logs and waveforms (a temporary one by default); ``waveform`` records one around the first
+    difference, which compiles the Verilog once more.  Raises SimulationError on a hang, an error
     status, or a broken rule of AXI; wrong bytes are counted in the report.
     """
     if memory_latency < 2:
@@ -92,7 +94,11 @@ def simulate_tensors(
         raise SimulationError(f"image {ran.failure.image}, cycle {ran.failure.cycle}: {ran.failure.message}")
     outcomes = ran.outcomes
     differences = [item for outcome in outcomes for item in outcome.differences]
-    waveform = record_waveform(accelerator, job, bench, simulator, differences[0], folder) if differences else None
+    wave = None
+    if differences and waveform:
+        progress("trace", 0, 1)
+        wave = record_waveform(accelerator, job, bench, simulator, differences[0], folder)
+        progress("trace", 1, 1)
     cycles = float(np.mean([outcome.cycles for outcome in outcomes]))
     seconds = sum(outcome.seconds for outcome in outcomes)
     return Report(
@@ -112,7 +118,7 @@ def simulate_tensors(
         simulation_seconds=seconds,
         stalls={name: float(np.mean([item.stalls[name] for item in outcomes])) for name in outcomes[0].stalls},
         differences=differences[:KEPT_DIFFERENCES],
-        waveform=waveform,
+        waveform=wave,
     )
 
 

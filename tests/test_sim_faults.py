@@ -1,0 +1,186 @@
+"""The checker is checked: a fault in the accelerator's weights, multipliers or tokens is caught and located."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from systolith.hw.generate import generate, parameters_for
+from systolith.hw.parameters import INSTRUCTION_BYTES
+from systolith.hw.plan import plan
+from systolith.hw.program import UNITS, Operation, decode, encode
+from systolith.quant import Conv, FeatureMap, Graph, SimulationError, Sums
+
+from systolith import golden, quant, sim
+
+from .graphs import integers
+
+IMAGES = 2
+
+
+def network() -> Graph:
+    """conv 3x3 of stride 2, conv 3x3, fc on 3x10x10, all scales exact powers of two: every other sum is a tie."""
+    rng = np.random.default_rng(11)
+
+    def conv(name, source, target, shape, spread, scale, **window):
+        weights = rng.integers(-spread, spread + 1, shape).astype(np.int16)
+        weights.reshape(shape[0], -1)[:, 0] = spread
+        scales = np.full(shape[0], scale, np.float32)
+        bias = rng.integers(-40, 40, shape[0]).astype(np.int64)
+        return Conv(name, "Conv", source, target, weights, scales, bias, **window)
+
+    layers = (
+        conv("conv1", "x", "a", (8, 3, 3, 3), 1, 0.5, strides=(2, 2), pads=(1, 1, 0, 0)),
+        conv("conv2", "a", "c", (6, 8, 3, 3), 1, 2.0**-4, pads=(1, 1, 1, 1)),
+        conv("fc", "c", "y", (5, 6, 5, 5), 7, 1.0),
+    )
+
+    def signed(name, shape):
+        return FeatureMap(name, shape, np.float32(1), 0, -128, 127)
+
+    maps = (signed("x", (3, 10, 10)), signed("a", (8, 5, 5)), signed("c", (6, 5, 5)))
+    tensors = {item.name: item for item in maps} | {"y": Sums("y", (5, 1, 1), np.ones(5, np.float32))}
+    return quant.check(Graph("x", "y", layers, tensors))
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """The network's build folder for a 4x4 array, its graph and parameters, and all tensors of a few images."""
+    folder = tmp_path_factory.mktemp("faults")
+    graph = network()
+    quant.save(graph, folder / "q.onnx")
+    parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=2, multiplier=1)
+    generate(graph, folder / "q.onnx", parameters, folder / "build")
+    x = integers(graph, IMAGES, seed=5) // 4  # so that few sums saturate
+    return folder / "build", graph, parameters, golden.run(graph, x)
+
+
+def simulate(build, folder, *, memory=None, program=None, latency=30):
+    """Run with another memory or program."""
+    source, graph, _, tensors = build
+    shutil.copytree(source, folder / "build")
+    if memory is not None:
+        assert memory != (source / "memory.bin").read_bytes()
+        (folder / "build" / "memory.bin").write_bytes(memory)
+    if program is not None:
+        assert program != (source / "program.bin").read_bytes()
+        (folder / "build" / "program.bin").write_bytes(program)
+    accelerator = sim.load(folder / "build")
+    return sim.simulate_tensors(
+        accelerator, graph, tensors, memory_latency=latency, folder=folder / "run", waveform=False
+    )
+
+
+def constants_of(graph, parameters, number, **changed):
+    """The memory image of ``graph`` with layer ``number`` changed."""
+    layers = list(graph.layers)
+    layers[number] = dataclasses.replace(layers[number], **changed)
+    return plan(dataclasses.replace(graph, layers=tuple(layers)), parameters).constants
+
+
+def test_without_a_fault_all_bytes_are_equal(build, tmp_path):
+    report = simulate(build, tmp_path)
+    assert (report.bit_exact, report.mismatches, report.images) == (True, 0, IMAGES)
+
+
+@pytest.mark.parametrize(("number", "output"), [(0, 5), (1, 3), (2, 2)], ids=["conv1", "conv2", "fc"])
+def test_a_flipped_weight_bit_is_caught_in_its_layer_and_channel(build, tmp_path, number, output):
+    _, graph, parameters, tensors = build
+    layer = graph.layers[number]
+    weights = layer.weights.copy()
+    weights[output, 1, 1, 2] ^= 1
+    report = simulate(build, tmp_path, memory=constants_of(graph, parameters, number, weights=weights))
+    first = report.differences[0]
+    assert not report.bit_exact
+    assert (first.image, first.layer, first.channel) == (0, layer.name, output)
+    assert first.expected == tensors[layer.output][0, first.channel, first.row, first.column]
+    # the first that can differ, in the order in which the layer is written
+    wrong = golden.run(dataclasses.replace(graph, layers=_replaced(graph, number, weights)), tensors["x"])
+    assert first.found == wrong[layer.output][0, first.channel, first.row, first.column]
+    in_layer = wrong[layer.output] != tensors[layer.output]
+    assert report.mismatches >= in_layer.sum() > 0
+
+
+def _replaced(graph, number, weights):
+    layers = list(graph.layers)
+    layers[number] = dataclasses.replace(layers[number], weights=weights)
+    return tuple(layers)
+
+
+def test_the_last_bit_of_a_multiplier_is_caught_where_a_sum_is_a_tie(build, tmp_path):
+    _, graph, parameters, tensors = build
+    scales = graph.layers[0].weight_scales.copy()
+    scales[6] = np.nextafter(scales[6], np.float32(1))
+    report = simulate(build, tmp_path, memory=constants_of(graph, parameters, 0, weight_scales=scales))
+    first = report.differences[0]
+    assert not report.bit_exact
+    assert (first.image, first.layer, first.channel) == (0, "conv1", 6)
+    assert first.expected == tensors["a"][0, 6, first.row, first.column]
+    assert first.found - first.expected in (-1, 1)
+
+
+def test_a_flipped_bit_of_the_memory_file_is_caught(build, tmp_path):
+    source, *_ = build
+    memory = bytearray((source / "memory.bin").read_bytes())
+    memory[0] ^= 1  # the last bit of a bias
+    report = simulate(build, tmp_path, memory=bytes(memory))
+    assert not report.bit_exact
+    assert (report.differences[0].image, report.differences[0].layer, report.differences[0].channel) == (0, "conv1", 0)
+
+
+def waits(program):
+    """(instruction number, unit's bit) of each token that the program waits for."""
+    for number in range(len(program) // INSTRUCTION_BYTES):
+        _, fields = decode(program[number * INSTRUCTION_BYTES : (number + 1) * INSTRUCTION_BYTES])
+        for unit in range(len(UNITS)):
+            if fields.get("wait", 0) >> unit & 1:
+                yield number, unit
+
+
+def without_wait(program, number, unit):
+    at = slice(number * INSTRUCTION_BYTES, (number + 1) * INSTRUCTION_BYTES)
+    operation, fields = decode(program[at])
+    fields["wait"] &= ~(1 << unit)
+    changed = bytearray(program)
+    changed[at] = encode(operation, **fields)
+    return bytes(changed)
+
+
+def first_wait(program, operation, unit):
+    return next(
+        number
+        for number, token in waits(program)
+        if token == UNITS.index(unit)
+        and decode(program[number * INSTRUCTION_BYTES :][:INSTRUCTION_BYTES])[0] == operation
+    )
+
+
+@pytest.mark.parametrize(
+    ("operation", "unit"),
+    [(Operation.LOAD, "array"), (Operation.STORE, "vector")],
+    ids=["the load overwrites what the array still reads", "the store reads what the vector unit has yet to write"],
+)
+def test_a_removed_token_wait_is_caught(build, tmp_path, operation, unit):
+    program = (build[0] / "program.bin").read_bytes()
+    number = first_wait(program, operation, unit)
+    broken = without_wait(program, number, UNITS.index(unit))
+    report = simulate(build, tmp_path, program=broken, latency=4)
+    assert not report.bit_exact
+    first = report.differences[0]
+    assert first.layer == ("conv1" if operation == Operation.LOAD else "fc")
+
+
+def test_a_token_that_is_never_given_is_a_hang_that_names_who_waits(build, tmp_path):
+    program = bytearray((build[0] / "program.bin").read_bytes())
+    number = first_wait(bytes(program), Operation.ARRAY, "loader")
+    # nobody posts to the array any more: remove the loader's token from each load before it
+    for load in range(number):
+        at = slice(load * INSTRUCTION_BYTES, (load + 1) * INSTRUCTION_BYTES)
+        operation, fields = decode(bytes(program[at]))
+        if operation == Operation.LOAD:
+            fields["post"] &= ~(1 << UNITS.index("array"))
+            program[at] = encode(operation, **fields)
+    with pytest.raises(SimulationError) as caught:
+        simulate(build, tmp_path, program=bytes(program))
+    assert "the accelerator hangs: nothing moved for" in str(caught.value)
+    assert "array" in str(caught.value)
