@@ -1,0 +1,180 @@
+"""Runs a program as docs and docstrings define it: one instruction after the other, NumPy on byte arrays.
+
+It knows the instruction set and nothing of the planner or the circuits.  It is strict where the hardware trusts the
+planner: an element that counts must have been written, every access must lie inside its memory, every partial sum
+must fit the accumulators, and every weight that was fetched must be used.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+from systolith.hw.parameters import INSTRUCTION_BYTES, PARAMETER_BITS, Parameters
+from systolith.hw.program import LAYOUTS, Operation, decode
+
+SIGNED = {"padding", "column", "line", "first_row", "first_column", "zero_point", "low", "high"}
+UNWRITTEN = 1 << 40
+
+
+class Machine:
+    """State of an accelerator and its memory; ``run`` executes the program in it."""
+
+    def __init__(self, parameters: Parameters, memory_bytes: int) -> None:
+        self.p = parameters
+        self.dram = np.full(memory_bytes, 0xA5, np.uint8)
+        self.dram_written = np.zeros(memory_bytes, np.int64)
+        self.chip = np.full(parameters.activation_elements, UNWRITTEN, np.int64)
+        self.bits = np.zeros(0, np.uint8)
+        self.draining: deque[list[Any]] = deque()
+        self.channels: list[np.ndarray] = []
+        self.sums: np.ndarray | None = None
+        self.executed: list[Operation] = []
+
+    def run(self, address: int) -> None:
+        """Execute from ``address`` to END."""
+        while True:
+            words = self.dram[address : address + INSTRUCTION_BYTES]
+            operation, fields = decode(words.tobytes())
+            for name in SIGNED & set(fields):
+                width = LAYOUTS[operation][name].width
+                fields[name] -= (fields[name] >> (width - 1)) << width
+            self.executed.append(operation)
+            if operation == Operation.END:
+                break
+            getattr(self, f"_{operation.name.lower()}")(fields)
+            address += INSTRUCTION_BYTES
+        assert not self.draining, "a vector instruction still waits for sums"
+        assert not self.bits.size, "weights were fetched and not used"
+
+    def _begin(self, f: dict[str, int]) -> None:
+        assert f["fingerprint"] == self.p.fingerprint
+
+    def _load(self, f: dict[str, int]) -> None:
+        assert f["bytes"]
+        for row in range(f["rows"] + 1):
+            start, count = f["dram"] + row * f["dram_step"], f["bytes"]
+            assert start % self.p.element_bytes == 0
+            assert start + count <= len(self.dram)
+            values = self.dram[start : start + count].view(f"<i{self.p.element_bytes}")
+            self._place(f["chip"] + row * f["chip_step"], values)
+
+    def _store(self, f: dict[str, int]) -> None:
+        assert f["bytes"]
+        assert not self.draining, "a store runs ahead of the vector unit"
+        each = self.p.element_bytes
+        for row in range(f["rows"] + 1):
+            start, chip = f["dram"] + row * f["dram_step"], f["chip"] + row * f["chip_step"]
+            assert start // each % self.p.bus_elements == chip % self.p.bus_elements, "sides in different places of a beat"
+            assert start + f["bytes"] <= len(self.dram)
+            values = self.chip[chip : chip + f["bytes"] // each]
+            assert len(values) == f["bytes"] // each
+            assert (values != UNWRITTEN).all(), "stores what nobody wrote"
+            self.dram[start : start + f["bytes"]] = values.astype(f"<i{each}").view(np.uint8)
+            self.dram_written[start : start + f["bytes"]] += 1
+
+    def _place(self, address: int, values: np.ndarray) -> None:
+        assert 0 <= address
+        assert address + len(values) <= len(self.chip), "writes beyond the activation memory"
+        self.chip[address : address + len(values)] = values
+
+    def _weights(self, f: dict[str, int]) -> None:
+        assert f["dram"] % self.p.bus_bytes == 0
+        end = f["dram"] + f["beats"] * self.p.bus_bytes
+        assert not self.bits.size, "a stream of weights begins before the one before it ended"
+        self.bits = np.unpackbits(self.dram[f["dram"] : end], bitorder="little")
+
+    def _take(self, count: int, width: int) -> np.ndarray:
+        assert count * width <= len(self.bits), "the weights run out"
+        taken, self.bits = self.bits[: count * width], self.bits[count * width :]
+        return taken.reshape(count, width)
+
+    def _array(self, f: dict[str, int]) -> None:
+        p = self.p
+        rows, columns = f["rows"] + 1, f["columns"] + 1
+        assert rows * columns <= p.accumulator_depth
+        assert f["passes"] + 1 == (f["kernel_rows"] + 1) * (f["kernel_columns"] + 1) * (f["chunks"] + 1)
+        for tile in range(f["tiles"] + 1):
+            if f["parameters"]:
+                self.channels.append(self._take(p.parameter_rows * p.columns, p.weight_bits))
+            if f["first"]:
+                assert self.sums is None, "sums that nobody drained are begun anew"
+                self.sums = np.zeros((rows, columns, p.columns), np.int64)
+            assert self.sums is not None
+            assert self.sums.shape[:2] == (rows, columns)
+            for ky in range(f["kernel_rows"] + 1):
+                for kx in range(f["kernel_columns"] + 1):
+                    for chunk in range(f["chunks"] + 1):
+                        column = f["column"] + tile * f["tile_step"] + kx * f["kernel_column_step"] + chunk * p.rows
+                        self._pass(f, ky, column)
+            if f["last"]:
+                self._drain(self.sums)
+                self.sums = None
+        if f["flush"]:
+            assert len(self.bits) < 8 * p.bus_bytes, "whole beats of weights are left over"
+            self.bits = self.bits[:0]
+
+    def _pass(self, f: dict[str, int], ky: int, column: int) -> None:
+        p = self.p
+        powers = 1 << np.arange(p.weight_bits)
+        powers[-1] *= -1
+        weights = (self._take(p.rows * p.columns, p.weight_bits) @ powers).reshape(p.rows, p.columns)
+        y, x = np.arange(f["rows"] + 1)[:, None, None], np.arange(f["columns"] + 1)[:, None]
+        line = f["line"] + ky * f["kernel_line_step"] + y * f["line_step"]
+        at = column + x * f["column_step"] + np.arange(p.rows)
+        address = (f["row"] + ky * f["kernel_row_step"] + y * f["row_step"] + at) % (1 << 24)
+        counts = (line >= 0) & (line < f["lines"]) & (at >= 0) & (at < f["row_elements"])
+        used = counts & weights.any(axis=1)
+        assert (address[used] < len(self.chip)).all(), "reads beyond the activation memory"
+        pixels = np.where(used, self.chip[address % len(self.chip)], np.where(counts, 0, f["padding"]))
+        assert (pixels != UNWRITTEN).all(), "reads what nobody wrote"
+        assert self.sums is not None
+        self.sums += pixels @ weights
+        assert np.abs(self.sums).max() < 1 << (p.sum_bits - 1), "a sum overflows"
+
+    def _vector(self, f: dict[str, int]) -> None:
+        self.draining.append([f, 0])
+
+    def _drain(self, sums: np.ndarray) -> None:
+        """The oldest vector instruction takes one channel tile's sums."""
+        p = self.p
+        assert self.draining, "sums that no vector instruction waits for"
+        (f, tile), bits = self.draining[0], self.channels.pop(0)
+        assert sums.shape[:2] == (f["map_rows"], f["map_columns"])
+        channels = f["last_channels"] if tile == f["tiles"] else f["channels"]
+        assert 1 <= channels <= p.columns
+        best = np.full((f["rows"] + 1, f["columns"] + 1, p.columns), np.iinfo(np.int64).min)
+        for wy in range(f["window_rows"] + 1):
+            y = f["first_row"] + wy + np.arange(f["rows"] + 1) * f["stride_rows"]
+            for wx in range(f["window_columns"] + 1):
+                x = f["first_column"] + wx + np.arange(f["columns"] + 1) * f["stride_columns"]
+                ys = np.flatnonzero((y >= 0) & (y < f["map_rows"]))
+                xs = np.flatnonzero((x >= 0) & (x < f["map_columns"]))
+                best[np.ix_(ys, xs)] = np.maximum(best[np.ix_(ys, xs)], sums[np.ix_(y[ys], x[xs])])
+        assert best.min() > np.iinfo(np.int64).min, "a window outside the map"
+        start = f["first_address"] - f["first_row"] * f["map_columns"]
+        assert start % (1 << 24) == 0
+        assert f["stride_address"] == f["stride_rows"] * f["map_columns"]
+
+        packed = bits.reshape(p.parameter_rows, p.columns, p.weight_bits).transpose(1, 0, 2).reshape(p.columns, -1)
+        words = packed[:, :PARAMETER_BITS].astype(np.uint64) @ (np.uint64(1) << np.arange(64, dtype=np.uint64))
+        bias = (words & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.int32).astype(np.int64)
+        mantissa = (words >> np.uint64(32) & np.uint64(0xFFFFFF)).astype(np.float64)
+        shift = (words >> np.uint64(56)).astype(np.int64)
+        total = best + bias
+        total = (total + 2**31) % 2**32 - 2**31
+        if f["raw"]:
+            kind = f"<i{p.element_bytes}"
+            values = total[:, :, :channels].astype("<i4").view(kind).astype(np.int64)
+        else:
+            scale = np.ldexp(mantissa, -(shift + 20)).astype(np.float32)
+            steps = np.clip(np.rint(total.astype(np.float32) * scale), -(2.0**20), 2.0**20).astype(np.int64)
+            values = np.clip(steps + f["zero_point"], f["low"], f["high"])[:, :, :channels]
+        for row in range(f["rows"] + 1):
+            for column in range(f["columns"] + 1):
+                address = f["chip"] + tile * f["tile_step"] + row * f["row_step"] + column * f["column_step"]
+                self._place(address, values[row, column])
+        self.draining[0][1] += 1
+        if tile == f["tiles"]:
+            self.draining.popleft()

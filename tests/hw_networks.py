@@ -1,0 +1,87 @@
+"""Quantized test networks, and a plan's result from the interpreter beside golden's."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+from systolith.hw.generate import parameters_for
+from systolith.hw.plan import Plan, plan
+from systolith.quant import FeatureMap, Graph, Settings, load_float, quantize
+
+from systolith import golden
+
+from . import models
+from .graphs import integers
+from .hw_interpreter import Machine
+
+NAMES = (*models.SINGLE, "tiny")
+
+
+@cache
+def network(name: str, scales: str = "float", weight_bits: int = 8, activation_bits: int = 8) -> Graph:
+    """One of ``NAMES`` (or "cifar"), quantized."""
+    model = getattr(models, name)() if hasattr(models, name) else models.single(name)
+    with TemporaryDirectory() as folder:
+        onnx.save(model, Path(folder) / "model.onnx")
+        graph = load_float(Path(folder) / "model.onnx")
+    return quantize(
+        graph,
+        models.images(model, 4),
+        Settings(scales=scales, weight_bits=weight_bits, activation_bits=activation_bits, ranges="minmax"),
+    )
+
+
+def planned(graph: Graph, **sizes: int) -> Plan:
+    return plan(graph, parameters_for(graph, **sizes))
+
+
+def element_offset(tensor: FeatureMap, bits: int) -> int:
+    """What an element in memory is less than the integer, from the contract: none, or half the range."""
+    reach = 1 << (bits - 1)
+    return 0 if -reach <= tensor.low and tensor.high < reach else tensor.low + reach
+
+
+def memory_of(values: np.ndarray, tensor, bits: int) -> np.ndarray:
+    """``values``, (C, rows, columns), as they lie in memory, uint8."""
+    dense = values.astype(np.int64).transpose(1, 2, 0)
+    if not isinstance(tensor, FeatureMap):
+        return np.ascontiguousarray(dense.astype("<i4")).reshape(-1).view(np.uint8)
+    kind = "<i1" if bits <= 8 else "<i2"
+    return np.ascontiguousarray((dense - element_offset(tensor, bits)).astype(kind)).reshape(-1).view(np.uint8)
+
+
+def execute(made: Plan, image: np.ndarray) -> Machine:
+    """The machine after the program ran on ``image``, integers (C, rows, columns)."""
+    machine = Machine(made.parameters, made.memory_bytes)
+    source = made.graph.map_of(made.graph.input)
+    for name, content in (
+        ("constants", np.frombuffer(made.constants, np.uint8)),
+        ("program", np.frombuffer(made.program_bytes(), np.uint8)),
+        ("input", memory_of(image, source, made.parameters.activation_bits)),
+    ):
+        region = made.regions[name]
+        assert len(content) == region.bytes
+        machine.dram[region.address : region.address + region.bytes] = content
+    machine.run(made.regions["program"].address)
+    return machine
+
+
+def check_against_golden(made: Plan, seed: int = 0) -> Machine:
+    """Every map that passes through memory equals golden's, each byte written once, no other byte touched."""
+    graph, bits = made.graph, made.parameters.activation_bits
+    image = integers(graph, 1, seed)
+    expected = golden.run(graph, image)
+    machine = execute(made, image[0])
+    written = np.zeros(made.memory_bytes, np.int64)
+    for name, region in made.maps.items():
+        if name == graph.input:
+            continue
+        found = machine.dram[region.address : region.address + region.bytes]
+        np.testing.assert_array_equal(found, memory_of(expected[name][0], graph.tensors[name], bits), err_msg=name)
+        written[region.address : region.address + region.bytes] = 1
+    np.testing.assert_array_equal(machine.dram_written, written)
+    return machine
