@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 
 from .constants import fold
+from .context import Context
 from .errors import ModelError
 from .floats import FloatGraph, FloatLayer, shapes
 from .onnx_file import STANDARD_DOMAINS, Array, image_shape, initializers, load_model, opset, refuse, single_input
-from .operators import BUILDERS, Context
+from .operators import BUILDERS
 
 
 def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from .context import Context, Dimensions
 from .floats import Convolution, Pooling
 from .graph import Conv, FeatureMap, MaxPool
 from .linear import Grid
 from .onnx_file import Attributes, refuse
-from .operators import BUILDERS, Context, Dimensions
+from .operators import BUILDERS
 from .parameters import Parameter, bias_of, weights_of
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 import onnx
 
 from .constants import fold
+from .context import Context, Dimensions
 from .errors import ModelError
 from .floats import INFINITY, Clamp
 from .graph import Conv, FeatureMap, Graph, Layer, MaxPool, Shape, Sums, Tensor, check
 from .importer import shape_of
 from .linear import activation_grid, quantize_constant
 from .onnx_file import STANDARD_DOMAINS, Array, image_shape, initializers, load_model, opset, refuse, single_input
-from .operators import BUILDERS, Context, Dimensions
+from .operators import BUILDERS
 from .parameters import Parameter, bias_of, clipped, dequantized, integer_bounds, moved
 from .read_layers import conv_layer, pool_layer, rounded
 
