@@ -1,0 +1,186 @@
+"""QDQ files of other quantizers: ONNX Runtime's own, to the last bit, and the spellings of Brevitas and PyTorch."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from systolith import golden, quant
+
+from . import models, oracle
+from .qdq import WEIGHTS, Qdq, conv_chain
+
+LENET = Path(__file__).parent.parent / "examples" / "lenet5"
+
+
+class Batches(CalibrationDataReader):
+    def __init__(self, images: np.ndarray, name: str) -> None:
+        self.feeds = iter([{name: images}])
+
+    def get_next(self):
+        return next(self.feeds, None)
+
+
+def quantized_by_onnxruntime(tmp_path, model, images, **options) -> onnx.ModelProto:
+    source, target = tmp_path / "float.onnx", tmp_path / "quantized.onnx"
+    onnx.save(model, source)
+    extra = options.pop("extra_options", {})
+    logging.disable(logging.WARNING)
+    try:
+        quantize_static(
+            source,
+            target,
+            Batches(images, model.graph.input[0].name),
+            quant_format=options.pop("quant_format", QuantFormat.QDQ),
+            weight_type=options.pop("weight_type", QuantType.QInt8),
+            extra_options=extra,
+            **options,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    return onnx.load(target)
+
+
+EXTRA = [
+    {},
+    {"ActivationSymmetric": True},
+    {"AddQDQPairToWeight": True},
+    {"QuantizeBias": False},
+    {"DedicatedQDQPair": True},
+]
+
+
+@pytest.mark.parametrize("extra", EXTRA, ids=lambda extra: next(iter(extra), "plain"))
+@pytest.mark.parametrize("per_channel", [False, True], ids=["tensor", "channel"])
+@pytest.mark.parametrize("kind", [QuantType.QUInt8, QuantType.QInt8], ids=str)
+def test_lenet5_by_onnxruntimes_quantizer_on_all_held_out_images(tmp_path, kind, per_channel, extra):
+    calibration = np.load(LENET / "calibration.npz")["x"][:100]
+    model = quantized_by_onnxruntime(
+        tmp_path,
+        onnx.load(LENET / "lenet5.onnx"),
+        calibration,
+        per_channel=per_channel,
+        activation_type=kind,
+        extra_options=extra,
+    )
+    images = np.load(LENET / "test.npz")["x"]
+    found, _ = golden.output(quant.load(model), images)
+    np.testing.assert_array_equal(found, oracle.run(model, images))
+
+
+@pytest.mark.parametrize("name", ["relu6", "conv_pool_overlap", "groups2", "asymmetric_pads", "dilation2", "depthwise"])
+@pytest.mark.parametrize("kind", [QuantType.QUInt8, QuantType.QInt8], ids=str)
+def test_single_layers_by_onnxruntimes_quantizer(tmp_path, name, kind):
+    model = models.single(name)
+    images = models.images(model, 8)
+    quantized = quantized_by_onnxruntime(tmp_path, model, images, per_channel=True, activation_type=kind)
+    found, _ = golden.output(quant.load(quantized), images)
+    np.testing.assert_array_equal(found, oracle.run(quantized, images))
+
+
+def test_matmul_and_add_by_onnxruntimes_quantizer(tmp_path):
+    net = models.Builder((3, 4, 4)).conv(3, 4, 3).flatten()
+    net.node("MatMul", net.he(16, 5)).node("Relu").node("MatMul", net.he(5, 4))
+    model = net.model()
+    images = models.images(model, 8)
+    quantized = quantized_by_onnxruntime(tmp_path, model, images, activation_type=QuantType.QUInt8)
+    found, _ = golden.output(quant.load(quantized), images)
+    np.testing.assert_array_equal(found, oracle.run(quantized, images))
+
+
+@pytest.mark.parametrize("scale", [0.01, [0.01], [0.01, 0.02, 0.03, 0.04]], ids=str)
+@pytest.mark.parametrize("zero", [None, np.int8(0), np.zeros(4, np.int8)], ids=["none", "scalar", "vector"])
+def test_weight_scales_of_any_shape(scale, zero):
+    if np.size(zero) != np.size(scale) and zero is not None:
+        zero = np.zeros(np.shape(scale), np.int8)
+    graph = quant.load(conv_chain(scale, zero).qdq(scale=0.3).model())
+    np.testing.assert_array_equal(graph.layers[0].weights, WEIGHTS)
+    np.testing.assert_array_equal(graph.layers[0].weight_scales, np.broadcast_to(np.float32(scale), 4))
+
+
+def test_float_weights_behind_q_and_dq_are_rounded_as_onnx_says():
+    chain = Qdq().qdq()
+    net = chain.net
+    reals = np.random.default_rng(0).standard_normal((4, 2, 3, 3)).astype(np.float32)
+    reals[0, 0, 0] = [0.005, 0.015, 99]  # two ties, and one that saturates
+    names = [net.constant(reals, "w"), net.constant(np.float32(0.01), "s"), net.constant(np.int8(0), "z")]
+    net.nodes.append(helper.make_node("QuantizeLinear", names, ["w_q"], "w_quantize"))
+    net.nodes.append(helper.make_node("DequantizeLinear", ["w_q", *names[1:]], ["w_dq"], "w_dequantize"))
+    model = chain.layer("Conv", "w_dq").qdq(scale=0.3).model()
+    graph = quant.load(model)
+    (expected,) = oracle.run_tensors(model, models.images(model, 1), ["w_q"])
+    np.testing.assert_array_equal(graph.layers[0].weights, expected)
+
+
+def test_weights_may_be_clipped_and_transposed_and_activations_clipped_as_integers():
+    """Brevitas writes narrow weights and activations as Clip between integers, and PyTorch transposed weights."""
+    chain = Qdq().q().node("Clip", np.uint8(10), np.uint8(200)).dq().node("Flatten")
+    net = chain.net
+    values = np.random.default_rng(1).integers(-128, 128, (5, 72)).astype(np.int8)
+    names = [net.constant(values, "w"), net.constant(np.int8(-100), "low"), net.constant(np.int8(99), "high")]
+    net.nodes.append(helper.make_node("Clip", names, ["w_clipped"], "w_clip"))
+    net.nodes.append(
+        helper.make_node("DequantizeLinear", ["w_clipped", net.constant(np.float32(0.01), "s")], ["w_dq"], "dq")
+    )
+    net.nodes.append(helper.make_node("Transpose", ["w_dq"], ["w_t"], "transpose", perm=[1, 0]))
+    model = chain.layer("MatMul", "w_t").qdq(scale=1).model()
+    graph = quant.load(model)
+    assert (graph.map_of(graph.input).low, graph.map_of(graph.input).high) == (10, 200)
+    np.testing.assert_array_equal(graph.layers[0].weights.reshape(5, 72), values.clip(-100, 99))
+    images = models.images(model, 8) * 4
+    _, y_q = golden.output(graph, images)
+    np.testing.assert_allclose(golden.output(graph, images)[0], oracle.run(model, images), atol=1.01)
+    assert y_q.dtype == np.uint8
+
+
+def test_matmul_with_a_quantized_bias_added():
+    chain = Qdq().qdq().node("Flatten")
+    values = np.random.default_rng(1).integers(-128, 128, (72, 5)).astype(np.int8)
+    chain.layer("MatMul", chain.weights(values, np.full(5, 0.01), axis=1))
+    bias = np.arange(5, dtype=np.int32) * 1000
+    name = chain.weights(bias, np.float32(0.05) * np.full(5, 0.01, np.float32), name="bias")
+    chain.net.nodes.append(helper.make_node("Add", [name, "layer_out"], ["sum"], "add"))
+    chain.net.current = "sum"
+    graph = quant.load(chain.node("Relu").qdq(scale=1, zero_point=3).model())
+    np.testing.assert_array_equal(graph.layers[0].bias, bias)
+    np.testing.assert_array_equal(graph.layers[0].weights.reshape(5, 72), values.T)
+    assert graph.map_of(graph.output).low == 3
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(0, np.inf, (128, 255)), (-1, 2.03, (118, 148)), (-np.inf, 6, (0, 188))]
+)
+def test_activation_functions_become_clamps(low, high, expected):
+    chain = conv_chain().node("Clip", np.float32(low), np.float32(high)).qdq(scale=0.1)
+    target = quant.load(chain.model()).map_of("quantizelinear2_out")
+    assert (target.low, target.high) == expected
+
+
+def test_a_last_softmax_is_left_to_the_host():
+    graph = quant.load(conv_chain().qdq(scale=0.3).node("Softmax", axis=1).model())
+    assert graph.output == "quantizelinear2_out"
+
+
+def float_bias():
+    chain = Qdq().qdq()
+    bias = chain.net.constant(np.float32([1, -1, 0.00024, 0]), "bias")
+    return chain.layer("Conv", chain.weights(WEIGHTS, 0.01), bias).qdq(scale=0.3)
+
+
+def test_a_float_bias_is_rounded_to_the_scale_of_the_sums():
+    assert quant.load(float_bias().model()).layers[0].bias.tolist() == [2000, -2000, 0, 0]
+
+
+def test_integer_operators_are_refused(tmp_path):
+    model = models.single("plain")
+    quantized = quantized_by_onnxruntime(
+        tmp_path, model, models.images(model, 2), quant_format=QuantFormat.QOperator, activation_type=QuantType.QUInt8
+    )
+    with pytest.raises(quant.ModelError, match=r"\(QLinearConv\): "):
+        quant.load(quantized)

@@ -1,0 +1,141 @@
+"""QDQ files that are not understood are refused, word for word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from systolith import quant
+
+from .qdq import WEIGHTS, Qdq, conv_chain
+
+LENET = Path(__file__).parent.parent / "examples" / "lenet5"
+
+
+def bad_bias():
+    chain = Qdq().qdq()
+    bias = chain.weights(np.ones(4, np.int32), 0.1, name="bias")
+    return chain.layer("Conv", chain.weights(WEIGHTS, 0.01), bias).qdq()
+
+
+def wrong_axis():
+    chain = Qdq().qdq()
+    return chain.layer("Conv", chain.weights(WEIGHTS, [0.1, 0.2], axis=1)).qdq()
+
+
+def residual():
+    chain = conv_chain().qdq()
+    net = chain.net
+    net.nodes.append(helper.make_node("Add", [net.current, "dequantizelinear1_out"], ["sum"], "shortcut"))
+    net.current = "sum"
+    return chain
+
+
+def blocks():
+    chain = Qdq().qdq()
+    chain.layer("Conv", chain.weights(WEIGHTS, 0.1))
+    chain.net.nodes[-2].attribute.append(helper.make_attribute("block_size", 2))
+    return chain.qdq()
+
+
+# What to build, and the whole message.
+REFUSED = {
+    "asymmetric weights": (
+        lambda: conv_chain(0.01, np.int8(3)).qdq(),
+        "node 'weights_dq' (DequantizeLinear): zero point 3 makes the weights asymmetric; it must be 0",
+    ),
+    "float model": (
+        lambda: Qdq().node("Conv", np.ones((3, 2, 3, 3), np.float32)),
+        "node 'conv1' (Conv): reads the input 'image' before a QuantizeLinear; quantize the model first",
+    ),
+    "float weights": (
+        lambda: Qdq().qdq().node("Conv", np.ones((3, 2, 3, 3), np.float32)).qdq(),
+        "node 'conv1' (Conv): its weights 'conv1_0' are not quantized; they need a DequantizeLinear before",
+    ),
+    "no Q between layers": (
+        lambda: conv_chain().node("MaxPool", kernel_shape=[2, 2]).qdq(),
+        "node 'maxpool1' (MaxPool): reads 'layer_out', which is not quantized; "
+        "it needs QuantizeLinear and DequantizeLinear before",
+    ),
+    "no DQ": (
+        lambda: Qdq().q().node("MaxPool", kernel_shape=[2, 2]).dq(),
+        "node 'maxpool1' (MaxPool): reads integers, 'quantizelinear1_out'; a DequantizeLinear must come before",
+    ),
+    "pool changes scale": (
+        lambda: Qdq().qdq().node("MaxPool", kernel_shape=[2, 2]).qdq(scale=0.1),
+        "node 'quantizelinear2' (QuantizeLinear): changes the scale from 0.05 to 0.1 (zero point 128 to 128)"
+        " with no convolution between; only the same scale works",
+    ),
+    "DQ of another scale": (
+        lambda: Qdq().q().dq(scale=0.06),
+        "node 'dequantizelinear1' (DequantizeLinear): has scale 0.06 and zero point 128, "
+        "but 'quantizelinear1_out' was quantized with 0.05 and 128; they must agree",
+    ),
+    "activation function last": (
+        lambda: conv_chain().node("Relu"),
+        "layer 'layer': its activation function needs a QuantizeLinear after it, as it is the last",
+    ),
+    "scale of bias": (
+        bad_bias,
+        "node 'layer' (Conv): its bias has scale 0.1 in channel 0; it must be input scale times weight scale, 0.0005",
+    ),
+    "axis": (
+        wrong_axis,
+        "node 'layer' (Conv): its weights' scales lie along the wrong axis; one for each of 4 outputs works",
+    ),
+    "branch": (
+        residual,
+        "node 'shortcut' (Add): reads 'dequantizelinear1_out', as 'layer' does; only chains without branches work yet",
+    ),
+    "negative scale": (
+        lambda: Qdq().qdq(scale=-1),
+        "node 'quantizelinear1' (QuantizeLinear): its scale 'quantizelinear1_0' must be float32, finite and positive",
+    ),
+    "scale not finite": (
+        lambda: Qdq().qdq(scale=np.inf),
+        "node 'quantizelinear1' (QuantizeLinear): its scale 'quantizelinear1_0' must be float32, finite and positive",
+    ),
+    "blocks": (
+        blocks,
+        "node 'weights_dq' (DequantizeLinear): block_size is set; "
+        "only one scale for the tensor, or one for each channel, works",
+    ),
+    "per-channel map": (
+        lambda: Qdq().node("QuantizeLinear", np.ones(2, np.float32), np.zeros(2, np.uint8)),
+        "node 'quantizelinear1' (QuantizeLinear): has 2 scales; a feature map must have one",
+    ),
+    "operator": (
+        lambda: Qdq().qdq().node("Sigmoid").qdq(),
+        "node 'sigmoid1' (Sigmoid): is not supported in a quantized model; Add, Clip, Conv, DequantizeLinear, Dropout, "
+        "Flatten, Gemm, Identity, MatMul, MaxPool, QuantizeLinear, Relu, Reshape are, in QDQ form",
+    ),
+    "clip without zero": (
+        lambda: conv_chain().node("Clip", np.float32(1), np.float32(2)).qdq(),
+        "node 'clip1' (Clip): clips to 1..2; the range must contain 0, so that 0 stays exact",
+    ),
+    "no quantization": (
+        lambda: Qdq().node("Identity"),
+        "the model has no QuantizeLinear node; it is not quantized (systolith quantize makes one that is)",
+    ),
+    "no layers": (lambda: Qdq().qdq(), "the model has no layers; there is nothing to compute"),
+    "two inputs": (
+        lambda: _with_second_input(conv_chain().qdq()),
+        "the model has 2 inputs and 1 outputs ('image', 'second', 'dequantizelinear3_out'); it must have one of each",
+    ),
+}
+
+
+def _with_second_input(chain: Qdq) -> Qdq:
+    chain.net.inputs.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, ["N", 3]))
+    return chain
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_by_name_in_one_line(case):
+    change, message = REFUSED[case]
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load(change().model())
+    assert str(caught.value) == message
