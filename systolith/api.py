@@ -22,6 +22,7 @@ class QuantizedModel:
     path: Path
     dropped: tuple[str, ...]
     images: int
+    weight_bits: int
 
     def lines(self) -> list[str]:
         """A summary for people."""
@@ -31,6 +32,10 @@ class QuantizedModel:
             f"{self.path}: {len(graph.layers)} layers, {kinds} of them with weights, {graph.macs:,} MACs an image;"
             f" calibrated on {self.images} images"
         ]
+        for layer in graph.layers:
+            if isinstance(layer, quant.Conv) and layer.weight_bits < self.weight_bits and layer.weights.any():
+                used = f"{layer.weight_bits} of {self.weight_bits} weight bits"
+                lines.append(f"layer '{layer.name}': {used}, so that its sums fit int32")
         return lines + [f"left to the host: {what}" for what in self.dropped]
 
 
@@ -75,7 +80,7 @@ def quantize_model(
     with progress_bar("calibrating", show_progress) as progress:
         graph = quant.quantize(network, images, settings, progress)
     quant.save(graph, output)
-    return QuantizedModel(graph, Path(output), network.dropped, len(images))
+    return QuantizedModel(graph, Path(output), network.dropped, len(images), weight_bits)
 
 
 def run_golden(model: str | Path, inputs: str | Path, output: str | Path, *, show_progress: bool = False) -> GoldenRun:

@@ -85,6 +85,15 @@ def test_a_dropped_softmax_is_told(folder, capsys):
     assert "left to the host: Softmax 'softmax1'" in printed
 
 
+def test_weight_bits_given_up_for_int32_are_told(folder, capsys):
+    status, printed, _ = command(capsys, *QUANTIZE, "--weight-bits", "16", "--activation-bits", "16")
+    assert status == 0
+    layers = [layer for layer in quant.load("out.onnx").layers if isinstance(layer, quant.Conv)]
+    for layer in layers:
+        assert f"layer '{layer.name}': {layer.weight_bits} of 16 weight bits, so that its sums fit int32" in printed
+    assert "weight bits" not in command(capsys, *QUANTIZE)[1]
+
+
 def test_python_functions_do_what_the_commands_do(folder, capsys):
     assert command(capsys, *QUANTIZE)[0] == 0
     result = systolith.quantize_model("model.onnx", "data.npz", "api.onnx")
