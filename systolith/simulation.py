@@ -74,7 +74,10 @@ def report_tables(report: sim.Report) -> RenderableType:
     exact = "[green]bit-exact[/]" if report.bit_exact else f"[red]{report.mismatches:,} values differ[/]"
     table.add_row("result", f"{exact}, {report.images} image{'s' * (report.images != 1)}")
     if report.accuracy is not None:
-        table.add_row("accuracy", f"{report.accuracy:.2%} (golden's outputs, which the hardware's equal)")
+        whose = (
+            "golden's outputs, and so the hardware's" if report.bit_exact else "golden's outputs, not the hardware's"
+        )
+        table.add_row("accuracy", f"{report.accuracy:.2%} ({whose})")
     cycles = f"{report.cycles_per_image:,.0f} an image"
     if report.bench == "bulk":
         mark = "" if report.prediction_holds else "[yellow]"
