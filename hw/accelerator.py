@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 
 from .accumulators import Accumulators, control_layout
 from .activations import ActivationMemory
-from .array import SystolicArray
+from .array import SystolicArray, array_latency
 from .delay import delayed
 from .dma import ReadMaster, WeightStream
 from .fetch import Cause, Fetch
@@ -50,6 +50,21 @@ def ports(parameters):
         "monitor_count": Out(16),
         "monitor_data": Out(8 * p.element_bytes * p.write_elements),
     }
+
+
+def entering_cycles():
+    """Cycles from the sequencer to the array's inputs: window and activation memory."""
+    return Window.LATENCY + ActivationMemory.WINDOW_LATENCY
+
+
+def leaving_cycles(parameters):
+    """Cycles from the sequencer to the accumulators' first control."""
+    return entering_cycles() + array_latency(parameters) - Accumulators.LEAD
+
+
+def settled_cycles(parameters):
+    """Cycles from a channel tile's last window to all its sums being readable."""
+    return leaving_cycles(parameters) + parameters.columns - 1 + Accumulators.SETTLE
 
 
 class Accelerator(wiring.Component):
@@ -122,9 +137,7 @@ class Accelerator(wiring.Component):
         ]
 
         # the array and what travels beside its pixels
-        entering = Window.LATENCY + ActivationMemory.WINDOW_LATENCY
-        leaving = entering + array.latency - Accumulators.LEAD
-        settled = leaving + p.columns - 1 + Accumulators.SETTLE
+        entering, leaving, settled = entering_cycles(), leaving_cycles(p), settled_cycles(p)
         m.d.comb += [
             array.pixels.eq(activations.pixels),
             array.swap.eq(delayed(m, sequencer.swap, entering, name="swap", init=0)),

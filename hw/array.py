@@ -8,10 +8,15 @@ from . import cell
 from .delay import delayed
 
 
+def array_latency(parameters):
+    """Cycles from ``pixels`` to ``sums[0]``: a row each, and the last cell's own."""
+    return parameters.rows - 1 + cell.LATENCY
+
+
 class SystolicArray(wiring.Component):
     """``sums[c] = sum over r of weights[r][c] * pixels[r]`` for each vector of pixels.
 
-    Pixels travel right, sums travel down, one cell a cycle.  ``sums[c]`` is valid ``latency + c`` cycles after its
+    Pixels travel right, sums travel down, one cell a cycle.  ``sums[c]`` is valid ``array_latency + c`` cycles after its
     pixels were presented: columns come out skewed, and the accumulators take them so.
     There is no flow control: a vector enters every cycle, wanted or not; the sequencer knows which count.
 
@@ -36,11 +41,6 @@ class SystolicArray(wiring.Component):
                 "sums": Out(data.ArrayLayout(signed(p.sum_bits), p.columns)),
             }
         )
-
-    @property
-    def latency(self):
-        """Cycles from ``pixels`` to ``sums[0]``: a row each, and the last cell's own."""
-        return self._parameters.rows - 1 + cell.LATENCY
 
     def elaborate(self, platform):
         p = self._parameters

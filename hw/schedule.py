@@ -1,8 +1,396 @@
+"""The cycle model: when each unit does what, from the program and the memory's latency alone.
+
+Follows the engine's own rules (queues, tokens, halves, FIFO room, bus arbitration) with its own delays, pass by pass and
+burst by burst, so it takes milliseconds where simulating the hardware takes seconds.  docs/cycles.md compares the two.
+"""
+
+from collections import deque
 from dataclasses import dataclass
-@dataclass
+
+from .accelerator import QUEUE, settled_cycles
+from .activations import ActivationMemory
+from .clockwork import Clockwork, Process, Signal
+from .dma import ReadMaster
+from .fetch import Fetch
+from .parameters import BURST_BEATS, INSTRUCTION_BYTES
+from .plan import Plan
+from .program import Operation
+from .requantize import Requantize
+from .sync import Instruction
+
+FIFO_DELAY = 2
+"""Cycles through an empty SyncFIFOBuffered."""
+
+
+@dataclass(frozen=True)
 class Prediction:
+    """Cycles from start to done, and how many of them pass until each layer is complete after the one before."""
+
     cycles: int
-    layer_cycles: list
-def predict(plan, latency):
-    c=[int(x.tiling.cost) for x in plan.placements]
-    return Prediction(sum(c), c)
+    layer_cycles: list[int]
+
+
+def predict(plan: Plan, latency: int) -> Prediction:
+    """Predict one image's run with ``latency`` cycles from a burst's address to its first data (and last to response)."""
+    return _Model(plan, latency).run()
+
+
+class _Queue:
+    """Items with the cycle at which they are visible at the far end; room for ``depth``."""
+
+    def __init__(self, clock: Clockwork, depth: int) -> None:
+        self.clock, self.depth = clock, depth
+        self.items: deque[tuple[int, Instruction]] = deque()
+        self.changed = Signal()
+
+    def put(self, item: Instruction, visible: int) -> None:
+        self.items.append((visible, item))
+        self.clock.notify(self.changed)
+
+    def pop(self) -> None:
+        self.items.popleft()
+        self.clock.notify(self.changed)
+
+
+class _Model:
+    def __init__(self, plan: Plan, latency: int) -> None:
+        self.plan, self.p, self.latency = plan, plan.parameters, latency
+        self.clock = clock = Clockwork()
+        self.queues = {o: _Queue(clock, QUEUE) for o in Operation}
+        self.orders = _Queue(clock, QUEUE)
+        self.fetched = _Queue(clock, Fetch.PREFETCH)
+        self.tokens = {(a, b): 0 for a in range(4) for b in range(4)}
+        self.token = Signal()
+        # bus
+        self.requests: list[deque[tuple[int, Signal, list[int]]]] = [deque(), deque(), deque()]
+        self.requested = Signal()
+        self.data_free = 0
+        # weights
+        self.weight_room = self.p.weight_fifo_beats
+        self.room_changed = Signal()
+        self.arrivals: list[tuple[int, int]] = []  # (beats up to and with this burst, cycle of its first beat)
+        self.arrived = Signal()
+        self.loaded_at: deque[int] = deque()  # cycle at which the next weight tile may be swapped in
+        self.loaded = Signal()
+        self.swaps = 0
+        self.swapped = Signal()
+        self.slots = 2
+        self.slot_changed = Signal()
+        self.halves = 2
+        self.half_changed = Signal()
+        self.complete: deque[int] = deque()
+        self.completed = Signal()
+        self.finished: dict[int, int] = {}
+        self.last = 0
+
+    def run(self) -> Prediction:
+        for process in (
+            self.arbiter(),
+            self.fetch(),
+            self.dispatch(),
+            self.loader_requests(),
+            self.weight_requests(),
+            self.weight_writer(),
+            self.sequencer(),
+            self.vector(),
+            self.storer(),
+        ):
+            self.clock.start(process)
+        self.clock.run()
+        ends = [self.finished[n] for n in range(len(self.plan.layers))]
+        layers = [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+        return Prediction(self.last + 1, layers)
+
+    # waiting
+
+    def until(self, condition, signal: Signal) -> Process:  # type: ignore[no-untyped-def]
+        while not condition():
+            yield signal
+
+    def head(self, queue: _Queue) -> Process:
+        """Until the queue has an item, and it is visible."""
+        while not queue.items:
+            yield queue.changed
+        yield queue.items[0][0]
+
+    def take_tokens(self, instruction: Instruction) -> Process:
+        unit = instruction.unit
+        needed = [(other, unit) for other in instruction.wait]
+        while any(self.tokens[pair] == 0 for pair in needed):
+            yield self.token
+        for pair in needed:
+            self.tokens[pair] -= 1
+
+    def give_tokens(self, instruction: Instruction, cycle: int) -> Process:
+        """Runs on its own: tokens given in ``cycle`` count from the next."""
+        yield cycle + 1
+        for other in instruction.post:
+            self.tokens[instruction.unit, other] += 1
+        self.clock.notify(self.token)
+
+    def end_of(self, instruction: Instruction, cycle: int) -> None:
+        self.last = max(self.last, cycle)
+        self.finished[instruction.layer] = max(self.finished.get(instruction.layer, 0), cycle)
+        if instruction.post:
+            self.clock.start(self.give_tokens(instruction, cycle))
+
+    # bus
+
+    def request(self, user: int, beats: int) -> tuple[Signal, list[int]]:
+        """Ask for a burst; the answer's signal comes when its address has gone out, with the cycle of its first beat."""
+        answer = (Signal(), [])
+        self.requests[user].append((beats, *answer))
+        self.clock.notify(self.requested)
+        return answer
+
+    def arbiter(self) -> Process:
+        """One address a cycle, round robin; data in the same order, a beat a cycle."""
+        clock, last = self.clock, 0
+        outstanding: deque[int] = deque()
+        while True:
+            while not any(self.requests):
+                yield self.requested
+            # a user's request is answered in the cycle after it shows up at the earliest
+            while outstanding and outstanding[0] <= clock.now:
+                outstanding.popleft()
+            if len(outstanding) >= ReadMaster.OUTSTANDING:
+                yield outstanding[0]
+                continue
+            user = next(u for u in ((last + d) % 3 for d in (1, 2, 3)) if self.requests[u])
+            last = user
+            beats, signal, answer = self.requests[user].popleft()
+            handshake = clock.now + 1
+            first = max(handshake + self.latency, self.data_free)
+            self.data_free = first + beats
+            outstanding.append(first + beats)
+            answer.append(first)
+            clock.notify(signal)
+            yield clock.now + 1
+
+    def burst(self, user: int, beats: int, result: list[int]) -> Process:
+        signal, answer = self.request(user, beats)
+        while not answer:
+            yield signal
+        result.append(answer[0])
+
+    # program
+
+    def fetch(self) -> Process:
+        clock, beats = self.clock, INSTRUCTION_BYTES // self.p.bus_bytes
+        end = Instruction(Operation.END, -1, {})
+        program = [*self.plan.program, *[end] * (1 + Fetch.PREFETCH)]
+        self.fetch_room = Fetch.PREFETCH
+        self.fetch_room_changed = Signal()
+        yield 1
+        for instruction in program:
+            while self.fetch_room == 0:
+                yield self.fetch_room_changed
+                yield clock.now + 1
+            self.fetch_room -= 1
+            result: list[int] = []
+            yield from self.burst(0, beats, result)
+            self.fetched.put(instruction, result[0] + beats - 1 + FIFO_DELAY)
+            yield clock.now + 1
+
+    def dispatch(self) -> Process:
+        clock = self.clock
+        while True:
+            yield from self.head(self.fetched)
+            instruction = self.fetched.items[0][1]
+            operation = instruction.operation
+            if operation == Operation.END:
+                return
+            if operation != Operation.BEGIN:
+                targets = [self.queues[operation]] + ([self.orders] if operation == Operation.ARRAY else [])
+                for queue in targets:
+                    while len(queue.items) >= queue.depth:
+                        yield queue.changed
+                for queue in targets:
+                    queue.put(instruction, clock.now + FIFO_DELAY)
+            self.fetched.pop()
+            self.fetch_room += 1
+            clock.notify(self.fetch_room_changed)
+            yield clock.now + 1
+
+    # transfers
+
+    def spans(self, instruction: Instruction) -> list[list[int]]:
+        """Beats of each burst of each span."""
+        f, bus = instruction.fields, self.p.bus_bytes
+        spans = []
+        for row in range(f["rows"] + 1):
+            start = f["dram"] + row * f["dram_step"]
+            spans.append(self.cut(start // bus, -(-(start % bus + f["bytes"]) // bus)))
+        return spans
+
+    @staticmethod
+    def cut(beat: int, count: int) -> list[int]:
+        bursts = []
+        while count:
+            size = min(count, BURST_BEATS - beat % BURST_BEATS)
+            bursts.append(size)
+            beat, count = beat + size, count - size
+        return bursts
+
+    def loader_requests(self) -> Process:
+        clock, queue = self.clock, self.queues[Operation.LOAD]
+        self.placing: deque[int] = deque()
+        while True:
+            yield from self.head(queue)
+            instruction = queue.items[0][1]
+            while len(self.placing) > 2 and self.placing[-3] > clock.now:
+                yield self.placing[-3]
+            yield from self.take_tokens(instruction)
+            queue.pop()
+            yield clock.now + 2
+            end = 0
+            for span in self.spans(instruction):
+                for beats in span:
+                    result: list[int] = []
+                    yield from self.burst(1, beats, result)
+                    end = result[0] + beats - 1
+                    yield clock.now + 1
+            self.placing.append(end)
+            self.end_of(instruction, end + ActivationMemory.WRITE_LATENCY)
+
+    def weight_requests(self) -> Process:
+        clock, queue, bus = self.clock, self.queues[Operation.WEIGHTS], self.p.bus_bytes
+        total = 0
+        while True:
+            yield from self.head(queue)
+            instruction = queue.items[0][1]
+            queue.pop()
+            yield clock.now + 1
+            for beats in self.cut(instruction.fields["dram"] // bus, instruction.fields["beats"]):
+                while self.weight_room < BURST_BEATS:
+                    yield self.room_changed
+                self.weight_room -= beats
+                result: list[int] = []
+                yield from self.burst(2, beats, result)
+                total += beats
+                self.arrivals.append((total, result[0] + beats - 1))
+                clock.notify(self.arrived)
+                yield clock.now + 1
+
+    # array
+
+    def weight_writer(self) -> Process:
+        """Loads weight tiles; in bits of the stream, counted from the start of each stream."""
+        p, clock = self.p, self.clock
+        beat_bits = 8 * p.bus_bytes
+        base = burst = released = tiles = 0
+        bits = 0
+        while True:
+            yield from self.head(self.orders)
+            order = self.orders.items[0][1]
+            f = order.fields
+            for _ in range(f["tiles"] + 1):
+                for number in range(-1 if f["parameters"] else 0, f["passes"] + 1):
+                    rows = p.parameter_rows if number < 0 else p.rows
+                    if number < 0:
+                        while not self.slots:
+                            yield self.slot_changed
+                        self.slots -= 1
+                    else:
+                        # the tile before this one must have been swapped in
+                        while self.swaps < tiles:
+                            yield self.swapped
+                    first = base + bits // beat_bits + 1
+                    bits += rows * p.weight_row_bits
+                    beat = base + -(-bits // beat_bits)
+                    begin = clock.now
+                    for needed in (first, beat):
+                        while not self.arrivals or self.arrivals[-1][0] < needed:
+                            yield self.arrived
+                        while self.arrivals[burst][0] < needed:
+                            burst += 1
+                        end, last = self.arrivals[burst]
+                        there = last - (end - needed) + FIFO_DELAY + 1
+                        if needed == first:
+                            begin = max(begin, there)
+                    cycles = rows if number < 0 else p.pass_cycles
+                    yield max(begin + cycles - 1, there)
+                    self.weight_room += beat - released
+                    released = beat
+                    clock.notify(self.room_changed)
+                    if number >= 0:
+                        tiles += 1
+                        self.loaded_at.append(clock.now + 1)
+                        clock.notify(self.loaded)
+                    yield clock.now + 1
+            if f["flush"]:
+                base, bits = base + -(-bits // beat_bits), 0
+            self.orders.pop()
+
+    def sequencer(self) -> Process:
+        p, clock, queue = self.p, self.clock, self.queues[Operation.ARRAY]
+        settled = settled_cycles(p)
+        while True:
+            yield from self.head(queue)
+            instruction = queue.items[0][1]
+            yield from self.take_tokens(instruction)
+            queue.pop()
+            f = instruction.fields
+            positions = (f["rows"] + 1) * (f["columns"] + 1)
+            yield clock.now + 1
+            for _ in range(f["tiles"] + 1):
+                if f["first"]:
+                    while not self.halves:
+                        yield self.half_changed
+                    self.halves -= 1
+                for _ in range(f["passes"] + 1):
+                    while not self.loaded_at:
+                        yield self.loaded
+                    yield self.loaded_at.popleft()
+                    self.swaps += 1
+                    clock.notify(self.swapped)
+                    yield clock.now + positions
+                if f["last"]:
+                    self.complete.append(clock.now + settled + 1)
+                    clock.notify(self.completed)
+            self.end_of(instruction, clock.now)
+
+    def vector(self) -> Process:
+        p, clock, queue = self.p, self.clock, self.queues[Operation.VECTOR]
+        while True:
+            yield from self.head(queue)
+            instruction = queue.items[0][1]
+            yield from self.take_tokens(instruction)
+            queue.pop()
+            f = instruction.fields
+            window = (f["window_rows"] + 1) * (f["window_columns"] + 1)
+            outputs = (f["rows"] + 1) * (f["columns"] + 1)
+            yield clock.now + 1
+            idle = done = clock.now
+            for _ in range(f["tiles"] + 1):
+                while not self.complete:
+                    yield self.completed
+                yield max(self.complete.popleft(), idle)
+                yield clock.now + p.parameter_rows + 1
+                self.slots += 1
+                clock.notify(self.slot_changed)
+                done = clock.now + window + (outputs - 1) * max(window, p.lane_groups)
+                yield done
+                yield done + 1
+                self.halves += 1
+                clock.notify(self.half_changed)
+                idle = done + 3 + p.lane_groups
+            yield idle + Requantize.LATENCY + 5
+            self.end_of(instruction, clock.now)
+            yield clock.now + 1
+
+    def storer(self) -> Process:
+        clock, queue = self.clock, self.queues[Operation.STORE]
+        while True:
+            yield from self.head(queue)
+            instruction = queue.items[0][1]
+            yield from self.take_tokens(instruction)
+            queue.pop()
+            reading = 0
+            for span in self.spans(instruction):
+                reading += 1 + sum(beats + 1 for beats in span)
+            # read, FIFO, then the answer to the last beat
+            yield clock.now + reading + 1 + ActivationMemory.READ_LATENCY + FIFO_DELAY + self.latency
+            self.end_of(instruction, clock.now)
+            yield clock.now + 1
+

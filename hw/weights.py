@@ -1,6 +1,6 @@
 """From bus beats to rows of the array's weights, and into its shadow registers."""
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -29,7 +29,7 @@ class Gearbox(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         source, target, unit = self._source, self._target, self._unit
-        capacity = source + target
+        capacity = source + 2 * target - 1  # a beat may come while one whole word and part of the next are left
         buffer = Signal(capacity * unit, reset_less=True)
         level = Signal(range(capacity + 1))
         ended = Signal()
@@ -50,10 +50,9 @@ class Gearbox(wiring.Component):
         with m.If(self.beats.valid & self.beats.ready):
             m.d.sync += level.eq(kept + source)
             with m.Switch(kept):
-                for at in range(target + 1):
+                for at in range(2 * target):
                     with m.Case(at):
-                        below = remaining[: at * unit]
-                        m.d.sync += buffer.eq(Cat(below, self.beats.payload.data, Const(0, (target - at) * unit)))
+                        m.d.sync += buffer.eq(Cat(remaining[: at * unit], self.beats.payload.data))
             with m.If(self.beats.payload.last):
                 m.d.sync += ended.eq(1)
         with m.If(self.flush):

@@ -87,7 +87,8 @@ class Conv:
     @property
     def weight_bits(self) -> int:
         """Width of the widest weight, two's complement, in bits."""
-        return max(2, int(np.abs(self.weights.astype(np.int32)).max(initial=0)).bit_length() + 1)
+        low, high = int(self.weights.min(initial=0)), int(self.weights.max(initial=0))
+        return max(2, max(high, ~low).bit_length() + 1)
 
 
 @dataclass(frozen=True)
