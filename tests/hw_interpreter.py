@@ -66,7 +66,7 @@ class Machine:
         each = self.p.element_bytes
         for row in range(f["rows"] + 1):
             start, chip = f["dram"] + row * f["dram_step"], f["chip"] + row * f["chip_step"]
-            assert start // each % self.p.bus_elements == chip % self.p.bus_elements, "sides in different places of a beat"
+            assert start // each % self.p.bus_elements == chip % self.p.bus_elements, "sides differ within a beat"
             assert start + f["bytes"] <= len(self.dram)
             values = self.chip[chip : chip + f["bytes"] // each]
             assert len(values) == f["bytes"] // each
@@ -75,7 +75,7 @@ class Machine:
             self.dram_written[start : start + f["bytes"]] += 1
 
     def _place(self, address: int, values: np.ndarray) -> None:
-        assert 0 <= address
+        assert address >= 0
         assert address + len(values) <= len(self.chip), "writes beyond the activation memory"
         self.chip[address : address + len(values)] = values
 

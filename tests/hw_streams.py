@@ -1,0 +1,107 @@
+"""Testbenches for components: streams with random stalls, a watchdog, and the silence that must follow."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from amaranth.lib import data
+from amaranth.sim import Simulator
+
+Bench = Callable[[Any], Coroutine[Any, Any, None]]
+
+STALLS = (0.0, 0.5)
+"""Share of cycles in which a side of a stream does not take part: tests run with none and with many."""
+
+
+def run(component: Any, bench: Bench, *background: Bench, cycles: int = 20_000) -> None:
+    """Simulate until ``bench`` returns.  AssertionError when that takes more than ``cycles``."""
+    simulator = Simulator(component)
+    simulator.add_clock(1e-6)
+
+    async def watchdog(ctx: Any) -> None:
+        for _ in range(cycles):  # an unfinished tick().repeat() would warn when it is collected
+            await ctx.tick()
+        raise AssertionError(f"the bench did not end in {cycles} cycles")
+
+    for process in (watchdog, *background):
+        simulator.add_testbench(process, background=True)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+def plain(value: Any) -> Any:
+    """A constant of a layout as dictionaries, lists and integers."""
+    if isinstance(value, data.Const):
+        layout = value.shape()
+        if isinstance(layout, data.StructLayout):
+            return {name: plain(value[name]) for name in layout.members}
+        return [plain(value[index]) for index in range(layout.length)]
+    return int(value)
+
+
+def source(port: Any, items: list[Any], *, stall: float = 0.0, seed: int = 0) -> Bench:
+    """Sends ``items`` into a stream, holding each until it is taken."""
+    rng = random.Random(seed)
+
+    async def bench(ctx: Any) -> None:
+        for item in items:
+            while rng.random() < stall:
+                await ctx.tick()
+            ctx.set(port.payload, item)
+            ctx.set(port.valid, 1)
+            while not (await ctx.tick().sample(port.ready))[2]:
+                pass
+            ctx.set(port.valid, 0)
+
+    return bench
+
+
+def sink(port: Any, into: list[Any], *, stall: float = 0.0, seed: int = 1) -> Bench:
+    """Takes what a stream gives, for ever; fails if a waiting payload changes or goes away."""
+    rng = random.Random(seed)
+
+    async def bench(ctx: Any) -> None:
+        held = None
+        while True:
+            ready = rng.random() >= stall
+            ctx.set(port.ready, ready)
+            _, _, valid, payload = await ctx.tick().sample(port.valid, port.payload)
+            payload = plain(payload)
+            if held is not None:
+                assert valid, f"{held} was offered and withdrawn"
+                assert payload == held, f"{held} became {payload} before it was taken"
+            held = None
+            if valid and ready:
+                into.append(payload)
+            elif valid:
+                held = payload
+
+    return bench
+
+
+def recorder(into: list[Any], condition: Any, *signals: Any) -> Bench:
+    """Appends (cycle, signals ...) for each cycle in which ``condition`` holds."""
+
+    async def bench(ctx: Any) -> None:
+        cycle = 0
+        while True:
+            _, _, there, *values = await ctx.tick().sample(condition, *signals)
+            if there:
+                into.append((cycle, *map(plain, values)))
+            cycle += 1
+
+    return bench
+
+
+def arrival(into: list[Any], count: int, silence: int = 40) -> Bench:
+    """Ends when ``into`` holds ``count`` items and nothing more comes in ``silence`` cycles."""
+
+    async def bench(ctx: Any) -> None:
+        while len(into) < count:
+            await ctx.tick()
+        await ctx.tick().repeat(silence)
+        assert len(into) == count, f"{len(into) - count} items too many"
+
+    return bench

@@ -1,0 +1,75 @@
+"""The systolic array against a matrix product."""
+
+import random
+
+import numpy as np
+import pytest
+from systolith.hw.array import SystolicArray, array_latency
+from systolith.hw.parameters import Parameters
+
+from .hw_streams import run
+
+SHAPES = [(1, 1), (5, 3), (3, 8), (4, 4), (1, 6), (7, 1)]
+
+
+def extremes(rng, shape, bits):
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    values = rng.integers(low, high + 1, shape)
+    values[rng.random(shape) < 0.2] = low
+    values[rng.random(shape) < 0.2] = high
+    return values
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.5])
+@pytest.mark.parametrize(("activation_bits", "weight_bits"), [(8, 8), (5, 12)])
+@pytest.mark.parametrize(("rows", "columns"), SHAPES)
+def test_array_multiplies(rows, columns, activation_bits, weight_bits, gaps):
+    """Tiles of R pixels follow each other at once or with pauses; weights are written while others are used."""
+    p = Parameters(rows=rows, columns=columns, activation_bits=activation_bits, weight_bits=weight_bits)
+    rng, pauses = np.random.default_rng(rows * 10 + columns), random.Random(3)
+    tiles = 6
+    weights = extremes(rng, (tiles, rows, columns), weight_bits)
+    component = SystolicArray(p)
+    pixels_at, expected_at, found = {}, {}, []
+
+    # cycle of each swap; the weights of tile t are written in the R cycles from swap t - 1 on
+    swaps, cycle = [], rows
+    for _ in range(tiles):
+        swaps.append(cycle)
+        cycle += rows
+        while pauses.random() < gaps:
+            cycle += 1
+    writes = {}
+    for t in range(tiles):
+        first = swaps[t - 1] if t else 0
+        for r in range(rows):
+            writes[first + r] = (r, weights[t, r])
+    end = swaps[-1] + rows + 8
+    for t in range(tiles):
+        until = swaps[t + 1] if t + 1 < tiles else end
+        for cycle in range(swaps[t] + 1, until + 1):
+            pixels_at[cycle] = extremes(rng, rows, activation_bits)
+            expected_at[cycle] = pixels_at[cycle] @ weights[t]
+    last = end + array_latency(p) + columns + 2
+
+    async def bench(ctx):
+        for cycle in range(last):
+            row, values = writes.get(cycle, (None, rng.integers(-2, 2, columns)))
+            ctx.set(component.weight_row, 0 if row is None else 1 << row)
+            ctx.set(component.weights, [int(v) for v in values])
+            ctx.set(component.swap, cycle in swaps)
+            ctx.set(component.pixels, [int(v) for v in pixels_at.get(cycle, np.zeros(rows))])
+            _, _, *sums = await ctx.tick().sample(*(component.sums[c] for c in range(columns)))
+            found.append(sums)
+
+    run(component, bench)
+    seen = 0
+    for cycle, expected in expected_at.items():
+        for c in range(columns):
+            assert found[cycle + array_latency(p) + c][c] == expected[c], (cycle, c)
+            seen += 1
+    assert seen == columns * len(expected_at) > 0
+
+
+def test_latency_is_the_rows_and_two_registers():
+    assert [array_latency(Parameters(rows=r, columns=3)) for r in (1, 2, 9)] == [2, 3, 10]

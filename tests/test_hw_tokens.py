@@ -1,0 +1,40 @@
+"""Tokens against a dictionary of counts."""
+
+import random
+from itertools import permutations
+
+from systolith.hw.program import UNITS
+from systolith.hw.tokens import Tokens
+
+from .hw_streams import run
+
+
+def test_tokens_count():
+    component, rng = Tokens(), random.Random(4)
+    counts = dict.fromkeys(permutations(range(len(UNITS)), 2), 0)
+    seen = {"ready": 0, "waits": 0}
+
+    async def bench(ctx):
+        for _ in range(3000):
+            changes = dict.fromkeys(counts, 0)
+            for u, unit in enumerate(UNITS):
+                wait = rng.randrange(1 << len(UNITS)) & ~(1 << u)
+                ctx.set(getattr(component, f"wait_{unit}"), wait)
+                ready = all(counts[f, u] for f in range(len(UNITS)) if wait >> f & 1)
+                assert ctx.get(getattr(component, f"ready_{unit}")) == ready
+                seen["ready" if ready else "waits"] += 1
+                take = ready and rng.random() < 0.6
+                ctx.set(getattr(component, f"take_{unit}"), take)
+                give, to = rng.random() < 0.5, rng.randrange(1 << len(UNITS)) & ~(1 << u)
+                ctx.set(getattr(component, f"give_{unit}"), give)
+                ctx.set(getattr(component, f"give_to_{unit}"), to)
+                for other in range(len(UNITS)):
+                    if other != u:
+                        changes[u, other] += give and to >> other & 1
+                        changes[other, u] -= take and wait >> other & 1
+            await ctx.tick()
+            for pair, change in changes.items():
+                counts[pair] += change
+
+    run(component, bench)
+    assert min(seen.values()) > 1000
