@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-KEEP = 40
+KEEP = 200
 SEAL = "complete.json"
 
 
