@@ -1,0 +1,196 @@
+"""Bursts, the shared read master, and the weights' prefetch."""
+
+import random
+from collections import deque
+
+import pytest
+from systolith.hw.dma import Bursts, ReadMaster, WeightStream
+from systolith.hw.parameters import Parameters
+
+from .hw_memory import LONGEST, answers, beat_of, check_burst
+from .hw_streams import STALLS, arrival, plain, run, sink, source
+
+BUSES = (4, 16, 64)
+
+
+def parameters(bus_bytes, **sizes):
+    return Parameters(rows=2, columns=2, bus_bytes=bus_bytes, **sizes)
+
+
+def spans(rng, bus_bytes, count):
+    """Starts near every boundary, lengths around the longest burst."""
+    result = []
+    for _ in range(count):
+        page = rng.choice([0, 4096, 1 << 20, (1 << 32) - 4096])
+        beat = rng.choice([0, 1, 4096 // bus_bytes - 1, rng.randrange(4096 // bus_bytes)])
+        beats = rng.choice([1, 2, 15, 16, 17, 32, 33, rng.randint(1, 80)])
+        address = min(page + beat * bus_bytes, (1 << 32) - beats * bus_bytes)
+        result.append({"address": address, "beats": beats})
+    return result
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("bus_bytes", BUSES)
+def test_bursts_cover_their_spans_exactly(bus_bytes, stall):
+    component, found = Bursts(parameters(bus_bytes)), []
+    rng = random.Random(bus_bytes)
+    wanted = spans(rng, bus_bytes, 60)
+    # a span has no more bursts than it meets blocks of the longest burst
+    expected = []
+    for span in wanted:
+        block = bus_bytes * LONGEST
+        first, end = span["address"], span["address"] + span["beats"] * bus_bytes
+        while first < end:
+            stop = min(end, (first // block + 1) * block)
+            expected.append({"address": first, "length": (stop - first) // bus_bytes - 1, "final": int(stop == end)})
+            first = stop
+    for burst in expected:
+        check_burst(burst["address"], burst["length"] + 1, bus_bytes)
+    run(
+        component,
+        arrival(found, len(expected)),
+        source(component.spans, wanted, stall=stall),
+        sink(component.bursts, found, stall=stall),
+    )
+    assert found == expected
+
+
+def test_bursts_leave_no_cycle_unused():
+    component, found = Bursts(parameters(8)), []
+    wanted = [{"address": 128 * n, "beats": 16} for n in range(20)]
+    cycles = [0]
+
+    async def bench(ctx):
+        while len(found) < 20:
+            await ctx.tick()
+            cycles[0] += 1
+
+    run(component, bench, source(component.spans, wanted), sink(component.bursts, found))
+    assert cycles[0] <= 22
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("bus_bytes", [4, 16])
+def test_read_master_gives_each_user_its_own(bus_bytes, stall):
+    users, base, p = 3, 0x1000_0000, parameters(bus_bytes)
+    component, rng = ReadMaster(p, users=users), random.Random(bus_bytes)
+    requests, expected, found = [], [], []
+    for _ in range(users):
+        mine, beats = [], []
+        for number in range(25):
+            length, final = rng.choice([0, 1, 15, rng.randrange(16)]), rng.random() < 0.5
+            address = rng.randrange(1 << 16) * 16 * bus_bytes
+            mine.append({"address": address, "length": length, "final": final})
+            beats += [
+                {"data": beat_of(base + address + n * bus_bytes, bus_bytes), "last": int(final and n == length)}
+                for n in range(length + 1)
+            ]
+            assert number < 25
+        requests.append(mine)
+        expected.append(beats)
+        found.append([])
+    errors = {"injected": 0, "seen": 0}
+
+    async def memory(ctx):
+        """AXI4 slave: several bursts on their way, each answered after its latency, in order."""
+        ctx.set(component.base, base)
+        waiting, cycle, offered, held = deque(), 0, None, None
+        while True:
+            ready = rng.random() >= stall
+            ctx.set(component.arready, ready)
+            if offered is None and waiting and waiting[0][0] <= cycle and rng.random() >= stall:
+                offered = waiting.popleft()[1:]
+            word, last, response = offered or (rng.getrandbits(8 * bus_bytes), rng.randrange(2), 3)
+            ctx.set(component.rvalid, offered is not None)
+            ctx.set(component.rdata, word)
+            ctx.set(component.rlast, last)
+            ctx.set(component.rresp, response)
+            valid, address, length, taken, error = (
+                await ctx.tick().sample(
+                    component.arvalid, component.araddr, component.arlen, component.rready, component.error
+                )
+            )[2:]
+            if held is not None:
+                assert (valid, address, length) == held, "the address channel changed while it waited"
+            held = (valid, address, length) if valid and not ready else None
+            errors["seen"] += error
+            assert len({due for due, *_ in waiting}) <= ReadMaster.OUTSTANDING + 1
+            if offered and taken:
+                errors["injected"] += response >> 1
+                offered = None
+            if valid and ready:
+                check_burst(address, length + 1, bus_bytes)
+                due = cycle + 20
+                for n in range(length + 1):
+                    response = rng.choice([2, 3]) if rng.random() < 0.02 else rng.choice([0, 1])
+                    waiting.append((due, beat_of(address + n * bus_bytes, bus_bytes), int(n == length), response))
+            cycle += 1
+
+    async def end(ctx):
+        while [len(f) for f in found] != [len(e) for e in expected]:
+            await ctx.tick()
+        for _ in range(60):
+            await ctx.tick()
+        assert not ctx.get(component.outstanding)
+
+    sides = []
+    for n in range(users):
+        sides.append(source(getattr(component, f"requests_{n}"), requests[n], stall=stall, seed=n))
+        sides.append(sink(getattr(component, f"beats_{n}"), found[n], stall=stall / 2, seed=10 + n))
+    run(component, end, memory, *sides)
+    assert found == expected
+    assert errors["injected"] == errors["seen"] > 0
+
+
+def test_users_take_turns():
+    p = parameters(8)
+    component, order = ReadMaster(p, users=3), []
+
+    async def bench(ctx):
+        ctx.set(component.arready, 1)
+        for n in range(3):
+            ctx.set(getattr(component, f"requests_{n}").valid, 1)
+            ctx.set(getattr(component, f"requests_{n}").payload, {"address": n * 4096, "length": 0, "final": 1})
+        for _ in range(12):
+            _, _, valid, address = await ctx.tick().sample(component.arvalid, component.araddr)
+            if valid:
+                order.append(address // 4096)
+
+    run(component, bench)
+    assert len(order) > 8
+    assert all(sorted(order[n : n + 3]) == [0, 1, 2] for n in range(len(order) - 2))
+
+
+@pytest.mark.parametrize("slow_array", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("slow_memory", STALLS)
+def test_weight_stream_never_asks_for_more_than_it_can_hold(slow_memory, slow_array):
+    p = parameters(32, weight_fifo_kib=1)
+    component, rng = WeightStream(p), random.Random(2)
+    instructions = [{"dram": s["address"], "beats": s["beats"]} for s in spans(rng, 32, 12)]
+    expected = [
+        {"data": beat_of(i["dram"] + n * 32, 32), "last": int(n == i["beats"] - 1)}
+        for i in instructions
+        for n in range(i["beats"])
+    ]
+    found, log = [], []
+
+    async def room(ctx):
+        while True:
+            _, _, valid, ready = await ctx.tick().sample(component.arriving.valid, component.arriving.ready)
+            assert ready or not valid, "a beat arrived that there was no room for"
+
+    async def end(ctx):
+        await arrival(found, len(expected))(ctx)
+        assert ctx.get(component.idle)
+
+    run(
+        component,
+        end,
+        source(component.instructions, instructions, stall=slow_memory),
+        answers(component.requests, component.arriving, 32, log, stall=slow_memory, seed=5),
+        sink(component.beats, found, stall=slow_array),
+        room,
+    )
+    assert found == expected
+    assert sum(final for *_, final in log) == len(instructions)
+    assert plain(len(log)) >= len(instructions)
