@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 
 from .parameters import BURST_BEATS
 from .program import STREAM
+from .register_slice import RegisterSlice
 
 BURST = data.StructLayout({"address": 32, "length": ceil_log2(BURST_BEATS), "final": 1})
 """One AXI burst: byte address, beats less one, and whether its span ends with it."""
@@ -124,19 +125,30 @@ class ReadMaster(wiring.Component):
                         last.eq(n),
                     ]
 
+        # the bus ends at registers: no path from its valid to its ready, none from its data into the engine
+        answer = data.StructLayout({"data": 8 * self._parameters.bus_bytes, "resp": 2, "last": 1})
+        m.submodules.answers = slice_ = RegisterSlice(answer)
+        arriving = slice_.outgoing
+        m.d.comb += [
+            slice_.incoming.valid.eq(self.rvalid),
+            slice_.incoming.payload.data.eq(self.rdata),
+            slice_.incoming.payload.resp.eq(self.rresp),
+            slice_.incoming.payload.last.eq(self.rlast),
+            self.rready.eq(slice_.incoming.ready),
+        ]
         for n, beat in enumerate(beats):
             mine = tags.r_rdy & (returning.user == n)
             m.d.comb += [
-                beat.valid.eq(self.rvalid & mine),
-                beat.payload.data.eq(self.rdata),
-                beat.payload.last.eq(self.rlast & returning.final),
+                beat.valid.eq(arriving.valid & mine),
+                beat.payload.data.eq(arriving.payload.data),
+                beat.payload.last.eq(arriving.payload.last & returning.final),
             ]
             with m.If(mine):
-                m.d.comb += self.rready.eq(beat.ready)
-        taken = self.rvalid & self.rready
+                m.d.comb += arriving.ready.eq(beat.ready)
+        taken = arriving.valid & arriving.ready
         m.d.comb += [
-            tags.r_en.eq(taken & self.rlast),
-            self.error.eq(taken & self.rresp[1]),
+            tags.r_en.eq(taken & arriving.payload.last),
+            self.error.eq(taken & arriving.payload.resp[1]),
             self.outstanding.eq(tags.r_rdy | self.arvalid),
         ]
         return m

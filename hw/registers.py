@@ -80,13 +80,21 @@ class Registers(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        writing = Signal()
+        # address and data of a write come in either order and are held: ready never depends on valid
+        address_held, data_held, writing = Signal(), Signal(), Signal()
+        address, wdata, wstrb = Signal(8), Signal(32), Signal(4)
         m.d.comb += [
-            writing.eq(self.awvalid & self.wvalid & ~self.bvalid),
-            self.awready.eq(writing),
-            self.wready.eq(writing),
+            self.awready.eq(~address_held),
+            self.wready.eq(~data_held),
+            writing.eq(address_held & data_held & ~self.bvalid),
             self.arready.eq(~self.rvalid),
         ]
+        with m.If(self.awvalid & self.awready):
+            m.d.sync += [address_held.eq(1), address.eq(self.awaddr)]
+        with m.If(self.wvalid & self.wready):
+            m.d.sync += [data_held.eq(1), wdata.eq(self.wdata), wstrb.eq(self.wstrb)]
+        with m.If(writing):
+            m.d.sync += [address_held.eq(0), data_held.eq(0)]
         with m.If(self.bready):
             m.d.sync += self.bvalid.eq(0)
         with m.If(writing):
@@ -97,16 +105,16 @@ class Registers(wiring.Component):
             "BASE": self.base,
             "INTERRUPT_ENABLE": self.interrupt_enable,
         }
-        strobed = Cat(*(s.replicate(8) for s in self.wstrb))
-        with m.If(writing), m.Switch(self.awaddr[2:]):
+        strobed = Cat(*(s.replicate(8) for s in wstrb))
+        with m.If(writing), m.Switch(address[2:]):
             with m.Case(REGISTERS["CONTROL"][0] >> 2):
                 m.d.comb += [
-                    self.start.eq(self.wdata[0] & self.wstrb[0] & ~self.busy),
-                    self.clear.eq(self.wdata[1] & self.wstrb[0]),
+                    self.start.eq(wdata[0] & wstrb[0] & ~self.busy),
+                    self.clear.eq(wdata[1] & wstrb[0]),
                 ]
             for name, target in writable.items():
                 with m.Case(REGISTERS[name][0] >> 2):
-                    m.d.sync += target.eq((self.wdata & strobed) | (target & ~strobed))
+                    m.d.sync += target.eq((wdata & strobed) | (target & ~strobed))
 
         cycles = Signal(64)
         counters = {"ARRAY_BUSY": (Signal(32, name="array_busy_cycles"), self.array_busy)}

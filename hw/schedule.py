@@ -15,6 +15,7 @@ from .fetch import Fetch
 from .parameters import BURST_BEATS, INSTRUCTION_BYTES
 from .plan import Plan
 from .program import Operation
+from .register_slice import RegisterSlice
 from .requantize import Requantize
 from .sync import Instruction
 
@@ -163,7 +164,7 @@ class _Model:
             first = max(handshake + self.latency, self.data_free)
             self.data_free = first + beats
             outstanding.append(first + beats)
-            answer.append(first)
+            answer.append(first + RegisterSlice.LATENCY)
             clock.notify(signal)
             yield clock.now + 1
 
