@@ -1,0 +1,138 @@
+"""The program's fetch: order, back-pressure, and everything that stops it."""
+
+import random
+
+import pytest
+from systolith.hw.fetch import Cause, Fetch
+from systolith.hw.parameters import INSTRUCTION_BYTES, Parameters
+from systolith.hw.program import LAYOUTS, Operation, encode
+
+from .hw_memory import check_burst
+from .hw_streams import STALLS, plain, run, sink
+
+DISPATCHED = (Operation.LOAD, Operation.WEIGHTS, Operation.ARRAY, Operation.VECTOR, Operation.STORE)
+ADDRESS = 4096 - 2 * INSTRUCTION_BYTES
+
+
+def random_fields(rng, operation):
+    return {n: rng.getrandbits(f.width) for n, f in LAYOUTS[operation] if n != "operation"}
+
+
+def simulate(p, program, stall, *, busy_cycles=30, runs=1):
+    """(dispatched per unit, outcomes of each run): an outcome is ("done" or the cause, reads behind END)."""
+    component, rng = Fetch(p), random.Random(7)
+    content = b"".join(program)
+    outcomes, reads, order = [], [], []
+    found = {o: [] for o in DISPATCHED}
+
+    async def memory(ctx):
+        queue, offered = [], False
+        while True:
+            ready = rng.random() >= stall
+            offered = bool(queue) and rng.random() >= stall
+            ctx.set(component.requests.ready, ready)
+            ctx.set(component.beats.valid, offered)
+            ctx.set(component.beats.payload, queue[0] if offered else {"data": rng.getrandbits(9), "last": 1})
+            _, _, valid, burst, taken = await ctx.tick().sample(
+                component.requests.valid, component.requests.payload, component.beats.ready
+            )
+            if offered:
+                assert taken, "fetch asked for a beat that it does not take"
+                queue.pop(0)
+            if valid and ready:
+                check_burst(burst.address, burst.length + 1, p.bus_bytes)
+                at, size = int(burst.address) - ADDRESS, (int(burst.length) + 1) * p.bus_bytes
+                reads.append(at)
+                assert size == INSTRUCTION_BYTES
+                assert 0 <= at <= len(content) - size, "reads beyond the program's memory"
+                for n in range(0, size, p.bus_bytes):
+                    word = int.from_bytes(content[at + n : at + n + p.bus_bytes], "little")
+                    queue.append({"data": word, "last": int(n + p.bus_bytes == size)})
+
+    async def watch(ctx):
+        last = dict.fromkeys(DISPATCHED, 0)
+        while True:
+            await ctx.tick()
+            for o in DISPATCHED:
+                if len(found[o]) != last[o]:
+                    last[o] = len(found[o])
+                    order.append(o)
+
+    async def bench(ctx):
+        for _ in range(runs):
+            ctx.set(component.units_idle, 0)
+            ctx.set(component.program, ADDRESS)
+            ctx.set(component.start, 1)
+            await ctx.tick()
+            ctx.set(component.start, 0)
+            ctx.set(component.program, rng.getrandbits(32))
+            outcome, cycle, quiet = None, 0, None
+            while True:
+                _, _, done, failed, cause, busy = await ctx.tick().sample(
+                    component.done, component.failed, component.cause, component.busy
+                )
+                assert busy
+                if failed:
+                    assert outcome is None
+                    outcome = Cause(cause)
+                if done:
+                    assert quiet is not None
+                    assert cycle >= quiet, "done while a unit was still busy"
+                    break
+                cycle += 1
+                if quiet is None and cycle > 20 * len(program) + busy_cycles:
+                    quiet = cycle
+                    ctx.set(component.units_idle, 1)
+            assert not ctx.get(component.busy)
+            outcomes.append(outcome)
+        before = sum(map(len, found.values()))
+        for _ in range(40):
+            await ctx.tick()
+        assert sum(map(len, found.values())) == before
+
+    sinks = [
+        sink(getattr(component, o.name.lower()), found[o], stall=stall, seed=n) for n, o in enumerate(DISPATCHED)
+    ]
+    run(component, bench, memory, watch, *sinks)
+    return found, outcomes, order, reads
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("bus_bytes", [4, 16, 64])
+def test_every_instruction_reaches_its_unit_in_order(bus_bytes, stall):
+    p = Parameters(rows=2, columns=2, bus_bytes=bus_bytes, weight_fifo_kib=4)
+    rng = random.Random(bus_bytes)
+    operations = [rng.choice(DISPATCHED) for _ in range(25)]
+    fields = [random_fields(rng, o) for o in operations]
+    program = [encode(Operation.BEGIN, fingerprint=p.fingerprint)]
+    program += [encode(o, **f) for o, f in zip(operations, fields, strict=True)]
+    program += [encode(Operation.END)] * (1 + Fetch.PREFETCH)
+    found, outcomes, order, reads = simulate(p, program, stall, runs=2)
+    for o in DISPATCHED:
+        expected = [{"operation": int(o), **f} for op, f in zip(operations, fields, strict=True) if op == o]
+        assert found[o] == 2 * expected
+    assert outcomes == [None, None]
+    assert order == 2 * operations
+    assert reads.count(0) == 2
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_a_program_for_other_parameters_is_refused(stall):
+    p = Parameters(rows=2, columns=2)
+    program = [encode(Operation.BEGIN, fingerprint=p.fingerprint ^ 1 << 31), encode(Operation.STORE)]
+    program += [encode(Operation.END)] * (1 + Fetch.PREFETCH)
+    found, outcomes, _, _ = simulate(p, program, stall)
+    assert outcomes == [Cause.FINGERPRINT]
+    assert not any(found.values())
+
+
+@pytest.mark.parametrize("operation", [7, 0x80, 0xFF])
+def test_an_unknown_operation_stops_the_program(operation):
+    p = Parameters(rows=2, columns=2)
+    unknown = operation.to_bytes(INSTRUCTION_BYTES, "little")
+    program = [encode(Operation.LOAD, rows=3), unknown, encode(Operation.LOAD, rows=4)]
+    program += [encode(Operation.END)] * (1 + Fetch.PREFETCH)
+    found, outcomes, _, _ = simulate(p, program, 0.0)
+    assert outcomes == [Cause.OPERATION]
+    assert [f["rows"] for f in found[Operation.LOAD]] == [3]
+    assert plain(int(Cause.OPERATION.value)) == 3

@@ -1,0 +1,184 @@
+"""AXI4-Lite registers, in every order of address, data and answer."""
+
+import random
+
+import pytest
+from systolith.hw.registers import IDENTITY, REGISTERS, STALLS, Registers
+
+from .hw_streams import run
+
+ORDERS = {"together": (0, 0), "address first": (0, 4), "data first": (4, 0)}
+
+
+def component():
+    return Registers(fingerprint=0x12345678, features=0x9ABCDEF0)
+
+
+def offset(name):
+    return REGISTERS[name][0]
+
+
+async def write(ctx, dut, address, value, strobe=15, order=(0, 0), patience=0):
+    """One write: cycles before address and data are offered, cycles before the answer is taken.  Pulses seen."""
+    waiting, pulses, cycle = {"aw", "w"}, {"start": 0, "clear": 0}, 0
+    while waiting or not ctx.get(dut.bvalid):
+        if "aw" in waiting and cycle >= order[0]:
+            ctx.set(dut.awaddr, address)
+            ctx.set(dut.awvalid, 1)
+        if "w" in waiting and cycle >= order[1]:
+            ctx.set(dut.wdata, value)
+            ctx.set(dut.wstrb, strobe)
+            ctx.set(dut.wvalid, 1)
+        _, _, aw, w, start, clear = await ctx.tick().sample(
+            dut.awvalid & dut.awready, dut.wvalid & dut.wready, dut.start, dut.clear
+        )
+        pulses["start"] += start
+        pulses["clear"] += clear
+        for name, done in (("aw", aw), ("w", w)):
+            if done:
+                waiting.discard(name)
+                ctx.set(getattr(dut, f"{name}valid"), 0)
+        cycle += 1
+        assert cycle < 40
+    for _ in range(patience):
+        await ctx.tick()
+        assert ctx.get(dut.bvalid), "the answer went away"
+    ctx.set(dut.bready, 1)
+    _, _, valid, response = await ctx.tick().sample(dut.bvalid, dut.bresp)
+    assert (valid, response) == (1, 0)
+    ctx.set(dut.bready, 0)
+    assert not ctx.get(dut.bvalid), "answered twice"
+    return pulses
+
+
+async def read(ctx, dut, address, patience=0):
+    ctx.set(dut.araddr, address)
+    ctx.set(dut.arvalid, 1)
+    _, _, taken = await ctx.tick().sample(dut.arready)
+    while not taken:
+        _, _, taken = await ctx.tick().sample(dut.arready)
+    ctx.set(dut.arvalid, 0)
+    ctx.set(dut.araddr, 0)
+    while not ctx.get(dut.rvalid):
+        await ctx.tick()
+    first = ctx.get(dut.rdata)
+    for _ in range(patience):
+        await ctx.tick()
+        assert ctx.get(dut.rvalid)
+        assert ctx.get(dut.rdata) == first
+    ctx.set(dut.rready, 1)
+    await ctx.tick()
+    ctx.set(dut.rready, 0)
+    assert not ctx.get(dut.rvalid)
+    return first
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+@pytest.mark.parametrize("patience", [0, 5])
+def test_writes_in_any_order(order, patience):
+    dut, rng = component(), random.Random(1)
+
+    async def bench(ctx):
+        model = {"PROGRAM": 0, "BASE": 0}
+        for _ in range(30):
+            name, value, strobe = rng.choice(list(model)), rng.getrandbits(32), rng.randrange(16)
+            mask = sum(0xFF << 8 * n for n in range(4) if strobe >> n & 1)
+            model[name] = model[name] & ~mask | value & mask
+            assert await write(ctx, dut, offset(name), value, strobe, order, patience) == {"start": 0, "clear": 0}
+            for register, expected in model.items():
+                assert await read(ctx, dut, offset(register), patience) == expected
+            assert (ctx.get(dut.program), ctx.get(dut.base)) == (model["PROGRAM"], model["BASE"])
+        await write(ctx, dut, offset("INTERRUPT_ENABLE"), 0xFFFFFFFF, 15, order)
+        assert ctx.get(dut.interrupt_enable) == 1
+        assert await read(ctx, dut, offset("INTERRUPT_ENABLE")) == 1
+
+    run(dut, bench)
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+def test_start_and_clear_are_pulses_of_one_cycle(order):
+    dut = component()
+
+    async def bench(ctx):
+        control = offset("CONTROL")
+        assert await write(ctx, dut, control, 1, 15, order, 3) == {"start": 1, "clear": 0}
+        assert await write(ctx, dut, control, 2, 15, order, 3) == {"start": 0, "clear": 1}
+        assert await write(ctx, dut, control, 3, 1, order) == {"start": 1, "clear": 1}
+        assert await write(ctx, dut, control, 3, 14, order) == {"start": 0, "clear": 0}
+        ctx.set(dut.busy, 1)
+        assert await write(ctx, dut, control, 1, 15, order) == {"start": 0, "clear": 0}
+        assert await write(ctx, dut, offset("ID"), 3, 15, order) == {"start": 0, "clear": 0}
+
+    run(dut, bench)
+
+
+def test_identity_status_and_unknown_offsets():
+    dut = component()
+
+    async def bench(ctx):
+        assert await read(ctx, dut, offset("ID")) == IDENTITY == int.from_bytes(b"SYST", "big")
+        assert await read(ctx, dut, offset("FINGERPRINT")) == 0x12345678
+        assert await read(ctx, dut, offset("FEATURES")) == 0x9ABCDEF0
+        await write(ctx, dut, offset("ID"), 0)
+        assert await read(ctx, dut, offset("ID")) == IDENTITY
+        for busy, done, error, cause in ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 4), (0, 0, 0, 255)):
+            for name, value in (("busy", busy), ("done", done), ("error", error), ("cause", cause)):
+                ctx.set(getattr(dut, name), value)
+            assert await read(ctx, dut, offset("STATUS")) == busy | done << 1 | error << 2 | cause << 8
+        ctx.set(dut.waits, 0b1010101)
+        assert await read(ctx, dut, offset("WAITS")) == 0b1010101
+        known = {value for value, _ in REGISTERS.values()}
+        for address in range(0, 256, 4):
+            if address not in known or address == offset("CONTROL"):
+                assert await read(ctx, dut, address) == 0
+
+    run(dut, bench)
+
+
+def test_counters_count_while_busy_and_begin_anew():
+    dut, rng = component(), random.Random(9)
+    names = ("ARRAY_BUSY", *(f"STALL_{name}" for name, _ in STALLS))
+
+    async def bench(ctx):
+        for cycles in (50, 21):
+            ctx.set(dut.waits, 127)
+            ctx.set(dut.array_busy, 1)
+            await write(ctx, dut, offset("CONTROL"), 1)
+            counts = dict.fromkeys(names, 0)
+            ctx.set(dut.busy, 1)
+            for _ in range(cycles):
+                waits, array = rng.randrange(128), rng.randrange(2)
+                ctx.set(dut.waits, waits)
+                ctx.set(dut.array_busy, array)
+                counts["ARRAY_BUSY"] += array
+                for n, (name, _) in enumerate(STALLS):
+                    counts[f"STALL_{name}"] += waits >> n & 1
+                await ctx.tick()
+            ctx.set(dut.busy, 0)
+            ctx.set(dut.waits, 127)
+            for name, count in counts.items():
+                assert await read(ctx, dut, offset(name)) == count, name
+            assert await read(ctx, dut, offset("CYCLES")) == cycles
+            assert await read(ctx, dut, offset("CYCLES_HIGH")) == 0
+
+    run(dut, bench)
+
+
+def test_a_read_and_a_write_at_once():
+    dut = component()
+
+    async def bench(ctx):
+        await write(ctx, dut, offset("BASE"), 0x5000)
+        ctx.set(dut.arvalid, 1)
+        ctx.set(dut.araddr, offset("BASE"))
+        await write(ctx, dut, offset("PROGRAM"), 0x40)
+        assert (ctx.get(dut.rvalid), ctx.get(dut.rdata)) == (1, 0x5000)
+        assert ctx.get(dut.arready) == 0
+
+    run(dut, bench)
+
+
+def test_every_register_has_its_own_offset():
+    offsets = [value for value, _ in REGISTERS.values()]
+    assert len(set(offsets)) == len(offsets)
+    assert all(value % 4 == 0 and value < 256 for value in offsets)
