@@ -22,7 +22,7 @@ def emit_verilog(parameters: Parameters) -> str:
     return _shorter_memories(text)
 
 
-_ZEROS = re.compile(r"  initial begin\n((?:    (\w+|\\\S+ )\[\d+\] = \d+'h0+;\n)+)  end\n")
+_ZEROS = re.compile(r"  initial begin\n((?:    (\w+|\\\S+ )\[\d+\] = \d+'[dh]0+;\n)+)  end\n")
 
 
 def _shorter_memories(text: str) -> str:

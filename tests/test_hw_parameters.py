@@ -1,0 +1,79 @@
+"""Parameters: ranges with their whole messages, and sizes that follow."""
+
+import re
+
+import pytest
+from systolith.hw.parameters import Parameters
+from systolith.quant import ConfigurationError
+
+BAD = {
+    "rows must be 1 to 128, not 0": {"rows": 0},
+    "rows must be 1 to 128, not 129": {"rows": 129},
+    "rows must be 1 to 128, not True": {"rows": True},
+    "rows must be 1 to 128, not 4.0": {"rows": 4.0},
+    "columns must be 1 to 128, not -1": {"columns": -1},
+    "bus bytes must be 4, 8, 16, 32 or 64, not 2": {"bus_bytes": 2},
+    "bus bytes must be 4, 8, 16, 32 or 64, not 12": {"bus_bytes": 12},
+    "activation KiB must be 1 to 8192, not 0": {"activation_kib": 0},
+    "accumulator KiB must be 1 to 8192, not 9000": {"accumulator_kib": 9000},
+    "weight FIFO KiB must be 1 to 1024, not 0": {"weight_fifo_kib": 0},
+    "activation bits must be 2 to 16, not 1": {"activation_bits": 1},
+    "activation bits must be 2 to 16, not 17": {"activation_bits": 17},
+    "weight bits must be 2 to 16, not 17": {"weight_bits": 17},
+    "sum bits must be 8 to 32, not 33": {"sum_bits": 33},
+    "lanes must be 1 to 4, not 5": {"lanes": 5},
+    "lanes must be 1 to 4, not -1": {"lanes": -1},
+    "accumulator KiB must be at least 2 for 64 columns, not 1": {"columns": 64, "accumulator_kib": 1},
+    "weight FIFO KiB must be at least 2 for a bus of 64 bytes, not 1": {"bus_bytes": 64, "weight_fifo_kib": 1},
+    "activation KiB must be at least 2 for lines of 256 values, not 1": {
+        "columns": 128,
+        "lanes": 128,
+        "activation_bits": 16,
+        "activation_kib": 1,
+    },
+}
+
+
+@pytest.mark.parametrize(("message", "sizes"), BAD.items(), ids=BAD)
+def test_out_of_range(message, sizes):
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):
+        Parameters(**{"rows": 4, "columns": 4, **sizes})
+
+
+@pytest.mark.parametrize("message", [m for m in BAD if "at least" in m])
+def test_the_size_that_would_do_does(message):
+    name = {"accumulator": "accumulator_kib", "weight": "weight_fifo_kib", "activation": "activation_kib"}
+    size = int(re.search(r"at least (\d+)", message).group(1))
+    assert Parameters(**{"rows": 4, "columns": 4, **BAD[message], name[message.split()[0]]: size})
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8, 100])
+@pytest.mark.parametrize("columns", [1, 5, 16])
+@pytest.mark.parametrize("bus_bytes", [4, 16, 64])
+@pytest.mark.parametrize("activation_bits", [8, 9])
+def test_a_line_holds_whatever_moves_at_once(rows, columns, bus_bytes, activation_bits):
+    p = Parameters(rows=rows, columns=columns, bus_bytes=bus_bytes, activation_bits=activation_bits, lanes=columns)
+    assert p.line >= max(rows, columns, bus_bytes // p.element_bytes, columns * 4 // p.element_bytes)
+    assert p.line & (p.line - 1) == 0
+    assert p.activation_elements % (2 * p.line) == 0
+    assert p.activation_elements * p.element_bytes <= 64 * 1024
+    assert p.activation_elements <= 1 << p.address_bits
+    assert p.lane_groups * p.lanes >= columns
+    assert p.parameter_rows * p.weight_bits >= 64
+    assert p.weight_row_bits % p.gearbox_unit == 8 * bus_bytes % p.gearbox_unit == 0
+
+
+def test_lanes_default_to_a_quarter_of_the_columns():
+    assert [Parameters(rows=1, columns=c).lanes for c in (1, 4, 5, 16)] == [1, 1, 2, 4]
+
+
+def test_fingerprints_differ_with_every_field_and_only_so():
+    base = {"rows": 4, "columns": 4}
+    others = [
+        {"rows": 5}, {"columns": 5}, {"bus_bytes": 16}, {"activation_kib": 65}, {"accumulator_kib": 31},
+        {"weight_fifo_kib": 5}, {"activation_bits": 7}, {"weight_bits": 7}, {"sum_bits": 31}, {"lanes": 2},
+        {"multiplier": False},
+    ]  # fmt: skip
+    prints = {Parameters(**{**base, **other}).fingerprint for other in [{}, *others]}
+    assert len(prints) == 1 + len(others)
+    assert Parameters(**base).fingerprint == Parameters(**base, lanes=1).fingerprint
