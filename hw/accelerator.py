@@ -168,7 +168,7 @@ class Accelerator(wiring.Component):
             self.monitor_data.eq(vector.write.data.as_value()),
         ]
         self._bus(m, reads, storer)
-        self._control(m, fetch, sequencer, vector, loader, storer, reads)
+        self._control(m, fetch, tokens, sequencer, vector, loader, storer, reads)
         return m
 
     def _dispatch(self, m, fetch, loader, weight_stream, writer, sequencer, vector, storer):
@@ -230,7 +230,7 @@ class Accelerator(wiring.Component):
                 getattr(self, f"m_axi_{prefix}burst").eq(increment),
             ]
 
-    def _control(self, m, fetch, sequencer, vector, loader, storer, reads):
+    def _control(self, m, fetch, tokens, sequencer, vector, loader, storer, reads):
         p = self._parameters
         features = p.rows | p.columns << 8 | p.bus_bytes << 16 | (p.activation_bits - 1) << 24 | 1 << 29
         m.submodules.registers = registers = Registers(fingerprint=p.fingerprint, features=features)
@@ -245,7 +245,10 @@ class Accelerator(wiring.Component):
             with m.If(happened & ~error):
                 m.d.sync += [error.eq(1), cause.eq(why)]
         with m.If(fetch.done & ~error):
-            m.d.sync += done.eq(1)
+            with m.If(tokens.left):
+                m.d.sync += [error.eq(1), cause.eq(Cause.TOKEN)]
+            with m.Else():
+                m.d.sync += done.eq(1)
         with m.If(registers.clear | registers.start):
             m.d.sync += [done.eq(0), error.eq(0), cause.eq(Cause.NONE)]
         m.d.comb += [

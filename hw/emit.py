@@ -2,6 +2,7 @@
 
 import gc
 import re
+from functools import lru_cache
 
 from amaranth.back import verilog
 
@@ -11,6 +12,7 @@ from .parameters import Parameters
 TOP = "systolith"
 
 
+@lru_cache(maxsize=4)
 def emit_verilog(parameters: Parameters) -> str:
     """Verilog-2005 of the accelerator with ``parameters``; the same parameters give the same text."""
     # elaboration makes millions of small objects that all stay alive; collecting them costs a third of its time

@@ -18,6 +18,7 @@ class Cause(enum.Enum, shape=8):
     WRITE = 2
     OPERATION = 3
     FINGERPRINT = 4
+    TOKEN = 5
 
 
 CAUSES = {
@@ -26,6 +27,7 @@ CAUSES = {
     Cause.WRITE: "memory answered a write with an error",
     Cause.OPERATION: "the program holds an unknown operation; is the program address right?",
     Cause.FINGERPRINT: "the program was planned for an accelerator with other parameters",
+    Cause.TOKEN: "the program ended with a token that no instruction took; is it damaged?",
 }
 
 

@@ -4,8 +4,11 @@ Follows the engine's own rules (queues, tokens, halves, FIFO room, bus arbitrati
 burst by burst, so it takes milliseconds where simulating the hardware takes seconds.  docs/cycles.md compares the two.
 """
 
+from bisect import bisect_left
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from .accelerator import QUEUE, settled_cycles
 from .activations import ActivationMemory
@@ -18,6 +21,9 @@ from .program import Operation
 from .register_slice import RegisterSlice
 from .requantize import Requantize
 from .sync import Instruction
+
+FETCH, LOADER, WEIGHTS = range(3)
+"""The read master's users."""
 
 FIFO_DELAY = 2
 """Cycles through an empty SyncFIFOBuffered."""
@@ -34,6 +40,17 @@ class Prediction:
 def predict(plan: Plan, latency: int) -> Prediction:
     """Predict one image's run with ``latency`` cycles from a burst's address to its first data (and last to response)."""
     return _Model(plan, latency).run()
+
+
+@dataclass(eq=False)
+class _Burst:
+    """A request for ``beats``; ``handshake`` is the cycle of its address, 0 before that."""
+
+    user: int
+    beats: int
+    arrived: Callable[[int, int], None]
+    granted: Signal
+    handshake: int = 0
 
 
 class _Queue:
@@ -63,9 +80,13 @@ class _Model:
         self.tokens = {(a, b): 0 for a in range(4) for b in range(4)}
         self.token = Signal()
         # bus
-        self.requests: list[deque[tuple[int, Signal, list[int]]]] = [deque(), deque(), deque()]
+        self.requests: list[deque[_Burst]] = [deque(), deque(), deque()]
         self.requested = Signal()
-        self.data_free = 0
+        self.outstanding: deque[_Burst] = deque()
+        self.issued = Signal()
+        self.writes: deque[range] = deque()  # cycles in which the vector unit writes, a tile each
+        self.loads_under_way = 0
+        self.load_done = Signal()
         # weights
         self.weight_room = self.p.weight_fifo_beats
         self.room_changed = Signal()
@@ -87,6 +108,7 @@ class _Model:
     def run(self) -> Prediction:
         for process in (
             self.arbiter(),
+            self.memory(),
             self.fetch(),
             self.dispatch(),
             self.loader_requests(),
@@ -137,42 +159,58 @@ class _Model:
 
     # bus
 
-    def request(self, user: int, beats: int) -> tuple[Signal, list[int]]:
-        """Ask for a burst; the answer's signal comes when its address has gone out, with the cycle of its first beat."""
-        answer = (Signal(), [])
-        self.requests[user].append((beats, *answer))
+    def burst(self, user: int, beats: int, arrived: Callable[[int, int], None]) -> Process:
+        """Until a burst's address has gone out; ``arrived`` is called with the cycles of its first and last beat."""
+        granted = Signal()
+        burst = _Burst(user, beats, arrived, granted)
+        self.requests[user].append(burst)
         self.clock.notify(self.requested)
-        return answer
+        while not burst.handshake:
+            yield granted
 
     def arbiter(self) -> Process:
-        """One address a cycle, round robin; data in the same order, a beat a cycle."""
+        """One address a cycle, round robin, as long as not too many bursts are unanswered."""
         clock, last = self.clock, 0
-        outstanding: deque[int] = deque()
         while True:
-            while not any(self.requests):
+            while not any(self.requests) or len(self.outstanding) >= ReadMaster.OUTSTANDING:
                 yield self.requested
-            # a user's request is answered in the cycle after it shows up at the earliest
-            while outstanding and outstanding[0] <= clock.now:
-                outstanding.popleft()
-            if len(outstanding) >= ReadMaster.OUTSTANDING:
-                yield outstanding[0]
-                continue
             user = next(u for u in ((last + d) % 3 for d in (1, 2, 3)) if self.requests[u])
             last = user
-            beats, signal, answer = self.requests[user].popleft()
-            handshake = clock.now + 1
-            first = max(handshake + self.latency, self.data_free)
-            self.data_free = first + beats
-            outstanding.append(first + beats)
-            answer.append(first + RegisterSlice.LATENCY)
-            clock.notify(signal)
+            burst = self.requests[user].popleft()
+            burst.handshake = clock.now + 1
+            self.outstanding.append(burst)
+            clock.notify(burst.granted)
+            clock.notify(self.issued)
             yield clock.now + 1
 
-    def burst(self, user: int, beats: int, result: list[int]) -> Process:
-        signal, answer = self.request(user, beats)
-        while not answer:
-            yield signal
-        result.append(answer[0])
+    def memory(self) -> Process:
+        """Data in the order of the addresses, a beat a cycle; the loader's waits while the vector unit writes."""
+        clock = self.clock
+        while True:
+            while not self.outstanding:
+                yield self.issued
+            burst = self.outstanding[0]
+            yield burst.handshake + self.latency
+            first = clock.now + RegisterSlice.LATENCY
+            last = first + burst.beats - 1
+            if burst.user == LOADER:
+                last += self.writes_until(first, last)
+            burst.arrived(first, last)
+            yield last - RegisterSlice.LATENCY + 1
+            self.outstanding.popleft()
+            clock.notify(self.requested)
+
+    def writes_until(self, first: int, last: int) -> int:
+        """Cycles that beats due in ``first .. last`` wait for the vector unit's writes, which put off later beats in turn."""
+        while self.writes and self.writes[0][-1] < first:
+            self.writes.popleft()
+        waits = 0
+        for write in self.writes:
+            position = bisect_left(write, first)
+            while position < len(write) and write[position] <= last + waits:
+                waits += 1
+                position += 1
+        return waits
 
     # program
 
@@ -188,10 +226,11 @@ class _Model:
                 yield self.fetch_room_changed
                 yield clock.now + 1
             self.fetch_room -= 1
-            result: list[int] = []
-            yield from self.burst(0, beats, result)
-            self.fetched.put(instruction, result[0] + beats - 1 + FIFO_DELAY)
+            yield from self.burst(FETCH, beats, partial(self.fetched_one, instruction))
             yield clock.now + 1
+
+    def fetched_one(self, instruction: Instruction, first: int, last: int) -> None:
+        self.fetched.put(instruction, last + FIFO_DELAY)
 
     def dispatch(self) -> Process:
         clock = self.clock
@@ -235,28 +274,29 @@ class _Model:
 
     def loader_requests(self) -> Process:
         clock, queue = self.clock, self.queues[Operation.LOAD]
-        self.placing: deque[int] = deque()
         while True:
             yield from self.head(queue)
             instruction = queue.items[0][1]
-            while len(self.placing) > 2 and self.placing[-3] > clock.now:
-                yield self.placing[-3]
+            while self.loads_under_way > 2:  # one being placed, two expected
+                yield self.load_done
             yield from self.take_tokens(instruction)
             queue.pop()
+            self.loads_under_way += 1
             yield clock.now + 2
-            end = 0
-            for span in self.spans(instruction):
-                for beats in span:
-                    result: list[int] = []
-                    yield from self.burst(1, beats, result)
-                    end = result[0] + beats - 1
-                    yield clock.now + 1
-            self.placing.append(end)
-            self.end_of(instruction, end + ActivationMemory.WRITE_LATENCY)
+            bursts = [beats for span in self.spans(instruction) for beats in span]
+            for number, beats in enumerate(bursts):
+                final = number == len(bursts) - 1
+                yield from self.burst(LOADER, beats, partial(self.load_arrived, instruction if final else None))
+                yield clock.now + 1
+
+    def load_arrived(self, finished: Instruction | None, first: int, last: int) -> None:
+        if finished:
+            self.loads_under_way -= 1
+            self.clock.notify(self.load_done)
+            self.end_of(finished, last + ActivationMemory.WRITE_LATENCY)
 
     def weight_requests(self) -> Process:
         clock, queue, bus = self.clock, self.queues[Operation.WEIGHTS], self.p.bus_bytes
-        total = 0
         while True:
             yield from self.head(queue)
             instruction = queue.items[0][1]
@@ -266,12 +306,13 @@ class _Model:
                 while self.weight_room < BURST_BEATS:
                     yield self.room_changed
                 self.weight_room -= beats
-                result: list[int] = []
-                yield from self.burst(2, beats, result)
-                total += beats
-                self.arrivals.append((total, result[0] + beats - 1))
-                clock.notify(self.arrived)
+                yield from self.burst(WEIGHTS, beats, self.weights_arrived)
                 yield clock.now + 1
+
+    def weights_arrived(self, first: int, last: int) -> None:
+        before = self.arrivals[-1][0] if self.arrivals else 0
+        self.arrivals.append((before + last - first + 1, last))
+        self.clock.notify(self.arrived)
 
     # array
 
@@ -370,7 +411,10 @@ class _Model:
                 yield clock.now + p.parameter_rows + 1
                 self.slots += 1
                 clock.notify(self.slot_changed)
-                done = clock.now + window + (outputs - 1) * max(window, p.lane_groups)
+                interval = max(window, p.lane_groups)
+                first_write = clock.now + window + 3 + p.lane_groups + Requantize.LATENCY
+                done = clock.now + window + (outputs - 1) * interval
+                self.writes.append(range(first_write, done + (first_write - clock.now - window) + 1, interval))
                 yield done
                 yield done + 1
                 self.halves += 1

@@ -11,7 +11,7 @@ class Tokens(wiring.Component):
     """Unit u may start when every unit in its ``wait`` mask has given it a token that it has not taken yet.
 
     Members, for each unit u: wait_u : In, mask;  ready_u : Out;  take_u : In, pulse;  give_u : In, pulse;
-             give_to_u : In, mask
+             give_to_u : In, mask;  left : Out, some token has not been taken
     At most 2**WIDTH - 1 tokens may be pending between two units; the planner checks that.
     """
 
@@ -26,11 +26,13 @@ class Tokens(wiring.Component):
                 **{f"take_{UNITS[u]}": In(1) for u in units},
                 **{f"give_{UNITS[u]}": In(1) for u in units},
                 **{f"give_to_{UNITS[u]}": In(len(UNITS)) for u in units},
+                "left": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
+        counts = []
         for u, unit in enumerate(UNITS):
             wait = getattr(self, f"wait_{unit}")
             there = []
@@ -40,6 +42,8 @@ class Tokens(wiring.Component):
                 count = Signal(self.WIDTH, name=f"{giver}_to_{unit}")
                 given = getattr(self, f"give_{giver}") & getattr(self, f"give_to_{giver}")[u]
                 m.d.sync += count.eq(count + given - (getattr(self, f"take_{unit}") & wait[f]))
+                counts.append(count)
                 there.append(~wait[f] | (count != 0))
             m.d.comb += getattr(self, f"ready_{unit}").eq(Cat(*there).all())
+        m.d.comb += self.left.eq(Cat(*counts).any())
         return m

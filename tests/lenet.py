@@ -1,0 +1,19 @@
+"""The trained LeNet-5 of the example, quantized, and its held-out digits."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from systolith.quant import Graph, Settings, load_float, quantize
+
+FOLDER = Path(__file__).resolve().parent.parent / "examples" / "lenet5"
+
+
+@cache
+def lenet5(scales: str) -> tuple[Graph, np.ndarray]:
+    """(graph, digits): 8-bit LeNet-5 and images (N, 1, 28, 28) float32 that training never saw."""
+    calibration = np.load(FOLDER / "calibration.npz")["x"]
+    graph = quantize(load_float(FOLDER / "lenet5.onnx"), calibration, Settings(scales=scales))
+    return graph, np.load(FOLDER / "test.npz")["x"]

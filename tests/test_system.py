@@ -1,0 +1,153 @@
+"""Whole networks on whole accelerators: every byte of every layer, and the cycles that were predicted."""
+
+import numpy as np
+import pytest
+from systolith.hw.generate import generate, parameters_for
+
+from systolith import golden, quant, sim
+
+from .graphs import integers
+from .hw_networks import network
+from .lenet import lenet5
+
+# One Verilog runs every network that fits it, so each of these is compiled once for each bench.
+WIDE = {"activation_bits": 8, "weight_bits": 8, "sum_bits": 26}
+SMALL = {"activation_kib": 1, "accumulator_kib": 1, "weight_fifo_kib": 1}
+LARGE = {"activation_kib": 64, "accumulator_kib": 32}
+HARDWARE = {
+    "4x4, 4-byte bus, small memories": {**WIDE, **SMALL, "rows": 4, "columns": 4, "bus_bytes": 4, "multiplier": True},
+    "8x8, 8-byte bus": {**WIDE, **LARGE, "rows": 8, "columns": 8, "bus_bytes": 8, "multiplier": True},
+    "16x16, 16-byte bus": {**WIDE, **LARGE, "rows": 16, "columns": 16, "bus_bytes": 16, "multiplier": True},
+    "5x3, 16-byte bus, small memories": {**WIDE, **SMALL, "rows": 5, "columns": 3, "bus_bytes": 16, "multiplier": True},
+    "5x3, 4-byte bus, shifts only": {**WIDE, **LARGE, "rows": 5, "columns": 3, "bus_bytes": 4, "multiplier": False},
+    "8x8, 16-byte bus, small memories, shifts only": {
+        **WIDE, "activation_kib": 2, "accumulator_kib": 1, "weight_fifo_kib": 1,
+        "rows": 8, "columns": 8, "bus_bytes": 16, "multiplier": False,
+    },
+}  # fmt: skip
+SHAPES = (
+    "stride4_kernel11_pads", "dilation2", "dilation2x3", "groups2", "depthwise", "asymmetric_pads",
+    "asymmetric_kernel", "stride_above_kernel", "pool3_stride2_pad1", "pool_ceil", "conv_pool_overlap", "gemm_of_map",
+)  # fmt: skip
+TOLERANCE = 0.02
+
+
+def run(graph, sizes, folder, *, images, bench="bulk", seed=3, latency=30):
+    """Simulate ``images`` random images; the report and the plan, after the checks that every run must pass."""
+    quant.save(graph, folder / "q.onnx")
+    plan = generate(graph, folder / "q.onnx", parameters_for(graph, **sizes), folder / "build")
+    x = integers(graph, images, seed=seed) if isinstance(images, int) else golden.quantize_input(graph, images)
+    report = sim.simulate_tensors(
+        sim.load(folder / "build"), graph, golden.run(graph, x), bench=bench, seed=seed, memory_latency=latency
+    )
+    assert report.bit_exact, [str(d) for d in report.differences]
+    assert report.mismatches == 0
+    assert report.images == len(x)
+    return report, plan
+
+
+def scales_of(sizes):
+    return "float" if sizes["multiplier"] else "pow2"
+
+
+def grouped(bench):
+    """Every hardware, its tests on one worker, so that it is compiled once."""
+    return [
+        pytest.param(sizes, id=name, marks=pytest.mark.xdist_group(f"{bench} {name}"))
+        for name, sizes in HARDWARE.items()
+    ]
+
+
+@pytest.mark.parametrize("sizes", grouped("bulk"))
+def test_lenet5_on_digits_is_exact_in_the_predicted_cycles(sizes, tmp_path):
+    graph, digits = lenet5(scales_of(sizes))
+    report, _ = run(graph, sizes, tmp_path, images=digits[:3])
+    assert report.cycles_per_image == pytest.approx(report.predicted_cycles, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("sizes", grouped("bulk"))
+def test_shapes_of_windows_are_exact_in_the_predicted_cycles(sizes, tmp_path):
+    for name in SHAPES:
+        folder = tmp_path / name
+        folder.mkdir()
+        report, _ = run(network(name, scales_of(sizes)), sizes, folder, images=2)
+        assert report.cycles_per_image == pytest.approx(report.predicted_cycles, rel=TOLERANCE), name
+
+
+@pytest.mark.parametrize("sizes", grouped("bulk"))
+def test_cifar_shaped_network_is_exact_in_the_predicted_cycles(sizes, tmp_path):
+    report, _ = run(network("cifar", scales_of(sizes)), sizes, tmp_path, images=1)
+    assert report.cycles_per_image == pytest.approx(report.predicted_cycles, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("sizes", grouped("protocol"))
+def test_lenet5_is_exact_under_random_stalls_of_every_channel(sizes, tmp_path):
+    graph, digits = lenet5(scales_of(sizes))
+    run(graph, sizes, tmp_path, images=digits[:1], bench="protocol", seed=17)
+
+
+@pytest.mark.parametrize("sizes", grouped("protocol"))
+def test_a_small_network_is_exact_under_many_patterns_of_stalls(sizes, tmp_path):
+    for seed in range(3):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        run(network("tiny", scales_of(sizes)), sizes, folder, images=4, bench="protocol", seed=seed)
+
+
+@pytest.mark.xdist_group("bulk 8x8, 8-byte bus")
+@pytest.mark.parametrize("latency", [2, 7, 100, 300])
+def test_lenet5_is_exact_whatever_the_latency(latency, tmp_path):
+    graph, digits = lenet5("float")
+    run(graph, HARDWARE["8x8, 8-byte bus"], tmp_path, images=digits[:2], latency=latency)
+
+
+@pytest.mark.xdist_group("bulk 4x4, 4-byte bus, small memories")
+def test_small_memories_cut_layers_several_times(tmp_path):
+    _, plan = run(network("cifar"), HARDWARE["4x4, 4-byte bus, small memories"], tmp_path, images=1)
+    cuts = [len(place.tiling.tiles) * len(place.tiling.parts) for place in plan.placements]
+    assert all(cut > 1 for cut in cuts[:-1]), cuts
+    assert any(len(place.tiling.parts) > 1 for place in plan.placements)
+
+
+@pytest.mark.xdist_group("bulk 8x8, 8-byte bus")
+def test_lenet5_at_8x8_takes_at_most_19000_cycles(tmp_path):
+    graph, digits = lenet5("float")
+    report, _ = run(graph, HARDWARE["8x8, 8-byte bus"], tmp_path, images=digits[:1])
+    assert report.cycles_per_image <= 19_000
+
+
+@pytest.mark.xdist_group("bulk 16x16, 16-byte bus")
+def test_cifar_shaped_network_at_16x16_is_within_a_tenth_of_its_limit(tmp_path):
+    report, _ = run(network("cifar"), HARDWARE["16x16, 16-byte bus"], tmp_path, images=1)
+    assert report.cycles_per_image <= 1.10 * report.limit_cycles
+
+
+@pytest.mark.parametrize(
+    ("weight_bits", "activation_bits", "bus_bytes"), [(2, 2, 4), (3, 5, 8), (4, 8, 32), (8, 12, 64), (11, 16, 8)]
+)
+def test_other_widths_are_exact(weight_bits, activation_bits, bus_bytes, tmp_path):
+    sizes = {"rows": 3, "columns": 4, "bus_bytes": bus_bytes, "activation_kib": 2, "accumulator_kib": 1, "lanes": 3}
+    for name in ("conv_pool_overlap", "tiny", "groups2"):
+        graph = network(name, "float", weight_bits, activation_bits)
+        folder = tmp_path / name
+        folder.mkdir()
+        widths = {"weight_bits": weight_bits, "activation_bits": activation_bits, "sum_bits": 32, "multiplier": True}
+        run(graph, {**sizes, **widths}, folder, images=2)
+
+
+def test_one_accelerator_runs_another_network_and_refuses_one_that_does_not_fit(tmp_path):
+    sizes = HARDWARE["4x4, 4-byte bus, small memories"]
+    first, second = parameters_for(network("tiny"), **sizes), parameters_for(network("groups2"), **sizes)
+    assert first == second
+    with pytest.raises(quant.ConfigurationError, match="sums of"):
+        generate_with(network("cifar"), {**sizes, "sum_bits": 12}, tmp_path)
+
+
+def generate_with(graph, sizes, folder):
+    quant.save(graph, folder / "q.onnx")
+    return generate(graph, folder / "q.onnx", parameters_for(graph, **sizes), folder / "build")
+
+
+def test_random_images_reach_both_ends_of_the_range():
+    x = integers(network("tiny"), 4, seed=3)
+    assert np.ptp(x) > 200
