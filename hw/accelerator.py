@@ -91,9 +91,7 @@ class Accelerator(wiring.Component):
         m.submodules.storer = storer = Storer(p)
         m.submodules.activations = activations = ActivationMemory(p)
         m.submodules.weight_stream = weight_stream = WeightStream(p)
-        m.submodules.gearbox = gearbox = Gearbox(
-            source=8 * p.bus_bytes, target=p.weight_row_bits, unit=p.gearbox_unit
-        )
+        m.submodules.gearbox = gearbox = Gearbox(source=8 * p.bus_bytes, target=p.weight_row_bits, unit=p.gearbox_unit)
         m.submodules.weight_writer = writer = WeightWriter(p)
         m.submodules.sequencer = sequencer = Sequencer(p)
         m.submodules.window = window = Window(p)
@@ -213,7 +211,14 @@ class Accelerator(wiring.Component):
         size = Const(ceil_log2(self._parameters.bus_bytes), 3)
         increment = Const(1, 2)
         for prefix, unit, names in (
-            ("ar", reads, {"out": ("araddr", "arlen", "arvalid", "rready"), "in": ("arready", "rdata", "rresp", "rlast", "rvalid")}),
+            (
+                "ar",
+                reads,
+                {
+                    "out": ("araddr", "arlen", "arvalid", "rready"),
+                    "in": ("arready", "rdata", "rresp", "rlast", "rvalid"),
+                },
+            ),
             (
                 "aw",
                 storer,

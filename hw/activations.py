@@ -26,10 +26,10 @@ class ActivationMemory(wiring.Component):
 
     *Window port*: every cycle ``rows`` consecutive elements from ``window_address`` on; they follow
     ``WINDOW_LATENCY`` cycles later, masked: ``window_low <= i < window_high`` else ``padding``.
-    *Write port*: ``write`` places elements ``low <= i < high`` of ``data`` at ``address + i``; always accepted, committed
-    after ``WRITE_LATENCY`` cycles.
-    *Read port* of the storer: the aligned ``bus_elements`` that ``read_address`` is in, ``READ_LATENCY`` cycles after
-    ``read_valid & read_ready``; it shares its memory port with the writes, which go first.
+    *Write port*: ``write`` places elements ``low <= i < high`` of ``data`` at ``address + i``; always accepted,
+    committed after ``WRITE_LATENCY`` cycles.
+    *Read port* of the storer: the aligned ``bus_elements`` that ``read_address`` is in, ``READ_LATENCY`` cycles
+    after ``read_valid & read_ready``; it shares its memory port with the writes, which go first.
 
     Addresses wrap at the end of the memory's power of two; the planner stays inside ``activation_elements``.
     """

@@ -16,8 +16,8 @@ def array_latency(parameters):
 class SystolicArray(wiring.Component):
     """``sums[c] = sum over r of weights[r][c] * pixels[r]`` for each vector of pixels.
 
-    Pixels travel right, sums travel down, one cell a cycle.  ``sums[c]`` is valid ``array_latency + c`` cycles after its
-    pixels were presented: columns come out skewed, and the accumulators take them so.
+    Pixels travel right, sums travel down, one cell a cycle.  ``sums[c]`` is valid ``array_latency + c`` cycles after
+    its pixels were presented: columns come out skewed, and the accumulators take them so.
     There is no flow control: a vector enters every cycle, wanted or not; the sequencer knows which count.
 
     Weights: while one tile is in use, the next is written row by row (``weight_row`` one-hot, row r no earlier

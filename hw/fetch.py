@@ -22,12 +22,12 @@ class Cause(enum.Enum, shape=8):
 
 
 CAUSES = {
-    Cause.NONE: "no error",
-    Cause.READ: "memory answered a read with an error",
-    Cause.WRITE: "memory answered a write with an error",
-    Cause.OPERATION: "the program holds an unknown operation; is the program address right?",
-    Cause.FINGERPRINT: "the program was planned for an accelerator with other parameters",
-    Cause.TOKEN: "the program ended with a token that no instruction took; is it damaged?",
+    Cause.NONE.value: "no error",
+    Cause.READ.value: "memory answered a read with an error",
+    Cause.WRITE.value: "memory answered a write with an error",
+    Cause.OPERATION.value: "the program holds an unknown operation; is the program address right?",
+    Cause.FINGERPRINT.value: "the program was planned for an accelerator with other parameters",
+    Cause.TOKEN.value: "the program ended with a token that no instruction took; is it damaged?",
 }
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ..quant.errors import ConfigurationError
 from ..quant.files import check_target
@@ -18,14 +19,14 @@ from .plan import Plan, plan
 FILES = ("systolith.v", "program.bin", "memory.bin", "systolith.h", "manifest.json", "model.onnx")
 
 
-def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: int) -> Parameters:
+def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Parameters:
     """Parameters with the narrowest operands, sums and requantizers that ``graph`` needs.
 
     sizes : any of Parameters' other fields, which then are as given (bus_bytes, activation_kib, lanes, ...)
     """
     maps = [t for t in graph.tensors.values() if isinstance(t, FeatureMap)]
     activation_bits = sizes.pop("activation_bits", max(2, max(t.bits for t in maps)))
-    chosen = {
+    chosen: dict[str, Any] = {
         "weight_bits": max((layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)), default=2),
         **sizes,
     }
@@ -35,7 +36,9 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: int) -> Pa
     powers = all(x.mantissas is None or not (x.mantissas & ((1 << 23) - 1)).any() for x in layers)
     chosen.setdefault("multiplier", not powers)
     if chosen["sum_bits"] > 32:
-        raise ConfigurationError(f"the sums need {chosen['sum_bits']} bits; 32 is the most: use fewer weight or activation bits")
+        raise ConfigurationError(
+            f"the sums need {chosen['sum_bits']} bits; 32 is the most: use fewer weight or activation bits"
+        )
     return Parameters(rows=rows, columns=columns, activation_bits=activation_bits, **chosen)
 
 
@@ -68,7 +71,9 @@ def _replace_folder(output: Path, files: dict[str, bytes]) -> None:
             raise ConfigurationError(f"{output} is a file; give a folder for the build")
         strangers = sorted(entry.name for entry in output.iterdir() if entry.name not in FILES)
         if strangers:
-            raise ConfigurationError(f"{output} holds '{strangers[0]}', which is no part of a build; give an empty or new folder")
+            raise ConfigurationError(
+                f"{output} holds '{strangers[0]}', which is no part of a build; give an empty or new folder"
+            )
     staging = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
         staging.chmod(0o755)

@@ -18,7 +18,10 @@ def weight_stream(layer: EngineLayer, tiles: list[ChannelTile], parts: list[Part
     """
     packed, rest = [], np.zeros(0, np.uint8)
     for tile in tiles:
-        for piece in (_parameter_rows(layer, tile, parameters), *(_weight_rows(layer, tile, p, parameters) for p in parts)):
+        for piece in (
+            _parameter_rows(layer, tile, parameters),
+            *(_weight_rows(layer, tile, p, parameters) for p in parts),
+        ):
             bits = np.concatenate([rest, piece])
             whole = len(bits) - len(bits) % 8
             packed.append(np.packbits(bits[:whole], bitorder="little").tobytes())
@@ -48,7 +51,9 @@ def _parameter_rows(layer: EngineLayer, tile: ChannelTile, p: Parameters) -> NDA
 
 def _weight_rows(layer: EngineLayer, tile: ChannelTile, part: Part, p: Parameters) -> NDArray[np.uint8]:
     """(kernel rows, kernel columns, chunks, R, C, weight_bits) flattened."""
-    kernel = tile_kernel(layer, tile)[part.kernel_rows[0] : part.kernel_rows[1], part.kernel_columns[0] : part.kernel_columns[1]]
+    kernel = tile_kernel(layer, tile)[
+        part.kernel_rows[0] : part.kernel_rows[1], part.kernel_columns[0] : part.kernel_columns[1]
+    ]
     run = kernel[:, :, part.run[0] : part.run[1]]
     chunks = -(-run.shape[2] // p.rows)
     padded = np.zeros((*run.shape[:2], chunks * p.rows, p.columns), np.int64)

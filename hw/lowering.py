@@ -197,9 +197,7 @@ def _flattened(layer: EngineLayer) -> EngineLayer:
         return layer
     outputs = layer.weights.shape[0]
     weights = layer.weights.transpose(0, 2, 3, 1).reshape(outputs, -1, 1, 1)
-    return replace(
-        layer, source=(channels * height * width, 1, 1), weights=weights, strides=(1, 1), dilations=(1, 1)
-    )
+    return replace(layer, source=(channels * height * width, 1, 1), weights=weights, strides=(1, 1), dilations=(1, 1))
 
 
 def needed_sum_bits(layer: EngineLayer, bits: int) -> int:

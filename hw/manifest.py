@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from ..quant.graph import FeatureMap, Sums
+from ..quant.graph import Sums
 from .emit import TOP
 from .fetch import CAUSES
 from .limits import limit_cycles, weight_bytes
@@ -28,7 +28,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "top": TOP,
         "parameters": asdict(p),
         "registers": {n: {"offset": offset, "description": text} for n, (offset, text) in REGISTERS.items()},
-        "causes": {str(int(c.value)): text for c, text in CAUSES.items()},
+        "causes": {str(number): text for number, text in CAUSES.items()},
         "waits": [text for _, text in STALLS],
         "memory": {"bytes": plan.memory_bytes, "regions": {n: asdict(r) for n, r in plan.regions.items()}},
         "input": _map(plan, graph.input),

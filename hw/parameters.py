@@ -11,6 +11,8 @@ BURST_BEATS = 16
 """Longest AXI burst, in beats: 16 x 64 bytes stays inside the 4 KiB that a burst may not cross."""
 
 INSTRUCTION_BYTES = 64
+MAXIMUM_KIB = 8192
+"""Largest activation memory and accumulators, KiB."""
 PARAMETER_BITS = 64
 """Requantization parameters of one output channel: bias, mantissa, shift (see ``program.ChannelParameters``)."""
 
@@ -31,7 +33,7 @@ class Parameters:
     weight_fifo_kib : weights fetched ahead of the array, KiB
     activation_bits, weight_bits : operand widths, 2 to 16 bits, two's complement
     sum_bits : accumulator width, 8 to 32 bits
-    lanes : requantizers shared by the columns, values a cycle; by default a quarter of the columns
+    lanes : requantizers shared by the columns, values a cycle; 0 means a quarter of the columns
     multiplier : False leaves out the requantizers' multiplier: power-of-two scales only
     """
 
@@ -44,7 +46,7 @@ class Parameters:
     activation_bits: int = 8
     weight_bits: int = 8
     sum_bits: int = 32
-    lanes: int | None = None
+    lanes: int = 0
     multiplier: bool = True
 
     def __post_init__(self) -> None:
@@ -52,13 +54,13 @@ class Parameters:
         _choice("columns", self.columns, 1, 128)
         if self.bus_bytes not in (4, 8, 16, 32, 64):
             raise ConfigurationError(f"bus bytes must be 4, 8, 16, 32 or 64, not {self.bus_bytes}")
-        _choice("activation KiB", self.activation_kib, 1, 8192)
-        _choice("accumulator KiB", self.accumulator_kib, 1, 8192)
+        _choice("activation KiB", self.activation_kib, 1, MAXIMUM_KIB)
+        _choice("accumulator KiB", self.accumulator_kib, 1, MAXIMUM_KIB)
         _choice("weight FIFO KiB", self.weight_fifo_kib, 1, 1024)
         _choice("activation bits", self.activation_bits, 2, 16)
         _choice("weight bits", self.weight_bits, 2, 16)
         _choice("sum bits", self.sum_bits, 8, 32)
-        if self.lanes is None:
+        if self.lanes == 0:
             object.__setattr__(self, "lanes", -(-self.columns // 4))
         _choice("lanes", self.lanes, 1, self.columns)
         if self.accumulator_depth < 4:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 
 from ..quant.errors import ConfigurationError
-from ..quant.graph import Conv, FeatureMap, Graph, Pair
+from ..quant.graph import FeatureMap, Graph, Pair, weight_width
 from .fetch import Fetch
 from .image import weight_stream
 from .lowering import EngineLayer, lower, needed_sum_bits
-from .parameters import INSTRUCTION_BYTES, Parameters
+from .parameters import Parameters
 from .program import Operation
 from .residency import Placement, place
 from .sync import Instruction, synchronize
@@ -85,7 +85,7 @@ def plan(graph: Graph, parameters: Parameters) -> Plan:
     p = parameters
     layers = lower(graph, p.activation_bits)
     for layer in layers:
-        _check(layer, graph, p)
+        _check(layer, p)
     result = Plan(graph, p, layers, tuple(place(layers, p)))
     _lay_out(result)
     builder = _Builder(result)
@@ -98,16 +98,20 @@ def plan(graph: Graph, parameters: Parameters) -> Plan:
     return result
 
 
-def _check(layer: EngineLayer, graph: Graph, p: Parameters) -> None:
+def _check(layer: EngineLayer, p: Parameters) -> None:
     where = f"layer '{layer.name}'"
-    original = next(x for x in graph.layers if x.name == layer.name.split("+")[0])
-    if isinstance(original, Conv) and original.weight_bits > p.weight_bits:
-        raise ConfigurationError(f"{where} has {original.weight_bits}-bit weights; generate with at least as many weight bits")
+    width = weight_width(layer.weights)
+    if width > p.weight_bits:
+        raise ConfigurationError(
+            f"{where} has {width}-bit weights; generate with at least as many weight bits"
+        )
     bits = needed_sum_bits(layer, p.activation_bits)
     if bits > p.sum_bits:
         raise ConfigurationError(f"{where} needs sums of {bits} bits, the accumulators have {p.sum_bits}")
     if not p.multiplier and layer.mantissas is not None and (layer.mantissas != 1 << 23).any():
-        raise ConfigurationError(f"{where} has scales that are not powers of two; generate with multiplier, or quantize with --scales pow2")
+        raise ConfigurationError(
+            f"{where} has scales that are not powers of two; generate with multiplier, or quantize with --scales pow2"
+        )
     limits = {
         "kernel rows": (layer.kernel[0], 256),
         "kernel columns": (layer.kernel[1], 256),
@@ -168,8 +172,19 @@ class _Builder:
         self.plan = result
         self.loads = self.stores = 0
 
-    def emit(self, operation: Operation, fields: dict[str, int], **touched: tuple[int, int]) -> None:
-        self.plan.program.append(Instruction(operation, self.number, fields, **touched))
+    def emit(
+        self,
+        operation: Operation,
+        fields: dict[str, int],
+        *,
+        chip_reads: Pair = (0, 0),
+        chip_writes: Pair = (0, 0),
+        dram_reads: Pair = (0, 0),
+        dram_writes: Pair = (0, 0),
+    ) -> None:
+        self.plan.program.append(
+            Instruction(operation, self.number, fields, chip_reads, chip_writes, dram_reads, dram_writes)
+        )
 
     def layer(self, number: int) -> None:
         self.number = number
@@ -302,7 +317,9 @@ class _Builder:
         it, p = self.it, self.plan.parameters
         channels = it.target[0]
         chip, pitch, each = self._output(tile)
-        kernel, strides, pads = ((1, 1), (1, 1), (0, 0)) if it.pool is None else (it.pool.kernel, it.pool.strides, it.pool.pads[:2])
+        kernel, strides, pads = (
+            ((1, 1), (1, 1), (0, 0)) if it.pool is None else (it.pool.kernel, it.pool.strides, it.pool.pads[:2])
+        )
         first_row = tile.rows[0] * strides[0] - pads[0] - tile.convolved_rows[0]
         first_column = tile.columns[0] * strides[1] - pads[1] - tile.convolved_columns[0]
         across = size(tile.convolved_columns)
@@ -361,4 +378,3 @@ class _Builder:
             chip_reads=(chip, chip + last),
             dram_writes=(start, start + (rows - 1) * step + row_bytes),
         )
-

@@ -30,7 +30,6 @@ def _struct(**fields: object) -> data.StructLayout:
     return data.StructLayout({"operation": 8, **fields})
 
 
-
 TRANSFER = _struct(
     wait=4,
     post=4,
@@ -129,12 +128,12 @@ SHIFT_BASE = 20
 def encode(operation: Operation, **fields: int) -> bytes:
     """One instruction as 64 bytes.  Raises ValueError for an unknown field or a value that does not fit."""
     layout = LAYOUTS.get(operation)
-    word, members = int(operation), ({} if layout is None else layout.members)
-    unknown = set(fields) - set(members)
+    word, places = int(operation), ({} if layout is None else dict(iter(layout)))
+    unknown = set(fields) - set(places)
     if unknown:
         raise ValueError(f"{operation.name} has no field {sorted(unknown)}")
     for name, value in fields.items():
-        field = layout[name]
+        field = places[name]
         if not -(1 << (field.width - 1)) <= value < 1 << field.width:
             raise ValueError(f"{operation.name}.{name} = {value} does not fit {field.width} bits")
         word |= (value & ((1 << field.width) - 1)) << field.offset

@@ -1,7 +1,7 @@
 """The cycle model: when each unit does what, from the program and the memory's latency alone.
 
-Follows the engine's own rules (queues, tokens, halves, FIFO room, bus arbitration) with its own delays, pass by pass and
-burst by burst, so it takes milliseconds where simulating the hardware takes seconds.  docs/cycles.md compares the two.
+Follows the engine's own rules (queues, tokens, halves, FIFO room, bus arbitration) with its own delays, pass by pass
+and burst by burst, so it takes milliseconds where simulating the hardware takes seconds.  docs/cycles.md compares them.
 """
 
 from bisect import bisect_left
@@ -20,7 +20,7 @@ from .plan import Plan
 from .program import Operation
 from .register_slice import RegisterSlice
 from .requantize import Requantize
-from .sync import Instruction
+from .sync import UNIT_OF, Instruction
 
 FETCH, LOADER, WEIGHTS = range(3)
 """The read master's users."""
@@ -38,7 +38,10 @@ class Prediction:
 
 
 def predict(plan: Plan, latency: int) -> Prediction:
-    """Predict one image's run with ``latency`` cycles from a burst's address to its first data (and last to response)."""
+    """Predict one image's run.
+
+    latency : cycles from a burst's address to its first beat, and from a written burst's last beat to its response
+    """
     return _Model(plan, latency).run()
 
 
@@ -137,8 +140,7 @@ class _Model:
         yield queue.items[0][0]
 
     def take_tokens(self, instruction: Instruction) -> Process:
-        unit = instruction.unit
-        needed = [(other, unit) for other in instruction.wait]
+        needed = [(other, UNIT_OF[instruction.operation]) for other in instruction.wait]
         while any(self.tokens[pair] == 0 for pair in needed):
             yield self.token
         for pair in needed:
@@ -148,7 +150,7 @@ class _Model:
         """Runs on its own: tokens given in ``cycle`` count from the next."""
         yield cycle + 1
         for other in instruction.post:
-            self.tokens[instruction.unit, other] += 1
+            self.tokens[UNIT_OF[instruction.operation], other] += 1
         self.clock.notify(self.token)
 
     def end_of(self, instruction: Instruction, cycle: int) -> None:
@@ -201,7 +203,7 @@ class _Model:
             clock.notify(self.requested)
 
     def writes_until(self, first: int, last: int) -> int:
-        """Cycles that beats due in ``first .. last`` wait for the vector unit's writes, which put off later beats in turn."""
+        """Cycles that beats due in ``first .. last`` wait for the vector unit's writes, each of which puts off the rest."""
         while self.writes and self.writes[0][-1] < first:
             self.writes.popleft()
         waits = 0
@@ -438,4 +440,3 @@ class _Model:
             yield clock.now + reading + 1 + ActivationMemory.READ_LATENCY + FIFO_DELAY + self.latency
             self.end_of(instruction, clock.now)
             yield clock.now + 1
-

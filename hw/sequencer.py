@@ -12,7 +12,13 @@ from .program import PASSES
 def window_layout(parameters):
     """R consecutive elements from ``row + column`` on; those outside ``0 <= column < row_elements`` are padding."""
     return data.StructLayout(
-        {"row": 24, "column": signed(24), "inside": 1, "row_elements": 24, "padding": signed(parameters.activation_bits)}
+        {
+            "row": 24,
+            "column": signed(24),
+            "inside": 1,
+            "row_elements": 24,
+            "padding": signed(parameters.activation_bits),
+        }
     )
 
 
@@ -30,7 +36,8 @@ class Sequencer(wiring.Component):
              half_free : In, pulse: the vector unit has emptied a half
              window : Out, see window_layout;  control : Out, ``valid`` when the window counts
              tile_last : Out, with the last window of a channel tile whose sums are then complete
-             idle : Out, no instruction in work;  waiting : Out, for the instruction's tokens, for weights, for a free half
+             idle : Out, no instruction in work
+             waiting : Out, for the instruction's tokens, for weights, for a free half
     """
 
     def __init__(self, parameters):
@@ -123,7 +130,12 @@ class Sequencer(wiring.Component):
                 with m.Else():
                     m.d.sync += [left["rows"].eq(i.rows), row.eq(row_kernel), line.eq(line_kernel)]
                     self._next_pass(
-                        m, i, left, (column_tile, column_kernel, column_chunk, column), (row_kernel, row), (line_kernel, line)
+                        m,
+                        i,
+                        left,
+                        (column_tile, column_kernel, column_chunk, column),
+                        (row_kernel, row),
+                        (line_kernel, line),
                     )
         with m.If(begin):
             m.d.sync += [i.eq(new), active.eq(1), tile_begins.eq(1)]

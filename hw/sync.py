@@ -36,6 +36,7 @@ class Instruction:
 
     @property
     def unit(self) -> int | None:
+        """Index into UNITS, or None for what takes no part in the exchange of tokens."""
         return UNIT_OF.get(self.operation)
 
     def encode(self) -> bytes:
@@ -67,9 +68,9 @@ def conflict(earlier: Instruction, later: Instruction) -> bool:
 def synchronize(program: Sequence[Instruction]) -> None:
     """Set ``wait`` and ``post`` of every instruction of ``program``.
 
-    Each unit runs its own instructions in order, so of those of another unit only the last conflicting one counts, and only if
-    no earlier wait has covered it.  So between two units tokens are given and taken in the same order, and a
-    counter does.  Raises ConfigurationError if there could be more tokens than a counter holds.
+    Each unit runs its own instructions in order, so of those of another unit only the last conflicting one counts,
+    and only if no earlier wait has covered it.  So between two units tokens are given and taken in the same order,
+    and a counter does.  Raises ConfigurationError if there could be more tokens than a counter holds.
     """
     history: list[list[Instruction]] = [[] for _ in UNITS]
     covered = {(a, b): 0 for a in range(len(UNITS)) for b in range(len(UNITS))}

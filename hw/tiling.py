@@ -1,12 +1,13 @@
 """How a layer is cut to fit the memories: channel tiles, spatial tiles, and parts of the reduction."""
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
 from ..quant.errors import ConfigurationError
 from .lowering import EngineLayer
-from .parameters import Parameters
+from .parameters import MAXIMUM_KIB, Parameters
 
 Range = tuple[int, int]
 
@@ -225,18 +226,20 @@ def tilings(layer: EngineLayer, p: Parameters, space: int, *, load: bool, store:
         outs = out * (2 if len(tiles) > 1 else 1)
         if not load:
             if outs <= space:
-                parts = (whole(layer, p),)
-                yield Tiling(tuple(tiles), parts, 0, out, _cost(layer, p, tiles, parts, tile_passes, channels, load, store))
+                parts = [whole(layer, p)]
+                cost = _cost(layer, p, tiles, parts, tile_passes, channels, load, store)
+                yield Tiling(tuple(tiles), tuple(parts), 0, out, cost)
             continue
         for parts in partitions(layer, p):
             loads = max(
-                size(source_rows(layer, t, q)) * size(source_elements(layer, t, q, channels)) for t in tiles for q in parts
+                size(source_rows(layer, t, q)) * size(source_elements(layer, t, q, channels))
+                for t in tiles
+                for q in parts
             )
             slots = 2 if len(tiles) * len(parts) > 1 else 1
             if slots * loads + outs <= space:
-                yield Tiling(
-                    tuple(tiles), tuple(parts), loads, out, _cost(layer, p, tiles, parts, tile_passes, channels, load, store)
-                )
+                cost = _cost(layer, p, tiles, parts, tile_passes, channels, load, store)
+                yield Tiling(tuple(tiles), tuple(parts), loads, out, cost)
                 break
 
 
@@ -252,7 +255,16 @@ def _shapes(layer: EngineLayer, p: Parameters) -> Iterator[tuple[int, int]]:
             yield rows, columns
 
 
-def _cost(layer, p, tiles, parts, channel_count, channels, load, store):  # type: ignore[no-untyped-def]
+def _cost(
+    layer: EngineLayer,
+    p: Parameters,
+    tiles: list[SpatialTile],
+    parts: list[Part],
+    channel_count: int,
+    channels: Range,
+    load: bool,
+    store: bool,
+) -> float:
     """Cycles that a tiling takes, estimated from what each unit is busy with (the schedule has the exact order)."""
     weights = channel_count * (sum(passes(q, p) for q in parts) * p.rows + p.parameter_rows) * p.weight_row_bits / 8
     array = drain = bus = startup = 0.0
@@ -271,7 +283,9 @@ def _cost(layer, p, tiles, parts, channel_count, channels, load, store):  # type
                 array += channel_count * len(parts) * 8
     if load:
         first = tiles[0]
-        startup = size(source_rows(layer, first, parts[0])) * (size(source_elements(layer, first, parts[0], channels)) / p.bus_elements + 1)
+        startup = size(source_rows(layer, first, parts[0])) * (
+            size(source_elements(layer, first, parts[0], channels)) / p.bus_elements + 1
+        )
     tail = drain / len(tiles) / channel_count
     if store:
         tail += output_elements(layer, tiles[-1], p) / p.bus_elements + 40
@@ -292,9 +306,13 @@ def refuse(layer: EngineLayer, p: Parameters) -> ConfigurationError:
             f"layer '{layer.name}': one pooling window needs {window} accumulators a column, the accumulator memory of "
             f"{p.accumulator_kib} KiB holds {p.accumulator_depth}; {kib} KiB would do"
         )
-    for kib in range(p.activation_kib + 1, 1 << 16):
-        if best_tiling(layer, p, kib * 1024 // p.element_bytes, load=True, store=True) is not None:
-            return ConfigurationError(
-                f"layer '{layer.name}': no tile of it fits the activation memory of {p.activation_kib} KiB; {kib} KiB would do"
-            )
-    return ConfigurationError(f"layer '{layer.name}': no tile of it fits any activation memory")
+
+    def fits(kib: int) -> bool:
+        return next(tilings(layer, p, kib * 1024 // p.element_bytes, load=True, store=True), None) is not None
+
+    sizes = range(p.activation_kib + 1, MAXIMUM_KIB + 1)
+    kib = sizes[bisect_left(sizes, True, key=fits)] if fits(MAXIMUM_KIB) else 0
+    would_do = f"{kib} KiB would do" if kib else f"even {MAXIMUM_KIB} KiB would not do"
+    return ConfigurationError(
+        f"layer '{layer.name}': no tile of it fits the activation memory of {p.activation_kib} KiB; {would_do}"
+    )

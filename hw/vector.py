@@ -17,16 +17,14 @@ from .requantize import Requantize, format_layout
 
 def step_layout(parameters):
     """One accumulator read of a window, and, with the window's last one, where its vector goes."""
-    return data.StructLayout(
-        {"valid": 1, "inside": 1, "last": 1, "tile_last": 1, "chip": parameters.address_bits}
-    )
+    return data.StructLayout({"valid": 1, "inside": 1, "last": 1, "tile_last": 1, "chip": parameters.address_bits})
 
 
 class Walk(wiring.Component):
     """Steps through the windows of a channel tile: tile, row, column, window row, window column.
 
-    Each cycle names one accumulator to read; accumulators outside the tile's map are padding and do not count.  The last
-    step of a window waits until the lanes can take its vector, ``interval`` cycles after the one before.
+    Each cycle names one accumulator to read; accumulators outside the tile's map are padding and do not count.  The
+    last step of a window waits until the lanes can take its vector, ``lane_groups`` cycles after the one before.
 
     Members: instructions : In(stream), DRAIN;  tokens, take, give, give_to : as the sequencer's
              sums_ready : In, pulse: a channel tile's sums are complete;  half_free : Out, pulse
@@ -75,9 +73,7 @@ class Walk(wiring.Component):
             Signal(signed(17), name=n, reset_less=True)
             for n in ("corner_row", "corner_column", "step_row", "step_column")
         )
-        corner_address, step_address = (
-            Signal(24, name=n, reset_less=True) for n in ("corner_address", "step_address")
-        )
+        corner_address, step_address = (Signal(24, name=n, reset_less=True) for n in ("corner_address", "step_address"))
         chip_tile, chip_row, chip = (
             Signal(p.address_bits, name=n, reset_less=True) for n in ("chip_tile", "chip_row", "chip")
         )
@@ -166,9 +162,7 @@ class Walk(wiring.Component):
                             m.d.sync += left["rows"].eq(i.rows)
                             m.d.sync += [c.eq(chip_tile + i.tile_step) for c in (chip_tile, chip_row, chip)]
 
-        inside = (
-            (step_row >= 0) & (step_row < i.map_rows) & (step_column >= 0) & (step_column < i.map_columns)
-        )
+        inside = (step_row >= 0) & (step_row < i.map_rows) & (step_column >= 0) & (step_column < i.map_columns)
         m.d.comb += [
             self.half.eq(half),
             self.address.eq(step_address + step_column),

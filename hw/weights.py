@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 class Gearbox(wiring.Component):
     """Repack beats of ``source`` bits as words of ``target`` bits, least significant first, none lost between.
 
-    After a beat marked ``last``, input waits for ``flush``, which drops what is left of that beat.  Moves whole units of
-    ``unit`` bits (a divisor of both), so equal widths need no shifter.  One word a cycle while the beats last.
+    After a beat marked ``last``, input waits for ``flush``, which drops what is left of that beat.  Moves whole units
+    of ``unit`` bits (a divisor of both), so equal widths need no shifter.  One word a cycle while the beats last.
 
     Members: beats : In(stream), data of ``source`` bits and last;  words : Out(stream), ``target`` bits;  flush : In
     """

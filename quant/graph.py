@@ -87,8 +87,7 @@ class Conv:
     @property
     def weight_bits(self) -> int:
         """Width of the widest weight, two's complement, in bits."""
-        low, high = int(self.weights.min(initial=0)), int(self.weights.max(initial=0))
-        return max(2, max(high, ~low).bit_length() + 1)
+        return weight_width(self.weights)
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,12 @@ class Graph:
     def macs(self) -> int:
         """Multiply-accumulates of one image, all layers."""
         return sum(macs(layer, self) for layer in self.layers)
+
+
+def weight_width(weights: NDArray[np.int16]) -> int:
+    """Width of the widest of ``weights``, two's complement, at least 2, in bits."""
+    low, high = int(weights.min(initial=0)), int(weights.max(initial=0))
+    return max(2, max(high, ~low).bit_length() + 1)
 
 
 def window_outputs(size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1) -> int:

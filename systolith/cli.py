@@ -124,7 +124,7 @@ def generate(
     weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead.")] = 4,
     lanes: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Requantizers; by default a quarter of the columns.", show_default=False),
+        typer.Option(min=1, metavar="N", help="Requantizers; by default a quarter of the columns.", show_default=False),
     ] = None,
 ) -> None:
     """Generate the accelerator for a quantized model: Verilog, program, weights, C header, manifest.

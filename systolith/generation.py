@@ -15,13 +15,13 @@ from .hw.manifest import manifest
 from .hw.plan import Plan
 
 
-def generate_build(model: str | Path, output: str | Path, *, rows: int, columns: int, **sizes: int) -> Plan:
+def generate_build(model: str | Path, output: str | Path, *, rows: int, columns: int, **sizes: Any) -> Plan:
     """Generate the accelerator that runs the quantized ``model`` into folder ``output``, and return its plan.
 
-    sizes : bus_bytes, activation_kib, accumulator_kib, weight_fifo_kib, lanes, and any other field of hw's Parameters;
-    operand and sum widths are what the model needs unless given.
-    Raises ModelError for a file that is no quantized model, ConfigurationError for parameters out of range or a layer that
-    cannot fit, naming the memory and the size that would do.
+    sizes : bus_bytes, activation_kib, accumulator_kib, weight_fifo_kib, lanes, and any other field of hw's
+    Parameters; operand and sum widths are what the model needs unless given.
+    Raises ModelError for a file that is no quantized model, ConfigurationError for parameters out of range or a
+    layer that cannot fit, naming the memory and the size that would do.
     """
     graph = quant.load(model)
     parameters = parameters_for(graph, rows=rows, columns=columns, **sizes)

@@ -4,6 +4,7 @@ from collections import Counter, deque
 
 import pytest
 from hypothesis import given, settings
+
 from systolith.hw.accelerator import QUEUE
 from systolith.hw.generate import parameters_for
 from systolith.hw.plan import plan
@@ -199,5 +200,5 @@ def test_the_check_sees_a_program_that_gets_stuck():
     first = next(i for i in made.program if i.operation == Operation.LOAD)
     check_progress(made.program)
     first.wait.add(STORER)
-    with pytest.raises(AssertionError, match="^the program is stuck"):
+    with pytest.raises(AssertionError, match=r"^the program is stuck"):
         check_progress(made.program * 2)

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from systolith.hw.generate import generate, parameters_for
 
 from systolith import golden, quant, sim
+from systolith.hw.generate import generate, parameters_for
 
 from .graphs import integers
 from .hw_networks import network
