@@ -36,7 +36,7 @@ types: .venv/.check
 		--cache-dir "$(CURDIR)/.mypy_cache" -p systolith
 
 tests: .venv/.check
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 .venv/.made:
 	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) on PATH: install Python 3.11 or newer" >&2; exit 1; }

@@ -22,9 +22,9 @@ import numpy as np
 import onnx
 from rich.console import Console
 from rich.table import Table
-from systolith.hw.generate import generate, parameters_for
 
 from systolith import golden, quant, quantize_model
+from systolith.hw.generate import generate, parameters_for
 from tests.models import cifar
 from tests.models import images as cifar_images
 

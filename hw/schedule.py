@@ -203,7 +203,7 @@ class _Model:
             clock.notify(self.requested)
 
     def writes_until(self, first: int, last: int) -> int:
-        """Cycles that beats due in ``first .. last`` wait for the vector unit's writes, each of which puts off the rest."""
+        """Cycles that beats due in ``first .. last`` wait for the vector unit's writes; each wait puts off the rest."""
         while self.writes and self.writes[0][-1] < first:
             self.writes.popleft()
         waits = 0

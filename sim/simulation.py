@@ -12,6 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import golden, quant
+from ..hw.manifest import LATENCY as MANIFEST_LATENCY
+from ..hw.parameters import Parameters
+from ..hw.plan import plan
+from ..hw.schedule import predict
 from ..quant.errors import ConfigurationError, DataError, SimulationError
 from ..quant.graph import FeatureMap, Graph
 from . import accelerator as accelerators
@@ -46,6 +50,13 @@ def expect(accelerator: Accelerator, graph: Graph) -> Expectation:
     if graph.output not in manifest.get("maps", {}):
         in_memory.append((numbers[graph.output], int(manifest["output"]["address"])))
     return expectation(layers, manifest["writes"], in_memory, accelerator.monitor_bytes, accelerator.memory_bytes)
+
+
+def predicted_cycles(accelerator: Accelerator, graph: Graph, memory_latency: int) -> int:
+    """What the cycle model says of one image: the manifest's figure, or anew for another latency than it assumes."""
+    if memory_latency == MANIFEST_LATENCY:
+        return accelerator.predicted_cycles
+    return predict(plan(graph, Parameters(**accelerator.manifest["parameters"])), memory_latency).cycles
 
 
 def _placed(entry: Mapping[str, Any], graph: Graph) -> Placed:
@@ -106,7 +117,7 @@ def simulate_tensors(
         bit_exact=not any(outcome.mismatches for outcome in outcomes),
         mismatches=sum(outcome.mismatches for outcome in outcomes),
         cycles_per_image=cycles,
-        predicted_cycles=accelerator.predicted_cycles,
+        predicted_cycles=predicted_cycles(accelerator, graph, memory_latency),
         limit_cycles=accelerator.limit_cycles,
         mac_utilization=accelerator.macs / (accelerator.cells * cycles) if cycles else 0.0,
         simulated_cycles_per_second=sum(outcome.simulated_cycles for outcome in outcomes) / max(seconds, 1e-9),

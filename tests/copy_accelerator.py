@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from systolith.quant.graph import FeatureMap, Graph, MaxPool
 
 FAULTS = {

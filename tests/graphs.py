@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from systolith.quant import Conv, FeatureMap, Graph, MaxPool, Sums, check
 from systolith.quant.graph import output_shape
 

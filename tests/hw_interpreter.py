@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any
 
 import numpy as np
+
 from systolith.hw.parameters import INSTRUCTION_BYTES, PARAMETER_BITS, Parameters
 from systolith.hw.program import LAYOUTS, Operation, decode
 

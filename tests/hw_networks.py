@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
+
+from systolith import golden
 from systolith.hw.generate import parameters_for
 from systolith.hw.plan import Plan, plan
 from systolith.quant import FeatureMap, Graph, Settings, load_float, quantize
-
-from systolith import golden
 
 from . import models
 from .graphs import integers

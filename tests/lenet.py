@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+
 from systolith.quant import Graph, Settings, load_float, quantize
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "lenet5"

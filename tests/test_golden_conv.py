@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from systolith.golden.conv import EXACT_FLOAT32, reduction_parts
-from systolith.quant import Conv, FeatureMap
 
 from systolith import golden
+from systolith.golden.conv import EXACT_FLOAT32, reduction_parts
+from systolith.quant import Conv, FeatureMap
 
 from .graphs import conv_graph, integers
 

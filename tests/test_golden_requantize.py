@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from systolith.quant import FeatureMap, Sums
 
 from systolith import golden
+from systolith.quant import FeatureMap, Sums
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 SCALES = st.floats(2.0**-40, 2.0**10, width=32)

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from systolith.hw.accumulators import Accumulators
 from systolith.hw.parameters import Parameters
 

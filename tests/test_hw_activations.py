@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+
 from systolith.hw.activations import ActivationMemory
 from systolith.hw.parameters import Parameters
 

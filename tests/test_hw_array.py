@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+
 from systolith.hw.array import SystolicArray, array_latency
 from systolith.hw.parameters import Parameters
 

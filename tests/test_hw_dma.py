@@ -4,6 +4,7 @@ import random
 from collections import deque
 
 import pytest
+
 from systolith.hw.dma import Bursts, ReadMaster, WeightStream
 from systolith.hw.parameters import Parameters
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from systolith.hw.emit import emit_verilog
 from systolith.hw.parameters import Parameters
 

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from systolith.hw.fetch import Cause, Fetch
 from systolith.hw.parameters import INSTRUCTION_BYTES, Parameters
 from systolith.hw.program import LAYOUTS, Operation, encode

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from systolith.hw.activations import ActivationMemory
 from systolith.hw.loader import Loader
 from systolith.hw.parameters import Parameters

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from systolith.hw.parameters import Parameters
 from systolith.quant import ConfigurationError
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from systolith.hw.generate import parameters_for
 from systolith.hw.plan import plan
 from systolith.hw.program import Operation

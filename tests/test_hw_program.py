@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from systolith.hw.parameters import INSTRUCTION_BYTES
 from systolith.hw.program import BITS, CHANNEL, LAYOUTS, Operation, decode, encode
 

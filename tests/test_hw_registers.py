@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from systolith.hw.registers import IDENTITY, REGISTERS, STALLS, Registers
 
 from .hw_streams import run

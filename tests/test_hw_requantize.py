@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+
+from systolith import golden
 from systolith.hw.lowering import fixed_scales
 from systolith.hw.parameters import Parameters
 from systolith.hw.requantize import Requantize
 from systolith.quant import ConfigurationError, FeatureMap
-
-from systolith import golden
 
 from .hw_streams import plain, run
 

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from systolith.hw.parameters import Parameters
 from systolith.hw.program import PASSES
 from systolith.hw.sequencer import Sequencer, Window

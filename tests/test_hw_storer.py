@@ -4,6 +4,7 @@ import random
 from collections import deque
 
 import pytest
+
 from systolith.hw.activations import ActivationMemory
 from systolith.hw.parameters import Parameters
 from systolith.hw.storer import Storer

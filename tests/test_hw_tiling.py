@@ -7,6 +7,7 @@ from math import ceil
 import numpy as np
 import pytest
 from hypothesis import given, settings
+
 from systolith.hw.generate import parameters_for
 from systolith.hw.lowering import lower
 from systolith.hw.parameters import Parameters

@@ -6,14 +6,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+
+from systolith import golden
 from systolith.hw.activations import ActivationMemory
 from systolith.hw.lowering import fixed_scales
 from systolith.hw.parameters import Parameters
 from systolith.hw.program import DRAIN
 from systolith.hw.vector import VectorUnit
 from systolith.quant import FeatureMap, MaxPool
-
-from systolith import golden
 
 from .hw_streams import STALLS, plain, run, source
 

@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+
 from systolith.hw.parameters import Parameters
 from systolith.hw.weights import Gearbox, WeightWriter
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from systolith.quant import FeatureMap, Graph, GraphError, Sums, check
 
 from .graphs import conv_graph, feature_map, pool_graph

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from systolith.quant.execute import run_float
 
 from systolith import quant
+from systolith.quant.execute import run_float
 
 from . import models, oracle
 

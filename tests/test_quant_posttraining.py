@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import numpy_helper
-from systolith.quant.graph import requantization_scales, sum_bounds
 
 from systolith import golden, quant
+from systolith.quant.graph import requantization_scales, sum_bounds
 
 from . import models, oracle
 

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
+
+from systolith import quant
 from systolith.quant.activations import affine_grid, choose_grid
 from systolith.quant.histogram import BINS, Histogram
 from systolith.quant.settings import RANGES, SCALES, Settings
-
-from systolith import quant
 
 RANDOM = np.random.default_rng(11)
 NORMAL = RANDOM.standard_normal(50_000).astype(np.float32)

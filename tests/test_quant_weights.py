@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+
 from systolith.quant.floats import Convolution
 from systolith.quant.settings import RANGES, SCALES, Settings
 from systolith.quant.weights import quantize_weights

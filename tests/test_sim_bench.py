@@ -4,11 +4,11 @@ import shutil
 
 import numpy as np
 import pytest
+
+from systolith import sim
 from systolith.quant import ConfigurationError, SimulationError
 from systolith.sim import toolchain
 from systolith.sim.protocol_rules import broken_rule
-
-from systolith import sim
 
 from .copy_accelerator import copy_images, write_copy
 

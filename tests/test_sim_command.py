@@ -5,10 +5,10 @@ import shutil
 
 import numpy as np
 import pytest
-from systolith.hw.generate import generate, parameters_for
 
 from systolith import quant
 from systolith.cli import run
+from systolith.hw.generate import generate, parameters_for
 
 from .test_sim_faults import network
 

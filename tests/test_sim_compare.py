@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from systolith.quant import ConfigurationError
 from systolith.sim.compare import KEPT, Verdict, compare
 from systolith.sim.expected import Expectation, Placed, encode, expectation

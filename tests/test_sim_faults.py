@@ -5,13 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
+
+from systolith import golden, quant, sim
 from systolith.hw.generate import generate, parameters_for
 from systolith.hw.parameters import INSTRUCTION_BYTES
 from systolith.hw.plan import plan
 from systolith.hw.program import UNITS, Operation, decode, encode
 from systolith.quant import Conv, FeatureMap, Graph, SimulationError, Sums
-
-from systolith import golden, quant, sim
 
 from .graphs import integers
 

@@ -98,7 +98,8 @@ def test_a_small_network_is_exact_under_many_patterns_of_stalls(sizes, tmp_path)
 @pytest.mark.parametrize("latency", [2, 7, 100, 300])
 def test_lenet5_is_exact_whatever_the_latency(latency, tmp_path):
     graph, digits = lenet5("float")
-    run(graph, HARDWARE["8x8, 8-byte bus"], tmp_path, images=digits[:2], latency=latency)
+    report, _ = run(graph, HARDWARE["8x8, 8-byte bus"], tmp_path, images=digits[:2], latency=latency)
+    assert report.cycles_per_image == pytest.approx(report.predicted_cycles, rel=TOLERANCE)
 
 
 @pytest.mark.xdist_group("bulk 4x4, 4-byte bus, small memories")
