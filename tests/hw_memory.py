@@ -13,7 +13,7 @@ LONGEST = 16
 
 def byte(address: int) -> int:
     """Content of every memory here: pseudo-random, different at each address."""
-    return (address * 2654435761 + (address >> 7) * 40503) >> 11 & 0xFF
+    return ((address ^ address >> 13 ^ address >> 21) * 2654435761) >> 11 & 0xFF
 
 
 def beat_of(address: int, bus_bytes: int) -> int:

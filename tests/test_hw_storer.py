@@ -79,8 +79,9 @@ def test_storer_writes_spans(sizes, stall):
         bursts, beats, answers, cycle, answering, tokens_due = deque(), deque(), deque(), 0, None, 0
         held = {}
         while True:
+            pausing = cycle % 150 < 60  # longer than the storer's FIFO
             ctx.set(component.tokens, rng.random() >= stall)
-            ready = {name: rng.random() >= stall for name in ("aw", "w")}
+            ready = {"aw": rng.random() >= stall, "w": rng.random() >= stall and not pausing}
             ctx.set(component.awready, ready["aw"])
             ctx.set(component.wready, ready["w"])
             if answering is None and answers and answers[0][0] <= cycle and rng.random() >= stall:

@@ -115,6 +115,21 @@ def test_layouts_of_the_test_networks(name, kib):
     check_layout(made)
 
 
+def test_slots_alternate():
+    """So that the next tile loads while this one is in use, and the last one leaves meanwhile."""
+    chosen = {"rows": 4, "columns": 4, "activation_kib": 1, "accumulator_kib": 1}
+    graph = network("same_relu")
+    made = plan(graph, parameters_for(graph, **chosen))
+    (place,) = made.placements
+    for operation, first, slot in (
+        (Operation.LOAD, place.input_slots, place.tiling.input_slot),
+        (Operation.STORE, place.output_slots, place.tiling.output_slot),
+    ):
+        used = [(i.fields["chip"] - first) // slot for i in made.program if i.operation == operation]
+        assert len(used) > 2
+        assert used == [n % 2 for n in range(len(used))]
+
+
 def test_a_layer_that_does_not_fit_names_the_memory_and_the_size_that_does():
     # the 1500 outputs of one position must lie in one slot
     graph = conv_graph((4, 1, 1), np.ones((1500, 4, 1, 1)))

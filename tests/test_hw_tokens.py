@@ -26,6 +26,7 @@ def test_tokens_count():
                 take = ready and rng.random() < 0.6
                 ctx.set(getattr(component, f"take_{unit}"), take)
                 give, to = rng.random() < 0.5, rng.randrange(1 << len(UNITS)) & ~(1 << u)
+                assert ctx.get(component.left) == any(counts.values())
                 ctx.set(getattr(component, f"give_{unit}"), give)
                 ctx.set(getattr(component, f"give_to_{unit}"), to)
                 for other in range(len(UNITS)):

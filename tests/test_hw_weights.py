@@ -159,8 +159,10 @@ def test_weight_writer_writes_tile_after_tile(sizes, stall):
     assert swaps == [p.rows * (n + 1) for n in range(tiles)]
 
 
-def test_weight_writer_needs_no_more_than_a_row_a_cycle():
-    p = Parameters(rows=6, columns=2)
+@pytest.mark.parametrize("rows", [6, 3, 2, 1])
+def test_weight_writer_needs_no_more_than_a_row_a_cycle(rows):
+    """But never less than three cycles a tile: an accumulator takes them from one sum to the next."""
+    p = Parameters(rows=rows, columns=2)
     component, swaps = WeightWriter(p), []
 
     async def bench(ctx):
@@ -177,7 +179,27 @@ def test_weight_writer_needs_no_more_than_a_row_a_cycle():
                 ctx.set(component.orders.valid, 0)
 
     run(component, bench)
-    assert swaps == [6, 12, 18, 24, 30, 36]
+    assert swaps == [max(rows, 3) * (n + 1) for n in range(6)]
+
+
+def test_parameters_are_at_most_two_channel_tiles_ahead():
+    p = Parameters(rows=2, columns=1, weight_bits=16)
+    component, slots = WeightWriter(p), []
+
+    async def bench(ctx):
+        ctx.set(component.orders.payload, {"tiles": 9, "passes": 0, "parameters": 1, "flush": 0})
+        ctx.set(component.orders.valid, 1)
+        ctx.set(component.rows.valid, 1)
+        for cycle in range(200):
+            ctx.set(component.swap, ctx.get(component.loaded))
+            ctx.set(component.parameter_slot_free, cycle == 100)
+            _, _, write, row = await ctx.tick().sample(component.parameter_write, component.parameter_row)
+            slots.extend([(cycle > 100, row)] if write else [])
+
+    run(component, bench)
+    first, second = list(range(p.parameter_rows)), list(range(p.parameter_rows, 2 * p.parameter_rows))
+    assert [row for late, row in slots if not late] == first + second
+    assert [row for late, row in slots if late] == first
 
 
 @pytest.mark.parametrize("flush", [0, 1])

@@ -1,0 +1,76 @@
+# amaranth: UnusedElaboratable=no
+"""Both ends of every connection in the accelerator have the same shape: Amaranth would convert silently."""
+
+import pytest
+from amaranth import Shape
+
+from systolith.hw.accelerator import Accelerator
+from systolith.hw.accumulators import Accumulators
+from systolith.hw.activations import ActivationMemory
+from systolith.hw.array import SystolicArray
+from systolith.hw.dma import ReadMaster, WeightStream
+from systolith.hw.fetch import Fetch
+from systolith.hw.loader import Loader
+from systolith.hw.parameters import Parameters
+from systolith.hw.sequencer import Sequencer, Window
+from systolith.hw.storer import Storer
+from systolith.hw.vector import VectorUnit
+from systolith.hw.weights import Gearbox, WeightWriter
+
+SIZES = [
+    {"rows": 5, "columns": 3, "bus_bytes": 8},
+    {"rows": 3, "columns": 8, "bus_bytes": 16, "activation_bits": 12, "weight_bits": 5, "sum_bits": 21},
+    {"rows": 1, "columns": 1, "bus_bytes": 4, "activation_bits": 4, "lanes": 1},
+]
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+def test_both_ends_have_one_shape(sizes):
+    p = Parameters(**sizes)
+    fetch, loader, stream, reads = Fetch(p), Loader(p), WeightStream(p), ReadMaster(p, users=3)
+    storer, memory, sequencer, window = Storer(p), ActivationMemory(p), Sequencer(p), Window(p)
+    gearbox = Gearbox(source=8 * p.bus_bytes, target=p.weight_row_bits, unit=p.gearbox_unit)
+    writer, array, accumulators, vector = WeightWriter(p), SystolicArray(p), Accumulators(p), VectorUnit(p)
+    connections = [
+        (fetch.requests.payload, reads.requests_0.payload),
+        (loader.requests.payload, reads.requests_1.payload),
+        (stream.requests.payload, reads.requests_2.payload),
+        (reads.beats_0.payload, fetch.beats.payload),
+        (reads.beats_1.payload, loader.beats.payload),
+        (reads.beats_2.payload, stream.arriving.payload),
+        (stream.beats.payload, gearbox.beats.payload),
+        (fetch.load.payload, loader.instructions.payload),
+        (fetch.weights.payload, stream.instructions.payload),
+        (fetch.array.payload, sequencer.instructions.payload),
+        (fetch.vector.payload, vector.instructions.payload),
+        (fetch.store.payload, storer.instructions.payload),
+        (sequencer.window, window.window),
+        (sequencer.control, accumulators.control),
+        (window.address, memory.window_address),
+        (window.low, memory.window_low),
+        (window.high, memory.window_high),
+        (window.padding, memory.padding),
+        (memory.pixels, array.pixels),
+        (array.sums, accumulators.sums),
+        (vector.drain_address, accumulators.drain_address),
+        (accumulators.drained, vector.drained),
+        (vector.write, memory.write),
+        (loader.write, memory.write),
+        (storer.read_address, memory.read_address),
+        (memory.read_data, storer.read_data),
+        (writer.parameter_row, vector.parameter_row),
+        (gearbox.words.payload, writer.rows.payload),
+        (writer.rows.payload, vector.parameter_data),
+    ]
+    for source, target in connections:
+        assert source.shape() == target.shape(), (source, target)
+    # the writer is blind to what a row holds
+    for source, target in ((writer.weights, array.weights), (writer.weight_row, array.weight_row)):
+        assert Shape.cast(source.shape()).width == Shape.cast(target.shape()).width
+
+
+def test_ports_keep_their_names():
+    names = set(Accelerator(Parameters(rows=1, columns=1)).signature.members)
+    assert {n for n in names if not n.startswith(("m_axi_", "s_axil_", "monitor_"))} == {"interrupt"}
+    assert len([n for n in names if n.startswith("s_axil_")]) == 17
+    assert len([n for n in names if n.startswith("m_axi_")]) == 29
