@@ -21,6 +21,9 @@ from .tokens import Tokens
 from .vector import VectorUnit
 from .weights import Gearbox, WeightWriter, order_layout
 
+VERSION = 1
+"""Of the program format and the registers, in FEATURES."""
+
 QUEUE = 4
 """Instructions that wait at each unit."""
 
@@ -237,7 +240,7 @@ class Accelerator(wiring.Component):
 
     def _control(self, m, fetch, tokens, sequencer, vector, loader, storer, reads):
         p = self._parameters
-        features = p.rows | p.columns << 8 | p.bus_bytes << 16 | (p.activation_bits - 1) << 24 | 1 << 29
+        features = p.rows | p.columns << 8 | p.bus_bytes << 16 | (p.activation_bits - 1) << 24 | VERSION << 29
         m.submodules.registers = registers = Registers(fingerprint=p.fingerprint, features=features)
         for name, member in ports(p).items():
             if name.startswith("s_axil_"):
@@ -254,10 +257,11 @@ class Accelerator(wiring.Component):
                 m.d.sync += [error.eq(1), cause.eq(Cause.TOKEN)]
             with m.Else():
                 m.d.sync += done.eq(1)
-        with m.If(registers.clear | registers.start):
+        with m.If((registers.clear & ~fetch.busy) | registers.start):
             m.d.sync += [done.eq(0), error.eq(0), cause.eq(Cause.NONE)]
         m.d.comb += [
             fetch.start.eq(registers.start),
+            tokens.clear.eq(registers.start),
             fetch.program.eq(registers.program),
             reads.base.eq(registers.base),
             storer.base.eq(registers.base),

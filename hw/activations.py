@@ -42,7 +42,6 @@ class ActivationMemory(wiring.Component):
         self._parameters = p = parameters
         element = 8 * p.element_bytes
         address = p.address_bits
-        width = max(p.write_elements, p.bus_elements)
         super().__init__(
             {
                 "window_address": In(address),
@@ -57,7 +56,7 @@ class ActivationMemory(wiring.Component):
                 "read_data": Out(8 * p.bus_bytes),
             }
         )
-        self._element, self._width = element, width
+        self._element = element
 
     def elaborate(self, platform):
         p = self._parameters
@@ -99,8 +98,8 @@ class ActivationMemory(wiring.Component):
 
         # write: rotate the other way in two steps, then place the elements that count
         write = self.write
-        size = 1 << ceil_log2(self._width)
-        source = [write.data[i] for i in range(self._width)] + [0] * (size - self._width)
+        size = 1 << ceil_log2(p.port_elements)
+        source = [write.data[i] for i in range(p.port_elements)] + [0] * (size - p.port_elements)
         turn = Signal(line_bits + 1)
         m.d.comb += turn.eq(-write.address[: line_bits + 1])
         turned = rotate(source, turn, size, steps=range(ceil_log2(size) - 1, -1, -1), size=size)
@@ -142,7 +141,7 @@ class ActivationMemory(wiring.Component):
 def write_layout(parameters):
     """Elements ``low <= i < high`` of ``data`` go to ``address + i``."""
     p = parameters
-    width = max(p.write_elements, p.bus_elements)
+    width = p.port_elements
     return data.StructLayout(
         {
             "valid": 1,

@@ -62,7 +62,6 @@ class ReadMaster(wiring.Component):
 
     Members: requests_n : In(stream), BURST;  beats_n : Out(stream), data and last (of a final burst)
              base : In, added to every address;  ar*, r* : the AXI4 channels;  error : Out, pulse
-             outstanding : Out, some burst has not been answered to its end
     """
 
     OUTSTANDING = 16
@@ -85,7 +84,6 @@ class ReadMaster(wiring.Component):
                 "rvalid": In(1),
                 "rready": Out(1),
                 "error": Out(1),
-                "outstanding": Out(1),
             }
         )
 
@@ -149,7 +147,6 @@ class ReadMaster(wiring.Component):
         m.d.comb += [
             tags.r_en.eq(taken & arriving.payload.last),
             self.error.eq(taken & arriving.payload.resp[1]),
-            self.outstanding.eq(tags.r_rdy | self.arvalid),
         ]
         return m
 

@@ -11,7 +11,7 @@ from .program import BEGIN, BITS, LAYOUTS, Operation
 
 
 class Cause(enum.Enum, shape=8):
-    """Why an engine stopped with an error."""
+    """Why a run failed."""
 
     NONE = 0
     READ = 1

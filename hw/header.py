@@ -2,7 +2,7 @@
 
 from ..quant.graph import FeatureMap
 from .plan import Plan
-from .registers import REGISTERS
+from .registers import IDENTITY, REGISTERS
 
 _RUN = """
 /* Runs one image: the input map lies at base + SYSTOLITH_INPUT_ADDRESS; the output map is written at
@@ -12,14 +12,16 @@ _RUN = """
 static inline uint32_t systolith_run(volatile uint32_t *registers, uint32_t base)
 {
     uint32_t status;
-    if (registers[SYSTOLITH_ID / 4] != 0x53595354u || registers[SYSTOLITH_FINGERPRINT / 4] != SYSTOLITH_BUILD)
+    if (registers[SYSTOLITH_ID / 4] != SYSTOLITH_IDENTITY || registers[SYSTOLITH_FINGERPRINT / 4] != SYSTOLITH_BUILD)
         return 0xffffffffu;
+    while (registers[SYSTOLITH_STATUS / 4] & 1u)
+        ; /* a run that failed may still be ending */
     registers[SYSTOLITH_BASE / 4] = base;
     registers[SYSTOLITH_PROGRAM / 4] = SYSTOLITH_PROGRAM_ADDRESS;
     registers[SYSTOLITH_CONTROL / 4] = 1u;
     do {
         status = registers[SYSTOLITH_STATUS / 4];
-    } while ((status & 6u) == 0u);
+    } while ((status & 1u) || (status & 6u) == 0u);
     registers[SYSTOLITH_CONTROL / 4] = 2u;
     return (status & 4u) ? status : 0u;
 }
@@ -34,6 +36,7 @@ def c_header(plan: Plan) -> str:
         "#define SYSTOLITH_H",
         "#include <stdint.h>",
         "",
+        f"#define SYSTOLITH_IDENTITY 0x{IDENTITY:08x}u",
         f"#define SYSTOLITH_BUILD 0x{plan.parameters.fingerprint:08x}u",
         "",
         "/* registers: byte offsets */",

@@ -86,7 +86,7 @@ def storage(tensor: FeatureMap, bits: int) -> Format:
 def fixed_scales(scales: NDArray[np.float32], name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Mantissas (24 bits, leading bit set) and shifts of float32 ``scales``, exactly.
 
-    Raises ConfigurationError for a scale of 16 or more.  A scale too small to move any int32 from 0 becomes 0.
+    Raises ConfigurationError for a scale of 16 or more.  A scale so small that any int32 stays 0 becomes 2**-57.
     """
     mantissas, shifts = [], []
     for scale in scales:
@@ -98,7 +98,7 @@ def fixed_scales(scales: NDArray[np.float32], name: str) -> tuple[NDArray[np.int
                 "calibrate with data that uses the output's range"
             )
         if shift > 60:
-            mantissa, shift = 0, 0
+            mantissa, shift = 1 << 23, 60
         mantissas.append(mantissa)
         shifts.append(shift)
     return np.array(mantissas, np.int64), np.array(shifts, np.int64)

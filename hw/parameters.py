@@ -14,7 +14,7 @@ INSTRUCTION_BYTES = 64
 MAXIMUM_KIB = 8192
 """Largest activation memory and accumulators, KiB."""
 PARAMETER_BITS = 64
-"""Requantization parameters of one output channel: bias, mantissa, shift (see ``program.ChannelParameters``)."""
+"""Requantization parameters of one output channel: bias, mantissa, shift (see ``program.CHANNEL``)."""
 
 
 def _choice(name: str, value: int, low: int, high: int) -> None:
@@ -99,9 +99,14 @@ class Parameters:
         return max(self.columns, self.lanes * self.sum_elements)
 
     @property
+    def port_elements(self) -> int:
+        """Elements that the activation memory's write port takes at once."""
+        return max(self.write_elements, self.bus_elements)
+
+    @property
     def line(self) -> int:
         """Elements in one line of each of the activation memory's two banks, a power of two."""
-        return 1 << (max(self.rows, self.bus_elements, self.write_elements) - 1).bit_length()
+        return 1 << (max(self.rows, self.port_elements) - 1).bit_length()
 
     @property
     def activation_elements(self) -> int:

@@ -181,9 +181,10 @@ class _Builder:
         chip_writes: Pair = (0, 0),
         dram_reads: Pair = (0, 0),
         dram_writes: Pair = (0, 0),
+        tensor: str = "",
     ) -> None:
         self.plan.program.append(
-            Instruction(operation, self.number, fields, chip_reads, chip_writes, dram_reads, dram_writes)
+            Instruction(operation, self.number, fields, chip_reads, chip_writes, dram_reads, dram_writes, tensor)
         )
 
     def layer(self, number: int) -> None:
@@ -238,6 +239,7 @@ class _Builder:
             {**spans, "dram": start, "dram_step": step, "chip": self.base, "chip_step": pitch},
             dram_reads=(start, start + (count - 1) * step + pitch * each),
             chip_writes=(self.base, self.base + count * pitch),
+            tensor=self.it.input,
         )
 
     def _weights(self) -> None:
@@ -377,4 +379,5 @@ class _Builder:
             {**spans, "dram": start, "dram_step": step, "chip": chip, "chip_step": pitch},
             chip_reads=(chip, chip + last),
             dram_writes=(start, start + (rows - 1) * step + row_bytes),
+            tensor=it.output,
         )

@@ -7,6 +7,7 @@ the prose.
 """
 
 from enum import IntEnum
+from functools import cache
 
 from amaranth.lib import data
 
@@ -125,18 +126,24 @@ SHIFT_BASE = 20
 """The smallest exponent: scales stay below 2**(24 - SHIFT_BASE) = 16."""
 
 
+@cache
+def _places(operation: Operation) -> dict[str, tuple[int, int]]:
+    """(offset, width) in bits of each field."""
+    layout = LAYOUTS.get(operation)
+    return {} if layout is None else {name: (field.offset, field.width) for name, field in layout}
+
+
 def encode(operation: Operation, **fields: int) -> bytes:
     """One instruction as 64 bytes.  Raises ValueError for an unknown field or a value that does not fit."""
-    layout = LAYOUTS.get(operation)
-    word, places = int(operation), ({} if layout is None else dict(iter(layout)))
+    word, places = int(operation), _places(operation)
     unknown = set(fields) - set(places)
     if unknown:
         raise ValueError(f"{operation.name} has no field {sorted(unknown)}")
     for name, value in fields.items():
-        field = places[name]
-        if not -(1 << (field.width - 1)) <= value < 1 << field.width:
-            raise ValueError(f"{operation.name}.{name} = {value} does not fit {field.width} bits")
-        word |= (value & ((1 << field.width) - 1)) << field.offset
+        offset, width = places[name]
+        if not -(1 << (width - 1)) <= value < 1 << width:
+            raise ValueError(f"{operation.name}.{name} = {value} does not fit {width} bits")
+        word |= (value & ((1 << width) - 1)) << offset
     return word.to_bytes(INSTRUCTION_BYTES, "little")
 
 
@@ -144,8 +151,5 @@ def decode(instruction: bytes) -> tuple[Operation, dict[str, int]]:
     """The operation and its fields (unsigned) of 64 bytes: what ``encode`` was given."""
     word = int.from_bytes(instruction, "little")
     operation = Operation(word & 0xFF)
-    layout = LAYOUTS.get(operation)
-    if layout is None:
-        return operation, {}
-    fields = {n: (word >> f.offset) & ((1 << f.width) - 1) for n, f in layout if n != "operation"}
-    return operation, fields
+    places = _places(operation).items()
+    return operation, {n: (word >> offset) & ((1 << width) - 1) for n, (offset, width) in places if n != "operation"}

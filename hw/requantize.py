@@ -26,7 +26,8 @@ class Requantize(wiring.Component):
     SHIFT_BASE)`` is the float32 itself.  Two roundings in a row differ from one only near a tie: a value v with
     ``2**k <= |v| < 2**(k+1)`` lies on a grid of 2**(k-23) after fl32, so it becomes exactly half-way when it was
     within half a grid step of it, and then goes to even.  So the hardware rounds once and widens the tie to that
-    window; no normalization, no second adder.  Magnitudes of 2**activation_bits and more saturate whatever they are.
+    window; no normalization, no second adder (docs/architecture.md has the proof).  Magnitudes of
+    2**activation_bits and more saturate whatever they are.
 
     Latency LATENCY cycles, no flow control: whoever sends knows that the result is taken.
     ``raw`` passes ``sum + bias`` through, as ``raw_sum``, with the same latency.
@@ -97,7 +98,8 @@ class Requantize(wiring.Component):
                 sticky = sticky | (shift[bit] & (value[:step] != 0))
                 value = Mux(shift[bit], value[step:] if step < len(value) else Const(0), value)
             value, sticky = register(value, f"aligned_{stage}"), register(sticky, f"sticky_{stage}")
-            shift = register(shift, f"shift_{stage}")
+            if stage == 6:
+                shift = register(shift, "shift_6")
 
         # 8: round half to even, where "half" is as wide as fl32's grid
         fraction, whole = value[:FRACTION], value[FRACTION:]

@@ -21,6 +21,7 @@ from .program import Operation
 from .register_slice import RegisterSlice
 from .requantize import Requantize
 from .sync import UNIT_OF, Instruction
+from .vector import WRITTEN
 
 FETCH, LOADER, WEIGHTS = range(3)
 """The read master's users."""
@@ -422,7 +423,7 @@ class _Model:
                 self.halves += 1
                 clock.notify(self.half_changed)
                 idle = done + 3 + p.lane_groups
-            yield idle + Requantize.LATENCY + 5
+            yield idle + WRITTEN
             self.end_of(instruction, clock.now)
             yield clock.now + 1
 

@@ -28,7 +28,7 @@ class Sequencer(wiring.Component):
     A pass starts when its weights are ``loaded``: ``swap`` is given one cycle before its first window, at best together
     with the last window of the pass before, so that passes follow each other without a bubble.  A channel
     tile's first pass also waits for a free half of the accumulators.  Waiting is the only flow control.
-    Two cycles pass from one instruction's last window to the next one's first.
+    One idle cycle lies between one instruction's last window and the next one's first.
 
     Members: instructions : In(stream), PASSES
              tokens : In, all that the instruction's ``wait`` asks for are there;  take, give : Out, pulses
@@ -86,7 +86,6 @@ class Sequencer(wiring.Component):
             Signal(name=n) for n in ("begin", "start", "pass_ends", "tile_ends", "finish")
         )
         needs_half = tile_begins & i.first
-        half_available = (free_halves != 0) | ~needs_half
         m.d.comb += [
             pass_ends.eq(running & (left["rows"] == 0) & (left["columns"] == 0)),
             tile_ends.eq(
@@ -164,7 +163,7 @@ class Sequencer(wiring.Component):
             self.idle.eq(~active),
             self.waiting.tokens.eq(~active & self.instructions.valid & ~self.tokens),
             self.waiting.weights.eq(active & ~running & ~self.loaded),
-            self.waiting.half.eq(active & ~running & self.loaded & ~half_available),
+            self.waiting.half.eq(active & ~running & self.loaded & ~may_start),
         ]
         return m
 

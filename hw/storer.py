@@ -9,6 +9,7 @@ from amaranth.utils import ceil_log2
 from .activations import ActivationMemory
 from .delay import delayed
 from .dma import Bursts
+from .parameters import BURST_BEATS
 from .program import TRANSFER
 
 
@@ -25,6 +26,7 @@ class Storer(wiring.Component):
     """
 
     FIFO = 32
+    """Beats between activation memory and bus."""
 
     def __init__(self, parameters):
         self._parameters = p = parameters
@@ -71,7 +73,7 @@ class Storer(wiring.Component):
         i = Signal(TRANSFER, reset_less=True)
         active, spans_left = Signal(), Signal()
         bursting = Signal()  # a burst's address has been handed over, its beats are being read
-        beats_left = Signal(5)
+        beats_left = Signal(range(BURST_BEATS))
         final = Signal()
         span_first = Signal()
         chip = Signal(24, reset_less=True)

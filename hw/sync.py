@@ -1,7 +1,10 @@
 """Dependency tokens: who must wait for whom, found from what each instruction reads and writes."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from ..quant.errors import ConfigurationError
 from .program import UNITS, Operation, encode
@@ -21,7 +24,7 @@ UNIT_OF = {
 class Instruction:
     """An instruction and, as half-open ranges, what it touches: ``chip`` in elements, ``dram`` in bytes.
 
-    layer : index into the plan's engine layers
+    layer : index into the plan's engine layers;  tensor : the map that it touches in DRAM, if any
     """
 
     operation: Operation
@@ -31,6 +34,7 @@ class Instruction:
     chip_writes: Range = (0, 0)
     dram_reads: Range = (0, 0)
     dram_writes: Range = (0, 0)
+    tensor: str = ""
     wait: set[int] = field(default_factory=set)
     post: set[int] = field(default_factory=set)
 
@@ -38,6 +42,11 @@ class Instruction:
     def unit(self) -> int | None:
         """Index into UNITS, or None for what takes no part in the exchange of tokens."""
         return UNIT_OF.get(self.operation)
+
+    @property
+    def chip_end(self) -> int:
+        """The first chip element behind all that it touches."""
+        return max(self.chip_reads[1], self.chip_writes[1])
 
     def encode(self) -> bytes:
         if self.unit is None:
@@ -65,6 +74,37 @@ def conflict(earlier: Instruction, later: Instruction) -> bool:
     )
 
 
+class _History:
+    """One unit's past instructions, and which of them touched each chip element and each DRAM range last."""
+
+    def __init__(self, elements: int) -> None:
+        self.instructions: list[Instruction] = []
+        self.read = np.full(elements, -1, np.int32)
+        self.written = np.full(elements, -1, np.int32)
+        self.dram: dict[str, list[tuple[int, Instruction]]] = defaultdict(list)
+
+    def append(self, instruction: Instruction) -> None:
+        number = len(self.instructions)
+        self.instructions.append(instruction)
+        self.read[slice(*instruction.chip_reads)] = number
+        self.written[slice(*instruction.chip_writes)] = number
+        if instruction.tensor:
+            self.dram[instruction.tensor].append((number, instruction))
+
+    def latest(self, instruction: Instruction) -> int:
+        """Number of the last instruction here that ``instruction`` must not overtake, or -1."""
+        pieces = (
+            self.written[slice(*instruction.chip_reads)],
+            self.written[slice(*instruction.chip_writes)],
+            self.read[slice(*instruction.chip_writes)],
+        )
+        latest = max(int(piece.max(initial=-1)) for piece in pieces)
+        for number, earlier in reversed(self.dram.get(instruction.tensor, ())):
+            if number <= latest or conflict(earlier, instruction):
+                return max(number, latest)
+        return latest
+
+
 def synchronize(program: Sequence[Instruction]) -> None:
     """Set ``wait`` and ``post`` of every instruction of ``program``.
 
@@ -72,25 +112,23 @@ def synchronize(program: Sequence[Instruction]) -> None:
     and only if no earlier wait has covered it.  So between two units tokens are given and taken in the same order,
     and a counter does.  Raises ConfigurationError if there could be more tokens than a counter holds.
     """
-    history: list[list[Instruction]] = [[] for _ in UNITS]
+    histories = [_History(max((i.chip_end for i in program), default=0)) for _ in UNITS]
     covered = {(a, b): 0 for a in range(len(UNITS)) for b in range(len(UNITS))}
     edges = dict.fromkeys(covered, 0)
     for instruction in program:
         unit = instruction.unit
         if unit is None:
             continue
-        for other in range(len(UNITS)):
+        for other, history in enumerate(histories):
             if other == unit:
                 continue
-            past = history[other]
-            for position in range(len(past) - 1, covered[other, unit] - 1, -1):
-                if conflict(past[position], instruction):
-                    past[position].post.add(unit)
-                    instruction.wait.add(other)
-                    covered[other, unit] = position + 1
-                    edges[other, unit] += 1
-                    break
-        history[unit].append(instruction)
+            latest = history.latest(instruction)
+            if latest >= covered[other, unit]:
+                history.instructions[latest].post.add(unit)
+                instruction.wait.add(other)
+                covered[other, unit] = latest + 1
+                edges[other, unit] += 1
+        histories[unit].append(instruction)
     worst = max(edges.values())
     if worst >= 1 << Tokens.WIDTH:
         raise ConfigurationError(

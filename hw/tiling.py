@@ -7,9 +7,18 @@ from math import ceil
 
 from ..quant.errors import ConfigurationError
 from .lowering import EngineLayer
-from .parameters import MAXIMUM_KIB, Parameters
+from .parameters import INSTRUCTION_BYTES, MAXIMUM_KIB, Parameters
 
 Range = tuple[int, int]
+
+ARRAY_GAP = 4
+"""Cycles between two of the array's instructions, about."""
+
+DRAIN_GAP = 6
+"""Cycles between two channel tiles in the vector unit, about."""
+
+TYPICAL_LATENCY = 40
+"""Cycles that the choice of a tiling allows for memory's answer to the last store."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +200,7 @@ class Tiling:
     """A choice for one layer: its spatial tiles, the parts of its reduction, and what they take.
 
     input_slot, output_slot : elements that the largest tile takes on either side
+    cost : estimated cycles, to choose by
     """
 
     tiles: tuple[SpatialTile, ...]
@@ -231,16 +241,26 @@ def tilings(layer: EngineLayer, p: Parameters, space: int, *, load: bool, store:
                 yield Tiling(tuple(tiles), tuple(parts), 0, out, cost)
             continue
         for parts in partitions(layer, p):
-            loads = max(
-                size(source_rows(layer, t, q)) * size(source_elements(layer, t, q, channels))
-                for t in tiles
-                for q in parts
-            )
             slots = 2 if len(tiles) * len(parts) > 1 else 1
-            if slots * loads + outs <= space:
+            loads = _largest_load(layer, tiles, parts, channels, limit=(space - outs) // slots)
+            if loads is not None:
                 cost = _cost(layer, p, tiles, parts, tile_passes, channels, load, store)
                 yield Tiling(tuple(tiles), tuple(parts), loads, out, cost)
                 break
+
+
+def _largest_load(
+    layer: EngineLayer, tiles: list[SpatialTile], parts: list[Part], channels: Range, limit: int
+) -> int | None:
+    """Elements of the largest piece of the source that a tile's part loads; None if one exceeds ``limit``."""
+    largest = 0
+    for tile in tiles:
+        for part in parts:
+            elements = size(source_rows(layer, tile, part)) * size(source_elements(layer, tile, part, channels))
+            if elements > limit:
+                return None
+            largest = max(largest, elements)
+    return largest
 
 
 def _shapes(layer: EngineLayer, p: Parameters) -> Iterator[tuple[int, int]]:
@@ -266,30 +286,30 @@ def _cost(
     store: bool,
 ) -> float:
     """Cycles that a tiling takes, estimated from what each unit is busy with (the schedule has the exact order)."""
-    weights = channel_count * (sum(passes(q, p) for q in parts) * p.rows + p.parameter_rows) * p.weight_row_bits / 8
-    array = drain = bus = startup = 0.0
+    repeats = channel_count if len(parts) > 1 else 1  # each channel tile loads the parts of its reduction again
+    steps = sum(passes(q, p) for q in parts)
+    weights = channel_count * (steps * p.rows + p.parameter_rows) * p.weight_row_bits / 8
+    instructions = (2 if len(parts) == 1 else 2 * repeats * len(parts)) + load + store + 1
     window = layer.pool.kernel[0] * layer.pool.kernel[1] if layer.pool else 1
-    vector = max(window, p.lane_groups)
+    array = drain = bus = 0.0
     for tile in tiles:
-        array += channel_count * sum(passes(q, p) for q in parts) * max(tile.positions, p.pass_cycles) + 4 * len(parts)
-        drain += channel_count * (size(tile.rows) * size(tile.columns) * vector + p.parameter_rows + 4) + 20
-        bus += weights / p.bus_bytes
+        vectors = size(tile.rows) * size(tile.columns)
+        array += channel_count * steps * max(tile.positions, p.pass_cycles) + repeats * len(parts) * ARRAY_GAP
+        drain += channel_count * (vectors * max(window, p.lane_groups) + p.parameter_rows + DRAIN_GAP)
+        bus += (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes
         if load:
-            repeat = channel_count if len(parts) > 1 else 1
-            for q in parts:
-                rows, elements = size(source_rows(layer, tile, q)), size(source_elements(layer, tile, q, channels))
-                bus += repeat * rows * (elements / p.bus_elements + 1)
-            if len(parts) > 1:
-                array += channel_count * len(parts) * 8
-    if load:
-        first = tiles[0]
-        startup = size(source_rows(layer, first, parts[0])) * (
-            size(source_elements(layer, first, parts[0], channels)) / p.bus_elements + 1
-        )
-    tail = drain / len(tiles) / channel_count
+            bus += repeats * sum(_load_beats(layer, p, tile, q, channels) for q in parts)
+    first = _load_beats(layer, p, tiles[0], parts[0], channels) if load else 0.0
+    last = drain / len(tiles) / channel_count
     if store:
-        tail += output_elements(layer, tiles[-1], p) / p.bus_elements + 40
-    return max(array, drain, bus) + startup + tail
+        last += output_elements(layer, tiles[-1], p) / p.bus_elements + TYPICAL_LATENCY
+    return max(array, drain, bus) + first + last
+
+
+def _load_beats(layer: EngineLayer, p: Parameters, tile: SpatialTile, part: Part, channels: Range) -> float:
+    """Bus beats that bring a part's piece of the source; a row that starts within a beat takes one more."""
+    row = size(source_elements(layer, tile, part, channels)) / p.bus_elements + 1
+    return size(source_rows(layer, tile, part)) * row
 
 
 def best_tiling(layer: EngineLayer, p: Parameters, space: int, *, load: bool, store: bool) -> Tiling | None:

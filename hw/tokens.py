@@ -12,6 +12,7 @@ class Tokens(wiring.Component):
 
     Members, for each unit u: wait_u : In, mask;  ready_u : Out;  take_u : In, pulse;  give_u : In, pulse;
              give_to_u : In, mask;  left : Out, some token has not been taken
+             clear : In, forget them all
     At most 2**WIDTH - 1 tokens may be pending between two units; the planner checks that.
     """
 
@@ -26,6 +27,7 @@ class Tokens(wiring.Component):
                 **{f"take_{UNITS[u]}": In(1) for u in units},
                 **{f"give_{UNITS[u]}": In(1) for u in units},
                 **{f"give_to_{UNITS[u]}": In(len(UNITS)) for u in units},
+                "clear": In(1),
                 "left": Out(1),
             }
         )
@@ -42,6 +44,8 @@ class Tokens(wiring.Component):
                 count = Signal(self.WIDTH, name=f"{giver}_to_{unit}")
                 given = getattr(self, f"give_{giver}") & getattr(self, f"give_to_{giver}")[u]
                 m.d.sync += count.eq(count + given - (getattr(self, f"take_{unit}") & wait[f]))
+                with m.If(self.clear):
+                    m.d.sync += count.eq(0)
                 counts.append(count)
                 there.append(~wait[f] | (count != 0))
             m.d.comb += getattr(self, f"ready_{unit}").eq(Cat(*there).all())

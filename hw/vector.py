@@ -9,10 +9,13 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .activations import write_layout
+from .activations import ActivationMemory, write_layout
 from .delay import delayed
 from .program import CHANNEL, DRAIN
 from .requantize import Requantize, format_layout
+
+WRITTEN = Requantize.LATENCY + 2 + ActivationMemory.WRITE_LATENCY
+"""Cycles from the last vector's leaving the hold registers to its being readable in activation memory."""
 
 
 def step_layout(parameters):
@@ -180,7 +183,8 @@ class Walk(wiring.Component):
 class VectorUnit(wiring.Component):
     """Accumulators in, feature maps out.
 
-    One vector of C sums every max(window size, ceil(C / lanes)) cycles.  Maxima are taken over sums, before
+    One vector of C sums every max(window size, ceil(C / lanes)) cycles, after parameter_rows + 1 for a channel tile's
+    parameters.  Maxima are taken over sums, before
     requantization, which is monotonic: the lanes see one vector a window.  Nothing stalls: the activation
     memory always takes a write.
 
@@ -300,9 +304,9 @@ class VectorUnit(wiring.Component):
         m.d.comb += self.write.eq(write)
 
         # when the last write has had time to be committed
-        flight = Signal(range(32))
+        flight = Signal(range(WRITTEN + 1))
         with m.If(~walk.lanes_idle):
-            m.d.sync += flight.eq(latency + 5)
+            m.d.sync += flight.eq(WRITTEN)
         with m.Elif(flight != 0):
             m.d.sync += flight.eq(flight - 1)
         m.d.comb += [
