@@ -165,6 +165,37 @@ def test_counters_count_while_busy_and_begin_anew():
     run(dut, bench)
 
 
+@pytest.mark.parametrize("patience", [0, 1, 6])
+def test_every_write_has_its_own_answer(patience):
+    """Writes are offered one after the other, answered or not."""
+    dut, values, counts = component(), [0x11, 0x22, 0x33, 0x44], {"aw": 0, "w": 0, "b": 0}
+
+    async def bench(ctx):
+        ctx.set(dut.awaddr, offset("BASE"))
+        ctx.set(dut.wstrb, 15)
+        seen, waited = [], 0
+        for _ in range(80):
+            ctx.set(dut.awvalid, counts["aw"] < len(values))
+            ctx.set(dut.wvalid, counts["w"] < len(values))
+            ctx.set(dut.wdata, values[min(counts["w"], len(values) - 1)])
+            waited = waited + 1 if ctx.get(dut.bvalid) else 0
+            ctx.set(dut.bready, waited > patience)
+            _, _, aw, w, b = await ctx.tick().sample(
+                dut.awvalid & dut.awready, dut.wvalid & dut.wready, dut.bvalid & dut.bready
+            )
+            counts["aw"] += aw
+            counts["w"] += w
+            counts["b"] += b
+            if b:
+                waited = 0
+                seen.append(ctx.get(dut.base))
+        assert counts == {"aw": 4, "w": 4, "b": 4}
+        assert seen[-1] == values[-1]
+        assert all(base in values[n:] for n, base in enumerate(seen))
+
+    run(dut, bench)
+
+
 def test_a_read_and_a_write_at_once():
     dut = component()
 

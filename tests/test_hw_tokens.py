@@ -39,3 +39,20 @@ def test_tokens_count():
 
     run(component, bench)
     assert min(seen.values()) > 1000
+
+
+def test_a_token_that_nobody_took_is_seen():
+    component = Tokens()
+
+    async def bench(ctx):
+        for giver, taker in permutations(range(len(UNITS)), 2):
+            assert not ctx.get(component.left)
+            for name, unit, other in (("give", giver, taker), ("take", taker, giver)):
+                mask = "give_to" if name == "give" else "wait"
+                ctx.set(getattr(component, f"{mask}_{UNITS[unit]}"), 1 << other)
+                ctx.set(getattr(component, f"{name}_{UNITS[unit]}"), 1)
+                await ctx.tick()
+                ctx.set(getattr(component, f"{name}_{UNITS[unit]}"), 0)
+                assert ctx.get(component.left) == (name == "give")
+
+    run(component, bench)

@@ -184,6 +184,7 @@ def test_vector_unit_matches_golden(sizes, stall):
         found, cycles = {}, []
         while at < len(writes) and writes[at][0] < given:
             cycle, write = writes[at]
+            assert write["low"] < write["high"], "a write of nothing"
             for i in range(write["low"], write["high"]):
                 address = write["address"] + i
                 assert address not in found, "written twice"
