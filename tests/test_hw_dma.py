@@ -132,7 +132,7 @@ def test_read_master_gives_each_user_its_own(bus_bytes, stall):
             await ctx.tick()
         for _ in range(60):
             await ctx.tick()
-        assert not ctx.get(component.outstanding)
+        assert not ctx.get(component.arvalid)
 
     sides = []
     for n in range(users):

@@ -41,6 +41,29 @@ def test_tokens_count():
     assert min(seen.values()) > 1000
 
 
+def test_clear_forgets_all_tokens():
+    component = Tokens()
+
+    async def bench(ctx):
+        for u, unit in enumerate(UNITS):
+            ctx.set(getattr(component, f"give_{unit}"), 1)
+            ctx.set(getattr(component, f"give_to_{unit}"), 15 & ~(1 << u))
+        for _ in range(3):
+            await ctx.tick()
+        assert ctx.get(component.left)
+        ctx.set(component.clear, 1)
+        await ctx.tick()
+        ctx.set(component.clear, 0)
+        for unit in UNITS:
+            ctx.set(getattr(component, f"give_{unit}"), 0)
+        assert not ctx.get(component.left)
+        for u, unit in enumerate(UNITS):
+            ctx.set(getattr(component, f"wait_{unit}"), 15 & ~(1 << u))
+            assert not ctx.get(getattr(component, f"ready_{unit}"))
+
+    run(component, bench)
+
+
 def test_a_token_that_nobody_took_is_seen():
     component = Tokens()
 
