@@ -60,25 +60,16 @@ def _addresses(
     bottom = False  # the resident map that goes in lies at the bottom
     where: int | None = None
     for layer, (tiling, input_resident, output_resident) in zip(layers, choices, strict=True):
-        low, high = 0, p.activation_elements
-        if input_resident:
-            if bottom:
-                low = _size(layer.source)
-            else:
-                high = p.activation_elements - _size(layer.source)
+        low = _size(layer.source) if input_resident and bottom else 0
         out: int | None = None
-        if output_resident:
-            if input_resident and not bottom:
-                out, low = 0, _size(layer.target)
-                bottom_next = True
-            else:
-                high -= _size(layer.target)
-                out, bottom_next = high, False
-        else:
-            bottom_next = False
+        bottom = input_resident and not bottom  # of the map that comes out
+        if output_resident and bottom:
+            out, low = 0, _size(layer.target)
+        elif output_resident:
+            out = p.activation_elements - _size(layer.target)
         loads = 0 if input_resident else (2 if len(tiling.tiles) * len(tiling.parts) > 1 else 1)
         outputs = low + loads * tiling.input_slot
         outputs += -outputs % p.bus_elements
         placements.append(Placement(tiling, where, out, low, outputs))
-        where, bottom = out, bottom_next
+        where = out
     return placements

@@ -155,19 +155,63 @@ def first_wait(program, operation, unit):
     )
 
 
+UNIT_OF = {Operation.LOAD: 0, Operation.ARRAY: 1, Operation.VECTOR: 2, Operation.STORE: 3}
+
+
+def instructions(program):
+    """(number, operation, fields) of the whole program."""
+    for number in range(len(program) // INSTRUCTION_BYTES):
+        yield number, *decode(program[number * INSTRUCTION_BYTES : (number + 1) * INSTRUCTION_BYTES])
+
+
+def without_post(program, number, giver):
+    """Remove the token that ``giver`` gives for the wait of instruction ``number``: n-th given, n-th taken."""
+    taker = UNIT_OF[decode(program[number * INSTRUCTION_BYTES :][:INSTRUCTION_BYTES])[0]]
+    before = sum(
+        UNIT_OF.get(operation) == taker and fields["wait"] >> giver & 1
+        for n, operation, fields in instructions(program)
+        if n < number
+    )
+    gives = [
+        (n, operation, fields)
+        for n, operation, fields in instructions(program)
+        if UNIT_OF.get(operation) == giver and fields["post"] >> taker & 1
+    ]
+    given, operation, fields = gives[before]
+    fields["post"] &= ~(1 << taker)
+    changed = bytearray(program)
+    changed[given * INSTRUCTION_BYTES : (given + 1) * INSTRUCTION_BYTES] = encode(operation, **fields)
+    return bytes(changed)
+
+
 @pytest.mark.parametrize(
-    ("operation", "unit"),
-    [(Operation.LOAD, "array"), (Operation.STORE, "vector")],
+    ("operation", "unit", "layer"),
+    [(Operation.LOAD, "array", "conv1"), (Operation.STORE, "vector", "fc")],
     ids=["the load overwrites what the array still reads", "the store reads what the vector unit has yet to write"],
 )
-def test_a_removed_token_wait_is_caught(build, tmp_path, operation, unit):
+def test_a_removed_token_is_caught_where_it_was_needed(build, tmp_path, operation, unit, layer):
     program = (build[0] / "program.bin").read_bytes()
-    number = first_wait(program, operation, unit)
-    broken = without_wait(program, number, UNITS.index(unit))
-    report = simulate(build, tmp_path, program=broken, latency=4)
-    assert not report.bit_exact
-    first = report.differences[0]
-    assert first.layer == ("conv1" if operation == Operation.LOAD else "fc")
+    giver = UNITS.index(unit)
+    found = []
+    for number, kind, fields in instructions(program):
+        if kind != operation or not fields["wait"] >> giver & 1:
+            continue
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        broken = without_wait(without_post(program, number, giver), number, giver)
+        report = simulate(build, folder, program=broken, latency=4)
+        found += [difference.layer for difference in report.differences[:1]]
+    assert found, "no token was needed"
+    assert set(found) == {layer}
+
+
+def test_a_removed_wait_is_caught_even_where_no_byte_changes(build, tmp_path):
+    program = (build[0] / "program.bin").read_bytes()
+    for number, unit in list(waits(program))[::4]:
+        folder = tmp_path / f"{number}-{unit}"
+        folder.mkdir()
+        with pytest.raises(SimulationError, match="ended with a token that no instruction took"):
+            simulate(build, folder, program=without_wait(program, number, unit))
 
 
 def test_a_token_that_is_never_given_is_a_hang_that_names_who_waits(build, tmp_path):

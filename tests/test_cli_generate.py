@@ -1,0 +1,81 @@
+"""The command generate, from the outside: a folder, a table, one line for each mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from systolith import quant
+from systolith.cli import run
+
+from . import models
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a float model and its quantized form, which is also the current one."""
+    monkeypatch.chdir(tmp_path)
+    model = models.tiny()
+    onnx.save(model, "model.onnx")
+    quant.save(quant.quantize(model, models.images(model, 12)), "q.onnx")
+    return tmp_path
+
+
+def command(capsys, *arguments: str) -> tuple[int, str, str]:
+    status = run([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_generate_prints_each_layer_and_where_the_files_are(folder, capsys):
+    status, out, err = command(capsys, "generate", "q.onnx", "--rows", 4, "--columns", 3, "-o", "build")
+    assert (status, err) == (0, "")
+    assert "4x3 multipliers of 8x8 bits" in out
+    assert "written to build" in out
+    assert (folder / "build" / "systolith.v").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["q.onnx", "--rows", 0, "--columns", 4], "rows must be 1 to 128, not 0"),
+        (["q.onnx", "--rows", 4, "--columns", 129], "columns must be 1 to 128, not 129"),
+        (["q.onnx", "--rows", 4, "--columns", 4, "--bus-bytes", 5], "bus bytes must be 4, 8, 16, 32 or 64, not 5"),
+        (["q.onnx", "--rows", 4, "--columns", 4, "--lanes", 5], "lanes must be 1 to 4, not 5"),
+        (
+            ["q.onnx", "--rows", 4, "--columns", 4, "--bus-bytes", 64, "--weight-fifo-kib", 1],
+            "weight FIFO KiB must be at least 2 for a bus of 64 bytes, not 1",
+        ),
+        (["missing.onnx", "--rows", 4, "--columns", 4], "cannot read the model 'missing.onnx'"),
+        (["model.onnx", "--rows", 4, "--columns", 4], "quantize the model first"),
+        (["q.onnx", "--rows", "four", "--columns", 4], "Invalid value for '--rows'"),
+        (["q.onnx", "--columns", 4], "Missing option '--rows'"),
+    ],
+)
+def test_mistakes_get_one_line_and_leave_nothing_behind(folder, capsys, options, message):
+    before = sorted(p.name for p in folder.iterdir())
+    status, out, err = command(capsys, "generate", *options, "-o", "build")
+    assert status != 0
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("systolith: error: ")
+    assert message in err
+    assert sorted(p.name for p in folder.iterdir()) == before
+
+
+def test_a_build_never_replaces_a_file_or_a_folder_of_something_else(folder, capsys):
+    Path("build").write_text("keep me")
+    status, _, err = command(capsys, "generate", "q.onnx", "--rows", 4, "--columns", 4, "-o", "build")
+    assert (status != 0, err) == (True, "systolith: error: build is a file; give a folder for the build\n")
+    assert Path("build").read_text() == "keep me"
+    status, _, err = command(capsys, "generate", "q.onnx", "--rows", 4, "--columns", 4, "-o", ".")
+    assert status != 0
+    assert "which is no part of a build; give an empty or new folder" in err
+
+
+def test_help_has_an_example(capsys):
+    status, out, _ = command(capsys, "generate", "--help")
+    assert status == 0
+    assert "systolith generate lenet5-q.onnx --rows 8 --columns 8" in " ".join(out.split())
