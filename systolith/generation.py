@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from rich.table import Table
 
 from . import quant
 from .hw.generate import generate, parameters_for
-from .hw.manifest import manifest
 from .hw.plan import Plan
 
 
@@ -30,10 +30,11 @@ def generate_build(model: str | Path, output: str | Path, *, rows: int, columns:
 
 def plan_tables(plan: Plan, output: Path) -> RenderableType:
     """Each layer's cut and predicted cycles, and where the files are."""
-    facts: dict[str, Any] = manifest(plan)
+    facts: dict[str, Any] = json.loads((output / "manifest.json").read_text())
     table = Table(box=None, header_style="bold")
-    for heading in ("layer", "spatial tiles", "reduction parts", "MACs", "predicted cycles", "limit"):
-        table.add_column(heading, justify="left" if heading == "layer" else "right")
+    table.add_column("layer", overflow="fold")
+    for heading in ("spatial tiles", "reduction parts", "MACs", "predicted cycles", "limit"):
+        table.add_column(heading, justify="right")
     keys = ("spatial_tiles", "reduction_parts", "macs", "predicted_cycles", "limit_cycles")
     for layer in facts["layers"]:
         table.add_row(escape(layer["name"]), *(f"{layer[key]:,}" for key in keys))
