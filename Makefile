@@ -1,5 +1,6 @@
 # make demo    LeNet-5 and real digits through the whole path; prints the results and where the files are
 # make check   environment, lint, types, all tests; what continuous integration runs
+# make matrix every array with every bus, memory, kind of scale and bench: half an hour
 # make bench   speed of each step beside its target, as figures
 # make clean   removes what these made, and keeps the environment; `rm -r .venv` removes that
 #
@@ -12,7 +13,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := quant golden hw sim
 
-.PHONY: demo check bench lint types tests clean
+.PHONY: demo check bench matrix lint types tests clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.run
@@ -37,6 +38,9 @@ types: .venv/.check
 
 tests: .venv/.check
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+matrix: .venv/.check
+	$(BIN)/python -m pytest -n 2 -m matrix
 
 .venv/.made:
 	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) on PATH: install Python 3.11 or newer" >&2; exit 1; }

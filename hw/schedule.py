@@ -130,10 +130,6 @@ class _Model:
 
     # waiting
 
-    def until(self, condition, signal: Signal) -> Process:  # type: ignore[no-untyped-def]
-        while not condition():
-            yield signal
-
     def head(self, queue: _Queue) -> Process:
         """Until the queue has an item, and it is visible."""
         while not queue.items:
@@ -353,7 +349,8 @@ class _Model:
                         there = last - (end - needed) + FIFO_DELAY + 1
                         if needed == first:
                             begin = max(begin, there)
-                    cycles = rows if number < 0 else p.pass_cycles
+                    # a row a cycle, and out of the FIFO a beat a cycle
+                    cycles = max(rows if number < 0 else p.pass_cycles, beat - first + 1)
                     yield max(begin + cycles - 1, there)
                     self.weight_room += beat - released
                     released = beat
