@@ -2,6 +2,6 @@
 
 ``lowering`` graph to engine layers, ``tiling`` and ``residency`` cut and place them, ``plan`` and ``sync`` make the
 program, ``image`` the constants, ``schedule`` predicts its cycles, ``generate`` writes the build folder.
-``accelerator`` wires the engine: ``fetch``, ``loader``, ``dma``, ``weights``, ``activations``, ``sequencer``, ``array``,
-``accumulators``, ``vector``, ``requantize``, ``storer``.
+``accelerator`` wires the engine: ``fetch``, ``loader``, ``dma``, ``weights``, ``activations``, ``sequencer``,
+``array``, ``accumulators``, ``vector``, ``requantize``, ``storer``.
 """
