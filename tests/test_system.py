@@ -94,6 +94,20 @@ def test_a_small_network_is_exact_under_many_patterns_of_stalls(sizes, tmp_path)
         run(network("tiny", scales_of(sizes)), sizes, folder, images=4, bench="protocol", seed=seed)
 
 
+@pytest.mark.xdist_group("protocol 16x16, 16-byte bus")
+def test_cifar_shaped_network_is_exact_under_random_stalls(tmp_path):
+    run(network("cifar"), HARDWARE["16x16, 16-byte bus"], tmp_path, images=1, bench="protocol", seed=5)
+
+
+@pytest.mark.xdist_group("protocol 5x3, 16-byte bus, small memories")
+def test_shapes_of_windows_are_exact_under_random_stalls(tmp_path):
+    for seed, name in enumerate(SHAPES):
+        folder = tmp_path / name
+        folder.mkdir()
+        hardware = HARDWARE["5x3, 16-byte bus, small memories"]
+        run(network(name), hardware, folder, images=1, bench="protocol", seed=seed)
+
+
 @pytest.mark.xdist_group("bulk 8x8, 8-byte bus")
 @pytest.mark.parametrize("latency", [2, 7, 100, 300])
 def test_lenet5_is_exact_whatever_the_latency(latency, tmp_path):
