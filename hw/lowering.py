@@ -151,31 +151,11 @@ def _convolution(layer: Conv, graph: Graph, bits: int) -> EngineLayer:
 
 def _identity(layer: MaxPool, graph: Graph, bits: int) -> EngineLayer:
     """A 1x1 depthwise convolution with weight 1 and scale 1: a pooling that stands alone pools its outputs."""
-    source = graph.map_of(layer.input)
-    channels = source.shape[0]
-    stored = storage(source, bits)
-    mantissas, shifts = fixed_scales(np.ones(channels, np.float32), layer.name)
-    return EngineLayer(
-        name=layer.name,
-        operator=layer.operator,
-        input=layer.input,
-        output=layer.output,
-        source=source.shape,
-        convolved=source.shape,
-        target=source.shape,
-        weights=np.ones((channels, 1, 1, 1), np.int16),
-        bias=np.full(channels, -stored.zero_point, np.int64),
-        strides=(1, 1),
-        pads=(0, 0, 0, 0),
-        dilations=(1, 1),
-        groups=channels,
-        pool=None,
-        mantissas=mantissas,
-        shifts=shifts,
-        padding=stored.zero_point,
-        format=stored,
-        macs=0,
-    )
+    channels = graph.map_of(layer.input).shape[0]
+    ones = np.ones(channels, np.float32)
+    weights, bias = np.ones((channels, 1, 1, 1), np.int16), np.zeros(channels, np.int64)
+    copy = Conv(layer.name, layer.operator, layer.input, layer.input, weights, ones, bias, groups=channels)
+    return replace(_convolution(copy, graph, bits), macs=0)
 
 
 def _pooled(before: EngineLayer, layer: MaxPool, graph: Graph) -> EngineLayer:

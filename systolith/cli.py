@@ -200,7 +200,7 @@ def run(arguments: list[str] | None = None) -> int:
         return _fail(str(error) or "out of memory", FAILURE)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", 130)
-    except Exception as error:
+    except Exception as error:  # typer does not export its usage errors; whatever is not one goes on
         if not hasattr(error, "format_message"):  # not one of typer's own usage errors
             raise
         return _fail(error.format_message(), USAGE)
