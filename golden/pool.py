@@ -15,7 +15,7 @@ def max_pool(layer: MaxPool, values: NDArray[Any]) -> NDArray[Any]:
     top, left, bottom, right = layer.pads
     lowest = np.iinfo(values.dtype).min
     padded = np.pad(values, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=lowest)
-    _, rows, columns = output_shape(layer, values.shape[1:])
+    _, rows, columns = output_shape(layer, (values.shape[1:],))
     down, across = layer.strides
     result: NDArray[Any] | None = None
     for ky in range(layer.kernel[0]):

@@ -10,7 +10,21 @@ from .errors import (
 )
 from .files import check_target, write_whole
 from .floats import FloatGraph
-from .graph import Conv, FeatureMap, Graph, Layer, MaxPool, Sums, Tensor, check
+from .graph import (
+    Add,
+    AveragePool,
+    Concat,
+    Conv,
+    FeatureMap,
+    Graph,
+    Layer,
+    MaxPool,
+    Normalization,
+    Sums,
+    Table,
+    Tensor,
+    check,
+)
 from .importer import import_onnx
 from .posttraining import check_images, load_float, quantize
 from .reader import load
@@ -18,6 +32,9 @@ from .settings import Settings
 from .writer import save, to_onnx
 
 __all__ = [
+    "Add",
+    "AveragePool",
+    "Concat",
     "ConfigurationError",
     "Conv",
     "DataError",
@@ -28,10 +45,12 @@ __all__ = [
     "Layer",
     "MaxPool",
     "ModelError",
+    "Normalization",
     "Settings",
     "SimulationError",
     "Sums",
     "SystolithError",
+    "Table",
     "Tensor",
     "check",
     "check_images",

@@ -17,6 +17,8 @@ from .errors import GraphError
 
 INT32 = np.iinfo(np.int32)
 LARGEST_WEIGHT = 2**15 - 1
+TABLE_BITS = 8
+"""Widest map that an operator made of tables takes, in bits."""
 SMALLEST_NORMAL = np.finfo(np.float32).tiny
 
 Pair = tuple[int, int]
@@ -81,6 +83,10 @@ class Conv:
     groups: int = 1
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+    @property
     def kernel(self) -> Pair:
         return self.weights.shape[2], self.weights.shape[3]
 
@@ -107,13 +113,122 @@ class MaxPool:
 
     operator = "MaxPool"
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
 
-Layer = Conv | MaxPool
+
+@dataclass(frozen=True)
+class AveragePool:
+    """Mean over windows, from exact integer sums.
+
+    ``sum = sum over the window of (x - zero_point_x)``, elements outside the map counting as 0, then
+    ``y = clamp(rne(fl32(fl32(sum) * s)) + zero_point_y)`` with ``s = fl32(s_x / fl32(s_y * fl32(count)))``:
+    ONNX Runtime's QLinearGlobalAveragePool.  ``count`` is the window's size if ``include_pad``, else the number of its
+    elements inside the map; ``pads`` are as MaxPool's, and what ceil_mode adds never counts: ``ceil`` is how much of
+    the bottom and right pads it is.  A global average is one whose kernel covers the map.
+    """
+
+    name: str
+    input: str
+    output: str
+    kernel: Pair
+    strides: Pair = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    include_pad: bool = False
+    ceil: Pair = (0, 0)
+    operator: str = "AveragePool"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+@dataclass(frozen=True)
+class Add:
+    """Elementwise sum of two maps of one shape, each with its own scale: ONNX Runtime's QLinearAdd, at most 8 bits."""
+
+    name: str
+    inputs: tuple[str, str]
+    output: str
+
+    operator = "Add"
+
+
+@dataclass(frozen=True)
+class Concat:
+    """Maps of one size joined along the channels, each moved to the output's scale: ONNX Runtime's QLinearConcat.
+
+    Where scale and zero point differ, ``y = clamp(rne(fl32(fl32(s_x * (x - zp_x)) / s_y)) + zp_y)``, at most 8 bits.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+
+    operator = "Concat"
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Any function of one value: ``y = values[x - low]``, low being the input's, at most 8 bits.
+
+    values : int32, (high - low + 1,), within the output's low..high;  operator : Tanh, Sigmoid, LeakyRelu, ...
+    """
+
+    name: str
+    operator: str
+    input: str
+    output: str
+    values: NDArray[np.int32]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+@dataclass(frozen=True, eq=False)
+class Normalization:
+    """Local response normalization over channels (Krizhevsky et al. 2012; ONNX LRN-13), at most 8 bits.
+
+    With ``before = (size - 1) // 2`` and channels outside the map counting as 0:
+
+        S = sum over channels c - before .. c - before + size - 1 of (x - zero_point_x)**2
+        i = S >> shift                                      (0 .. 4095)
+        G = coarse[i >> 4] + fine[(i >> 8 << 4) + (i & 15)]   (0 .. 2**24 - 1)
+        y = clamp(rne(fl32((x - zero_point_x) * G * 2**-exponent)) + zero_point_y)
+
+    G is the factor ``s_x / s_y * (bias + alpha / size * s_x**2 * S)**-beta`` as a fraction, in bipartite tables (Das
+    Sarma and Matula 1995); ``quant.normalization`` makes them and bounds their error.
+
+    coarse, fine : int32, (256,)
+    """
+
+    name: str
+    input: str
+    output: str
+    size: int
+    alpha: float
+    beta: float
+    bias: float
+    shift: int
+    exponent: int
+    coarse: NDArray[np.int32]
+    fine: NDArray[np.int32]
+
+    operator = "LRN"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+Layer = Conv | MaxPool | AveragePool | Add | Concat | Table | Normalization
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A chain of layers in execution order, with the tensors that they read and write by name."""
+    """Layers in execution order, with the tensors that they read and write by name; a tensor may have many readers."""
 
     input: str
     output: str
@@ -144,9 +259,13 @@ def window_outputs(size: int, kernel: int, stride: int, before: int, after: int,
     return (size + before + after - (dilation * (kernel - 1) + 1)) // stride + 1
 
 
-def output_shape(layer: Layer, source: Shape) -> Shape:
-    """Shape (channels, rows, columns) that ``layer`` makes of one of shape ``source``."""
-    channels, height, width = source
+def output_shape(layer: Layer, sources: tuple[Shape, ...]) -> Shape:
+    """Shape (channels, rows, columns) that ``layer`` makes of inputs of these shapes."""
+    channels, height, width = sources[0]
+    if isinstance(layer, Concat):
+        return sum(shape[0] for shape in sources), height, width
+    if not isinstance(layer, Conv | MaxPool | AveragePool):
+        return sources[0]
     top, left, bottom, right = layer.pads
     dilation_y, dilation_x = layer.dilations if isinstance(layer, Conv) else (1, 1)
     rows = window_outputs(height, layer.kernel[0], layer.strides[0], top, bottom, dilation_y)
@@ -155,7 +274,7 @@ def output_shape(layer: Layer, source: Shape) -> Shape:
 
 
 def macs(layer: Layer, graph: Graph) -> int:
-    """Multiply-accumulates of ``layer`` for one image (0 for pooling)."""
+    """Multiply-accumulates of ``layer`` for one image (0 for all but convolutions)."""
     if not isinstance(layer, Conv):
         return 0
     _, rows, columns = graph.tensors[layer.output].shape
@@ -179,42 +298,56 @@ def sum_bounds(layer: Conv, graph: Graph) -> NDArray[np.int64]:
 def check(graph: Graph) -> Graph:
     """Return ``graph`` if every rule of this contract holds.  Raises GraphError naming the first that fails."""
     known = {graph.input}
-    source = graph.map_of(graph.input)
-    _check_map(source)
-    for number, layer in enumerate(graph.layers):
-        if layer.input not in known:
-            raise GraphError(f"layer '{layer.name}': its input '{layer.input}' is not computed before it")
-        expected = graph.layers[number - 1].output if number else graph.input
-        if layer.input != expected:
-            raise GraphError(
-                f"layer '{layer.name}': reads '{layer.input}'; only chains are supported, so it must read '{expected}'"
-            )
+    _check_map(graph.map_of(graph.input))
+    for layer in graph.layers:
+        if missing := [name for name in layer.inputs if name not in known]:
+            raise GraphError(f"layer '{layer.name}': its input '{missing[0]}' is not computed before it")
+        if layer.output in known:
+            raise GraphError(f"layer '{layer.name}': its output '{layer.output}' is computed already")
         known.add(layer.output)
-        source = graph.map_of(layer.input)
-        target = graph.tensors.get(layer.output)
-        if target is None:
-            raise GraphError(f"layer '{layer.name}': its output '{layer.output}' is not among the tensors")
-        if not isinstance(target, FeatureMap) and layer.output != graph.output:
-            raise GraphError(f"layer '{layer.name}': hands out raw sums; only the last layer may")
+        _check_layer(layer, graph)
+    if graph.output not in known or graph.output == graph.input:
+        raise GraphError(f"no layer writes the graph's output '{graph.output}'")
+    return graph
+
+
+def _check_layer(layer: Layer, graph: Graph) -> None:
+    sources = tuple(graph.map_of(name) for name in layer.inputs)
+    target = graph.tensors.get(layer.output)
+    if target is None:
+        raise GraphError(f"layer '{layer.name}': its output '{layer.output}' is not among the tensors")
+    if not isinstance(target, FeatureMap) and layer.output != graph.output:
+        raise GraphError(f"layer '{layer.name}': hands out raw sums; only the last layer may")
+    if isinstance(layer, Conv | MaxPool | AveragePool):
         _check_window(layer)
-        shape = output_shape(layer, source.shape)
-        if min(shape) < 1:
-            raise GraphError(
-                f"layer '{layer.name}': a window of {layer.kernel} does not fit its input of {source.shape[1:]}"
-            )
-        if target.shape != shape:
-            raise GraphError(
-                f"layer '{layer.name}': output shape is {target.shape}, its window arithmetic gives {shape}"
-            )
+    _check_shapes(layer, sources)
+    shape = output_shape(layer, tuple(source.shape for source in sources))
+    if min(shape) < 1:
+        raise GraphError(f"layer '{layer.name}': its window does not fit its input of {sources[0].shape[1:]}")
+    if target.shape != shape:
+        raise GraphError(f"layer '{layer.name}': output shape is {target.shape}, its arithmetic gives {shape}")
+    if isinstance(layer, Conv):
         if isinstance(target, FeatureMap):
             _check_map(target)
-        if isinstance(layer, MaxPool):
-            _check_pool(layer, source, target)
-        else:
-            _check_conv(layer, graph, source)
-    if not graph.layers or graph.layers[-1].output != graph.output:
-        raise GraphError(f"the last layer does not write the graph's output '{graph.output}'")
-    return graph
+        _check_conv(layer, graph, sources[0])
+        return
+    if not isinstance(target, FeatureMap):
+        raise GraphError(f"layer '{layer.name}': only a convolution hands out raw sums")
+    _check_map(target)
+    if isinstance(layer, MaxPool):
+        _check_pool(layer, sources[0], target)
+    elif isinstance(layer, AveragePool):
+        _check_average(layer, sources[0])
+    else:
+        _check_pointwise(layer, sources, target)
+
+
+def _check_shapes(layer: Layer, sources: tuple[FeatureMap, ...]) -> None:
+    """All inputs of one layer have one size; those of an Add have the same channels too."""
+    first = 1 if isinstance(layer, Concat) else 0
+    if len({source.shape[first:] for source in sources}) > 1:
+        shapes = ", ".join(str(source.shape) for source in sources)
+        raise GraphError(f"layer '{layer.name}': its inputs {shapes} do not fit together")
 
 
 def _check_map(tensor: FeatureMap) -> None:
@@ -228,7 +361,7 @@ def _check_map(tensor: FeatureMap) -> None:
         raise GraphError(f"tensor '{tensor.name}': activations have 2 to 16 bits, not {tensor.bits}")
 
 
-def _check_window(layer: Layer) -> None:
+def _check_window(layer: Conv | MaxPool | AveragePool) -> None:
     steps = {"kernel": layer.kernel, "strides": layer.strides}
     if isinstance(layer, Conv):
         steps |= {"dilations": layer.dilations, "groups": (layer.groups, layer.groups)}
@@ -244,9 +377,55 @@ def _check_pool(layer: MaxPool, source: FeatureMap, target: Tensor) -> None:
         raise GraphError(f"layer '{layer.name}': max pooling must keep its input's scale and zero point")
     if target.low > source.low or target.high < source.high:
         raise GraphError(f"layer '{layer.name}': max pooling must not clamp")
+    _check_pads(layer)
+
+
+def _check_pads(layer: MaxPool | AveragePool) -> None:
     for pad, size in zip(layer.pads, layer.kernel * 2, strict=True):
         if pad >= size:
             raise GraphError(f"layer '{layer.name}': pads {layer.pads} must be smaller than the kernel {layer.kernel}")
+
+
+def _check_average(layer: AveragePool, source: FeatureMap) -> None:
+    _check_pads(layer)
+    if not (0 <= layer.ceil[0] <= layer.pads[2] and 0 <= layer.ceil[1] <= layer.pads[3]):
+        raise GraphError(f"layer '{layer.name}': ceil {layer.ceil} must lie within the pads {layer.pads}")
+    reach = max(source.high - source.zero_point, source.zero_point - source.low)
+    worst = layer.kernel[0] * layer.kernel[1] * reach
+    if worst > INT32.max:
+        raise GraphError(f"layer '{layer.name}': a sum can reach {worst}, beyond int32")
+
+
+def _check_pointwise(
+    layer: Add | Concat | Table | Normalization, sources: tuple[FeatureMap, ...], target: FeatureMap
+) -> None:
+    """What runs through tables of all inputs: at most 8 bits on either side."""
+    for tensor in (*sources, target):
+        if tensor.bits > TABLE_BITS and not _same_grid(layer, sources, target):
+            raise GraphError(
+                f"layer '{layer.name}': '{tensor.name}' has {tensor.bits} bits; {layer.operator} works"
+                f" up to {TABLE_BITS}"
+            )
+    if isinstance(layer, Table):
+        if layer.values.shape != (sources[0].high - sources[0].low + 1,):
+            raise GraphError(
+                f"layer '{layer.name}': its table has shape {layer.values.shape}; it needs a value for each input"
+            )
+        if layer.values.min() < target.low or layer.values.max() > target.high:
+            raise GraphError(f"layer '{layer.name}': its table leaves the output's {target.low}..{target.high}")
+    if isinstance(layer, Normalization):
+        if layer.coarse.shape != (256,) or layer.fine.shape != (256,):
+            raise GraphError(f"layer '{layer.name}': its tables must have 256 values each")
+        reach = max(sources[0].high - sources[0].zero_point, sources[0].zero_point - sources[0].low)
+        if layer.size < 1 or (layer.size * reach**2) >> layer.shift > 4095:
+            raise GraphError(f"layer '{layer.name}': a sum of {layer.size} squares exceeds its tables")
+
+
+def _same_grid(layer: Layer, sources: tuple[FeatureMap, ...], target: FeatureMap) -> bool:
+    """A concatenation of maps that have the output's scale already is a copy, at any width."""
+    return isinstance(layer, Concat) and all(
+        (source.scale, source.zero_point) == (target.scale, target.zero_point) for source in sources
+    )
 
 
 def _check_conv(layer: Conv, graph: Graph, source: FeatureMap) -> None:

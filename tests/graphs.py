@@ -32,7 +32,7 @@ def conv_graph(
     bias = np.zeros(outputs, np.int64) if bias is None else bias.astype(np.int64)
     layer = Conv("conv", "Conv", "x", "y", weights.astype(np.int16), scales, bias, **window)
     before = feature_map("x", shape, source)
-    after_shape = output_shape(layer, shape)
+    after_shape = output_shape(layer, (shape,))
     after = Sums("y", after_shape, before.scale * scales)
     if target is not None:
         after = feature_map("y", after_shape, target, target_scale)
@@ -42,7 +42,7 @@ def conv_graph(
 def pool_graph(shape: tuple[int, int, int], kernel, strides, pads, bounds: Range = UINT8) -> Graph:
     """One max pooling."""
     layer = MaxPool("pool", "x", "y", kernel, strides, pads)
-    maps = {name: feature_map(name, size, bounds) for name, size in (("x", shape), ("y", output_shape(layer, shape)))}
+    maps = {name: feature_map(name, size, bounds) for name, size in (("x", shape), ("y", output_shape(layer, (shape,))))}
     return check(Graph("x", "y", (layer,), maps))
 
 

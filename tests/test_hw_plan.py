@@ -83,7 +83,7 @@ def chains(draw):
                 (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
                 groups,
             )
-        after = output_shape(layer, shape)
+        after = output_shape(layer, (shape,))
         if min(after) < 1:
             break
         if isinstance(layer, MaxPool):
