@@ -37,7 +37,7 @@ def dequantize(values: NDArray[Any], source: Tensor) -> NDArray[np.float32]:
 
 
 def saturate(steps: NDArray[np.float32], target: FeatureMap) -> NDArray[Any]:
-    """``clamp(rne(steps) + zero_point, low, high)`` in the map's type; float32 ``steps``, any shape, are overwritten."""
+    """``clamp(rne(steps) + zero_point, low, high)`` in the map's type; ``steps``, float32, are overwritten."""
     # Clamped as floats, before anything can overflow; the bounds are small integers, so they are exact.
     np.clip(steps, np.float32(target.low - target.zero_point), np.float32(target.high - target.zero_point), out=steps)
     np.rint(steps, out=steps)
