@@ -20,17 +20,13 @@ def concat(parts: Sequence[NDArray[Any]], sources: Sequence[FeatureMap], target:
     result = np.empty((len(parts[0]), *target.shape), kind)
     start = 0
     for part, source in zip(parts, sources, strict=True):
-        inside = (source.scale, source.zero_point) == (target.scale, target.zero_point)
-        if not inside or source.low < target.low or source.high > target.high:
+        if (source.scale, source.zero_point) != (target.scale, target.zero_point):
             part = look_up(part, moved(source, target), source)
         result[:, start : start + source.shape[0]] = part
         start += source.shape[0]
     return result
 
 
-def moved(source: FeatureMap, target: FeatureMap) -> NDArray[np.int32]:
+def moved(source: FeatureMap, target: FeatureMap) -> NDArray[Any]:
     """The integer of ``target`` for each of ``source``, low..high: its real in float32, quantized."""
-    every = np.arange(source.low, source.high + 1, dtype=np.int32)
-    if (source.scale, source.zero_point) == (target.scale, target.zero_point):
-        return np.clip(every, target.low, target.high)
-    return quantize(dequantize(every, source), target)
+    return quantize(dequantize(np.arange(source.low, source.high + 1), source), target)

@@ -10,6 +10,6 @@ from numpy.typing import NDArray
 from ..quant.graph import FeatureMap
 
 
-def look_up(values: NDArray[Any], table: NDArray[np.int32], source: FeatureMap) -> NDArray[np.int32]:
+def look_up(values: NDArray[Any], table: NDArray[Any], source: FeatureMap) -> NDArray[Any]:
     """``table[value - low]`` for ``values``, integers of ``source`` of any shape."""
     return np.asarray(table.take(values.astype(np.int32) - source.low))

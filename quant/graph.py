@@ -415,6 +415,11 @@ def _check_pointwise(
                 f"layer '{layer.name}': '{tensor.name}' has {tensor.bits} bits; {layer.operator} works"
                 f" up to {TABLE_BITS}"
             )
+    if isinstance(layer, Concat):
+        for source in sources:
+            same = (source.scale, source.zero_point) == (target.scale, target.zero_point)
+            if same and (source.low < target.low or source.high > target.high):
+                raise GraphError(f"layer '{layer.name}': copies '{source.name}' and must not clamp it")
     if isinstance(layer, Table):
         if layer.values.shape != (sources[0].high - sources[0].low + 1,):
             raise GraphError(

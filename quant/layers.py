@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from .floats import Addition, Average, Concatenation, FloatLayer, Function, LocalResponse, Pooling
 from .graph import Add, AveragePool, Concat, FeatureMap, Layer, MaxPool, Table
 from .normalization import normalization
 from .tables import table
+
+
+def copied_bounds(sources: Sequence[FeatureMap], scale: np.float32, zero_point: int) -> tuple[int, int] | None:
+    """Bounds of a concatenation that only copies, because all its ``sources`` are on its grid; None if some are not."""
+    if any((source.scale, source.zero_point) != (scale, zero_point) for source in sources):
+        return None
+    return min(source.low for source in sources), max(source.high for source in sources)
 
 
 def layer_without_weights(layer: FloatLayer, sources: tuple[FeatureMap, ...], target: FeatureMap) -> Layer:

@@ -12,12 +12,12 @@ from .activations import Grid
 from .errors import DataError
 from .execute import run_float
 from .float_shapes import shapes
-from .floats import INFINITY, Clamped, Convolution, FloatGraph, FloatLayer, Floats, Pooling
+from .floats import INFINITY, Clamped, Concatenation, Convolution, FloatGraph, FloatLayer, Floats, Pooling
 from .graph import Conv, FeatureMap, Graph, Layer, Shape, Sums, Tensor, check
 from .grids import grids
 from .histogram import Histogram
 from .importer import import_onnx
-from .layers import layer_without_weights
+from .layers import copied_bounds, layer_without_weights
 from .passes import simplify
 from .settings import Settings
 from .weights import QuantizedWeights, quantize_weights
@@ -148,8 +148,8 @@ def _map(
     if isinstance(layer, Clamped):
         low = max(low, _on_grid(layer.low, scale, zero_point))
         high = min(high, _on_grid(layer.high, scale, zero_point))
-    elif isinstance(layer, Pooling):
-        low, high = sources[0].low, sources[0].high
+    elif isinstance(layer, Pooling | Concatenation):
+        low, high = copied_bounds(sources, scale, zero_point) or (low, high)
     return FeatureMap(integer_name(name), shape, scale, zero_point, low, high)
 
 

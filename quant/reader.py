@@ -13,19 +13,20 @@ from pathlib import Path
 
 import onnx
 
+from .assembly import Assembly, Pending, on_grid
 from .constants import fold
 from .context import Context, Dimensions, image_of
 from .errors import ModelError
-from .floats import INFINITY, Addition, Clamp, Concatenation, FloatLayer, Function, Pooling
+from .floats import Addition, Clamp, FloatLayer, Function, Pooling
 from .functions import DEFAULTS
-from .graph import Concat, Conv, FeatureMap, Graph, Layer, MaxPool, Shape, Sums, Tensor, check
+from .graph import Conv, FeatureMap, Graph, Sums, check
 from .importer import shape_of
 from .layers import layer_without_weights
-from .linear import Grid, activation_grid, quantize_constant
+from .linear import activation_grid, quantize_constant
 from .onnx_file import STANDARD_DOMAINS, Array, image_dimensions, initializers, load_model, opset, refuse, single_input
 from .operators import BUILDERS
 from .parameters import Parameter, bias_of, clipped, dequantized, integer_bounds, moved
-from .read_layers import clamp_function, conv_layer, rounded
+from .read_layers import conv_layer
 
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
 UNCHANGED = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
@@ -61,25 +62,6 @@ class Reals:
     alone: bool
 
 
-@dataclass(frozen=True, eq=False)
-class Pending:
-    """A layer over ``sources`` that no Q has ended, its output's shape, and its activation function's bounds.
-
-    ``layer`` is None for the model's input, and for a map that went through an activation function only.
-    """
-
-    layer: Conv | FloatLayer | None
-    sources: tuple[FeatureMap, ...]
-    shape: Shape
-    low: float = -INFINITY
-    high: float = INFINITY
-    alone: bool = True
-
-    @property
-    def clamped(self) -> bool:
-        return (self.low, self.high) != (-INFINITY, INFINITY)
-
-
 Value = Integers | Reals | Pending
 
 
@@ -97,22 +79,13 @@ class _Reader:
         self.sizes: dict[str, Dimensions] = {value.name: dimensions}
         self.values: dict[str, Value] = {value.name: Pending(None, (), image_of(dimensions))}
         self.parameters: dict[str, Parameter] = {}
-        self.input = ""
-        self.layers: dict[str, Layer] = {}  # by output
-        self.tensors: dict[str, Tensor] = {}
+        self.made = Assembly()
 
     def graph(self) -> Graph:
         for node in self.model.graph.node:
             if not self._constant(node):
                 self._step(node)
-        output = self._finish()
-        wanted, needed = {output}, []
-        for layer in reversed(self.layers.values()):
-            if layer.output in wanted:
-                wanted |= set(layer.inputs)
-                needed.append(layer)
-        tensors = {name: tensor for name, tensor in self.tensors.items() if name in wanted or name == self.input}
-        return Graph(self.input, output, tuple(reversed(needed)), tensors)
+        return self.made.graph(self._finish())
 
     def _constant(self, node: onnx.NodeProto) -> bool:
         """Take ``node`` as part of a parameter or a constant, if that is what it is."""
@@ -186,84 +159,10 @@ class _Reader:
             raise refuse(node, f"reads integers, '{node.input[0]}'; it must read reals")
         grid = activation_grid(node, self.constants, len(sizes))
         if isinstance(value, Reals):
-            made = self._rescaled(node, value.map, grid)
-        elif value.layer is not None:
-            made = self._ended(node, value, value.layer, grid)
-        elif value.sources:
-            made = self._clamped_map(node, value, grid)
+            made = self.made.moved(node, value.map, grid)
         else:
-            self.input = name
-            made = FeatureMap(name, value.shape, grid.scale, grid.zero_point, *rounded(value.low, value.high, grid))
-        self.tensors[made.name] = made
+            made = self.made.quantized(node, value, grid)
         return Integers(made, grid.kind, self.read[name] == 1)
-
-    def _rescaled(self, node: onnx.NodeProto, source: FeatureMap, grid: Grid) -> FeatureMap:
-        """A map that a Q without a layer moves to ``grid``."""
-        if _on_grid(source, grid):
-            return source  # a flattening between DQ and Q
-        target = FeatureMap(node.output[0], source.shape, grid.scale, grid.zero_point, grid.low, grid.high)
-        layer = Function(node.name or node.output[0], "Identity", (source.name,), target.name)
-        self.layers[target.name] = layer_without_weights(layer, (source,), target)
-        return target
-
-    def _clamped_map(self, node: onnx.NodeProto, value: Pending, grid: Grid) -> FeatureMap:
-        """A map after an activation function: narrowed if it keeps its grid and nobody else reads it, else a table."""
-        (source,) = value.sources
-        low, high = rounded(value.low, value.high, grid)
-        name = node.output[0]
-        if _on_grid(source, grid) and value.alone and self._can_narrow(source, low, high):
-            return self._narrowed(source, name, low, high)
-        target = FeatureMap(name, source.shape, grid.scale, grid.zero_point, low, high)
-        function = clamp_function(node.input[0], value.low, value.high, source, name)
-        self.layers[name] = layer_without_weights(function, (source,), target)
-        return target
-
-    def _can_narrow(self, source: FeatureMap, low: int, high: int) -> bool:
-        layer = self.layers.get(source.name)
-        if isinstance(layer, Concat):  # what it copies must be inside
-            parts = [part for name in layer.inputs if isinstance(part := self.tensors[name], FeatureMap)]
-            same = [part for part in parts if (part.scale, part.zero_point) == (source.scale, source.zero_point)]
-            return all(low <= part.low and part.high <= high for part in same)
-        return not isinstance(layer, MaxPool)
-
-    def _narrowed(self, before: FeatureMap, name: str, low: int, high: int) -> FeatureMap:
-        """``before`` clamped to low..high as well, under a new name; the wider map is forgotten."""
-        del self.tensors[before.name]
-        if before.name in self.layers:
-            self.layers[name] = replace(self.layers.pop(before.name), output=name)
-        else:
-            self.input = name
-        narrowed = replace(before, name=name, low=max(low, before.low), high=min(high, before.high))
-        self.tensors[name] = narrowed
-        return narrowed
-
-    def _ended(self, node: onnx.NodeProto, value: Pending, layer: Conv | FloatLayer, grid: Grid) -> FeatureMap:
-        """The map that ``layer`` makes, now that its grid is known."""
-        low, high = rounded(value.low, value.high, grid)
-        target = FeatureMap(node.output[0], value.shape, grid.scale, grid.zero_point, low, high)
-        if isinstance(layer, Conv):
-            self.layers[target.name] = replace(layer, output=target.name)
-            return target
-        before = value.sources[0]
-        if isinstance(layer, Pooling):
-            if not _on_grid(before, grid):
-                raise refuse(
-                    node,
-                    f"changes the scale from {before.scale:g} to {grid.scale:g} (zero point {before.zero_point} to"
-                    f" {grid.zero_point})"
-                    f" with no convolution between; only the same scale works",
-                )
-            target = replace(target, low=max(grid.low, before.low), high=min(grid.high, before.high))
-        if value.clamped and isinstance(layer, Pooling | Concatenation):  # these do not clamp; a table does
-            whole = replace(target, name=layer.output, low=max(grid.low, target.low), high=grid.high)
-            self.layers[whole.name] = layer_without_weights(layer, value.sources, whole)
-            self.tensors[whole.name] = whole
-            layer, value = clamp_function(node.input[0], value.low, value.high, whole, target.name), value
-            target = replace(target, low=low, high=high)
-            self.layers[target.name] = layer_without_weights(layer, (whole,), target)
-            return target
-        self.layers[target.name] = layer_without_weights(layer, value.sources, target)
-        return target
 
     def _clamp_integers(self, node: onnx.NodeProto, value: Integers) -> Integers:
         if node.op_type != "Clip":
@@ -271,7 +170,7 @@ class _Reader:
         if not value.alone:
             raise refuse(node, f"clips '{node.input[0]}', which other nodes read too; they must read what it makes")
         name = node.output[0]
-        narrowed = self._narrowed(value.map, name, *integer_bounds(node, self.constants))
+        narrowed = self.made.narrowed(value.map, name, *integer_bounds(node, self.constants))
         return Integers(narrowed, value.kind, self.read[name] == 1)
 
     def _dequantize(self, node: onnx.NodeProto, value: Value, sizes: Dimensions) -> Reals:
@@ -279,7 +178,7 @@ class _Reader:
             raise refuse(node, f"reads reals, '{node.input[0]}'; it must read integers")
         grid = activation_grid(node, self.constants, len(sizes), value.kind)
         source = value.map
-        if not _on_grid(source, grid):
+        if not on_grid(source, grid):
             raise refuse(
                 node,
                 f"has scale {grid.scale:g} and zero point {grid.zero_point}, but '{source.name}' was quantized"
@@ -292,7 +191,8 @@ class _Reader:
         assert isinstance(clamp, Clamp)
         if isinstance(value, Reals):
             value = Pending(None, (value.map,), value.map.shape, alone=value.alone)
-        return replace(value, low=max(value.low, clamp.low), high=min(value.high, clamp.high))
+        low, high = max(value.low, clamp.low), min(value.high, clamp.high)
+        return replace(value, low=low, high=high, function=clamp.name)
 
     def _layer(self, node: onnx.NodeProto, names: list[str]) -> tuple[Pending, Dimensions]:
         found = []
@@ -333,7 +233,7 @@ class _Reader:
     def _finish(self) -> str:
         """The tensor that the model hands out."""
         name = self.model.graph.output[0].name
-        if not self.tensors:
+        if not self.made.tensors:
             raise ModelError(
                 "the model has no QuantizeLinear node; it is not quantized (systolith quantize makes one that is)"
             )
@@ -342,7 +242,7 @@ class _Reader:
             raise ModelError(f"the output '{name}' is not what any node makes from the input")
         if isinstance(value, Pending):
             return self._end_with(value, name)
-        if not self.layers:
+        if not self.made.layers:
             raise ModelError("the model has no layers; there is nothing to compute")
         return value.map.name
 
@@ -357,16 +257,10 @@ class _Reader:
             )
         source = value.sources[0]
         if isinstance(layer, Conv):
-            self.tensors[name] = Sums(name, value.shape, source.scale * layer.weight_scales)
-            self.layers[name] = replace(layer, output=name)
+            self.made.add(layer, Sums(name, value.shape, source.scale * layer.weight_scales))
         elif isinstance(layer, Pooling):
             made = replace(source, name=name, shape=value.shape)
-            self.tensors[name] = made
-            self.layers[name] = layer_without_weights(layer, value.sources, made)
+            self.made.add(layer_without_weights(layer, value.sources, made), made)
         else:
             raise ModelError(f"layer '{layer.name}': it is the last, and needs a QuantizeLinear after it")
         return name
-
-
-def _on_grid(source: FeatureMap, grid: Grid) -> bool:
-    return (source.scale, source.zero_point) == (grid.scale, grid.zero_point)

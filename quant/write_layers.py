@@ -9,6 +9,7 @@ import numpy as np
 
 from .errors import GraphError
 from .graph import AveragePool, Concat, Conv, FeatureMap, Layer, MaxPool, Normalization, Table, Tensor
+from .layers import copied_bounds
 from .normalization import normalization
 from .tables import table
 
@@ -55,12 +56,7 @@ def clamps(layer: Layer, sources: Sequence[FeatureMap], target: FeatureMap) -> b
     if isinstance(layer, MaxPool):
         return False
     if isinstance(layer, Concat):
-        return not all(
-            (source.scale, source.zero_point) == (target.scale, target.zero_point)
-            and target.low <= source.low
-            and source.high <= target.high
-            for source in sources
-        )
+        return copied_bounds(sources, target.scale, target.zero_point) is None
     return True
 
 

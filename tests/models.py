@@ -13,7 +13,7 @@ OPSET = 21
 
 
 class Builder:
-    """A chain of nodes under construction: each call adds one that reads what the one before it made."""
+    """Nodes under construction: each call adds one that reads what the one before it made, or where ``at`` went."""
 
     def __init__(self, shape: Sequence[int], seed: int = 0, opset: int = OPSET) -> None:
         self.random = np.random.default_rng(seed)
@@ -37,6 +37,26 @@ class Builder:
         self.nodes.append(helper.make_node(operator, [self.current, *names], [output], name, **attributes))
         self.current = output
         return self
+
+    def at(self, name: str) -> Builder:
+        """Go on from the tensor ``name`` instead."""
+        self.current = name
+        return self
+
+    def join(self, operator: str, *names: str, **attributes: Any) -> Builder:
+        """Add ``operator`` reading the tensors ``names``."""
+        number = sum(node.op_type == operator for node in self.nodes) + 1
+        output = f"{operator.lower()}{number}_out"
+        self.nodes.append(helper.make_node(operator, names, [output], f"{operator.lower()}{number}", **attributes))
+        self.current = output
+        return self
+
+    def norm(self, channels: int) -> Builder:
+        """A batch normalization with statistics of its own, one scale negative."""
+        scale, bias, mean = (self.random.standard_normal(channels).astype(np.float32) for _ in range(3))
+        scale[1] = -abs(scale[1])
+        variance = self.random.uniform(0.1, 3, channels).astype(np.float32)
+        return self.node("BatchNormalization", scale, bias, mean, variance, epsilon=1e-3)
 
     def he(self, *shape: int) -> np.ndarray:
         """Random weights whose outputs keep the variance of their inputs under ReLU (He et al. 2015)."""
@@ -118,6 +138,86 @@ SINGLE: dict[str, tuple[tuple[int, int, int], Any]] = {
     "gemm": ((20, 1, 1), lambda net: net.flatten().gemm(20, 7)),
     "gemm_of_map": ((3, 4, 5), lambda net: net.flatten().gemm(60, 9)),
 }
+
+
+def residual(net: Builder) -> None:
+    """ResNet-8's shape: three blocks, with shortcuts that copy and shortcuts that convolve, then the global average."""
+    net.conv(3, 8, 3, pads=[1] * 4).norm(8).relu()
+    for inputs, outputs, stride in ((8, 8, 1), (8, 12, 2), (12, 16, 2)):
+        shortcut = net.current
+        net.conv(inputs, outputs, 3, pads=[1] * 4, strides=[stride] * 2).norm(outputs).relu()
+        branch = net.conv(outputs, outputs, 3, pads=[1] * 4).norm(outputs).current
+        if stride > 1:
+            shortcut = net.at(shortcut).conv(inputs, outputs, 1, strides=[stride] * 2).current
+        net.join("Add", branch, shortcut).relu()
+    net.node("GlobalAveragePool").flatten().gemm(16, 10)
+
+
+def inception(net: Builder) -> None:
+    """An inception module with its four branches, a local response normalization before it, a pooling after it."""
+    source = net.conv(3, 8, 3, strides=[2, 2]).relu().node("LRN", size=5, alpha=1e-2, beta=0.75, bias=1.0).current
+    ones = net.conv(8, 6, 1).relu().current
+    threes = net.at(source).conv(8, 4, 1).relu().conv(4, 6, 3, pads=[1] * 4).relu().current
+    fives = net.at(source).conv(8, 3, 1).relu().conv(3, 4, 5, pads=[2] * 4).relu().current
+    pooled = net.at(source).pool(3, 1, pads=[1] * 4).conv(8, 4, 1).relu().current
+    net.join("Concat", ones, threes, fives, pooled, axis=1).pool(3, 2, ceil_mode=1).conv(20, 5, 1)
+    net.node("GlobalAveragePool").node("Softmax", axis=1)
+
+
+def dense(net: Builder) -> None:
+    """A dense block: concatenations of concatenations, each read again, and a transition with an average pooling."""
+    features, channels = net.conv(3, 6, 3).current, 6
+    for _ in range(3):
+        new = net.at(features).norm(channels).relu().conv(channels, 4, 3, pads=[1] * 4).current
+        features, channels = net.join("Concat", features, new, axis=1).current, channels + 4
+    net.norm(channels).relu().conv(channels, 8, 1)
+    net.node("AveragePool", kernel_shape=[2, 2], strides=[2, 2]).conv(8, 4, 3)
+
+
+def shortcuts(net: Builder) -> None:
+    """Sums of whatever: of the input, of a pooled map, of a map with itself, of two fully connected layers."""
+    first = net.conv(3, 3, 3, pads=[1] * 4).current
+    total = net.join("Add", "image", first).current
+    pooled = net.pool(3, 1, pads=[1] * 4).current
+    both = net.join("Sum", pooled, total).relu6().current
+    flat = net.join("Add", both, both).flatten().current
+    one, other = net.gemm(3 * 11 * 13, 6).relu().current, net.at(flat).gemm(3 * 11 * 13, 6).current
+    net.join("Add", one, other).gemm(6, 4)
+
+
+def pooled_concat(net: Builder) -> None:
+    """Maps of different makers and different grids joined: a pooled one, one that is read elsewhere too, an average."""
+    source = net.conv(3, 6, 3).relu().current
+    left = net.pool(2, 2).current
+    right = net.at(source).conv(6, 5, 2, strides=[2, 2]).node("Tanh").current
+    middle = net.at(source).node("AveragePool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 0, 0]).current
+    joined = net.join("Concat", left, right, middle, right, axis=1).current
+    halved = net.at(right).conv(5, 22, 1).current
+    net.join("Add", joined, halved).node("LeakyRelu", alpha=0.2).conv(22, 4, 3)
+
+
+def sums_last(net: Builder) -> None:
+    """A sum as the last layer, and a clamp that nothing before it can take: of an input that is read twice."""
+    clamped = net.relu().conv(3, 4, 1).current
+    net.join("Add", clamped, net.at("image").conv(3, 4, 1).current)
+
+
+BRANCHED: dict[str, tuple[tuple[int, int, int], Any]] = {
+    "residual": ((3, 12, 12), residual),
+    "inception": ((3, 19, 17), inception),
+    "dense": ((3, 12, 11), dense),
+    "shortcuts": ((3, 11, 13), shortcuts),
+    "pooled_concat": ((3, 12, 12), pooled_concat),
+    "sums_last": ((3, 6, 5), sums_last),
+}
+
+
+def branched(name: str, seed: int = 0) -> onnx.ModelProto:
+    """One of the networks of ``BRANCHED``, by name."""
+    shape, build = BRANCHED[name]
+    net = Builder(shape, seed)
+    build(net)
+    return net.model()
 
 
 def images(model: onnx.ModelProto, count: int, seed: int = 1) -> np.ndarray:

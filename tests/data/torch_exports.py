@@ -1,4 +1,4 @@
-"""Make ``torchscript.onnx``, ``dynamo.onnx`` and the two ``lrn_*.onnx``: networks written by each of PyTorch's exporters.
+"""Make ``torchscript.onnx``, ``dynamo.onnx`` and both ``lrn_*.onnx``: networks written by each of PyTorch's exporters.
 
 Made with torch 2.13, onnxscript 0.7; kept as files so that the tests do without PyTorch.
 """
