@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -9,10 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..quant.errors import DataError
-from ..quant.graph import Conv, FeatureMap, Graph, requantization_scales
+from ..quant.graph import (
+    Add,
+    AveragePool,
+    Concat,
+    Conv,
+    FeatureMap,
+    Graph,
+    Layer,
+    MaxPool,
+    Table,
+    requantization_scales,
+)
+from .add import add
+from .average import average
+from .concat import concat
 from .conv import convolve, reduction_parts
+from .normalization import normalize
 from .pool import max_pool
 from .requantize import dequantize, quantize, requantize
+from .storage import storage
+from .table import look_up
 
 Integers = NDArray[Any]
 Progress = Callable[[int, int], None]  # images done, images in all
@@ -43,27 +61,49 @@ def run(
             result[name] = np.empty((len(x_q), *tensor.shape), kind)
     for start in range(0, len(x_q), chunk):
         part = slice(start, start + chunk)
-        for name, values in _run_chunk(graph, x_q[part].astype(storage(source)), parts).items():
-            if name in kept:
-                result[name][part] = values
+        for name, values in _run_chunk(graph, x_q[part].astype(storage(source)), parts, kept).items():
+            result[name][part] = values
         if progress:
             progress(min(start + chunk, len(x_q)), len(x_q))
     return result
 
 
-def _run_chunk(graph: Graph, values: Integers, parts: Mapping[str, list[slice]]) -> dict[str, Integers]:
+def _run_chunk(
+    graph: Graph, values: Integers, parts: Mapping[str, list[slice]], kept: Collection[str]
+) -> dict[str, Integers]:
+    """The tensors of ``kept``; others are forgotten once their last reader has run."""
+    left = Counter(name for layer in graph.layers for name in layer.inputs)
     found = {graph.input: values}
     for layer in graph.layers:
-        if not isinstance(layer, Conv):
-            values = max_pool(layer, values)
-        else:
-            values = convolve(layer, graph.map_of(layer.input), values, parts[layer.output])
-            target = graph.tensors[layer.output]
-            if isinstance(target, FeatureMap):
-                scales = requantization_scales(layer, graph)
-                values = requantize(values, scales, target).astype(storage(target))
-        found[layer.output] = values
-    return found
+        target = graph.tensors[layer.output]
+        made = compute(layer, [found[name] for name in layer.inputs], graph, parts.get(layer.output))
+        found[layer.output] = made.astype(storage(target), copy=False) if isinstance(target, FeatureMap) else made
+        for name in layer.inputs:
+            left[name] -= 1
+            if not left[name] and name not in kept:
+                found.pop(name, None)
+    return {name: values for name, values in found.items() if name in kept}
+
+
+def compute(layer: Layer, values: list[Integers], graph: Graph, parts: list[slice] | None = None) -> Integers:
+    """What ``layer`` of ``graph`` makes of its inputs' integers, (N, C, rows, columns) each."""
+    sources = [graph.map_of(name) for name in layer.inputs]
+    target = graph.tensors[layer.output]
+    if isinstance(layer, Conv):
+        sums = convolve(layer, sources[0], values[0], parts)
+        return requantize(sums, requantization_scales(layer, graph), target) if isinstance(target, FeatureMap) else sums
+    assert isinstance(target, FeatureMap)
+    if isinstance(layer, MaxPool):
+        return max_pool(layer, values[0])
+    if isinstance(layer, AveragePool):
+        return average(layer, values[0], sources[0], target)
+    if isinstance(layer, Add):
+        return add(values[0], values[1], (sources[0], sources[1]), target)
+    if isinstance(layer, Concat):
+        return concat(values, sources, target)
+    if isinstance(layer, Table):
+        return look_up(values[0], layer.values, sources[0])
+    return normalize(layer, values[0], sources[0], target)
 
 
 def quantize_input(graph: Graph, images: NDArray[np.float32]) -> Integers:
@@ -81,27 +121,18 @@ def output(
     """
     integers = run(graph, quantize_input(graph, images), [graph.output], progress)[graph.output]
     reals = dequantize(integers, graph.tensors[graph.output])
-    if graph.layers[-1].operator == "Gemm":
+    last = next(layer for layer in graph.layers if layer.output == graph.output)
+    if last.operator == "Gemm":
         return reals.reshape(len(reals), -1), integers.reshape(len(integers), -1)
     return reals, integers
-
-
-def storage(tensor: FeatureMap) -> np.dtype[Any]:
-    """The narrowest integer type that holds low..high of ``tensor``."""
-    kinds = (np.dtype(kind) for kind in (np.uint8, np.int8, np.uint16, np.int16, np.int32))
-    return next(
-        kind for kind in kinds if np.iinfo(kind.name).min <= tensor.low and tensor.high <= np.iinfo(kind.name).max
-    )
 
 
 def chunk_size(graph: Graph) -> int:
     """Images that are computed at once, 1 to 256, so that memory stays bounded whatever their number."""
     largest = 1
     for layer in graph.layers:
-        _, rows, columns = graph.tensors[layer.output].shape
-        reduction = (
-            layer.weights[0].size * layer.groups if isinstance(layer, Conv) else layer.kernel[0] * layer.kernel[1]
-        )
+        channels, rows, columns = graph.tensors[layer.output].shape
+        reduction = layer.weights[0].size * layer.groups if isinstance(layer, Conv) else channels
         largest = max(largest, rows * columns * reduction)
     return max(1, min(256, CHUNK_VALUES // largest))
 

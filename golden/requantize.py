@@ -16,13 +16,13 @@ def requantize(sums: NDArray[np.int32], scales: NDArray[np.float32], target: Fea
     sums : int32, (N, C, rows, columns);  scales : float32, (C,), quant.graph.requantization_scales
     """
     with np.errstate(over="ignore", under="ignore"):  # infinity saturates as it should
-        return _saturate(sums.astype(np.float32) * scales[:, None, None], target)
+        return saturate(sums.astype(np.float32) * scales[:, None, None], target)
 
 
 def quantize(values: NDArray[np.float32], target: FeatureMap) -> NDArray[np.int32]:
     """``clamp(rne(fl32(value / scale)) + zero_point, low, high)``: ONNX QuantizeLinear-21 of float32 of any shape."""
     with np.errstate(over="ignore", under="ignore"):
-        return _saturate(values.astype(np.float32) / target.scale, target)
+        return saturate(values.astype(np.float32) / target.scale, target)
 
 
 def dequantize(values: NDArray[Any], source: Tensor) -> NDArray[np.float32]:
@@ -35,7 +35,8 @@ def dequantize(values: NDArray[Any], source: Tensor) -> NDArray[np.float32]:
     return values.astype(np.float32) * source.scales[:, None, None]
 
 
-def _saturate(steps: NDArray[np.float32], target: FeatureMap) -> NDArray[np.int32]:
+def saturate(steps: NDArray[np.float32], target: FeatureMap) -> NDArray[np.int32]:
+    """``clamp(rne(steps) + zero_point, low, high)`` of float32 ``steps`` of any shape."""
     # Clamped as floats, before anything can overflow; the bounds are small integers, so they are exact.
     low, high = target.low - target.zero_point, target.high - target.zero_point
     rounded = np.rint(np.clip(steps, np.float32(low), np.float32(high)))

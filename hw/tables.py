@@ -1,5 +1,7 @@
 """The vector unit's two tables, A and B: what they must hold for each operator, proven on all inputs."""
 
+from fractions import Fraction
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,9 @@ from .program import TABLE_FRACTION
 Tables = NDArray[np.int64]
 HALF = 1 << (TABLE_FRACTION - 1)
 ENTRY = np.iinfo(np.int32)
+MANTISSA = 24
+NEAR = 2.0**-10
+"""Much more than float32 and float64 may be apart near a tie of 8-bit sums."""
 FAR = 1 << 40
 """Beyond every sum of two entries."""
 
@@ -38,14 +43,32 @@ def _one(source: FeatureMap, offset: int, stored: Tables) -> Tables:
     return tables
 
 
+def nearest(value: Fraction) -> Fraction:
+    """``value`` rounded to a float32's 24 significant bits, half to even."""
+    if value == 0:
+        return value
+    bits = abs(value.numerator).bit_length() - value.denominator.bit_length()
+    unit = Fraction(2) ** (bits - MANTISSA)
+    unit *= 1 if abs(value) < unit * 2**MANTISSA else 2
+    unit /= 1 if abs(value) >= unit * 2 ** (MANTISSA - 1) else 2
+    return round(value / unit) * unit
+
+
 def reference_sum(sources: tuple[FeatureMap, FeatureMap], target: FeatureMap) -> NDArray[np.int64]:
-    """What an addition must give for all pairs of integers, low..high of each: ONNX Runtime's float32 formula."""
-    ratios = [np.float32(source.scale / target.scale) for source in sources]
-    first, second = (np.arange(source.low, source.high + 1).astype(np.float32) for source in sources)
-    zeros = [ratio * np.float32(source.zero_point) for ratio, source in zip(ratios, sources, strict=True)]
-    fixed = np.float32(target.zero_point) - (zeros[0] + zeros[1])
-    total = (fixed + ratios[0] * first)[:, None] + (ratios[1] * second)[None, :]
-    return np.clip(np.rint(np.clip(total, -(2.0**20), 2.0**20)).astype(np.int64), target.low, target.high)
+    """What an addition must give for all pairs of integers, low..high of each: the formula of quant.graph.Add.
+
+    Exact rationals where float64 is too near a tie to tell.
+    """
+    a, b = (np.arange(source.low, source.high + 1) for source in sources)
+    ratio_a, ratio_b = (Fraction(float(np.float32(source.scale / target.scale))) for source in sources)
+    inner = nearest(ratio_b * sources[1].zero_point)
+    offset = nearest(target.zero_point - nearest(ratio_a * sources[0].zero_point + inner))
+    partial = [nearest(ratio_b * int(value) + offset) for value in b]
+    total = float(ratio_a) * a[:, None] + np.array([float(value) for value in partial])
+    result = np.rint(np.clip(total, -(2.0**20), 2.0**20)).astype(np.int64)
+    for row, column in zip(*np.nonzero(np.abs(np.abs(total - np.floor(total)) - 0.5) < NEAR), strict=True):
+        result[row, column] = round(nearest(ratio_a * int(a[row]) + partial[column]))
+    return np.clip(result, target.low, target.high)
 
 
 def addition_tables(

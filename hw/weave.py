@@ -27,10 +27,12 @@ class Weaver:
         self.next_tile = [0] * len(result.layers)
         self.waiting = [n for n, layer in enumerate(result.layers) if not layer.on_array]
         self.emitter = Emitter(result)
+        self.now = 0  # the layer in work, by index
         self.credit = 0.0  # cycles that the vector unit is ahead of the array
 
     def weave(self) -> None:
         for number, layer in enumerate(self.plan.layers):
+            self.now = number
             if layer.on_array:
                 for tile in self.plan.placements[number].tiling.tiles:
                     self._array_tile(number, tile)
@@ -89,7 +91,7 @@ class Weaver:
             (
                 n
                 for n in self.waiting
-                if self.plan.layout.windows[n] != (n, n) and all(self._there(*read) for read in self._reads(n))
+                if self.plan.layout.windows[n][0] <= self.now and all(self._there(*read) for read in self._reads(n))
             ),
             None,
         )

@@ -8,7 +8,7 @@ int32 at ``scale_x * scale_w[c]``.  Nothing here knows about hardware, files or 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +146,13 @@ class AveragePool:
 
 @dataclass(frozen=True)
 class Add:
-    """Elementwise sum of two maps of one shape, each with its own scale: ONNX Runtime's QLinearAdd, at most 8 bits."""
+    """Elementwise sum of two maps of one shape, each with its own scale: ONNX Runtime's QLinearAdd, at most 8 bits.
+
+    With ``r_a = fl32(s_a / s_y)``, ``r_b = fl32(s_b / s_y)`` and every multiply-add rounded once to float32:
+
+        offset = fl32(zp_y - fl32(r_a * zp_a + fl32(r_b * zp_b)))
+        y = clamp(rne(fl32(r_a * a + fl32(r_b * b + offset))))
+    """
 
     name: str
     inputs: tuple[str, str]
@@ -173,7 +179,8 @@ class Concat:
 class Table:
     """Any function of one value: ``y = values[x - low]``, low being the input's, at most 8 bits.
 
-    values : int32, (high - low + 1,), within the output's low..high;  operator : Tanh, Sigmoid, LeakyRelu, ...
+    values : int32, (high - low + 1,), within the output's low..high
+    operator, attributes : Tanh, Sigmoid, LeakyRelu, ... and what ONNX says of it: what the values were computed from
     """
 
     name: str
@@ -181,6 +188,7 @@ class Table:
     input: str
     output: str
     values: NDArray[np.int32]
+    attributes: Mapping[str, float | str] = field(default_factory=dict)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -38,6 +38,8 @@ class Machine:
         self.settings: dict[str, int] = {}
         self.tables = np.zeros(512, np.int64)
         self.executed: list[Operation] = []
+        self.results: list[np.ndarray] = []
+        """What the vector unit wrote for each channel tile, (rows, columns, elements), in order."""
 
     def run(self, address: int) -> None:
         """Execute from ``address`` to END."""
@@ -222,6 +224,7 @@ class Machine:
             steps = total.astype(np.float32) * scale.astype(np.float32)
             steps = np.clip(np.rint(steps), -(2.0**20), 2.0**20).astype(np.int64)
             values = np.clip(steps + s["zero_point"], s["low"], s["high"])[:, :, :channels]
+        written = np.zeros((f["rows"] + 1, f["columns"] + 1, values.shape[2]), np.int64)
         for row in range(f["rows"] + 1):
             for column in range(f["columns"] + 1):
                 address = f["chip"] + tile * s["tile_step"] + row * f["row_step"] + column * s["column_step"]
@@ -238,6 +241,8 @@ class Machine:
                     up = (rest > 2**19) | ((rest == 2**19) & (whole & 1 == 1))
                     result = np.clip(whole + up, s["final_low"], s["final_high"])
                 self._place(address, result)
+                written[row, column] = result
+        self.results.append(written)
 
     def _normalized(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The channels themselves and their factors, from the channels with their neighbours."""
