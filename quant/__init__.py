@@ -1,5 +1,6 @@
 """Trained float networks to quantized graphs: import, calibration, quantization, and the QDQ ONNX file."""
 
+from .builder import Network, NetworkLayer
 from .errors import (
     ConfigurationError,
     DataError,
@@ -45,6 +46,8 @@ __all__ = [
     "Layer",
     "MaxPool",
     "ModelError",
+    "Network",
+    "NetworkLayer",
     "Normalization",
     "Settings",
     "SimulationError",

@@ -1,4 +1,4 @@
-"""What a builder of layers is given: one ONNX node, the constants known before it, and the tensor that it reads."""
+"""What a builder of layers is given: one ONNX node, the constants known before it, and the tensors that it reads."""
 
 from __future__ import annotations
 
@@ -9,20 +9,27 @@ import numpy as np
 import onnx
 
 from .floats import FloatLayer, Floats
+from .graph import Shape
 from .onnx_file import Array, node_name, refuse
 
 Dimensions = tuple[int, ...]
 Built = tuple[FloatLayer, Dimensions]
 
 
+def image_of(dimensions: Dimensions) -> Shape:
+    """(channels, rows, columns) of (N, C, H, W), of (N, C, L), which is one row, or of (N, K), which is one pixel."""
+    channels, *size = dimensions[1:]
+    rows, columns = [1, 1, *size][-2:]
+    return channels, rows, columns
+
+
 @dataclass(frozen=True)
 class Context:
-    """A node, the constants known before it, and the tensor that it reads: its name and (N, C, H, W) or (N, K)."""
+    """A node, the constants known before it, and the sizes of computed tensors: (N, C, H, W), (N, C, L) or (N, K)."""
 
     node: onnx.NodeProto
     constants: Mapping[str, Array]
-    current: str
-    dimensions: Dimensions
+    sizes: Mapping[str, Dimensions]
     opset: int
 
     @property
@@ -30,8 +37,28 @@ class Context:
         return node_name(self.node)
 
     @property
+    def operator(self) -> str:
+        return str(self.node.op_type)
+
+    @property
     def output(self) -> str:
         return str(self.node.output[0])
+
+    @property
+    def computed(self) -> tuple[str, ...]:
+        """The inputs that depend on the image, in order."""
+        return tuple(name for name in self.node.input if name and name not in self.constants)
+
+    @property
+    def current(self) -> str:
+        """The one input that depends on the image.  Raises ModelError if there is none, or there are several."""
+        if len(self.computed) != 1:
+            raise refuse(self.node, f"reads {len(self.computed)} computed tensors; exactly one works")
+        return self.computed[0]
+
+    @property
+    def dimensions(self) -> Dimensions:
+        return self.sizes[self.current]
 
     def constant(self, index: int, role: str) -> Array | None:
         """Input ``index`` as an array, None if it is left out.  Raises ModelError if it is computed from the image."""
@@ -55,12 +82,19 @@ class Context:
             )
         return value.astype(np.float32)
 
-    def image(self) -> tuple[int, int, int]:
-        """(channels, rows, columns) of the input, which must be an image."""
-        if len(self.dimensions) != 4:
-            raise refuse(self.node, f"its input has {len(self.dimensions)} dimensions; it must have 4 (NxCxHxW)")
-        return self.dimensions[1], self.dimensions[2], self.dimensions[3]
+    def image(self) -> Shape:
+        """(channels, rows, columns) of the input, which must be an image, or a row of N, C, L."""
+        if len(self.dimensions) not in (3, 4):
+            raise refuse(
+                self.node, f"its input has {len(self.dimensions)} dimensions; it must have 4 (NxCxHxW) or 3 (NxCxL)"
+            )
+        return image_of(self.dimensions)
+
+    def like_input(self, shape: Shape) -> Dimensions:
+        """Dimensions of an output of ``shape`` with as many axes as the input has."""
+        return self.dimensions[0], shape[0], *shape[5 - len(self.dimensions) :]
 
     def data_is_first(self) -> None:
-        if self.node.input[0] != self.current:
-            raise refuse(self.node, f"its first input must be the image '{self.current}', not '{self.node.input[0]}'")
+        name = self.node.input[0] if self.node.input else ""
+        if name != self.current:
+            raise refuse(self.node, f"its first input must be the image '{self.current}', not '{name}'")

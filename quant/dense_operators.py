@@ -60,5 +60,7 @@ def _dense(context: Context, weights: Floats, bias: Floats) -> Built:
     inputs = _flat(context)
     if weights.shape[1] != inputs:
         raise refuse(context.node, f"its weights take {weights.shape[1]} inputs, but '{context.current}' has {inputs}")
-    layer = Dense(context.name, context.output, context.node.op_type, np.ascontiguousarray(weights), bias)
+    layer = Dense(
+        context.name, context.operator, (context.current,), context.output, np.ascontiguousarray(weights), bias
+    )
     return layer, (context.dimensions[0], weights.shape[0])

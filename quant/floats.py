@@ -1,18 +1,19 @@
-"""The float network: what an ONNX model says before it is quantized, as a chain of layers.
+"""The float network: what an ONNX model says before it is quantized, as a directed acyclic graph of layers.
 
-Passes turn a chain of whatever the exporter wrote into one of Convolution and Pooling only; each layer reads what
-the layer before it wrote.  Shapes are those of one image.
+Each layer reads tensors by name and makes one; layers stand in an order in which they can be computed.  Passes turn
+whatever the exporter wrote into the kinds of layer that quantization knows.  Shapes are those of one image.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ModelError
-from .graph import Pair, Shape, window_outputs
+from .graph import Pair, Shape
 
 Floats = NDArray[np.float32]
 Pads = tuple[int, int, int, int]
@@ -20,166 +21,177 @@ INFINITY = float("inf")
 
 
 @dataclass(frozen=True, eq=False)
-class Convolution:
-    """``y[o] = clip(bias[o] + sum of weights[o] * x, low, high)``; ``operator`` is Conv, or Gemm if fully connected.
+class FloatLayer:
+    """One layer: its node's name and operator, the tensors that it reads, and the one that it makes."""
+
+    name: str
+    operator: str
+    inputs: tuple[str, ...]
+    output: str
+
+
+@dataclass(frozen=True, eq=False)
+class Clamped(FloatLayer):
+    """A layer that may end in an activation function: ``y = clip(..., low, high)``."""
+
+    low: float = field(default=-INFINITY, kw_only=True)
+    high: float = field(default=INFINITY, kw_only=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(Clamped):
+    """``y[o] = bias[o] + sum of weights[o] * x``; ``operator`` is Conv, or Gemm if it is fully connected.
 
     weights : float32, (outputs, inputs / groups, kernel rows, kernel columns);  bias : float32, (outputs,)
     strides, dilations : (rows, columns);  pads : (top, left, bottom, right)
     """
 
-    name: str
-    output: str
     weights: Floats
     bias: Floats
-    operator: str = "Conv"
     strides: Pair = (1, 1)
     pads: Pads = (0, 0, 0, 0)
     dilations: Pair = (1, 1)
     groups: int = 1
-    low: float = -INFINITY
-    high: float = INFINITY
 
 
-@dataclass(frozen=True)
-class Pooling:
+@dataclass(frozen=True, eq=False)
+class Pooling(FloatLayer):
     """Maximum over windows; ``pads`` (top, left, bottom, right) include what ceil_mode adds."""
 
-    name: str
-    output: str
     kernel: Pair
     strides: Pair
     pads: Pads
 
-    operator = "MaxPool"
+
+@dataclass(frozen=True, eq=False)
+class Average(Clamped):
+    """Mean over windows; ``pads`` include what ceil_mode adds below and right, ``ceil``, which never counts.
+
+    The divisor is the window's size if ``include_pad``, else the number of its elements inside the map.
+    """
+
+    kernel: Pair
+    strides: Pair = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    include_pad: bool = False
+    ceil: Pair = (0, 0)
 
 
 @dataclass(frozen=True, eq=False)
-class Dense:
+class Addition(Clamped):
+    """Elementwise sum of two tensors of one shape."""
+
+
+@dataclass(frozen=True, eq=False)
+class Concatenation(FloatLayer):
+    """Tensors joined along the channels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Function(Clamped):
+    """A function of each value alone, ``functions.FUNCTIONS[operator]`` with its ONNX attributes."""
+
+    attributes: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class LocalResponse(Clamped):
+    """Local response normalization over channels (ONNX LRN-13)."""
+
+    size: int
+    alpha: float
+    beta: float
+    bias: float
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(FloatLayer):
     """``y = x @ weights.T + bias`` on a flat input.  weights : float32, (outputs, inputs);  bias : (outputs,)"""
 
-    name: str
-    output: str
-    operator: str
     weights: Floats
     bias: Floats
 
 
 @dataclass(frozen=True, eq=False)
-class Affine:
-    """``y[c] = scale[c] * x[c] + shift[c]``, float64, (channels,): batch normalization, or a bias added (scale 1)."""
+class Affine(FloatLayer):
+    """``y[c] = scale[c] * x[c] + shift[c]``, float64, (channels,): batch norm, a constant added or multiplied."""
 
-    name: str
-    output: str
-    operator: str
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Clamp:
+@dataclass(frozen=True, eq=False)
+class Clamp(FloatLayer):
     """``y = min(max(x, low), high)``: Relu and Clip."""
 
-    name: str
-    output: str
-    operator: str
     low: float
     high: float
 
 
-@dataclass(frozen=True)
-class Flatten:
+@dataclass(frozen=True, eq=False)
+class Padding(FloatLayer):
+    """Zeros around the map; ``pads`` are (top, left, bottom, right)."""
+
+    pads: Pads
+
+
+@dataclass(frozen=True, eq=False)
+class Flatten(FloatLayer):
     """(channels, rows, columns) to (channels * rows * columns, 1, 1), in that order."""
 
-    name: str
-    output: str
-    operator: str
+
+@dataclass(frozen=True, eq=False)
+class Pass(FloatLayer):
+    """Leaves values and their order as they are in inference: Dropout, Identity, a Reshape that only renames axes."""
 
 
-@dataclass(frozen=True)
-class Pass:
-    """Leaves values as they are in inference: Dropout, Identity."""
-
-    name: str
-    output: str
-    operator: str
-
-
-@dataclass(frozen=True)
-class Softmax:
+@dataclass(frozen=True, eq=False)
+class Softmax(FloatLayer):
     """Softmax or LogSoftmax over the channels, at the end only."""
-
-    name: str
-    output: str
-    operator: str
-
-
-FloatLayer = Convolution | Pooling | Dense | Affine | Clamp | Flatten | Pass | Softmax
 
 
 @dataclass(frozen=True, eq=False)
 class FloatGraph:
-    """A chain of float layers.  ``dropped`` says what was left to the host, such as the last softmax."""
+    """Float layers in an order of execution.  ``dropped`` says what was left to the host, such as the last softmax."""
 
     input: str
     shape: Shape
+    output: str
     layers: tuple[FloatLayer, ...]
     dropped: tuple[str, ...] = ()
 
-    @property
-    def output(self) -> str:
-        return self.layers[-1].output if self.layers else self.input
-
-    def with_layers(self, layers: list[FloatLayer] | tuple[FloatLayer, ...]) -> FloatGraph:
+    def with_layers(self, layers: Iterable[FloatLayer]) -> FloatGraph:
         return replace(self, layers=tuple(layers))
 
+    def producers(self) -> dict[str, FloatLayer]:
+        """The layer that makes each tensor, by the tensor's name; none makes the input."""
+        return {layer.output: layer for layer in self.layers}
 
-def shapes(graph: FloatGraph) -> list[Shape]:
-    """Shape of the input and of every layer's output, (channels, rows, columns).
+    def readers(self) -> dict[str, list[FloatLayer]]:
+        """The layers that read each tensor, by the tensor's name; a layer that reads it twice is there twice."""
+        found: dict[str, list[FloatLayer]] = {self.input: []}
+        found.update((layer.output, []) for layer in self.layers)
+        for layer in self.layers:
+            for name in layer.inputs:
+                found[name].append(layer)
+        return found
 
-    Raises ModelError, naming the layer, where weights or windows do not fit: this is the legality check that runs
-    after import and after each pass.
-    """
-    found = [graph.shape]
-    for layer in graph.layers:
-        found.append(next_shape(layer, found[-1]))
-    return found
-
-
-def next_shape(layer: FloatLayer, source: Shape) -> Shape:
-    """Shape that ``layer`` makes of ``source``, (channels, rows, columns) both.  Raises ModelError if it cannot."""
-    channels, rows, columns = source
-    if isinstance(layer, Convolution):
-        outputs, inputs = layer.weights.shape[:2]
-        if inputs * layer.groups != channels or outputs % layer.groups:
-            raise refusal(
-                layer,
-                f"weights {layer.weights.shape} with group {layer.groups} do not fit its input of {channels} channels",
-            )
-        return outputs, *_windows(layer, source, layer.weights.shape[2:], layer.dilations)
-    if isinstance(layer, Pooling):
-        return channels, *_windows(layer, source, layer.kernel, (1, 1))
-    if isinstance(layer, Dense):
-        if (rows, columns) != (1, 1) or layer.weights.shape[1] != channels:
-            raise refusal(
-                layer, f"weights {layer.weights.shape} do not fit its input of shape {source}; flatten it before"
-            )
-        return layer.weights.shape[0], 1, 1
-    if isinstance(layer, Affine) and layer.scale.shape != (channels,):
-        raise refusal(layer, f"{layer.scale.size} parameters do not fit {channels} channels; it needs one for each")
-    if isinstance(layer, Flatten):
-        return channels * rows * columns, 1, 1
-    return source
+    def private(self) -> set[str]:
+        """Tensors that exactly one layer reads, and that are not the output: what may be fused away."""
+        return {name for name, layers in self.readers().items() if len(layers) == 1 and name != self.output}
 
 
-def _windows(layer: Convolution | Pooling, source: Shape, kernel: tuple[int, ...], dilations: Pair) -> Pair:
-    top, left, bottom, right = layer.pads
-    rows = window_outputs(source[1], kernel[0], layer.strides[0], top, bottom, dilations[0])
-    columns = window_outputs(source[2], kernel[1], layer.strides[1], left, right, dilations[1])
-    if rows < 1 or columns < 1:
-        raise refusal(
-            layer, f"kernel {tuple(kernel)} is larger than its padded input of shape {source}; use a larger image"
+def renamed(graph: FloatGraph, names: Mapping[str, str]) -> FloatGraph:
+    """``graph`` with tensors renamed wherever they are read or made."""
+    layers = [
+        replace(
+            layer,
+            inputs=tuple(names.get(name, name) for name in layer.inputs),
+            output=names.get(layer.output, layer.output),
         )
-    return rows, columns
+        for layer in graph.layers
+    ]
+    return replace(graph, layers=tuple(layers), output=names.get(graph.output, graph.output))
 
 
 def refusal(layer: FloatLayer, reason: str) -> ModelError:

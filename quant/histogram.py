@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -68,3 +70,20 @@ class Histogram:
         high = self.limit - width * int(np.searchsorted(above, spare, side="right"))
         low = -self.limit + width * int(np.searchsorted(below, spare, side="right"))
         return max(self.low, min(low, 0.0)), min(self.high, max(high, 0.0))
+
+
+def merged(histograms: Sequence[Histogram]) -> Histogram:
+    """The distribution of all values that ``histograms`` counted."""
+    if len(histograms) == 1:
+        return histograms[0]
+    result = Histogram()
+    for one in histograms:
+        result._grow(one.limit)
+        other = Histogram()
+        other.limit, other.counts = one.limit, one.counts
+        if one.limit:
+            other._grow(result.limit)
+            result.counts = result.counts + other.counts
+        result.low, result.high = min(result.low, one.low), max(result.high, one.high)
+        result.zeros += one.zeros
+    return result

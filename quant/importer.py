@@ -1,4 +1,4 @@
-"""ONNX to the float network: walk the chain from the one input to the one output, refusing what is not understood."""
+"""ONNX to the float network: one layer for each node that depends on the image, refusing what is not understood."""
 
 from __future__ import annotations
 
@@ -8,30 +8,25 @@ import numpy as np
 import onnx
 
 from .constants import fold
-from .context import Context
+from .context import Context, Dimensions, image_of
 from .errors import ModelError
-from .floats import FloatGraph, FloatLayer, shapes
-from .onnx_file import STANDARD_DOMAINS, Array, image_shape, initializers, load_model, opset, refuse, single_input
+from .float_shapes import shapes
+from .floats import FloatGraph, FloatLayer
+from .onnx_file import STANDARD_DOMAINS, Array, image_dimensions, initializers, load_model, opset, refuse, single_input
 from .operators import BUILDERS
 
 
 def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
     """The float network in an ONNX model (path or ModelProto), layer for layer as the exporter wrote it.
 
-    Raises ModelError, naming node, operator and attribute, for anything that is not a chain of supported operators.
+    Raises ModelError, naming node, operator and attribute, for anything that is not a supported operator.
     """
     model = load_model(source)
     version = opset(model)
     constants = initializers(model)
     value = single_input(model, constants)
-    batch, shape = image_shape(value)
-    graph = FloatGraph(value.name, shape, ())
-    # Flattened tensors have two dimensions, images four; the walk needs to know which the current tensor is.
-    current = value.name
-    dimensions: tuple[int, ...] = (batch, *shape)
-    sizes = {current: dimensions}
+    sizes: dict[str, Dimensions] = {value.name: image_dimensions(value)}
     layers: list[FloatLayer] = []
-    readers: dict[str, onnx.NodeProto] = {}
     for node in model.graph.node:
         if node.domain not in STANDARD_DOMAINS:
             raise refuse(node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are")
@@ -42,33 +37,35 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
         if folded is not None:
             constants.update(folded)
             continue
-        dynamic = [name for name in node.input if name and name not in constants]
-        for name in dynamic:
-            if name in readers:
-                raise refuse(
-                    node, f"reads '{name}', as {_called(readers[name])} does; only chains without branches work yet"
-                )
-            if name != current:
+        for name in node.input:
+            if name and name not in constants and name not in sizes:
                 raise refuse(node, f"reads '{name}', which no supported node before it makes")
-            readers[name] = node
         builder = BUILDERS.get(node.op_type)
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") or node.op_type.startswith("QLinear"):
             raise refuse(node, "the model is quantized already; quantize the float model that it was made from")
         if builder is None:
             raise refuse(node, f"operator {node.op_type} is not supported; {', '.join(sorted(BUILDERS))} are")
-        if len(dynamic) != 1:
-            raise refuse(node, f"reads {len(dynamic)} computed tensors; exactly one works")
-        layer, dimensions = builder(Context(node, constants, current, dimensions, version))
+        layer, dimensions = builder(Context(node, constants, sizes, version))
         layers.append(layer)
-        current = node.output[0]
-        sizes[current] = dimensions
-    if current != model.graph.output[0].name:
-        raise ModelError(f"the output '{model.graph.output[0].name}' is not what the last node makes, '{current}'")
+        sizes[layer.output] = dimensions
+    output = model.graph.output[0].name
     if not layers:
         raise ModelError("the model has no layers; there is nothing to quantize")
-    graph = graph.with_layers(layers)
+    if output not in sizes:
+        raise ModelError(f"the output '{output}' is not what any node makes from the input")
+    graph = FloatGraph(value.name, image_of(sizes[value.name]), output, tuple(_needed(layers, output)))
     shapes(graph)
     return graph
+
+
+def _needed(layers: list[FloatLayer], output: str) -> list[FloatLayer]:
+    """Those of ``layers``, in execution order, that ``output`` depends on."""
+    wanted, found = {output}, []
+    for layer in reversed(layers):
+        if layer.output in wanted:
+            wanted |= set(layer.inputs)
+            found.append(layer)
+    return found[::-1]
 
 
 def shape_of(node: onnx.NodeProto, dimensions: tuple[int, ...]) -> Array:
@@ -80,7 +77,3 @@ def shape_of(node: onnx.NodeProto, dimensions: tuple[int, ...]) -> Array:
         elif item.name == "end":
             end = item.i
     return np.array(dimensions[start:end], np.int64)
-
-
-def _called(node: onnx.NodeProto) -> str:
-    return f"'{node.name or node.op_type}'"

@@ -161,15 +161,15 @@ def single_input(model: onnx.ModelProto, constants: Mapping[str, Array]) -> onnx
     return result
 
 
-def image_shape(value: onnx.ValueInfoProto) -> tuple[int, tuple[int, int, int]]:
-    """Batch size (1 if symbolic) and shape (channels, rows, columns) of the input ``value``."""
+def image_dimensions(value: onnx.ValueInfoProto) -> tuple[int, ...]:
+    """Dimensions (N, C, H, W) or (N, C, L) of the input ``value``, with N 1 if it is symbolic."""
     dimensions = [
         int(d.dim_value) if d.HasField("dim_value") and d.dim_value > 0 else (d.dim_param or "?")
         for d in value.type.tensor_type.shape.dim
     ]
     sizes = [d for d in dimensions[1:] if isinstance(d, int)]
-    if len(dimensions) != 4 or len(sizes) != 3:
+    if len(dimensions) not in (3, 4) or len(sizes) != len(dimensions) - 1:
         shown = "x".join(str(d) for d in dimensions) or "unknown"
-        raise ModelError(f"input '{value.name}' has shape {shown}; it must be NxCxHxW with fixed C, H and W")
+        raise ModelError(f"input '{value.name}' has shape {shown}; it must be NxCxHxW with fixed C, H and W, or NxCxL")
     batch = dimensions[0] if isinstance(dimensions[0], int) else 1
-    return batch, (sizes[0], sizes[1], sizes[2])
+    return batch, *sizes

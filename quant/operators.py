@@ -1,4 +1,4 @@
-"""One function for each ONNX operator: a node of the chain becomes a layer of the float network, or is refused."""
+"""One function for each ONNX operator: a node becomes a layer of the float network, or is refused."""
 
 from __future__ import annotations
 
@@ -6,69 +6,25 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from .context import Built, Context, Dimensions
+from .context import Built, Context, Dimensions, image_of
 from .dense_operators import gemm, matmul
-from .floats import INFINITY, Affine, Clamp, Flatten, Pass, Softmax
+from .elementwise_operators import (
+    add,
+    batch_normalization,
+    clip,
+    concat,
+    divide,
+    function,
+    multiply,
+    negate,
+    prelu,
+    relu,
+    subtract,
+)
+from .floats import Flatten, LocalResponse, Pass, Softmax
+from .functions import DEFAULTS
 from .onnx_file import Attributes, refuse
-from .window_operators import conv, max_pool
-
-
-def add(context: Context) -> Built:
-    index = 1 if context.node.input[0] == context.current else 0
-    values = context.floats(index, "addend")
-    if values is None:
-        raise refuse(context.node, "has one input; it must have two")
-    channels, rank = context.dimensions[1], len(context.dimensions)
-    shape = (1,) * (rank - values.ndim) + values.shape
-    if len(shape) != rank or shape[0] != 1 or shape[1] not in (1, channels) or any(size != 1 for size in shape[2:]):
-        raise refuse(
-            context.node,
-            f"adds a constant of shape {values.shape}; it must be one value for each of {channels} channels",
-        )
-    shift = np.broadcast_to(values.reshape(-1), (channels,)).astype(np.float64)
-    return Affine(context.name, context.output, "Add", np.ones(channels), shift), context.dimensions
-
-
-def batch_normalization(context: Context) -> Built:
-    attributes = Attributes(context.node)
-    epsilon = attributes.real("epsilon", 1e-5)
-    if attributes.integer("training_mode", 0):
-        raise refuse(context.node, "training_mode is 1; export the model for inference")
-    if attributes.integer("spatial", 1) != 1:
-        raise refuse(context.node, "spatial is 0; only statistics per channel work (spatial 1)")
-    attributes.raw("momentum", 0.9)
-    attributes.finish()
-    channels = context.dimensions[1]
-    roles = ("scale", "bias", "mean", "variance")
-    found = [context.floats(index, role) for index, role in enumerate(roles, start=1)]
-    for role, values in zip(roles, found, strict=True):
-        if values is None or values.shape != (channels,):
-            raise refuse(context.node, f"its {role} must have one value for each of {channels} channels")
-    scale, bias, mean, variance = (np.asarray(values, np.float64) for values in found)
-    if (variance + epsilon <= 0).any():
-        raise refuse(context.node, "its variance plus epsilon is not positive; it must be")
-    slope = scale / np.sqrt(variance + epsilon)
-    return Affine(context.name, context.output, "BatchNormalization", slope, bias - mean * slope), context.dimensions
-
-
-def relu(context: Context) -> Built:
-    return Clamp(context.name, context.output, "Relu", 0.0, INFINITY), context.dimensions
-
-
-def clip(context: Context) -> Built:
-    attributes = Attributes(context.node)
-    low, high = attributes.real("min", -INFINITY), attributes.real("max", INFINITY)
-    attributes.finish()
-    for index, role in ((1, "min"), (2, "max")):
-        bound = context.constant(index, role)
-        if bound is None:
-            continue
-        if bound.size != 1 or np.isnan(bound).any():
-            raise refuse(context.node, f"its {role} must be one number")
-        low, high = (float(bound.item()), high) if role == "min" else (low, float(bound.item()))
-    if not low <= 0 <= high:
-        raise refuse(context.node, f"clips to {low:g}..{high:g}; the range must contain 0, so that 0 stays exact")
-    return Clamp(context.name, context.output, "Clip", low, high), context.dimensions
+from .window_operators import average_pool, conv, global_average_pool, max_pool, pad, reduce_mean
 
 
 def flatten(context: Context) -> Built:
@@ -78,7 +34,7 @@ def flatten(context: Context) -> Built:
     rank = len(context.dimensions)
     if axis not in (1, 1 - rank):
         raise refuse(context.node, f"axis is {axis}; only 1, which keeps the batch, works")
-    return Flatten(context.name, context.output, "Flatten"), _flattened(context)
+    return _rearranged(context, _flattened(context), "axis is 1")
 
 
 def reshape(context: Context) -> Built:
@@ -97,14 +53,46 @@ def reshape(context: Context) -> Built:
     known = int(np.prod([size for size in resolved if size != -1]))
     if resolved.count(-1) == 1 and known > 0 and count % known == 0:
         resolved[resolved.index(-1)] = count // known
-    if tuple(resolved) == context.dimensions:
-        return Pass(context.name, context.output, "Reshape"), context.dimensions
-    if tuple(resolved) != _flattened(context):
-        raise refuse(
-            context.node,
-            f"shape is {wanted} for an input of {list(context.dimensions)}; only flattening each image, [0, -1], works",
-        )
-    return Flatten(context.name, context.output, "Reshape"), _flattened(context)
+    return _rearranged(context, tuple(resolved), f"shape is {wanted}")
+
+
+def squeeze(context: Context) -> Built:
+    axes = _axes(context)
+    sizes = context.dimensions
+    taken = {axis % len(sizes) for axis in axes} if axes else {i for i, size in enumerate(sizes) if i and size == 1}
+    if any(sizes[axis] != 1 for axis in taken):
+        raise refuse(context.node, f"axes are {axes} of an input of {list(sizes)}; only axes of size 1 can go")
+    left = tuple(size for axis, size in enumerate(sizes) if axis not in taken)
+    return _rearranged(context, left, f"axes are {axes}")
+
+
+def unsqueeze(context: Context) -> Built:
+    axes = _axes(context)
+    rank = len(context.dimensions) + len(axes)
+    new, old = {axis % rank for axis in axes}, iter(context.dimensions)
+    return _rearranged(context, tuple(1 if axis in new else next(old) for axis in range(rank)), f"axes are {axes}")
+
+
+def _axes(context: Context) -> list[int]:
+    """``axes``, an attribute before opset 13 and an input since."""
+    attributes = Attributes(context.node)
+    found = attributes.raw("axes", None) if context.opset < 13 else context.constant(1, "axes")
+    attributes.finish()
+    return [int(axis) for axis in np.reshape(found if found is not None else (), -1)]
+
+
+def _rearranged(context: Context, target: Dimensions, said: str) -> Built:
+    """What keeps the order of values: axes renamed, or each image flattened."""
+    names = context.name, context.operator, (context.current,), context.output
+    if 2 <= len(target) <= 4 and target[0] == context.dimensions[0]:
+        if image_of(target) == image_of(context.dimensions):
+            return Pass(*names), target
+        if image_of(target) == image_of(_flattened(context)):
+            return Flatten(*names), target
+    raise refuse(
+        context.node,
+        f"{said} for an input of {list(context.dimensions)}; only flattening each image, [0, -1], works",
+    )
 
 
 def _flattened(context: Context) -> Dimensions:
@@ -119,11 +107,11 @@ def dropout(context: Context) -> Built:
     training = context.constant(2, "training_mode")
     if training is not None and training.any():
         raise refuse(context.node, "training_mode is true; export the model for inference")
-    return Pass(context.name, context.output, "Dropout"), context.dimensions
+    return Pass(context.name, "Dropout", context.computed[:1], context.output), context.dimensions
 
 
 def identity(context: Context) -> Built:
-    return Pass(context.name, context.output, "Identity"), context.dimensions
+    return Pass(context.name, "Identity", (context.current,), context.output), context.dimensions
 
 
 def softmax(context: Context) -> Built:
@@ -133,23 +121,54 @@ def softmax(context: Context) -> Built:
     rank = len(context.dimensions)
     if axis % rank != 1:
         raise refuse(context.node, f"axis is {axis}; only the channels, axis 1, work")
-    return Softmax(context.name, context.output, context.node.op_type), context.dimensions
+    return Softmax(context.name, context.operator, (context.current,), context.output), context.dimensions
+
+
+def lrn(context: Context) -> Built:
+    attributes = Attributes(context.node)
+    size = attributes.integer("size", 0)
+    alpha, beta, bias = (attributes.real(*pair) for pair in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)))
+    attributes.finish()
+    if size < 1:
+        raise refuse(context.node, f"size is {size}; it must be at least 1")
+    if not (alpha >= 0 and beta >= 0 and bias > 0):
+        raise refuse(
+            context.node,
+            f"alpha is {alpha:g}, beta {beta:g}, bias {bias:g}; alpha and beta must be at least 0, bias above 0",
+        )
+    names = context.name, "LRN", (context.current,), context.output
+    return LocalResponse(*names, size, alpha, beta, bias), context.dimensions
 
 
 # Every operator that a float model may contain, besides constant sub-graphs.
 BUILDERS: Mapping[str, Callable[[Context], Built]] = {
+    **dict.fromkeys(DEFAULTS, function),
     "Add": add,
+    "AveragePool": average_pool,
     "BatchNormalization": batch_normalization,
     "Clip": clip,
+    "Concat": concat,
     "Conv": conv,
+    "Div": divide,
     "Dropout": dropout,
     "Flatten": flatten,
     "Gemm": gemm,
+    "GlobalAveragePool": global_average_pool,
     "Identity": identity,
+    "LRN": lrn,
     "LogSoftmax": softmax,
     "MatMul": matmul,
     "MaxPool": max_pool,
+    "Mul": multiply,
+    "Neg": negate,
+    "PRelu": prelu,
+    "Pad": pad,
+    "ReduceMean": reduce_mean,
     "Relu": relu,
     "Reshape": reshape,
     "Softmax": softmax,
+    "Squeeze": squeeze,
+    "Sub": subtract,
+    "Sum": add,
+    "Unsqueeze": unsqueeze,
 }

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 
-from .activations import choose_grid
+from .activations import Grid
 from .errors import DataError
 from .execute import run_float
-from .floats import INFINITY, Convolution, FloatGraph, Floats, Pooling, shapes
-from .graph import Conv, FeatureMap, Graph, Layer, MaxPool, Shape, Sums, Tensor, check
+from .float_shapes import shapes
+from .floats import INFINITY, Clamped, Convolution, FloatGraph, FloatLayer, Floats, Pooling
+from .graph import Conv, FeatureMap, Graph, Layer, Shape, Sums, Tensor, check
+from .grids import grids
 from .histogram import Histogram
 from .importer import import_onnx
+from .layers import layer_without_weights
 from .passes import simplify
 from .settings import Settings
 from .weights import QuantizedWeights, quantize_weights
 
 Progress = Callable[[int, int], None]  # images done, images in all
-BATCH_VALUES = 2**23  # floats of the largest im2col matrix of one batch
+BATCH_VALUES = 2**23  # floats of the largest tensor of one batch
 
 
 def load_float(source: onnx.ModelProto | str | Path) -> FloatGraph:
@@ -76,38 +78,34 @@ def observe(network: FloatGraph, calibration: Floats, progress: Progress | None 
 
 
 def batch_size(network: FloatGraph) -> int:
-    """Images that fit a bounded im2col matrix, 1 to 64."""
-    largest = 1
-    for layer, (_, rows, columns) in zip(network.layers, shapes(network)[1:], strict=True):
-        if isinstance(layer, Convolution):
-            largest = max(largest, rows * columns * layer.weights[0].size * layer.groups)
+    """Images whose largest tensor stays bounded, 1 to 64."""
+    largest = max(rows * columns * channels for channels, rows, columns in shapes(network).values())
     return max(1, min(64, BATCH_VALUES // largest))
 
 
 def build(network: FloatGraph, histograms: dict[str, Histogram], settings: Settings) -> Graph:
     """The quantized graph of a simplified ``network`` whose tensors have these ``histograms``."""
-    found = shapes(network)
-    source = _map(network, -1, found[0], histograms, settings)
+    size = shapes(network)
+    grid = grids(network, histograms, settings)
+    source = _map(network.input, size[network.input], grid[network.input], settings)
     tensors: dict[str, Tensor] = {source.name: source}
     layers: list[Layer] = []
-    for index, layer in enumerate(network.layers):
-        shape = found[index + 1]
-        if isinstance(layer, Pooling):
-            target: Tensor = replace(source, name=integer_name(layer.output), shape=shape)
-            layers.append(MaxPool(layer.name, source.name, target.name, layer.kernel, layer.strides, layer.pads))
-        elif isinstance(layer, Convolution):
-            reach = max(source.high - source.zero_point, source.zero_point - source.low)
-            integers = quantize_weights(layer, source.scale, reach, settings)
-            if index == len(network.layers) - 1 and _hands_out_sums(layer):
-                target = Sums(layer.output, shape, source.scale * integers.scales)
-            else:
-                target = _map(network, index, shape, histograms, settings)
-            layers.append(_conv(layer, source.name, target.name, integers))
+    for layer in network.layers:
+        sources = [tensors[integer_name(name)] for name in layer.inputs]
+        maps = [source for source in sources if isinstance(source, FeatureMap)]
+        target = _map(layer.output, size[layer.output], grid[layer.output], settings, layer, maps)
+        if isinstance(layer, Convolution):
+            reach = max(maps[0].high - maps[0].zero_point, maps[0].zero_point - maps[0].low)
+            integers = quantize_weights(layer, maps[0].scale, reach, settings)
+            if layer.output == network.output and _hands_out_sums(layer):
+                sums = Sums(layer.output, target.shape, maps[0].scale * integers.scales)
+                layers.append(_conv(layer, maps[0], sums, integers))
+                tensors[sums.name] = sums
+                continue
+            layers.append(_conv(layer, maps[0], target, integers))
         else:
-            raise TypeError(f"{type(layer).__name__} must be simplified away before quantizing")
+            layers.append(layer_without_weights(layer, tuple(maps), target))
         tensors[target.name] = target
-        if isinstance(target, FeatureMap):
-            source = target
     return check(Graph(integer_name(network.input), layers[-1].output, tuple(layers), tensors))
 
 
@@ -120,12 +118,12 @@ def _hands_out_sums(layer: Convolution) -> bool:
     return layer.operator == "Gemm" and layer.low == -INFINITY and layer.high == INFINITY
 
 
-def _conv(layer: Convolution, source: str, target: str, integers: QuantizedWeights) -> Conv:
+def _conv(layer: Convolution, source: FeatureMap, target: Tensor, integers: QuantizedWeights) -> Conv:
     return Conv(
         layer.name,
         layer.operator,
-        source,
-        target,
+        source.name,
+        target.name,
         integers.weights,
         integers.scales,
         integers.bias,
@@ -137,23 +135,21 @@ def _conv(layer: Convolution, source: str, target: str, integers: QuantizedWeigh
 
 
 def _map(
-    network: FloatGraph, index: int, shape: Shape, histograms: Mapping[str, Histogram], settings: Settings
+    name: str,
+    shape: Shape,
+    grid: Grid,
+    settings: Settings,
+    layer: FloatLayer | None = None,
+    sources: Sequence[FeatureMap] = (),
 ) -> FeatureMap:
-    """The map that layer ``index`` makes (-1: the input), clamped as its activation function says.
-
-    Max poolings that follow share its grid, and only what they let through matters, so that is what is calibrated.
-    """
-    last = index
-    while last + 1 < len(network.layers) and isinstance(network.layers[last + 1], Pooling):
-        last += 1
-    observed = histograms[network.layers[last].output if last >= 0 else network.input]
-    scale, zero_point = choose_grid(observed, settings)
+    """The map that ``layer`` makes of ``sources`` (None: the input), clamped as its activation function says."""
+    scale, zero_point = grid
     low, high = 0, 2**settings.activation_bits - 1
-    layer = network.layers[index] if index >= 0 else None
-    if isinstance(layer, Convolution):
+    if isinstance(layer, Clamped):
         low = max(low, _on_grid(layer.low, scale, zero_point))
         high = min(high, _on_grid(layer.high, scale, zero_point))
-    name = layer.output if layer else network.input
+    elif isinstance(layer, Pooling):
+        low, high = sources[0].low, sources[0].high
     return FeatureMap(integer_name(name), shape, scale, zero_point, low, high)
 
 

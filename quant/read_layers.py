@@ -8,19 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from .context import Context, Dimensions
-from .floats import Convolution, Pooling
-from .graph import Conv, FeatureMap, MaxPool
+from .floats import Convolution, Function
+from .graph import Conv, FeatureMap
 from .linear import Grid
 from .onnx_file import Attributes, refuse
 from .operators import BUILDERS
 from .parameters import Parameter, bias_of, weights_of
-
-
-def pool_layer(context: Context, source: FeatureMap) -> tuple[MaxPool, Dimensions]:
-    """The max pooling of ``context`` over ``source``; its output is named later."""
-    layer, sizes = BUILDERS["MaxPool"](context)
-    assert isinstance(layer, Pooling)
-    return MaxPool(layer.name, source.name, "", layer.kernel, layer.strides, layer.pads), sizes
 
 
 def conv_layer(context: Context, parameters: Mapping[str, Parameter], source: FeatureMap) -> tuple[Conv, Dimensions]:
@@ -43,6 +36,7 @@ def conv_layer(context: Context, parameters: Mapping[str, Parameter], source: Fe
         weights, scales = weights_of(node, found, 0)
         layer = replace(
             Conv(built.name, "Conv", source.name, "", weights, scales, np.zeros(len(weights), np.int64)),
+            weights=weights.reshape(built.weights.shape),
             strides=built.strides,
             pads=built.pads,
             dilations=built.dilations,
@@ -63,6 +57,13 @@ def _dense_outputs_axis(context: Context) -> int:
         if attributes.real(name, 1.0) != 1.0:
             raise refuse(context.node, f"{name} is {attributes.real(name, 1.0):g}; only 1 works in a quantized model")
     return 0 if attributes.integer("transB", 0) else 1
+
+
+def clamp_function(name: str, low: float, high: float, source: FeatureMap, output: str) -> Function:
+    """A clamp that stands alone, as a function."""
+    if (low, high) == (0, np.inf):
+        return Function(name, "Relu", (source.name,), output)
+    return Function(name, "Clip", (source.name,), output, {"min": low, "max": high})
 
 
 def rounded(low: float, high: float, grid: Grid) -> tuple[int, int]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from .floats import Pads
 from .graph import Pair, window_outputs
 from .onnx_file import Attributes, refuse
 
-Pads = tuple[int, int, int, int]
+
+def window_pair(attributes: Attributes, name: str, spatial: int) -> Pair:
+    """``name`` (kernel_shape, strides, dilations; 1 where left out) for (rows, columns); ``spatial`` 1 is one row."""
+    found = (1, *attributes.integers(name, (1,) * spatial, 1))
+    return found[-2], found[-1]
 
 
-def pads_of(attributes: Attributes, size: Pair, kernel: Pair, strides: Pair, dilations: Pair) -> Pads:
+def pads_of(attributes: Attributes, size: Pair, kernel: Pair, strides: Pair, dilations: Pair, spatial: int = 2) -> Pads:
     """Padding (top, left, bottom, right) of a window over a map of ``size`` (rows, columns): ONNX Conv-22, auto_pad."""
-    explicit = attributes.integers("pads", (0, 0, 0, 0), 0)
+    explicit = attributes.integers("pads", (0,) * (2 * spatial), 0)
     mode = attributes.text("auto_pad", "NOTSET")
     if mode == "NOTSET":
-        top, left, bottom, right = explicit
-        return top, left, bottom, right
+        before, after = (0, *explicit[:spatial])[-2:], (0, *explicit[spatial:])[-2:]
+        return before[0], before[1], after[0], after[1]
     if mode == "VALID":
         return 0, 0, 0, 0
     if mode not in ("SAME_UPPER", "SAME_LOWER"):

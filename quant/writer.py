@@ -18,7 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .errors import GraphError
 from .files import write_whole
+from .flat import flat_tensors
 from .graph import Conv, FeatureMap, Graph, Layer, check
+from .write_layers import clamps, constants_of, node_of
 
 OPSET, IR_VERSION = 21, 10
 SUFFIX = "_quantized"
@@ -60,6 +62,7 @@ class _Writer:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.grids: dict[str, list[str]] = {}
+        self.flat = flat_tensors(graph)
         self.names = {""} | set(graph.tensors)
         self.node_names = {""} | {layer.name for layer in graph.layers}
 
@@ -71,12 +74,11 @@ class _Writer:
         last = graph.tensors[graph.output]
         result = last.name if not isinstance(last, FeatureMap) else self._fresh(_float_name(last.name))
         self._quantize(name, source)
-        flat = False
         for layer in graph.layers:
-            flat = self._layer(layer, flat, result)
+            self._layer(layer, result)
         if isinstance(last, FeatureMap):
             self._dequantize(last.name, last, result)
-        shape = last.shape[:1] if flat else last.shape
+        shape = last.shape[:1] if last.name in self.flat else last.shape
         outputs = [helper.make_tensor_value_info(result, TensorProto.FLOAT, ["N", *shape])]
         model = helper.make_model(
             helper.make_graph(self.nodes, "systolith", inputs, outputs, self.constants),
@@ -87,39 +89,38 @@ class _Writer:
         onnx.checker.check_model(model)
         return model
 
-    def _layer(self, layer: Layer, flat: bool, result: str) -> bool:
-        source = self.graph.map_of(layer.input)
+    def _layer(self, layer: Layer, result: str) -> None:
+        sources = [self.graph.map_of(name) for name in layer.inputs]
         target = self.graph.tensors[layer.output]
-        connected = layer.operator == "Gemm"
-        if flat and not connected:
-            raise GraphError(
-                f"layer '{layer.name}': {layer.operator} cannot follow a fully connected layer in an ONNX file"
-            )
-        integers = source.name
-        if connected and not flat:
-            integers = self._fresh(f"{source.name}_flat")
-            self._node("Flatten", [source.name], integers, axis=1)
-        inputs = [self._dequantize(integers, source)]
-        attributes: dict[str, Any] = {}
+        flat = layer.operator == "Gemm" or layer.output in self.flat
+        inputs = [self._dequantize(self._arranged(source.name, flat), source) for source in sources]
         if isinstance(layer, Conv):
-            inputs += self._parameters(layer, source)
-        if connected:
-            attributes = {"transB": 1}
-        else:
-            attributes = {"kernel_shape": layer.kernel, "strides": layer.strides, "pads": layer.pads}
-            if isinstance(layer, Conv):
-                attributes |= {"dilations": layer.dilations, "group": layer.groups}
+            inputs += self._parameters(layer, sources[0])
+        operator, attributes = node_of(layer, sources, target)
+        inputs += [self._constant(f"{layer.name}.{role}", value) for role, value in constants_of(layer)]
         if not isinstance(target, FeatureMap):
-            self._node(layer.operator, inputs, result, layer.name, **attributes)
-            return connected
+            self._node(operator, inputs, result, layer.name, **attributes)
+            return
         name = _float_name(target.name)
         raw = self._fresh(name if name != result else f"{name}_raw")
-        self._node(layer.operator, inputs, raw, layer.name, **attributes)
-        if isinstance(layer, Conv):
+        self._node(operator, inputs, raw, layer.name, **attributes)
+        if clamps(layer, sources, target):
             self._quantize(raw, target)
         else:
             self._node("QuantizeLinear", [raw, *self._grid(target)], target.name)
-        return connected
+
+    def _arranged(self, integers: str, flat: bool) -> str:
+        """``integers`` as (N, K) if ``flat``, else as (N, C, rows, columns)."""
+        if flat == (integers in self.flat):
+            return integers
+        if flat:
+            output = self._fresh(f"{integers}_flat")
+            self._node("Flatten", [integers], output, axis=1)
+            return output
+        output = self._fresh(f"{integers}_image")
+        axes = self._constant(f"{output}_axes", np.array([2, 3]))
+        self._node("Unsqueeze", [integers, axes], output)
+        return output
 
     def _parameters(self, layer: Conv, source: FeatureMap) -> list[str]:
         """Weights and bias behind a DequantizeLinear for each; the bias has the scale of the sums."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -23,14 +23,31 @@ def run(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
     return session(model).run(None, {model.graph.input[0].name: images})[0]
 
 
-def run_tensors(model: onnx.ModelProto, images: np.ndarray, names: Sequence[str]) -> list[np.ndarray]:
-    """Tensors of ``model`` by name, inner ones too."""
+def run_tensors(
+    model: onnx.ModelProto,
+    images: np.ndarray,
+    names: Sequence[str],
+    given: Mapping[str, np.ndarray] | None = None,
+) -> list[np.ndarray]:
+    """Tensors of ``model`` by name, inner ones too.
+
+    Those of ``given`` are not computed, but taken from there: what ONNX Runtime has no integer kernel for.
+    """
+    given = dict(given or {})
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
-    del watched.graph.output[:]
-    for name in names:
-        watched.graph.output.append(onnx.ValueInfoProto(name=name))
-    return session(watched).run(list(names), {model.graph.input[0].name: images})
+    graph = watched.graph
+    del graph.output[:]
+    graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in given)
+    nodes = [node for node in graph.node if not set(node.output) & set(given)]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    for name, values in given.items():
+        kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
+        graph.input.append(onnx.helper.make_tensor_value_info(name, kind, values.shape))
+    wanted = [name for name in names if name not in given]
+    found = dict(zip(wanted, session(watched).run(wanted, {graph.input[0].name: images, **given}), strict=True))
+    return [given[name] if name in given else found[name] for name in names]
 
 
 def kernels(model: onnx.ModelProto, path: str) -> list[str]:

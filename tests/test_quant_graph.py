@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from systolith.quant import FeatureMap, Graph, GraphError, Sums, check
+from systolith.quant import Add, FeatureMap, Graph, GraphError, Sums, check
 
 from .graphs import conv_graph, feature_map, pool_graph
 
@@ -28,15 +28,15 @@ CONV, POOL = conv(), pool_graph((2, 6, 6), (2, 2), (2, 2), (0, 0, 0, 0))
 Y = CONV.map_of("y")
 
 BROKEN = {
-    "no layers": (replace(CONV, layers=()), "the last layer does not write the graph's output 'y'"),
+    "no layers": (replace(CONV, layers=()), "no layer writes the graph's output 'y'"),
     "input": (replace(CONV, input="z"), "tensor 'z' is not a quantized feature map"),
     "reads": (conv(input="q"), "layer 'conv': its input 'q' is not computed before it"),
     "output": (tensors(CONV, y=None), "layer 'conv': its output 'y' is not among the tensors"),
     "shape": (
         tensors(CONV, y=feature_map("y", (3, 4, 5))),
-        "layer 'conv': output shape is (3, 4, 5), its window arithmetic gives (3, 4, 4)",
+        "layer 'conv': output shape is (3, 4, 5), its arithmetic gives (3, 4, 4)",
     ),
-    "window": (conv(dilations=(5, 1)), "layer 'conv': a window of (2, 2) does not fit its input of (5, 5)"),
+    "window": (conv(dilations=(5, 1)), "layer 'conv': its window does not fit its input of (5, 5)"),
     "stride": (conv(strides=(0, 1)), "layer 'conv': strides (0, 1) must be at least 1"),
     "dilation": (conv(dilations=(1, 0)), "layer 'conv': dilations (1, 0) must be at least 1"),
     "groups zero": (conv(groups=0), "layer 'conv': groups (0, 0) must be at least 1"),
@@ -105,10 +105,18 @@ def test_sums_come_last_only():
         check(chain(Sums("y", (3, 4, 4), np.ones(3, np.float32))))
 
 
-def test_a_layer_reads_what_the_one_before_it_made():
+def test_a_tensor_is_made_once_and_before_it_is_read():
     graph = chain(Y)
-    skipping = replace(graph.layers[1], input="x")
-    with pytest.raises(
-        GraphError, match=r"^layer 'second': reads 'x'; only chains are supported, so it must read 'y'$"
-    ):
-        check(replace(graph, layers=(graph.layers[0], skipping)))
+    first, second = graph.layers
+    with pytest.raises(GraphError, match=r"^layer 'second': its input 'y' is not computed before it$"):
+        check(replace(graph, layers=(second, first)))
+    with pytest.raises(GraphError, match=r"^layer 'conv': its output 'y' is computed already$"):
+        check(replace(graph, layers=(first, first, second)))
+
+
+def test_branches_are_legal():
+    graph = conv_graph((2, 5, 5), WEIGHTS)
+    twice = replace(graph.layers[0], name="twice", output="z")
+    total = Add("add", ("y", "z"), "sum")
+    maps = {**graph.tensors, "z": feature_map("z", (3, 4, 4)), "sum": feature_map("sum", (3, 4, 4))}
+    check(Graph("x", "sum", (graph.layers[0], twice, total), maps))

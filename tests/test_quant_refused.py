@@ -88,7 +88,7 @@ REFUSED = {
     ),
     "branch": (
         residual,
-        "node 'shortcut' (Add): reads 'dequantizelinear1_out', as 'layer' does; only chains without branches work yet",
+        "node 'shortcut' (Add): adds maps of shapes [1, 4, 4, 4] and [1, 2, 6, 6]; they must be equal",
     ),
     "negative scale": (
         lambda: Qdq().qdq(scale=-1),
@@ -108,9 +108,12 @@ REFUSED = {
         "node 'quantizelinear1' (QuantizeLinear): has 2 scales; a feature map must have one",
     ),
     "operator": (
-        lambda: Qdq().qdq().node("Sigmoid").qdq(),
-        "node 'sigmoid1' (Sigmoid): is not supported in a quantized model; Add, Clip, Conv, DequantizeLinear, Dropout, "
-        "Flatten, Gemm, Identity, MatMul, MaxPool, QuantizeLinear, Relu, Reshape are, in QDQ form",
+        lambda: Qdq().qdq().node("Einsum").qdq(),
+        "node 'einsum1' (Einsum): is not supported in a quantized model; Abs, Add, AveragePool, Ceil, Celu, Clip, "
+        "Concat, Conv, Cos, DequantizeLinear, Dropout, Elu, Erf, Exp, Flatten, Floor, Gelu, Gemm, GlobalAveragePool, "
+        "HardSigmoid, HardSwish, Identity, LRN, LeakyRelu, MatMul, MaxPool, Mish, PRelu, QuantizeLinear, Reciprocal, "
+        "ReduceMean, Relu, Reshape, Round, Selu, Sigmoid, Sign, Sin, Softplus, Softsign, Sqrt, Squeeze, Sum, Tan, Tanh, ThresholdedRelu, "
+        "Unsqueeze are, in QDQ form",
     ),
     "clip without zero": (
         lambda: conv_chain().node("Clip", np.float32(1), np.float32(2)).qdq(),

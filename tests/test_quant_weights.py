@@ -17,7 +17,7 @@ INT32_MAX = 2**31 - 1
 def layer(weights: np.ndarray, bias: np.ndarray | None = None) -> Convolution:
     weights = np.asarray(weights, np.float32)
     bias = np.zeros(len(weights)) if bias is None else bias
-    return Convolution("conv", "y", weights, np.asarray(bias, np.float32))
+    return Convolution("conv", "Conv", ("x",), "y", weights, np.asarray(bias, np.float32))
 
 
 def normal(outputs: int = 6, inputs: int = 4, kernel: int = 5, seed: int = 0) -> np.ndarray:

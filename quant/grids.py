@@ -1,0 +1,62 @@
+"""Which tensors share a grid, and the scale and zero point of each: from the histograms of a float network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .activations import Grid, choose_grid
+from .floats import Clamped, Concatenation, FloatGraph, Pooling
+from .histogram import Histogram, merged
+from .settings import Settings
+
+
+def grids(network: FloatGraph, histograms: Mapping[str, Histogram], settings: Settings) -> dict[str, Grid]:
+    """Scale and zero point of every tensor of a simplified ``network`` that is a map, by name.
+
+    Tensors of one group share theirs, and it suits the values that leave the group: what a max pooling does not let
+    through, or lies before a concatenation, is not looked at.
+    """
+    group = groups(network)
+    readers = network.readers()
+    found: dict[str, Grid] = {}
+    members: dict[str, list[str]] = {}
+    for name, root in group.items():
+        members.setdefault(root, []).append(name)
+    for names in members.values():
+        leaving = [
+            name
+            for name in names
+            if name == network.output or any(group[reader.output] != group[name] for reader in readers[name])
+        ]
+        grid = choose_grid(merged([histograms[name] for name in leaving]), settings)
+        found |= dict.fromkeys(names, grid)
+    return found
+
+
+def groups(network: FloatGraph) -> dict[str, str]:
+    """The tensor that stands for each tensor's group.
+
+    Max pooling keeps its input's grid.  A concatenation copies, instead of rescaling, what has its output's grid: so
+    every map that nobody else reads takes that grid, as far back as poolings and concatenations keep it.
+    """
+    stands_for = {network.input: network.input} | {layer.output: layer.output for layer in network.layers}
+
+    def root(name: str) -> str:
+        while stands_for[name] != name:
+            name = stands_for[name]
+        return name
+
+    producers, private = network.producers(), network.private()
+
+    def follows(name: str) -> bool:
+        """Whether the grid of ``name`` is nobody else's concern."""
+        layer = producers.get(name)
+        if layer is None or name not in private:
+            return False
+        return isinstance(layer, Clamped | Concatenation) or all(follows(source) for source in layer.inputs)
+
+    for layer in network.layers:
+        for name in layer.inputs:
+            if isinstance(layer, Pooling) or (isinstance(layer, Concatenation) and follows(name)):
+                stands_for[root(name)] = root(layer.output)
+    return {name: root(name) for name in stands_for}
