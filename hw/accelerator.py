@@ -137,7 +137,7 @@ class Accelerator(wiring.Component):
             activations.padding.eq(window.padding),
             activations.write.eq(Mux(vector.write.valid, vector.write.as_value(), loader.write.as_value())),
             activations.write.valid.eq(vector.write.valid | (loader.write.valid & loader.write_ready)),
-            loader.write_ready.eq(~vector.write.valid & ~(vector.reading & loader_wrote)),
+            loader.write_ready.eq(~vector.write.valid & ~(vector.read_valid & loader_wrote)),
             activations.read_address.eq(storer.read_address),
             activations.read_valid.eq(storer.read_valid),
             storer.read_ready.eq(activations.read_ready),

@@ -299,6 +299,7 @@ class TileEmitter:
             reads.append((low, low + size(tile.rows) * added_pitch))
         pixel, row_step = self._pixel_pitch(), self._row_pitch()
         chip = self._output(tile)
+        last = chip + (size(tile.rows) - 1) * row_step + (size(tile.columns) - 1) * pixel
         self._emit(
             Operation.VECTOR,
             {
@@ -319,7 +320,7 @@ class TileEmitter:
                 **operand,
             },
             chip_reads=tuple(reads),
-            chip_writes=(chip, chip + (size(tile.rows) - 1) * row_step + size(tile.columns) * pixel),
+            chip_writes=(chip + group[0].output * each, last + (group[-1].output + group[-1].channels) * each),
         )
         for channel_tile in group:
             self.plan.drained.append(

@@ -103,6 +103,8 @@ class _Model:
         self.outstanding: deque[_Burst] = deque()
         self.issued = Signal()
         self.writes: deque[range] = deque()  # cycles in which the vector unit writes, a tile each
+        self.reading_until = 0  # the vector unit reads activation memory up to this cycle, as far as is known
+        self.placed: deque[tuple[int, int, int]] = deque()  # loader's bursts: first and last cycle, beats
         self.loads_under_way = 0
         self.load_done = Signal()
         # weights
@@ -215,6 +217,9 @@ class _Model:
             last = first + burst.beats - 1
             if burst.user == LOADER:
                 last += self.writes_until(first, last)
+                # while the vector unit reads, a beat every other cycle
+                last += max(0, min(last, self.reading_until - 1) - first + 1)
+                self.placed.append((first, last, burst.beats))
             burst.arrived(first, last)
             yield last - RegisterSlice.LATENCY + 1
             self.outstanding.popleft()
@@ -428,7 +433,8 @@ class _Model:
             if instruction.operation == Operation.SETUP:
                 yield clock.now + 1
                 if f.get("load_tables"):
-                    yield clock.now + TABLE_ENTRIES // p.table_entries + ARRIVING + written
+                    yield from self.read_port(TABLE_ENTRIES // p.table_entries)
+                    yield clock.now + ARRIVING + written
                 self.end_of(instruction, begin, clock.now)
                 yield clock.now + 1
                 continue
@@ -449,7 +455,11 @@ class _Model:
                 first_write = clock.now + steps + ARRIVING + p.lane_groups + lane_latency(p)
                 done = clock.now + steps + (outputs - 1) * each
                 self.writes.append(range(first_write, done + (first_write - clock.now - steps) + 1, each))
-                yield done
+                if layer.on_array:
+                    yield done
+                else:
+                    yield from self.read_port(done - clock.now)
+                    done = clock.now
                 if layer.on_array:
                     self.clock.start(self.free_half(done + SOURCE))
                 yield done + 1
@@ -457,6 +467,22 @@ class _Model:
             yield idle + written
             self.end_of(instruction, begin, clock.now)
             yield clock.now + 1
+
+    def read_port(self, cycles: int) -> Process:
+        """The vector unit wants the memory port for ``cycles`` cycles, and waits where a beat of the loader has it."""
+        clock = self.clock
+        start, end, lost = clock.now, clock.now + cycles, 0
+        while clock.now < end:
+            self.reading_until = end
+            yield end
+            while self.placed and self.placed[0][1] < start:
+                self.placed.popleft()
+            before = lost
+            lost = 0
+            for first, last, beats in self.placed:
+                inside = min(last, end - 1) - max(first, start) + 1
+                lost += beats * inside // (last - first + 1) if inside > 0 else 0
+            end += lost - before
 
     def free_half(self, cycle: int) -> Process:
         """Runs on its own: the last sums of a half are read some cycles after they were asked for."""

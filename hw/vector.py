@@ -60,7 +60,6 @@ class VectorUnit(wiring.Component):
                 "read_valid": Out(1),
                 "read_ready": In(1),
                 "read_data": In(data.ArrayLayout(signed(8 * p.element_bytes), p.columns)),
-                "reading": Out(1),
                 "write": Out(write_layout(p)),
                 "idle": Out(1),
                 "waiting": Out(data.StructLayout({"tokens": 1, "sums": 1})),
@@ -73,7 +72,7 @@ class VectorUnit(wiring.Component):
         m.submodules.walk = walk = Walk(p)
         for name in ("tokens", "sums_ready", "read_ready"):
             m.d.comb += getattr(walk, name).eq(getattr(self, name))
-        for name in ("take", "give", "give_to", "waiting", "idle", "read_address", "read_valid", "reading"):
+        for name in ("take", "give", "give_to", "waiting", "idle", "read_address", "read_valid"):
             m.d.comb += getattr(self, name).eq(getattr(walk, name))
         m.d.comb += [
             walk.instructions.payload.eq(self.instructions.payload),

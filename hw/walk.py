@@ -44,7 +44,7 @@ class Walk(wiring.Component):
              half, address : Out, the accumulator of ``step``;  step : Out
              read_address, read_valid : Out;  read_ready : In, of activation memory
              instruction : Out, the one in work;  settings : Out, the last SETUP;  waiting : Out
-             idle : Out, no instruction in work;  reading : Out, the port will be wanted
+             idle : Out, no instruction in work
              lanes_idle : In, no vector on its way into the lanes;  written : In, none on its way to memory either
     """
 
@@ -72,7 +72,6 @@ class Walk(wiring.Component):
                 "lanes_idle": In(1),
                 "written": In(1),
                 "idle": Out(1),
-                "reading": Out(1),
                 "waiting": Out(data.StructLayout({"tokens": 1, "sums": 1})),
             }
         )
@@ -271,7 +270,6 @@ class Walk(wiring.Component):
             self.step.table_row.eq(table_row),
             self.instruction.eq(i),
             self.settings.eq(settings),
-            self.reading.eq(in_tables | (~self.idle & needs_port)),
             self.give_to.eq(post),
         ]
         if p.normalization:
