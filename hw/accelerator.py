@@ -27,7 +27,7 @@ VERSION = 2
 WAIT = slice(DRAIN["wait"].offset, DRAIN["post"].offset)
 """Where every instruction that takes tokens says which."""
 
-QUEUE = 4
+QUEUE = 8
 """Instructions that wait at each unit."""
 
 

@@ -8,6 +8,7 @@ from ..quant.graph import FeatureMap, Graph, Pair, weight_width
 from .fetch import Fetch
 from .image import table_bytes, weight_stream
 from .lowering import EngineLayer, lower, needed_sum_bits
+from .order import ordered
 from .parameters import Parameters
 from .program import Operation
 from .residency import Layout, Placement, Window, lay_out, lifetimes
@@ -87,6 +88,7 @@ def plan(graph: Graph, parameters: Parameters) -> Plan:
     layers = lower(graph, p.activation_bits)
     for layer in layers:
         _check(layer, p)
+    layers = tuple(ordered(layers, p))
     result = Plan(graph, p, layers, lay_out(layers, graph, p))
     _lay_out_dram(result)
     result.program.append(Instruction(Operation.BEGIN, -1, {"fingerprint": p.fingerprint}))

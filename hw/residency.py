@@ -8,6 +8,7 @@ from functools import cache
 
 from ..quant.graph import Graph, Sums
 from .lowering import EngineLayer
+from .order import vector_cycles
 from .parameters import Parameters
 from .program import TABLE_ENTRIES
 from .tiling import CLOSE, Tiling, Traffic, best_tiling, refuse
@@ -86,6 +87,10 @@ def lay_out(layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> Layou
     return _Layouter(layers, graph, p).layout()
 
 
+def _meet(a: Window, b: Window) -> bool:
+    return a[0] <= b[1] and b[0] <= a[1]
+
+
 class _Layouter:
     def __init__(self, layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> None:
         self.layers, self.graph, self.p = layers, graph, p
@@ -93,23 +98,49 @@ class _Layouter:
         self.resident: dict[str, int] = {}
         self.tops = [0] * len(layers)
         self.tiling = cache(self._tiling)
+        self.trailing = [self._trailing(n) for n in range(len(layers))]
 
     def layout(self) -> Layout:
         alone: set[int] = set()
-        self.windows = working_windows(self.layers, alone)
         for n, layer in enumerate(self.layers):
             if self._reserve(n) > self.capacity:
                 raise refuse(layer, self.p, self._traffic(n))
+        while True:
+            self._spread(alone)
+            self._choose()
+            placements = self._place()
+            if not isinstance(placements, int):
+                return Layout(placements, self.windows, self.resident)
+            beside = {n for n in self._active(placements) if not self.layers[n].on_array} - alone
+            if not beside:
+                raise refuse(self.layers[placements], self.p, self._traffic(placements))
+            alone |= beside
+
+    def _spread(self, alone: set[int]) -> None:
+        """Nothing is resident; the windows are as wide as the slots of all who work at once have room."""
+        self.resident, self.tops = {}, [0] * len(self.layers)
+        self.windows = working_windows(self.layers, alone)
         while crowded := [n for n in range(len(self.layers)) if self._need(n) > self.capacity]:
             more = {w for s in crowded for w in self._active(s) if not self.layers[w].on_array} - alone
             if not more:
                 raise refuse(self.layers[crowded[0]], self.p, self._traffic(crowded[0]))
             alone |= more
             self.windows = working_windows(self.layers, alone)
-        self._choose()
-        return Layout(self._place(), self.windows, self.resident)
 
     # what a layer needs
+
+    def _trailing(self, n: int) -> float:
+        """Cycles of the vector unit's own layers that follow array layer ``n`` row by row, if it is the last to join."""
+        if not self.layers[n].on_array:
+            return 0.0
+        cycles, tensors = 0.0, {self.layers[n].output}
+        for other in self.layers[n + 1 :]:
+            if tensors & {other.output} and other.on_array:
+                return 0.0  # somebody after it writes the same map
+            if not other.on_array and tensors & set(other.inputs):
+                cycles += vector_cycles(other, self.p)
+                tensors.add(other.output)
+        return cycles
 
     def _traffic(self, n: int) -> Traffic:
         layer = self.layers[n]
@@ -118,6 +149,7 @@ class _Layouter:
             bool(layer.operand) and layer.operand not in self.resident,
             layer.output not in self.resident,
             self.graph.tensors[layer.output].shape[0],
+            self.trailing[n],
         )
 
     def _tiling(self, n: int, space: int, traffic: Traffic, slack: float) -> Tiling | None:
@@ -160,7 +192,7 @@ class _Layouter:
         taken = sorted(
             (address, address + sizes[other])
             for other, address in self.resident.items()
-            if lives[other][0] <= last and first <= lives[other][1]
+            if _meet(lives[other], (first, last))
         )
         address = 0
         for start, end in taken:
@@ -176,10 +208,14 @@ class _Layouter:
 
     # slots
 
-    def _place(self) -> list[Placement]:
-        """The vector unit's own layers get their slots at the memory's end, the array's the room between."""
+    def _place(self) -> list[Placement] | int:
+        """The vector unit's own layers get their slots at the memory's end, the array's the room between.
+
+        The index of the first layer that finds none, if there is one.
+        """
         placements: list[Placement | None] = [None] * len(self.layers)
         bottoms = [self.capacity] * len(self.layers)
+        blocks: list[tuple[Window, int, int]] = []
         for n, layer in enumerate(self.layers):
             if layer.on_array:
                 continue
@@ -187,19 +223,24 @@ class _Layouter:
             space = self._reserve(n) - self._tables(n)
             tiling = self.tiling(n, space, self._traffic(n), ROOMY)
             assert tiling is not None
-            end = min(bottoms[first : last + 1])
-            bottom = end - self._padded(tiling) - self._tables(n)
+            size = self._padded(tiling) + self._tables(n)
+            bottom = self.capacity - size
+            for _, low, high in sorted((b for b in blocks if _meet(b[0], (first, last))), key=lambda b: -b[2]):
+                if bottom >= high:
+                    break
+                bottom = min(bottom, low - size)
             if bottom < max(self.tops[first : last + 1]):
-                raise refuse(layer, self.p, self._traffic(n))
+                return n
             placements[n] = self._slots(n, tiling, bottom)
-            bottoms[first : last + 1] = [bottom] * (last - first + 1)
+            blocks.append(((first, last), bottom, bottom + size))
+            bottoms[first : last + 1] = [min(old, bottom) for old in bottoms[first : last + 1]]
         for n, layer in enumerate(self.layers):
             if not layer.on_array:
                 continue
             room = bottoms[n] - self.tops[n]
             tiling = self.tiling(n, room - self._tables(n), self._traffic(n), CLOSE)
             if tiling is None:
-                raise refuse(layer, self.p, self._traffic(n))
+                return n
             space = self._padded(tiling) + self._tables(n)
             # every other layer from the other side: so the next one's first loads need not wait for this one's last
             bottom = self.tops[n] if n % 2 else bottoms[n] - space

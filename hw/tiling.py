@@ -17,11 +17,14 @@ ARRAY_GAP = 4
 DRAIN_GAP = 6
 """Cycles between two channel tiles in the vector unit, about."""
 
-PIECE = 4096
+PIECE = 2600
 """Cycles that a tile of the vector unit alone may take: so long the array, two channel tiles ahead, need not wait."""
 
 CLOSE = 1.003
 """Tilings whose costs differ by less are equal; the smaller slots win, and leave room for the next layer's."""
+
+SHARED = 0.05
+"""What a cycle of the vector unit or of the bus costs even while the array is busier: others may want it."""
 
 TYPICAL_LATENCY = 40
 """Cycles that the choice of a tiling allows for memory's answer to the last store."""
@@ -250,6 +253,8 @@ class Traffic:
     operand: bool
     store: bool
     output_channels: int
+    trailing: float = 0.0
+    """Cycles of layers of the vector unit alone that follow row by row: what is left of them when the last tile ends."""
 
 
 def reads(layer: EngineLayer) -> int:
@@ -364,10 +369,10 @@ def _cost(
         if traffic.operand:
             bus += vectors * layer.target[0] / p.bus_elements
     first = _load_beats(layer, p, tiles[0], parts[0], channels) if traffic.load else 0.0
-    last = drain / len(tiles) / channel_count
+    last = drain / len(tiles) / channel_count + traffic.trailing * size(tiles[-1].rows) / layer.target[1]
     if traffic.store:
         last += size(tiles[-1].rows) * size(tiles[-1].columns) * layer.target[0] / p.bus_elements + TYPICAL_LATENCY
-    return max(array, drain, bus) + first + last
+    return max(array, drain, bus) + SHARED * (drain + bus) + first + last
 
 
 def _load_beats(layer: EngineLayer, p: Parameters, tile: SpatialTile, part: Part, channels: Range) -> float:
@@ -379,7 +384,8 @@ def _load_beats(layer: EngineLayer, p: Parameters, tile: SpatialTile, part: Part
 def best_tiling(layer: EngineLayer, p: Parameters, space: int, traffic: Traffic, slack: float = CLOSE) -> Tiling | None:
     """The smallest of the tilings that fit and cost at most ``slack`` times the cheapest, or None.
 
-    Without the array, the largest tile that takes no more than PIECE cycles, so that others need not wait for it.
+    Without the array, the widest, then largest tile that takes no more than PIECE cycles: others need not wait for it,
+    and who reads its rows can begin soon.
     """
     found = list(tilings(layer, p, space, traffic))
     if not found:
@@ -387,11 +393,12 @@ def best_tiling(layer: EngineLayer, p: Parameters, space: int, traffic: Traffic,
     if not layer.on_array:
         count = len(channel_tiles(layer, p)[0])
 
-        def cycles(tiling: Tiling) -> int:
-            return max(size(t.rows) * size(t.columns) for t in tiling.tiles) * interval(layer, p) * count
+        def rows_then_cycles(tiling: Tiling) -> tuple[int, int]:
+            largest = max(tiling.tiles, key=lambda t: size(t.rows) * size(t.columns))
+            return size(largest.columns), size(largest.rows) * size(largest.columns) * interval(layer, p) * count
 
-        short = [t for t in found if cycles(t) <= PIECE]
-        return max(short, key=cycles) if short else min(found, key=cycles)
+        short = [t for t in found if rows_then_cycles(t)[1] <= PIECE]
+        return max(short, key=rows_then_cycles) if short else min(found, key=lambda t: rows_then_cycles(t)[1])
     cheapest = min(t.cost for t in found)
     return min((t for t in found if t.cost <= cheapest * slack), key=lambda t: (t.space, t.cost))
 

@@ -3,11 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from .emission import Emitter
+from .emission import Emitter, TileEmitter
 from .plan import Plan
 from .tiling import SpatialTile, channel_tiles, interval, passes, size, source_rows
 
-PATIENCE = 1.5
+CREDIT = 4
+"""Channel tiles of the array whose time the vector unit may have saved up."""
+
+PATIENCE = 1.2
 """A tile of the vector unit's own goes between channel tiles of the array that take at least 1 / PATIENCE of its time."""
 
 
@@ -27,6 +30,7 @@ class Weaver:
         self.next_tile = [0] * len(result.layers)
         self.waiting = [n for n, layer in enumerate(result.layers) if not layer.on_array]
         self.emitter = Emitter(result)
+        self.loaded: dict[int, TileEmitter] = {}  # tiles of the vector unit's own that have been loaded ahead
         self.now = 0  # the layer in work, by index
         self.credit = 0.0  # cycles that the vector unit is ahead of the array
 
@@ -72,18 +76,33 @@ class Weaver:
             yield layer.operand, tile.rows[1]
 
     def _background(self, step: float) -> None:
-        """Tiles of the vector unit's own, for as long as it is ahead; ``step``: the array's time for a channel tile."""
-        while True:
-            number = self._ready()
-            if number is None:
-                self.credit = min(self.credit, step)
-                return
-            cycles = self._cycles(number)
-            if cycles > self.credit or cycles > step * PATIENCE:
-                self.credit = min(self.credit, step + cycles)
-                return
+        """Tiles of the vector unit's own, for as long as it is ahead; ``step``: the array's time for a channel tile.
+
+        What a tile must load is asked for a channel tile before, so that the vector unit need not wait for it.
+        """
+        budget = min(self.credit, step * PATIENCE)
+        while (number := self._ready()) is not None and (cycles := self._cycles(number)) <= budget:
+            if number not in self.loaded and self._loads(number):
+                self._load(number)
+                break
             self.credit -= cycles
+            budget -= cycles
             self._vector_tile(number)
+        self.credit = min(self.credit, CREDIT * step)
+
+    def _loads(self, number: int) -> bool:
+        placement, layer = self.plan.placements[number], self.plan.layers[number]
+        return placement.source is None or (bool(layer.operand) and placement.operand is None)
+
+    def _load(self, number: int) -> TileEmitter:
+        """Have the layer's next tile loaded; what it reads is there."""
+        if number not in self.loaded:
+            placement = self.plan.placements[number]
+            emit = self.emitter.tile(number, placement.tiling.tiles[self.next_tile[number]])
+            emit.load(placement.tiling.parts[0], (0, 0))
+            emit.load_operand()
+            self.loaded[number] = emit
+        return self.loaded[number]
 
     def _ready(self) -> int | None:
         """The first layer of the vector unit alone that has a tile whose sources are all there."""
@@ -136,10 +155,8 @@ class Weaver:
         """The next tile of a layer of the vector unit alone."""
         for tensor, rows in list(self._reads(number)):
             self._need(tensor, rows)
-        tile = self.plan.placements[number].tiling.tiles[self.next_tile[number]]
-        emit = self.emitter.tile(number, tile)
-        emit.load(self.plan.placements[number].tiling.parts[0], (0, 0))
-        emit.load_operand()
+        emit = self._load(number)
+        del self.loaded[number]
         for group in channel_tiles(self.plan.layers[number], self.p):
             emit.vector(group)
         emit.store()
