@@ -1,8 +1,9 @@
 """How a layer is cut to fit the memories: channel tiles, spatial tiles, and parts of the reduction."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from math import ceil
 
 from ..quant.errors import ConfigurationError
@@ -218,26 +219,29 @@ def tiles_of(layer: EngineLayer, tile_rows: int, tile_columns: int) -> list[Spat
 class Tiling:
     """A choice for one layer: its spatial tiles, the parts of its reduction, and what they take.
 
+    shape, count : rows and columns of a tile's result at most, and how many tiles there are
     input_slot, operand_slot, output_slot : elements that the largest tile takes of each, 0 if it is resident
-    cost : estimated cycles, to choose by
+    cost : estimated cycles, to choose by;  tiles : all of them, in raster order, of the one that was chosen
     """
 
-    tiles: tuple[SpatialTile, ...]
+    shape: Range
+    count: int
     parts: tuple[Part, ...]
     input_slot: int
     operand_slot: int
     output_slot: int
     cost: float
+    tiles: tuple[SpatialTile, ...] = ()
 
     @property
     def loads(self) -> int:
         """Slots for the input: two if there is more than one piece of it."""
-        return 0 if not self.input_slot else 2 if len(self.tiles) * len(self.parts) > 1 else 1
+        return 0 if not self.input_slot else 2 if self.count * len(self.parts) > 1 else 1
 
     @property
     def others(self) -> int:
         """Slots for the operand, and for the output."""
-        return 2 if len(self.tiles) > 1 else 1
+        return 2 if self.count > 1 else 1
 
     @property
     def space(self) -> int:
@@ -288,35 +292,56 @@ def tilings(layer: EngineLayer, p: Parameters, space: int, traffic: Traffic) -> 
     series = channel_tiles(layer, p)
     channels = (series[0][0].input, series[-1][-1].input) if layer.on_array else (0, 0)
     tile_passes = sum(map(len, series))
-    for tile_rows, tile_columns in _shapes(layer, p):
-        tiles = tiles_of(layer, tile_rows, tile_columns)
-        if layer.on_array and max(t.positions for t in tiles) > p.accumulator_depth:
+    for shape in _shapes(layer, p):
+        kinds = _kinds(layer, shape)
+        count = sum(kinds.values())
+        if layer.on_array and max(t.positions for t in kinds) > p.accumulator_depth:
             continue
         out = operand = 0
         if traffic.store:  # a slot starts where its DRAM address falls in a bus beat
-            out = max(size(t.rows) * row_pitch(layer, t, p, traffic.output_channels) for t in tiles) + p.bus_elements
+            out = max(size(t.rows) * row_pitch(layer, t, p, traffic.output_channels) for t in kinds) + p.bus_elements
             out += -out % p.bus_elements
         if traffic.operand:
-            operand = max(size(t.rows) * size(t.columns) for t in tiles) * layer.target[0]
+            operand = max(size(t.rows) * size(t.columns) for t in kinds) * layer.target[0]
             operand += -operand % p.bus_elements
-        others = (2 if len(tiles) > 1 else 1) * (out + operand)
-        if not traffic.load:
-            if others <= space:
-                parts = [whole(layer, p)]
-                cost = _cost(layer, p, tiles, parts, tile_passes, channels, traffic)
-                yield Tiling(tuple(tiles), tuple(parts), 0, operand, out, cost)
-            continue
-        for parts in partitions(layer, p) if layer.on_array else [[whole(layer, p)]]:
-            slots = 2 if len(tiles) * len(parts) > 1 else 1
-            loads = _largest_load(layer, tiles, parts, channels, limit=(space - others) // slots)
-            if loads is not None:
-                cost = _cost(layer, p, tiles, parts, tile_passes, channels, traffic)
-                yield Tiling(tuple(tiles), tuple(parts), loads, operand, out, cost)
+        others = (2 if count > 1 else 1) * (out + operand)
+        for parts in partitions(layer, p) if layer.on_array and traffic.load else [[whole(layer, p)]]:
+            slots = 2 if count * len(parts) > 1 else 1
+            limit = (space - others) // slots
+            load = _largest_load(layer, kinds, parts, channels, limit) if traffic.load else min(0, limit)
+            if load is not None and load >= 0:
+                cost = _cost(layer, p, kinds, parts, tile_passes, channels, traffic)
+                yield Tiling(shape, count, tuple(parts), load, operand, out, cost)
                 break
 
 
+def _kinds(layer: EngineLayer, shape: Range) -> Counter[SpatialTile]:
+    """One tile of each size, borders apart, and how many are like it: costs are added up over these."""
+    _, height, width = layer.target
+    spans = [_ranges(height, ceil(height / shape[0])), _ranges(width, ceil(width / shape[1]))]
+    alike: list[dict[tuple[int, ...], list[Range]]] = []
+    for axis, ranges in enumerate(spans):
+        found: dict[tuple[int, ...], list[Range]] = defaultdict(list)
+        for span in ranges:
+            pair = (span, (0, 1)) if axis == 0 else ((0, 1), span)
+            tile = spatial_tile(layer, *pair)
+            low, high = (tile.convolved_rows, tile.convolved_columns)[axis]
+            before = low * layer.strides[axis] - layer.pads[axis]
+            after = (high - 1) * layer.strides[axis] - layer.pads[axis]
+            after += (layer.kernel[axis] - 1) * layer.dilations[axis] + 1 - layer.source[1 + axis]
+            found[size(span), high - low, min(before, 0), max(after, 0)].append(span)
+        alike.append(found)
+    return Counter(
+        {
+            spatial_tile(layer, rows[0], columns[0]): len(rows) * len(columns)
+            for rows in alike[0].values()
+            for columns in alike[1].values()
+        }
+    )
+
+
 def _largest_load(
-    layer: EngineLayer, tiles: list[SpatialTile], parts: list[Part], channels: Range, limit: int
+    layer: EngineLayer, tiles: Iterable[SpatialTile], parts: list[Part], channels: Range, limit: int
 ) -> int | None:
     """Elements of the largest piece of the source that a tile's part loads; None if one exceeds ``limit``."""
     largest = 0
@@ -344,7 +369,7 @@ def _shapes(layer: EngineLayer, p: Parameters) -> Iterator[tuple[int, int]]:
 def _cost(
     layer: EngineLayer,
     p: Parameters,
-    tiles: list[SpatialTile],
+    kinds: Counter[SpatialTile],
     parts: list[Part],
     channel_count: int,
     channels: Range,
@@ -358,18 +383,22 @@ def _cost(
     instructions += traffic.store + 1
     step = interval(layer, p)
     array = drain = bus = 0.0
-    for tile in tiles:
+    for tile, count in kinds.items():
         vectors = size(tile.rows) * size(tile.columns)
         if layer.on_array:
-            array += channel_count * steps * max(tile.positions, p.pass_cycles) + repeats * len(parts) * ARRAY_GAP
-        drain += channel_count * (vectors * step + p.parameter_rows + DRAIN_GAP)
-        bus += (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes
+            passing = channel_count * steps * max(tile.positions, p.pass_cycles)
+            array += count * (passing + repeats * len(parts) * ARRAY_GAP)
+        drain += count * channel_count * (vectors * step + p.parameter_rows + DRAIN_GAP)
+        beats = (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes
         if traffic.load:
-            bus += repeats * sum(_load_beats(layer, p, tile, q, channels) for q in parts)
+            beats += repeats * sum(_load_beats(layer, p, tile, q, channels) for q in parts)
         if traffic.operand:
-            bus += vectors * layer.target[0] / p.bus_elements
+            beats += vectors * layer.target[0] / p.bus_elements
+        bus += count * beats
+    tiles = list(kinds)
     first = _load_beats(layer, p, tiles[0], parts[0], channels) if traffic.load else 0.0
-    last = drain / len(tiles) / channel_count + traffic.trailing * size(tiles[-1].rows) / layer.target[1]
+    last = drain / sum(kinds.values()) / channel_count
+    last += traffic.trailing * size(tiles[-1].rows) / layer.target[1]
     if traffic.store:
         last += size(tiles[-1].rows) * size(tiles[-1].columns) * layer.target[0] / p.bus_elements + TYPICAL_LATENCY
     return max(array, drain, bus) + SHARED * (drain + bus) + first + last
@@ -393,14 +422,16 @@ def best_tiling(layer: EngineLayer, p: Parameters, space: int, traffic: Traffic,
     if not layer.on_array:
         count = len(channel_tiles(layer, p)[0])
 
-        def rows_then_cycles(tiling: Tiling) -> tuple[int, int]:
-            largest = max(tiling.tiles, key=lambda t: size(t.rows) * size(t.columns))
-            return size(largest.columns), size(largest.rows) * size(largest.columns) * interval(layer, p) * count
+        def width_then_cycles(tiling: Tiling) -> Range:
+            rows, columns = tiling.shape
+            return columns, rows * columns * interval(layer, p) * count
 
-        short = [t for t in found if rows_then_cycles(t)[1] <= PIECE]
-        return max(short, key=rows_then_cycles) if short else min(found, key=lambda t: rows_then_cycles(t)[1])
-    cheapest = min(t.cost for t in found)
-    return min((t for t in found if t.cost <= cheapest * slack), key=lambda t: (t.space, t.cost))
+        short = [t for t in found if width_then_cycles(t)[1] <= PIECE]
+        chosen = max(short, key=width_then_cycles) if short else min(found, key=lambda t: width_then_cycles(t)[1])
+    else:
+        cheapest = min(t.cost for t in found)
+        chosen = min((t for t in found if t.cost <= cheapest * slack), key=lambda t: (t.space, t.cost))
+    return replace(chosen, tiles=tuple(tiles_of(layer, *chosen.shape)))
 
 
 def refuse(layer: EngineLayer, p: Parameters, traffic: Traffic) -> ConfigurationError:
