@@ -12,13 +12,21 @@ from .storage import storage
 
 
 def add(
-    first: NDArray[Any], second: NDArray[Any], sources: tuple[FeatureMap, FeatureMap], target: FeatureMap
+    first: NDArray[Any],
+    second: NDArray[Any],
+    sources: tuple[FeatureMap, FeatureMap],
+    target: FeatureMap,
+    pairs: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Integers of ``target`` for those of ``sources``, all of one shape: looked up in the sums of all pairs."""
+    """Integers of ``target`` for those of ``sources``, all of one shape.
+
+    They are looked up in the sums of all ``pairs``, ``pair_sums``, if those are known already.
+    """
     a, b = sources
     width = b.high - b.low + 1
     index = (first.astype(np.int32) - a.low) * np.int32(width) + (second.astype(np.int32) - b.low)
-    return np.asarray(pair_sums(a, b, target).reshape(-1).take(index))
+    pairs = pair_sums(a, b, target) if pairs is None else pairs
+    return np.asarray(pairs.reshape(-1).take(index))
 
 
 def pair_sums(a: FeatureMap, b: FeatureMap, target: FeatureMap) -> NDArray[Any]:
@@ -41,10 +49,11 @@ def fused(
     """
     product = np.float64(factor) * integers.astype(np.float64)
     addend = np.asarray(addend, np.float64)
-    total = product + addend
+    total = np.asarray(product + addend)
     back = total - product
     dropped = (product - (total - back)) + (addend - back)
-    even = np.ascontiguousarray(total).view(np.int64) & 1 == 0
-    toward = np.where(dropped > 0, np.inf, -np.inf)
-    odd = np.where((dropped != 0) & even, np.nextafter(total, toward), total)
-    return np.asarray(odd, np.float32)
+    inexact = dropped != 0
+    if inexact.any():
+        even = total.view(np.int64) & 1 == 0
+        total = np.where(inexact & even, np.nextafter(total, np.copysign(np.inf, dropped)), total)
+    return np.asarray(total, np.float32)

@@ -8,18 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..quant.graph import FeatureMap, Tensor
+from .storage import storage
 
 
-def requantize(sums: NDArray[np.int32], scales: NDArray[np.float32], target: FeatureMap) -> NDArray[np.int32]:
+def requantize(sums: NDArray[Any], scales: NDArray[np.float32], target: FeatureMap) -> NDArray[Any]:
     """``clamp(rne(fl32(fl32(sum) * scale)) + zero_point, low, high)``: ONNX Runtime's QLinearConv and QGemm.
 
-    sums : int32, (N, C, rows, columns);  scales : float32, (C,), quant.graph.requantization_scales
+    sums : integers in any type, (N, C, rows, columns);  scales : float32, (C,), quant.graph.requantization_scales
     """
     with np.errstate(over="ignore", under="ignore"):  # infinity saturates as it should
         return saturate(sums.astype(np.float32) * scales[:, None, None], target)
 
 
-def quantize(values: NDArray[np.float32], target: FeatureMap) -> NDArray[np.int32]:
+def quantize(values: NDArray[np.float32], target: FeatureMap) -> NDArray[Any]:
     """``clamp(rne(fl32(value / scale)) + zero_point, low, high)``: ONNX QuantizeLinear-21 of float32 of any shape."""
     with np.errstate(over="ignore", under="ignore"):
         return saturate(values.astype(np.float32) / target.scale, target)
@@ -35,9 +36,10 @@ def dequantize(values: NDArray[Any], source: Tensor) -> NDArray[np.float32]:
     return values.astype(np.float32) * source.scales[:, None, None]
 
 
-def saturate(steps: NDArray[np.float32], target: FeatureMap) -> NDArray[np.int32]:
-    """``clamp(rne(steps) + zero_point, low, high)`` of float32 ``steps`` of any shape."""
+def saturate(steps: NDArray[np.float32], target: FeatureMap) -> NDArray[Any]:
+    """``clamp(rne(steps) + zero_point, low, high)`` in the map's type; ``steps``, float32, are overwritten."""
     # Clamped as floats, before anything can overflow; the bounds are small integers, so they are exact.
-    low, high = target.low - target.zero_point, target.high - target.zero_point
-    rounded = np.rint(np.clip(steps, np.float32(low), np.float32(high)))
-    return rounded.astype(np.int32) + np.int32(target.zero_point)
+    np.clip(steps, np.float32(target.low - target.zero_point), np.float32(target.high - target.zero_point), out=steps)
+    np.rint(steps, out=steps)
+    steps += np.float32(target.zero_point)
+    return steps.astype(storage(target))

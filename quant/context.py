@@ -80,7 +80,7 @@ class Context:
             raise refuse(
                 self.node, f"its {role} '{self.node.input[index]}' contains NaN or infinity; all must be finite"
             )
-        return value.astype(np.float32)
+        return value.astype(np.float32, copy=False)
 
     def image(self) -> Shape:
         """(channels, rows, columns) of the input, which must be an image, or a row of N, C, L."""

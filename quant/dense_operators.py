@@ -25,7 +25,9 @@ def gemm(context: Context) -> Built:
     attributes.raw("broadcast", 1)  # opset 6 and before
     attributes.finish()
     weights = _matrix(context)
-    weights = np.float32(alpha) * (weights if transposed else weights.T)
+    weights = weights if transposed else weights.T
+    if alpha != 1:
+        weights = np.float32(alpha) * weights
     bias = context.floats(2, "bias")
     total = np.zeros(weights.shape[0], np.float32)
     if bias is not None:
@@ -60,7 +62,5 @@ def _dense(context: Context, weights: Floats, bias: Floats) -> Built:
     inputs = _flat(context)
     if weights.shape[1] != inputs:
         raise refuse(context.node, f"its weights take {weights.shape[1]} inputs, but '{context.current}' has {inputs}")
-    layer = Dense(
-        context.name, context.operator, (context.current,), context.output, np.ascontiguousarray(weights), bias
-    )
+    layer = Dense(context.name, context.operator, (context.current,), context.output, weights, bias)
     return layer, (context.dimensions[0], weights.shape[0])

@@ -299,7 +299,8 @@ def sum_bounds(layer: Conv, graph: Graph) -> NDArray[np.int64]:
     """Largest magnitude that each output channel's sum can reach, ``sum |w| * max |x - zp| + |b|``, (outputs,)."""
     source = graph.map_of(layer.input)
     reach = max(abs(source.low - source.zero_point), abs(source.high - source.zero_point))
-    absolute = np.abs(layer.weights.astype(np.int64)).sum(axis=(1, 2, 3))
+    # Output by output: each stays in the cache, whereas a copy of all weights in int64 would not.
+    absolute = np.array([np.abs(weights).sum(dtype=np.int64) for weights in layer.weights], np.int64)
     return np.asarray(absolute * reach + np.abs(layer.bias))
 
 
@@ -447,7 +448,7 @@ def _check_conv(layer: Conv, graph: Graph, source: FeatureMap) -> None:
         raise GraphError(f"layer '{layer.name}': needs one weight scale and one bias for each of {outputs} outputs")
     if not (np.isfinite(layer.weight_scales).all() and (layer.weight_scales > 0).all()):
         raise GraphError(f"layer '{layer.name}': weight scales must be finite and positive")
-    if np.abs(layer.weights.astype(np.int32)).max(initial=0) > LARGEST_WEIGHT:
+    if layer.weights.min(initial=0) < -LARGEST_WEIGHT or layer.weights.max(initial=0) > LARGEST_WEIGHT:
         raise GraphError(f"layer '{layer.name}': weights must be within +-{LARGEST_WEIGHT}")
     if layer.output != graph.output or isinstance(graph.tensors[layer.output], FeatureMap):
         scales = requantization_scales(layer, graph)

@@ -1,9 +1,12 @@
-"""Local response normalization in integers: the tables of ``graph.Normalization``."""
+"""Local response normalization in integers: the tables of ``graph.Normalization``.
+
+A bipartite table (Das Sarma and Matula 1995) splits the index in three: ``coarse`` knows the upper two thirds, and
+``fine`` adds, for the upper and the lower third, how the factor differs from that of the middle.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,70 +14,46 @@ from numpy.typing import NDArray
 from .errors import ModelError
 from .graph import FeatureMap, Normalization
 
-INDEX_BITS, FACTOR_BITS = 12, 24
+Factors = NDArray[np.float64]
+INDEX_BITS, THIRD = 12, 16
+FACTOR_BITS = 24
 EXPONENTS = (20, 80)  # what an engine can shift by
-
-
-@dataclass(frozen=True, eq=False)
-class Tables:
-    """shift, exponent, coarse and fine of ``graph.Normalization``."""
-
-    shift: int
-    exponent: int
-    coarse: NDArray[np.int32]
-    fine: NDArray[np.int32]
-
-
-def factor(
-    squares: NDArray[np.float64],
-    source: FeatureMap,
-    target: FeatureMap,
-    size: int,
-    alpha: float,
-    beta: float,
-    bias: float,
-) -> NDArray[np.float64]:
-    """``s_x / s_y * (bias + alpha / size * s_x**2 * squares)**-beta``: what ``x - zero_point`` is multiplied by."""
-    step = float(source.scale)
-    base = bias + alpha / size * step**2 * squares
-    return np.asarray(step / float(target.scale) * base**-beta)
-
-
-def normalization_tables(
-    name: str, source: FeatureMap, target: FeatureMap, size: int, alpha: float, beta: float, bias: float
-) -> Tables:
-    """The tables for one normalization.  Raises ModelError, naming the node, if its factor leaves the engine's range.
-
-    A bucket of sums of squares stands for its middle.  Within each sixteenth of the range the factor is a function of
-    the upper index bits plus one of the lower: their means, the sum of two functions with the least squared error.
-    """
-    reach = max(source.high - source.zero_point, source.zero_point - source.low)
-    shift = max(0, (size * reach**2).bit_length() - INDEX_BITS)
-    index = np.arange(2**INDEX_BITS, dtype=np.float64)
-    middle = index * 2**shift + (2**shift - 1) / 2
-    exact = factor(middle, source, target, size, alpha, beta, bias)
-    exponent = FACTOR_BITS - math.frexp(float(exact.max()))[1]
-    if not EXPONENTS[0] <= exponent <= EXPONENTS[1]:
-        raise ModelError(
-            f"node '{name}' (LRN): its output's scale {target.scale:g} is too far from its input's {source.scale:g};"
-            " rescale the model's weights"
-        )
-    blocks = (exact * 2.0**exponent).reshape(16, 16, 16)
-    coarse = np.rint(blocks.mean(axis=2))
-    fine = np.rint((blocks - coarse[:, :, None]).mean(axis=1))
-    # The two roundings may leave 0 .. 2**24 - 1 at the ends.
-    coarse = np.clip(coarse, -fine.min(axis=1, keepdims=True), 2**FACTOR_BITS - 1 - fine.max(axis=1, keepdims=True))
-    return Tables(shift, exponent, coarse.reshape(-1).astype(np.int32), fine.reshape(-1).astype(np.int32))
 
 
 def normalization(
     name: str, source: FeatureMap, target: FeatureMap, size: int, alpha: float, beta: float, bias: float
 ) -> Normalization:
-    """The layer that normalizes ``source`` into ``target``.  Raises ModelError as ``normalization_tables`` does.
+    """The layer that normalizes ``source`` into ``target``; parameters are rounded to float32, as files hold them.
 
-    The parameters are rounded to float32, as an ONNX file holds them.
+    Raises ModelError, naming the node, if the factor is beyond what an engine can shift.
     """
     alpha, beta, bias = (float(np.float32(value)) for value in (alpha, beta, bias))
-    made = normalization_tables(name, source, target, size, alpha, beta, bias)
-    names = name, source.name, target.name
-    return Normalization(*names, size, alpha, beta, bias, made.shift, made.exponent, made.coarse, made.fine)
+    step = float(source.scale)
+
+    def factor(squares: Factors) -> Factors:
+        return np.asarray(step / float(target.scale) * (bias + alpha / size * step**2 * squares) ** -beta)
+
+    reach = max(source.high - source.zero_point, source.zero_point - source.low)
+    shift = max(0, (size * reach**2).bit_length() - INDEX_BITS)
+    largest = float(factor(np.zeros(1))[0])
+    exponent = FACTOR_BITS - math.frexp(largest)[1] if 0 < largest < math.inf else 0
+    if not EXPONENTS[0] <= exponent <= EXPONENTS[1]:
+        raise ModelError(
+            f"node '{name}' (LRN): its output's scale {target.scale:g} is too far from its input's {source.scale:g};"
+            " rescale the model's weights"
+        )
+
+    def at(upper: Factors, middle: Factors | float, lower: Factors | float) -> Factors:
+        """The factor in the middle of the sums of squares that share this index."""
+        index = (upper * THIRD + middle) * THIRD + lower
+        return factor((index + 0.5) * 2**shift - 0.5) * 2.0**exponent
+
+    third = np.arange(THIRD, dtype=np.float64)
+    half = (THIRD - 1) / 2
+    coarse = np.rint(at(third[:, None], third, half))
+    fine = np.rint(at(third[:, None], half, third) - at(third[:, None], half, half))
+    # Where the two meet at the very top they may exceed 24 bits by their roundings.
+    coarse = np.minimum(coarse, 2**FACTOR_BITS - 1 - fine.max(axis=1, keepdims=True))
+    coarse = np.maximum(coarse, -fine.min(axis=1, keepdims=True))
+    tables = (table.reshape(-1).astype(np.int32) for table in (coarse, fine))
+    return Normalization(name, source.name, target.name, size, alpha, beta, bias, shift, exponent, *tables)

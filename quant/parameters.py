@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,9 +19,9 @@ INT32 = np.iinfo(np.int32)
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """``real = scale * integers``: int64 of any shape, and float32 scales with as many dimensions."""
+    """``real = scale * integers``: of any shape, at most int32, and float32 scales with as many dimensions."""
 
-    integers: NDArray[np.int64]
+    integers: NDArray[np.integer[Any]]
     scale: NDArray[np.float32]
 
     def transposed(self, axes: tuple[int, ...]) -> Parameter:
@@ -35,7 +36,9 @@ def dequantized(node: onnx.NodeProto, constants: Mapping[str, Array]) -> Paramet
         raise refuse(
             node, f"zero point {found.zero_point[found.zero_point != 0][0]} makes the weights asymmetric; it must be 0"
         )
-    return Parameter(values.astype(np.int64), found.scale.astype(np.float32))
+    if values.dtype.name not in ("int8", "uint8", "int16", "uint16", "int32"):
+        values = values.astype(np.int8)  # four bits, for which NumPy has no type of its own
+    return Parameter(values, found.scale.astype(np.float32))
 
 
 def moved(node: onnx.NodeProto, source: Parameter) -> Parameter:
@@ -84,16 +87,17 @@ def weights_of(
             node,
             f"its weights' scales lie along the wrong axis; one for each of {len(parameter.integers)} outputs works",
         )
-    if np.abs(parameter.integers).max(initial=0) > LARGEST_WEIGHT:
-        raise refuse(node, f"its weights reach {np.abs(parameter.integers).max()}; at most {LARGEST_WEIGHT} works")
+    reach = max(-int(parameter.integers.min(initial=0)), int(parameter.integers.max(initial=0)))
+    if reach > LARGEST_WEIGHT:
+        raise refuse(node, f"its weights reach {reach}; at most {LARGEST_WEIGHT} works")
     scales = np.broadcast_to(parameter.scale.reshape(-1), (len(parameter.integers),))
-    return np.ascontiguousarray(parameter.integers.astype(np.int16)), scales.astype(np.float32)
+    return parameter.integers.astype(np.int16, order="C"), scales.astype(np.float32)
 
 
 def bias_of(node: onnx.NodeProto, found: Parameter | Array, scales: NDArray[np.float32]) -> NDArray[np.int64]:
     """The bias at ``scales`` (outputs,), those of the sums; a float bias is rounded to them, as ONNX Runtime does."""
     outputs = len(scales)
-    values = found.integers if isinstance(found, Parameter) else found
+    values = found.integers.astype(np.int64) if isinstance(found, Parameter) else found
     if values.size not in (1, outputs) or (values.ndim and values.shape[-1] != values.size):
         raise refuse(node, f"its bias has shape {values.shape}; it must have one value for each of {outputs} outputs")
     if isinstance(found, Parameter):

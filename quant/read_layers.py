@@ -23,14 +23,14 @@ def conv_layer(context: Context, parameters: Mapping[str, Parameter], source: Fe
     if name not in parameters:
         raise refuse(node, f"its weights '{name}' are not quantized; they need a DequantizeLinear before")
     found = parameters[name]
-    # The float builder checks attributes and shapes; it is given the integers as they are.
-    constants = {**context.constants, name: found.integers.astype(np.float32)}
+    # The float builder checks attributes and shapes; it is given zeros of the right shape.
+    constants = {**context.constants, name: np.broadcast_to(np.float32(0), found.integers.shape)}
     bias_name = node.input[2] if len(node.input) > 2 else ""
     bias: Parameter | np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None = None
     if bias_name:
         bias = parameters[bias_name] if bias_name in parameters else context.floats(2, "bias")
         if bias_name in parameters:
-            constants[bias_name] = parameters[bias_name].integers.astype(np.float32)
+            constants[bias_name] = np.broadcast_to(np.float32(0), parameters[bias_name].integers.shape)
     built, sizes = BUILDERS[node.op_type](replace(context, constants=constants))
     if isinstance(built, Convolution):
         weights, scales = weights_of(node, found, 0)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..quant.errors import ConfigurationError
+from ..quant.files import write_whole
 from .compare import Difference
 
 MODEL_TOLERANCE = 0.02
+SAVED = "simulation.json"
+SIMULATED = ("systolith.v", "program.bin", "memory.bin", "manifest.json", "model.onnx")
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,8 @@ class Report:
     limit_cycles : sum over layers of max(MACs / (rows * columns), weight bytes / bus bytes)
     mac_utilization : MACs / (rows * columns * cycles), 0 to 1
     accuracy : share of images whose largest output is the label; None without labels
-    stalls : cycles per image by unit
+    stalls : cycles per image by unit and cause, the hardware's own counters
+    layer_cycles : by layer, from the last value of the layer before to its own; empty where nobody measured them
     waveform : VCD around the first difference, None if there is none
     """
 
@@ -38,6 +45,7 @@ class Report:
     build_seconds: float
     simulation_seconds: float
     stalls: dict[str, float] = field(default_factory=dict)
+    layer_cycles: dict[str, float] = field(default_factory=dict)
     accuracy: float | None = None
     differences: list[Difference] = field(default_factory=list)
     waveform: Path | None = None
@@ -57,3 +65,43 @@ class Report:
         fields = asdict(self)
         fields["waveform"] = str(self.waveform) if self.waveform else None
         return fields
+
+    def save(self, build: Path) -> None:
+        """Write simulation.json into the folder ``build`` that was simulated.  Raises DataError if it cannot."""
+        text = json.dumps({"build": fingerprint(build), **self.as_json()}, indent=1)
+        write_whole(build / SAVED, text.encode() + b"\n")
+
+
+@dataclass(frozen=True)
+class SavedReport:
+    """The report of the last simulation of a folder; ``current`` unless the folder was generated anew since."""
+
+    report: Report
+    current: bool
+
+
+def read_saved(build: Path) -> SavedReport | None:
+    """What ``Report.save`` wrote into ``build``, None if nothing did.  Raises ConfigurationError if it is damaged."""
+    path = build / SAVED
+    if not path.exists():
+        return None
+    try:
+        fields = json.loads(path.read_text())
+        simulated = fields.pop("build")
+        fields["differences"] = [Difference(**item) for item in fields["differences"]]
+        fields["waveform"] = Path(fields["waveform"]) if fields["waveform"] else None
+        report = Report(**fields)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{path}: not what this version's `systolith simulate` writes ({error}); simulate again"
+        ) from error
+    return SavedReport(report, simulated == fingerprint(build))
+
+
+def fingerprint(build: Path) -> str:
+    """Of all files that a simulation depends on, SHA-256 in hexadecimal."""
+    digest = hashlib.sha256()
+    for name in SIMULATED:
+        with (build / name).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

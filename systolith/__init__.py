@@ -9,6 +9,7 @@ __all__ = [
     "SystolithError",
     "generate_build",
     "quantize_model",
+    "report_build",
     "run_golden",
     "simulate_build",
 ]
@@ -20,6 +21,10 @@ def __getattr__(name: str) -> object:
         from .generation import generate_build
 
         return generate_build
+    if name == "report_build":
+        from .reporting import report_build
+
+        return report_build
     if name == "simulate_build":
         from .simulation import simulate_build
 

@@ -184,6 +184,33 @@ def simulate(
     return 0 if report.bit_exact else FAILURE
 
 
+@app.command()
+def report(
+    build: Annotated[Path, typer.Argument(metavar="BUILD", help="Folder that `generate` wrote.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="REPORT.html", help="The file to write.", show_default=False)
+    ],
+    float_: Annotated[
+        Path | None,
+        typer.Option("--float", metavar="MODEL.onnx", help="The float model: adds each tensor's quantization error."),
+    ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA.npz", help="`x` adds feature maps, labels `y` the confusion matrix."),
+    ] = None,
+    images: Annotated[int, typer.Option(metavar="N", help="Use the first N images at most.")] = 100,
+) -> None:
+    """Write one HTML page about a build: layers, cycles, stalls, timeline, roofline, and what `simulate` measured.
+
+    Example: `systolith report build/lenet5 -o report.html --float lenet5.onnx --inputs test.npz`
+    """
+    from .reporting import report_build
+
+    result = report_build(build, output, float_model=float_, inputs=inputs, images=images, show_progress=True)
+    for line in result.lines():
+        console.print(escape(line))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits with status 0 only if the command succeeded."""
     sys.exit(run(arguments))

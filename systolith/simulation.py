@@ -12,6 +12,8 @@ from rich.table import Table
 
 from . import sim
 from .data import load_data
+from .quant import check_target
+from .sim.report import SAVED
 from .sim.toolchain import BenchName, Simulator
 
 SHOWN = 10
@@ -30,14 +32,18 @@ def simulate_build(
 ) -> sim.Report:
     """Simulate the accelerator in folder ``build`` on the images of an .npz file; compare every byte with golden.
 
+    The report is saved in the folder as simulation.json, which `report_build` reads.
+
     images : only the first so many;  seed : of stalls and of unused memory;  memory_latency : cycles, bulk bench
     Raises a SystolithError that says what is wrong with the folder, the data, the tools, or where the accelerator
     hangs.  Wrong bytes raise nothing: they are in the report.
     """
     data = load_data(inputs)
+    if Path(build).is_dir():
+        check_target(Path(build) / SAVED)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not (show_progress and console.is_terminal)) as bar:
-        return sim.simulate(
+        report = sim.simulate(
             build,
             data.x,
             labels=data.y,
@@ -48,6 +54,8 @@ def simulate_build(
             memory_latency=memory_latency,
             progress=_mover(bar),
         )
+    report.save(Path(build))
+    return report
 
 
 def _mover(bar: Progress) -> Callable[[str, int, int], None]:

@@ -42,7 +42,8 @@ def conv_graph(
 def pool_graph(shape: tuple[int, int, int], kernel, strides, pads, bounds: Range = UINT8) -> Graph:
     """One max pooling."""
     layer = MaxPool("pool", "x", "y", kernel, strides, pads)
-    maps = {name: feature_map(name, size, bounds) for name, size in (("x", shape), ("y", output_shape(layer, (shape,))))}
+    sizes = {"x": shape, "y": output_shape(layer, (shape,))}
+    maps = {name: feature_map(name, size, bounds) for name, size in sizes.items()}
     return check(Graph("x", "y", (layer,), maps))
 
 

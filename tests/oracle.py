@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
 import onnxruntime
+
+from systolith import golden, quant
+from systolith.quant import FeatureMap
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
@@ -57,3 +60,84 @@ def kernels(model: onnx.ModelProto, path: str) -> list[str]:
     options.log_severity_level = 4
     onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return [node.op_type for node in onnx.load(path).graph.node]
+
+
+def linear_add(kind: type) -> Callable[[np.ndarray, np.ndarray, Sequence[FeatureMap]], np.ndarray]:
+    """ONNX Runtime's QLinearAdd of two flat arrays of ``kind``, with the grids of the maps (a, b, y)."""
+    code = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    inputs = []
+    for name in "aby":
+        if name != "y":
+            inputs.append(onnx.helper.make_tensor_value_info(name, code, ["N"]))
+        inputs.append(onnx.helper.make_tensor_value_info(f"{name}_scale", onnx.TensorProto.FLOAT, []))
+        inputs.append(onnx.helper.make_tensor_value_info(f"{name}_zero", code, []))
+    made = linear_model("QLinearAdd", inputs, code)
+    running = session(made)
+
+    def run(a: np.ndarray, b: np.ndarray, maps: Sequence[FeatureMap]) -> np.ndarray:
+        feeds = {"a": a, "b": b}
+        for name, grid in zip("aby", maps, strict=True):
+            feeds |= {f"{name}_scale": np.array(grid.scale), f"{name}_zero": np.array(grid.zero_point, kind)}
+        return running.run(None, feeds)[0]
+
+    return run
+
+
+def linear_model(operator: str, inputs: list[onnx.ValueInfoProto], code: int, **attributes: int) -> onnx.ModelProto:
+    """One of ONNX Runtime's own integer operators, its output called y."""
+    node = onnx.helper.make_node(
+        operator, [value.name for value in inputs], ["y"], domain="com.microsoft", **attributes
+    )
+    graph = onnx.helper.make_graph([node], operator, inputs, [onnx.helper.make_tensor_value_info("y", code, None)])
+    opsets = [onnx.helper.make_opsetid("", 21), onnx.helper.make_opsetid("com.microsoft", 1)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def table(
+    operator: str, attributes: Mapping[str, float | str], source: FeatureMap, target: FeatureMap, values: np.ndarray
+) -> np.ndarray:
+    """What ONNX Runtime makes of bytes ``values`` through DequantizeLinear, ``operator``, QuantizeLinear."""
+    constants = {f"{n}_scale": np.array(g.scale) for n, g in (("x", source), ("y", target))}
+    constants |= {f"{n}_zero": np.array(g.zero_point, np.uint8) for n, g in (("x", source), ("y", target))}
+    inputs = ["real"]
+    if operator == "Clip":
+        constants |= {name: np.float32(value) for name, value in attributes.items()}
+        inputs, attributes = ["real", "min", "max"], {}
+    nodes = [
+        onnx.helper.make_node("DequantizeLinear", ["x", "x_scale", "x_zero"], ["real"]),
+        onnx.helper.make_node(operator, inputs, ["raw"], **attributes),
+        onnx.helper.make_node("QuantizeLinear", ["raw", "y_scale", "y_zero"], ["y"]),
+    ]
+    x, y = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, None) for name in "xy")
+    stored = [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = onnx.helper.make_graph(nodes, operator, [x], [y], stored)
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 22)], ir_version=10)
+    return session(made).run(None, {"x": values})[0]
+
+
+def without_kernel(graph: quant.Graph) -> list[str]:
+    """Tensors that ONNX Runtime computes in float: normalizations, and averages but for those of the whole map."""
+    found = []
+    for layer in graph.layers:
+        window = isinstance(layer, quant.AveragePool) and layer.kernel != graph.map_of(layer.inputs[0]).shape[1:]
+        if window or isinstance(layer, quant.Normalization):
+            found.append(layer.output)
+    return found
+
+
+def assert_every_tensor_equal(graph: quant.Graph, images: np.ndarray) -> None:
+    """Golden and ONNX Runtime agree on every tensor of ``graph``, given those that ONNX Runtime computes in float."""
+    model = quant.to_onnx(graph)
+    found = golden.run(graph, golden.quantize_input(graph, images))
+    assert list(found) == list(graph.tensors)
+    names = [name for name, tensor in graph.tensors.items() if isinstance(tensor, FeatureMap)]
+    floats = without_kernel(graph)
+    given = {name: found[name] for name in floats}
+    for name, expected in zip(names, run_tensors(model, images, names, given), strict=True):
+        np.testing.assert_array_equal(found[name], expected.reshape(found[name].shape), err_msg=name)
+    y, y_q = golden.output(graph, images)
+    np.testing.assert_array_equal(y_q.reshape(-1), found[graph.output].reshape(-1))
+    if not floats:  # the whole file alone, so that ONNX Runtime fuses whatever it can
+        expected = run(model, images)
+        assert (y.dtype, y.shape) == (expected.dtype, expected.shape)
+        np.testing.assert_array_equal(y, expected)

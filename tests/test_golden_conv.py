@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from systolith import golden
-from systolith.golden.conv import EXACT_FLOAT32, reduction_parts
+from systolith.golden.conv import EXACT_FLOAT32, prepare
 from systolith.quant import Conv, FeatureMap
 
 from .graphs import conv_graph, integers
@@ -61,28 +61,42 @@ def test_convolution_equals_naive_loops(name, bounds):
     layer, source = graph.layers[0], graph.map_of("x")
     values = integers(graph, 2)
     found = golden.convolve(layer, source, values)
-    assert found.dtype == np.int32
+    assert found.dtype in (np.int32, np.float32, np.float64)
     np.testing.assert_array_equal(found, naive(layer, source, values, graph.tensors["y"].shape))
 
 
-def parts_of(weights: np.ndarray, bounds) -> list[slice]:
+def kernel_of(weights: np.ndarray, bounds):
     graph = conv_graph(weights.shape[1:], weights, source=bounds, target=None)
-    return reduction_parts(graph.layers[0], graph.map_of("x"))
+    return prepare(graph.layers[0], graph.map_of("x"))
 
 
 @pytest.mark.parametrize(
     ("total", "expected"),
-    [(EXACT_FLOAT32 - 255, [slice(0, 600)]), (EXACT_FLOAT32 + 255, [slice(0, 599), slice(599, 600)])],
+    [(EXACT_FLOAT32 - 255, [slice(0, 600)]), (EXACT_FLOAT32 + 255, [slice(0, 576), slice(576, 600)])],
 )
 def test_reduction_is_cut_where_a_partial_sum_could_reach_two_to_the_24(total, expected):
     weights = np.full(600, 109)
     weights[-1] = total // 255 - 599 * 109
-    assert parts_of(weights.reshape(1, 600, 1, 1), (0, 255, 0)) == expected
+    kernel = kernel_of(weights.reshape(1, 600, 1, 1), (0, 255, 0))
+    assert kernel.parts == expected
+    assert (kernel.weights.dtype, kernel.bias.dtype) == (np.float32, np.float32 if len(expected) == 1 else np.int32)
+
+
+def test_a_bias_that_lifts_the_sum_beyond_two_to_the_24_is_added_in_int32():
+    weights = np.full((1, 4, 1, 1), 127)
+    for bias, kind in ((EXACT_FLOAT32 - 4 * 127 * 255 - 1, np.float32), (EXACT_FLOAT32 - 4 * 127 * 255, np.int32)):
+        graph = conv_graph((4, 1, 1), weights, bias=np.array([bias]), source=(0, 255, 0), target=None)
+        kernel = prepare(graph.layers[0], graph.map_of("x"))
+        assert kernel.bias.dtype == kind
+        values = np.full((1, 4, 1, 1), 255)
+        assert int(golden.convolve(graph.layers[0], graph.map_of("x"), values).item()) == 4 * 127 * 255 + bias
 
 
 def test_a_reduction_of_wide_numbers_uses_float64():
-    assert parts_of(np.full((1, 50, 1, 1), 500), (0, 65535, 0)) == []
-    assert parts_of(np.full((1, 1, 1, 1), 32767), (0, 65535, 0)) == []
+    for weights in (np.full((1, 50, 1, 1), 500), np.full((1, 1, 1, 1), 32767)):
+        kernel = kernel_of(weights, (0, 65535, 0))
+        assert kernel.weights.dtype == np.float64
+        assert kernel.parts == [slice(0, weights.size)]
 
 
 # Weights and inputs so that every product has the same sign and the largest magnitude: sums reach the bound itself.
@@ -119,4 +133,4 @@ def test_bias_reaches_both_ends_of_int32():
     )
     values = np.array([[[[255]]], [[[0]]]])
     found = golden.convolve(graph.layers[0], graph.map_of("x"), values)
-    assert found[:, :, 0, 0].tolist() == [[2**31 - 129, -(2**31) + 129], [2**31 - 384, -(2**31) + 384]]
+    assert found[:, :, 0, 0].astype(np.int64).tolist() == [[2**31 - 129, -(2**31) + 129], [2**31 - 384, -(2**31) + 384]]

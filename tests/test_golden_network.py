@@ -17,29 +17,12 @@ from .graphs import conv_graph, integers
 LENET = Path(__file__).parent.parent / "examples" / "lenet5"
 
 
-def assert_every_tensor_equals_onnxruntime(graph: quant.Graph, images: np.ndarray) -> None:
-    model = quant.to_onnx(graph)
-    x_q = golden.quantize_input(graph, images)
-    found = golden.run(graph, x_q)
-    assert list(found) == list(graph.tensors)
-    names = [name for name, tensor in graph.tensors.items() if isinstance(tensor, quant.FeatureMap)]
-    for name, expected in zip(names, oracle.run_tensors(model, images, names), strict=True):
-        np.testing.assert_array_equal(found[name], expected.reshape(found[name].shape), err_msg=name)
-    # Alone, so that ONNX Runtime fuses whatever it can; the file's own output is compared too.
-    y, y_q = golden.output(graph, images)
-    expected = oracle.run(model, images)
-    assert y.dtype == np.float32
-    assert y.shape == expected.shape
-    np.testing.assert_array_equal(y, expected)
-    np.testing.assert_array_equal(y_q.reshape(-1), found[graph.output].reshape(-1))
-
-
 @pytest.mark.parametrize("scales", ["float", "pow2"])
 @pytest.mark.parametrize("name", models.SINGLE)
 def test_single_layers(name, scales):
     model = models.single(name, seed=3)
     images = models.images(model, 16)
-    assert_every_tensor_equals_onnxruntime(quant.quantize(model, images, quant.Settings(scales)), images)
+    oracle.assert_every_tensor_equal(quant.quantize(model, images, quant.Settings(scales)), images)
 
 
 @pytest.mark.parametrize("scales", ["float", "pow2"])
@@ -50,7 +33,7 @@ def test_narrow_numbers(weight_bits, activation_bits, scales):
     images = models.images(model, 16)
     settings = quant.Settings(scales, weight_bits, activation_bits)
     graph = quant.quantize(model, images, settings)
-    assert_every_tensor_equals_onnxruntime(graph, images)
+    oracle.assert_every_tensor_equal(graph, images)
     assert max(layer.weight_bits for layer in graph.layers if isinstance(layer, quant.Conv)) <= weight_bits
     assert all(t.bits <= activation_bits for t in graph.tensors.values() if isinstance(t, quant.FeatureMap))
 
@@ -59,7 +42,7 @@ def test_narrow_numbers(weight_bits, activation_bits, scales):
 def test_cifar_shaped_network(scales):
     model = models.cifar()
     images = models.images(model, 20)
-    assert_every_tensor_equals_onnxruntime(quant.quantize(model, images, quant.Settings(scales)), images)
+    oracle.assert_every_tensor_equal(quant.quantize(model, images, quant.Settings(scales)), images)
 
 
 @pytest.mark.parametrize("scales", ["float", "pow2"])
@@ -67,7 +50,7 @@ def test_cifar_shaped_network(scales):
 def test_lenet5_on_all_held_out_images(scales, ranges):
     calibration = np.load(LENET / "calibration.npz")["x"]
     graph = quant.quantize(LENET / "lenet5.onnx", calibration, quant.Settings(scales, ranges=ranges))
-    assert_every_tensor_equals_onnxruntime(graph, np.load(LENET / "test.npz")["x"])
+    oracle.assert_every_tensor_equal(graph, np.load(LENET / "test.npz")["x"])
 
 
 def test_the_comparison_would_notice_one_wrong_weight():

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from systolith import golden
 from systolith.quant import FeatureMap, Sums
 
+from .rationals import fl32
+
 INT32 = st.integers(-(2**31), 2**31 - 1)
 SCALES = st.floats(2.0**-40, 2.0**10, width=32)
 RANGES = st.sampled_from(
@@ -21,20 +23,6 @@ RANGES = st.sampled_from(
 
 def feature_map(bounds: tuple[int, int, int], scale: float = 1.0) -> FeatureMap:
     return FeatureMap("y", (1, 1, 1), np.float32(scale), bounds[2], bounds[0], bounds[1])
-
-
-def fl32(value: Fraction) -> Fraction:
-    """``value`` rounded to 24 significant bits, half to even: float32 without limits on the exponent."""
-    if value == 0:
-        return value
-    magnitude = abs(value)
-    exponent = magnitude.numerator.bit_length() - magnitude.denominator.bit_length() - 24
-    unit = Fraction(2) ** exponent
-    while magnitude / unit >= 2**24:
-        unit *= 2
-    while magnitude / unit < 2**23:
-        unit /= 2
-    return round(value / unit) * unit  # Python rounds a Fraction half to even
 
 
 def exact(total: int, scale: float, target: FeatureMap) -> int:

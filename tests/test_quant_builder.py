@@ -168,6 +168,15 @@ def test_a_built_network_quantizes_and_runs_as_onnx_runtime_runs_it():
     assert np.array_equal(y, oracle.run(quant.to_onnx(graph), images))
 
 
+def test_an_average_pooling_quantizes_and_runs_as_onnx_runtime_runs_it():
+    images = np.random.default_rng(0).random((6, 3, 12, 12), np.float32)
+    network = quant.Network((3, 12, 12)).conv(8, 3).relu().average_pool().fully_connected(5)
+    graph = quant.quantize(network.to_onnx(seed=0), images)
+    assert [layer.operator for layer in graph.layers][1].endswith("AveragePool")
+    y, _ = golden.output(graph, images)
+    assert np.array_equal(y, oracle.run(quant.to_onnx(graph), images))
+
+
 def test_the_table_names_every_layer_and_adds_up():
     lines = SMALL.lines()
     for layer, line in zip(SMALL.layers, lines[2:], strict=False):

@@ -112,8 +112,8 @@ REFUSED = {
         "node 'einsum1' (Einsum): is not supported in a quantized model; Abs, Add, AveragePool, Ceil, Celu, Clip, "
         "Concat, Conv, Cos, DequantizeLinear, Dropout, Elu, Erf, Exp, Flatten, Floor, Gelu, Gemm, GlobalAveragePool, "
         "HardSigmoid, HardSwish, Identity, LRN, LeakyRelu, MatMul, MaxPool, Mish, PRelu, QuantizeLinear, Reciprocal, "
-        "ReduceMean, Relu, Reshape, Round, Selu, Sigmoid, Sign, Sin, Softplus, Softsign, Sqrt, Squeeze, Sum, Tan, Tanh, ThresholdedRelu, "
-        "Unsqueeze are, in QDQ form",
+        "ReduceMean, Relu, Reshape, Round, Selu, Sigmoid, Sign, Sin, Softplus, Softsign, Sqrt, Squeeze, Sum, Tan, "
+        "Tanh, ThresholdedRelu, Unsqueeze are, in QDQ form",
     ),
     "clip without zero": (
         lambda: conv_chain().node("Clip", np.float32(1), np.float32(2)).qdq(),

@@ -1,4 +1,4 @@
-"""Make ``torchscript.onnx`` and ``dynamo.onnx``: one network written by each of PyTorch's two exporters.
+"""Make ``torchscript.onnx``, ``dynamo.onnx`` and the two ``lrn_*.onnx``: networks written by each of PyTorch's exporters.
 
 Made with torch 2.13, onnxscript 0.7; kept as files so that the tests do without PyTorch.
 """
@@ -26,24 +26,41 @@ class Net(nn.Module):
         return torch.log_softmax(self.linear(self.dropout(hidden.view(image.size(0), -1))), 1)
 
 
+class Lrn(nn.Module):
+    """A local response normalization between two convolutions, as in AlexNet: PyTorch has no operator for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 6, 3)
+        self.lrn = nn.LocalResponseNorm(5, alpha=0.5, beta=0.75, k=2.0)
+        self.second = nn.Conv2d(6, 4, 3)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.second(self.lrn(torch.relu(self.first(image))))
+
+
 def main() -> None:
     torch.manual_seed(5)
     net = Net()
     for _ in range(20):
         net(torch.randn(16, 2, 10, 10) * 3 + 1)  # gives the batch norm statistics of its own
-    net.eval()
+    export(net.eval(), torch.randn(2, 2, 10, 10), "torchscript.onnx", "dynamo.onnx")
+    export(Lrn().eval(), torch.randn(2, 2, 10, 10), "lrn_torchscript.onnx", "lrn_dynamo.onnx")
+
+
+def export(net: nn.Module, example: torch.Tensor, torchscript: str, dynamo: str) -> None:
+    """Write ``net`` with both exporters, for any number of images."""
     names = {"input_names": ["image"], "output_names": ["scores"]}
     axes = {"image": {0: "N"}, "scores": {0: "N"}}
-    example = (torch.randn(2, 2, 10, 10),)
-    torch.onnx.export(net, example, HERE / "torchscript.onnx", dynamo=False, dynamic_axes=axes, **names)
+    torch.onnx.export(net, (example,), HERE / torchscript, dynamo=False, dynamic_axes=axes, **names)
     batch = {"image": {0: torch.export.Dim("N")}}
-    program = torch.onnx.export(net, example, dynamo=True, dynamic_shapes=batch, **names)
+    program = torch.onnx.export(net, (example,), dynamo=True, dynamic_shapes=batch, **names)
     model = program.model_proto
     # Stack traces and the like: paths of the machine that it was made on.
     parts = [model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.initializer]
     for part in [*parts, *model.graph.input, *model.graph.output]:
         del part.metadata_props[:]
-    (HERE / "dynamo.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    (HERE / dynamo).write_bytes(model.SerializeToString(deterministic=True))
 
 
 if __name__ == "__main__":
