@@ -167,7 +167,7 @@ class Parameters:
     @property
     def table_entries(self) -> int:
         """Table entries that one read of activation memory brings: C bytes hold so many, a power of two."""
-        return 1 << ((self.columns // 4).bit_length() - 1)
+        return 1 << (max(self.columns // 4, 1).bit_length() - 1)
 
     @property
     def pass_cycles(self) -> int:
