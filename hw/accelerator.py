@@ -1,6 +1,6 @@
 """The accelerator: the engine's units, wired along the data's path."""
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -13,7 +13,7 @@ from .delay import delayed
 from .dma import ReadMaster, WeightStream
 from .fetch import Cause, Fetch
 from .loader import Loader
-from .program import LAYOUTS, UNITS, Operation
+from .program import DRAIN, UNITS
 from .registers import Registers
 from .sequencer import Sequencer, Window
 from .storer import Storer
@@ -21,10 +21,13 @@ from .tokens import Tokens
 from .vector import VectorUnit
 from .weights import Gearbox, WeightWriter, order_layout
 
-VERSION = 1
+VERSION = 2
 """Of the program format and the registers, in FEATURES."""
 
-QUEUE = 4
+WAIT = slice(DRAIN["wait"].offset, DRAIN["post"].offset)
+"""Where every instruction that takes tokens says which."""
+
+QUEUE = 8
 """Instructions that wait at each unit."""
 
 
@@ -105,7 +108,7 @@ class Accelerator(wiring.Component):
         self._dispatch(m, fetch, loader, weight_stream, writer, sequencer, vector, storer)
         for name, unit in zip(UNITS, (loader, sequencer, vector, storer), strict=True):
             m.d.comb += [
-                getattr(tokens, f"wait_{name}").eq(unit.instructions.payload.wait),
+                getattr(tokens, f"wait_{name}").eq(Value.cast(unit.instructions.payload)[WAIT]),
                 unit.tokens.eq(getattr(tokens, f"ready_{name}")),
                 getattr(tokens, f"take_{name}").eq(unit.take),
                 getattr(tokens, f"give_{name}").eq(unit.give),
@@ -122,7 +125,10 @@ class Accelerator(wiring.Component):
         wiring.connect(m, gearbox.words, writer.rows)
         m.d.comb += gearbox.flush.eq(writer.flush)
 
-        # feature maps: window port to the array, write port from vector unit and loader, read port to the storer
+        # feature maps: window port to the array, write port from vector unit and loader, read port to vector unit and
+        # storer; while the vector unit reads, the loader writes every other cycle at most
+        loader_wrote = Signal()
+        m.d.sync += loader_wrote.eq(loader.write.valid & loader.write_ready)
         m.d.comb += [
             window.window.eq(sequencer.window),
             activations.window_address.eq(window.address),
@@ -130,11 +136,16 @@ class Accelerator(wiring.Component):
             activations.window_high.eq(window.high),
             activations.padding.eq(window.padding),
             activations.write.eq(Mux(vector.write.valid, vector.write.as_value(), loader.write.as_value())),
-            loader.write_ready.eq(~vector.write.valid),
+            activations.write.valid.eq(vector.write.valid | (loader.write.valid & loader.write_ready)),
+            loader.write_ready.eq(~vector.write.valid & ~(vector.read_valid & loader_wrote)),
             activations.read_address.eq(storer.read_address),
             activations.read_valid.eq(storer.read_valid),
             storer.read_ready.eq(activations.read_ready),
             storer.read_data.eq(activations.read_data),
+            activations.operand_address.eq(vector.read_address),
+            activations.operand_valid.eq(vector.read_valid),
+            vector.read_ready.eq(activations.operand_ready),
+            vector.read_data.eq(activations.operand_data),
         ]
 
         # the array and what travels beside its pixels
@@ -175,33 +186,28 @@ class Accelerator(wiring.Component):
     def _dispatch(self, m, fetch, loader, weight_stream, writer, sequencer, vector, storer):
         """A queue before each unit; the array's also orders its weights, which run ahead."""
 
-        def queue(name, source, layout, target):
-            m.submodules[f"{name}_queue"] = fifo = SyncFIFOBuffered(width=layout.size, depth=QUEUE)
+        def queue(name, source, target):
+            m.submodules[f"{name}_queue"] = fifo = SyncFIFOBuffered(width=len(Value.cast(source)), depth=QUEUE)
             m.d.comb += [
-                fifo.w_data.eq(source.as_value()),
-                target.payload.as_value().eq(fifo.r_data),
+                fifo.w_data.eq(source),
+                Value.cast(target.payload).eq(fifo.r_data),
                 target.valid.eq(fifo.r_rdy),
                 fifo.r_en.eq(target.ready),
             ]
             return fifo
 
         empty = []
-        for operation, unit in (
-            (Operation.LOAD, loader),
-            (Operation.WEIGHTS, weight_stream),
-            (Operation.VECTOR, vector),
-            (Operation.STORE, storer),
-        ):
-            port = getattr(fetch, operation.name.lower())
-            fifo = queue(operation.name.lower(), port.payload, LAYOUTS[operation], unit.instructions)
+        for name, unit in (("load", loader), ("weights", weight_stream), ("vector", vector), ("store", storer)):
+            port = getattr(fetch, name)
+            fifo = queue(name, port.payload, unit.instructions)
             m.d.comb += [fifo.w_en.eq(port.valid), port.ready.eq(fifo.w_rdy)]
             empty.append(~fifo.r_rdy & (fifo.level == 0) & unit.idle)
 
         port = fetch.array
         order = Signal(order_layout())
         m.d.comb += [getattr(order, n).eq(getattr(port.payload, n)) for n in ("tiles", "passes", "parameters", "flush")]
-        passes = queue("array", port.payload, LAYOUTS[Operation.ARRAY], sequencer.instructions)
-        orders = queue("order", order, order_layout(), writer.orders)
+        passes = queue("array", port.payload, sequencer.instructions)
+        orders = queue("order", order, writer.orders)
         m.d.comb += [
             port.ready.eq(passes.w_rdy & orders.w_rdy),
             passes.w_en.eq(port.valid & orders.w_rdy),

@@ -1,6 +1,6 @@
-"""The activation memory: two banks of lines, so that R consecutive values are one read wherever they start."""
+"""The activation memory: two banks of lines, so that consecutive values are one read wherever they start."""
 
-from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -22,7 +22,7 @@ def rotate(ring, amount, count, *, steps, size):
 
 
 class ActivationMemory(wiring.Component):
-    """Elements of 8 or 16 bits at element addresses, three users.
+    """Elements of 8 or 16 bits at element addresses, four users.
 
     *Window port*: every cycle ``rows`` consecutive elements from ``window_address`` on; they follow
     ``WINDOW_LATENCY`` cycles later, masked: ``window_low <= i < window_high`` else ``padding``.
@@ -31,12 +31,19 @@ class ActivationMemory(wiring.Component):
     *Read port* of the storer: the aligned ``bus_elements`` that ``read_address`` is in, ``READ_LATENCY`` cycles
     after ``read_valid & read_ready``; it shares its memory port with the writes, which go first.
 
+    *Operand port* of the vector unit (with ``operands``): ``columns`` consecutive elements from ``operand_address`` on,
+    ``OPERAND_LATENCY`` cycles after ``operand_valid & operand_ready``; the same memory port: behind writes, before the
+    storer, who gets every fourth turn.
+
     Addresses wrap at the end of the memory's power of two; the planner stays inside ``activation_elements``.
     """
 
     WINDOW_LATENCY = 3
     WRITE_LATENCY = 3
     READ_LATENCY = 2
+    OPERAND_LATENCY = 3
+    PATIENCE = 3
+    """Reads of the storer that the operand port may put off in a row."""
 
     def __init__(self, parameters):
         self._parameters = p = parameters
@@ -54,6 +61,10 @@ class ActivationMemory(wiring.Component):
                 "read_valid": In(1),
                 "read_ready": Out(1),
                 "read_data": Out(8 * p.bus_bytes),
+                "operand_address": In(address),
+                "operand_valid": In(1),
+                "operand_ready": Out(1),
+                "operand_data": Out(data.ArrayLayout(signed(element), p.columns)),
             }
         )
         self._element = element
@@ -76,18 +87,22 @@ class ActivationMemory(wiring.Component):
             line = address[line_bits:]
             return [((line + 1) >> 1)[:bank_bits], (line >> 1)[:bank_bits]]
 
-        # window: read, rotate in two steps, mask
+        def in_front(port, address, count, name):
+            """``count`` elements from ``address`` on: read, then rotate in two steps, a register between them."""
+            offset = delayed(m, address[: line_bits + 1], 1, name=f"{name}_offset")
+            elements = [banks[i // p.line][port].data[i % p.line] for i in range(ring)]
+            coarse_bits = (line_bits + 1) // 2
+            steps = range(line_bits, -1, -1)
+            coarse = rotate(elements, offset, count, steps=steps[:coarse_bits], size=ring)
+            staged = [Signal(self._element, name=f"{name}_coarse_{i}", reset_less=True) for i in range(len(coarse))]
+            m.d.sync += [s.eq(v) for s, v in zip(staged, coarse, strict=True)]
+            fine_offset = delayed(m, offset, 1, name=f"{name}_fine_offset")
+            return rotate(staged, fine_offset, count, steps=steps[coarse_bits:], size=ring)
+
+        # window: read, rotate, mask
         for (reader, _, _), address in zip(banks, bank_addresses(self.window_address), strict=True):
             m.d.comb += reader.addr.eq(address)
-        offset = delayed(m, self.window_address[: line_bits + 1], 1, name="window_offset")
-        elements = [banks[i // p.line][0].data[i % p.line] for i in range(ring)]
-        coarse_bits = (line_bits + 1) // 2
-        steps = range(line_bits, -1, -1)
-        coarse = rotate(elements, offset, p.rows, steps=steps[:coarse_bits], size=ring)
-        staged = [Signal(self._element, name=f"coarse_{i}", reset_less=True) for i in range(len(coarse))]
-        m.d.sync += [s.eq(v) for s, v in zip(staged, coarse, strict=True)]
-        fine_offset = delayed(m, offset, 1, name="fine_offset")
-        fine = rotate(staged, fine_offset, p.rows, steps=steps[coarse_bits:], size=ring)
+        fine = in_front(0, self.window_address, p.rows, "window")
         low = delayed(m, self.window_low, 2, name="window_low")
         high = delayed(m, self.window_high, 2, name="window_high")
         padding = delayed(m, self.padding, 2, name="padding")
@@ -118,7 +133,20 @@ class ActivationMemory(wiring.Component):
         address = Signal(p.address_bits)
         writing = delayed(m, one.valid, 1, name="writing", init=0)
         write_address = delayed(m, one.address, 1, name="write_address")
-        m.d.comb += [address.eq(Mux(writing, write_address, self.read_address)), self.read_ready.eq(~writing)]
+        operand = self.operand_valid if p.operands else Const(0)
+        patience = Signal(range(self.PATIENCE + 1), init=self.PATIENCE)
+        first = operand & (patience != 0)  # the operand port goes before the storer
+        with m.If(self.read_valid & self.read_ready):
+            m.d.sync += patience.eq(self.PATIENCE)
+        with m.Elif(self.read_valid & first & ~writing):
+            m.d.sync += patience.eq(patience - 1)
+        m.d.comb += [
+            self.read_ready.eq(~writing & ~first),
+            self.operand_ready.eq(~writing & (first | ~self.read_valid)),
+            address.eq(
+                Mux(writing, write_address, Mux(self.operand_ready & operand, self.operand_address, self.read_address))
+            ),
+        ]
         for b, ((_, writer, reader), bank) in enumerate(zip(banks, bank_addresses(address), strict=True)):
             m.d.comb += [writer.addr.eq(bank), reader.addr.eq(bank)]
             for i in range(p.line):
@@ -135,6 +163,12 @@ class ActivationMemory(wiring.Component):
         piece = Signal(8 * p.bus_bytes, reset_less=True)
         m.d.sync += piece.eq(Array(pieces)[where[ceil_log2(p.bus_elements) :]])
         m.d.comb += self.read_data.eq(piece)
+
+        if p.operands:
+            for i, value in enumerate(in_front(2, self.operand_address, p.columns, "operand")):
+                element = Signal(signed(self._element), name=f"operand_{i}", reset_less=True)
+                m.d.sync += element.eq(value)
+                m.d.comb += self.operand_data[i].eq(element)
         return m
 
 

@@ -1,13 +1,13 @@
 """Fetches the program and hands each instruction to its unit's queue, in order."""
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Signal, Value, unsigned
 from amaranth.lib import enum, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .dma import BURST, beat_layout
 from .parameters import INSTRUCTION_BYTES
-from .program import BEGIN, BITS, LAYOUTS, Operation
+from .program import BEGIN, BITS, LAYOUTS, VECTOR_BITS, Operation
 
 
 class Cause(enum.Enum, shape=8):
@@ -40,7 +40,7 @@ class Fetch(wiring.Component):
 
     Members: start : In, pulse;  program : In, byte address, 64-byte aligned
              requests : Out(stream), BURST;  beats : In(stream)
-             load, weights, array, vector, store : Out(stream) of their layouts
+             load, weights, array, store : Out(stream) of their layouts;  vector : Out(stream), VECTOR_BITS, of two
              units_idle : In;  busy : Out;  done : Out, pulse;  failed : Out, pulse;  cause : Out, with failed
     """
 
@@ -54,7 +54,7 @@ class Fetch(wiring.Component):
                 "program": In(32),
                 "requests": Out(stream.Signature(BURST)),
                 "beats": In(stream.Signature(beat_layout(p))),
-                **{o.name.lower(): Out(stream.Signature(LAYOUTS[o])) for o in _DISPATCHED},
+                **{name: Out(stream.Signature(shape)) for name, shape in _QUEUES.items()},
                 "units_idle": In(1),
                 "busy": Out(1),
                 "done": Out(1),
@@ -95,9 +95,10 @@ class Fetch(wiring.Component):
 
         # dispatch
         operation = queue.r_data[:8]
-        streams = {o: getattr(self, o.name.lower()) for o in _DISPATCHED}
-        for unit, port in streams.items():
-            m.d.comb += port.payload.as_value().eq(queue.r_data[: LAYOUTS[unit].size])
+        streams = {o: getattr(self, name) for o, name in _DISPATCHED.items()}
+        for name in _QUEUES:
+            payload = Value.cast(getattr(self, name).payload)
+            m.d.comb += payload.eq(queue.r_data[: len(payload)])
         with m.FSM() as fsm:
             with m.State("idle"), m.If(self.start):
                 m.d.sync += [fetching.eq(1), address.eq(self.program)]
@@ -126,4 +127,20 @@ class Fetch(wiring.Component):
         return m
 
 
-_DISPATCHED = (Operation.LOAD, Operation.WEIGHTS, Operation.ARRAY, Operation.VECTOR, Operation.STORE)
+_DISPATCHED = {
+    Operation.LOAD: "load",
+    Operation.WEIGHTS: "weights",
+    Operation.ARRAY: "array",
+    Operation.VECTOR: "vector",
+    Operation.SETUP: "vector",
+    Operation.STORE: "store",
+}
+"""The queue that each operation goes to."""
+
+_QUEUES = {
+    "load": LAYOUTS[Operation.LOAD],
+    "weights": LAYOUTS[Operation.WEIGHTS],
+    "array": LAYOUTS[Operation.ARRAY],
+    "vector": unsigned(VECTOR_BITS),
+    "store": LAYOUTS[Operation.STORE],
+}

@@ -32,9 +32,12 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     }
     Parameters(rows=rows, columns=columns, activation_bits=activation_bits, **chosen)
     layers = lower(graph, activation_bits)
+    sums = [layer.normalization.size for layer in layers if layer.normalization]
+    chosen.setdefault("operands", any(layer.reads_maps for layer in layers))
+    chosen.setdefault("tables", any(layer.tables is not None for layer in layers))
+    chosen.setdefault("normalization", max(sums, default=0))
     chosen.setdefault("sum_bits", max(8, max(needed_sum_bits(layer, activation_bits) for layer in layers)))
-    powers = all(x.mantissas is None or not (x.mantissas & ((1 << 23) - 1)).any() for x in layers)
-    chosen.setdefault("multiplier", not powers)
+    chosen.setdefault("multiplier", not all(layer.shifts_only for layer in layers))
     if chosen["sum_bits"] > 32:
         raise ConfigurationError(
             f"the sums need {chosen['sum_bits']} bits; 32 is the most: use fewer weight or activation bits"

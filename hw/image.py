@@ -27,6 +27,13 @@ def weight_stream(layer: EngineLayer, tiles: list[ChannelTile], parts: list[Part
     return stream + bytes(-len(stream) % parameters.bus_bytes)
 
 
+def table_bytes(layer: EngineLayer, parameters: Parameters) -> bytes:
+    """Tables A and B as the engine reads them, 512 entries of 32 bits, on a bus boundary; nothing without tables."""
+    if layer.tables is None:
+        return b""
+    return layer.tables.astype("<i4").tobytes()
+
+
 def _packed(values: NDArray[np.int64], width: int, before: NDArray[np.uint8]) -> tuple[bytes, NDArray[np.uint8]]:
     """Whole bytes of the bits ``before`` and of ``values`` in ``width`` bits each, and the bits that are left."""
     if width in (8, 16) and not before.size:  # the same bytes, many times faster

@@ -1,16 +1,39 @@
-"""From the quantized graph to what the engine runs: convolutions, each with an optional pooling behind it."""
+"""From the quantized graph to what the engine runs: layers for the array, and layers for the vector unit alone."""
 
-from dataclasses import dataclass, replace
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import frexp
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..quant.errors import ConfigurationError
-from ..quant.graph import Conv, FeatureMap, Graph, MaxPool, Sums, requantization_scales
-from .program import SHIFT_BASE
+from ..quant.graph import (
+    Add,
+    AveragePool,
+    Concat,
+    Conv,
+    FeatureMap,
+    Graph,
+    Layer,
+    MaxPool,
+    Normalization,
+    Shape,
+    Sums,
+    Table,
+    requantization_scales,
+)
+from .program import SHIFT_BASE, TABLE_FRACTION, Combine
+from .tables import addition_tables, normalization_tables, rescaling_tables, unary_tables
 
 Pair = tuple[int, int]
+Pads = tuple[int, int, int, int]
+ONE = (1 << 23, 23 - SHIFT_BASE)
+"""Mantissa and shift of scale 1."""
+NO_WEIGHTS = np.zeros((0, 0, 1, 1), np.int16)
 
 
 @dataclass(frozen=True)
@@ -25,43 +48,75 @@ class Format:
 
 @dataclass(frozen=True)
 class Pool:
-    """Maximum over windows of the convolution's outputs."""
+    """Windows that are reduced to one vector: their maximum, or their total, to be divided by what ``average`` counts.
+
+    scales : for a total, (mantissa, shift) by the number of elements that count
+    """
 
     kernel: Pair
     strides: Pair
-    pads: tuple[int, int, int, int]
+    pads: Pads
+    average: AveragePool | None = None
+    scales: Mapping[int, Pair] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class EngineLayer:
-    """One convolution with its pooling, in the engine's terms.
+    """A convolution with what follows it in the vector unit, or a layer of the vector unit alone.
 
-    name : the graph's layer's, and its pooling's behind a plus sign
-    source, convolved, target : (channels, rows, columns) of input, of the convolution's outputs, of the result
-    weights : (outputs, inputs / groups, kernel rows, kernel columns);  bias : what is added to ``sum w * stored``
-    mantissas, shifts : scales as program.CHANNEL has them; None for raw sums
-    padding : what stored pixels outside the map are;  format : of the result, None for raw sums
+    name : the graph's layers', joined by plus signs;  input, output : tensors;  operand : the one that is added, or ""
+    source, convolved, target : (channels, rows, columns) of input, of what is pooled, of what is written
+    channel : of the output tensor, the first that is written
+    weights : (outputs, inputs / groups, kernel rows, kernel columns), empty without the array
+    bias : what is added to ``sum w * stored``;  mantissas, shifts : scales as program.CHANNEL has them
+    padding : what stored pixels outside the map are;  source_zero : the zero point of a map that is read as it is
+    pool : windows over the convolution's sums, or over the source
+    format : of requantized values, None for raw sums;  combine, tables, final : tables behind them, and their clamp
+    normalization : its tables are in ``tables``
     """
 
     name: str
     operator: str
     input: str
     output: str
-    source: tuple[int, int, int]
-    convolved: tuple[int, int, int]
-    target: tuple[int, int, int]
-    weights: NDArray[np.int16]
-    bias: NDArray[np.int64]
-    strides: Pair
-    pads: tuple[int, int, int, int]
-    dilations: Pair
-    groups: int
-    pool: Pool | None
-    mantissas: NDArray[np.int64] | None
-    shifts: NDArray[np.int64] | None
-    padding: int
+    source: Shape
+    convolved: Shape
+    target: Shape
     format: Format | None
-    macs: int
+    weights: NDArray[np.int16] = field(default_factory=lambda: NO_WEIGHTS)
+    bias: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    mantissas: NDArray[np.int64] | None = None
+    shifts: NDArray[np.int64] | None = None
+    strides: Pair = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    dilations: Pair = (1, 1)
+    groups: int = 1
+    padding: int = 0
+    source_zero: int = 0
+    pool: Pool | None = None
+    channel: int = 0
+    operand: str = ""
+    combine: Combine = Combine.NONE
+    tables: NDArray[np.int64] | None = None
+    final: Pair = (0, 0)
+    normalization: Normalization | None = None
+    macs: int = 0
+
+    @property
+    def on_array(self) -> bool:
+        return self.weights.size > 0
+
+    @property
+    def reads_maps(self) -> bool:
+        """The vector unit reads a feature map."""
+        return not self.on_array or bool(self.operand) or self.tables is not None
+
+    @property
+    def shifts_only(self) -> bool:
+        """All its scales are powers of two."""
+        scales = [] if self.mantissas is None else self.mantissas.tolist()
+        scales += [mantissa for mantissa, _ in self.pool.scales.values()] if self.pool else []
+        return self.normalization is None and all(mantissa == ONE[0] for mantissa in scales)
 
     @property
     def raw(self) -> bool:
@@ -69,7 +124,13 @@ class EngineLayer:
 
     @property
     def kernel(self) -> Pair:
+        """Of the convolution; 1x1 without one."""
         return self.weights.shape[2], self.weights.shape[3]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The tensors that it reads."""
+        return (self.input, self.operand) if self.operand else (self.input,)
 
 
 def storage(tensor: FeatureMap, bits: int) -> Format:
@@ -80,6 +141,10 @@ def storage(tensor: FeatureMap, bits: int) -> Format:
             f"tensor '{tensor.name}' needs {tensor.bits} bits; generate with at least {tensor.bits} activation bits"
         )
     offset = 0 if -reach <= tensor.low and tensor.high < reach else tensor.low + reach
+    return stored_as(tensor, offset)
+
+
+def stored_as(tensor: FeatureMap, offset: int) -> Format:
     return Format(offset, tensor.zero_point - offset, tensor.low - offset, tensor.high - offset)
 
 
@@ -106,15 +171,185 @@ def fixed_scales(scales: NDArray[np.float32], name: str) -> tuple[NDArray[np.int
 
 def lower(graph: Graph, bits: int) -> tuple[EngineLayer, ...]:
     """The engine's layers for ``graph`` with ``bits``-bit activations, in order."""
-    layers: list[EngineLayer] = []
+    lowering = _Lowering(graph, bits)
     for layer in graph.layers:
+        lowering.add(layer)
+    return tuple(_flattened(layer) for layer in lowering.layers)
+
+
+class _Lowering:
+    """Collects engine layers; what follows a layer that nobody else reads becomes a part of it where it can."""
+
+    def __init__(self, graph: Graph, bits: int) -> None:
+        self.graph, self.bits = graph, bits
+        self.layers: list[EngineLayer] = []
+        self.readers = Counter(name for layer in graph.layers for name in layer.inputs)
+
+    def add(self, layer: Layer) -> None:
         if isinstance(layer, Conv):
-            layers.append(_convolution(layer, graph, bits))
-        elif layers and layers[-1].pool is None and layers[-1].output == layer.input and not layers[-1].raw:
-            layers[-1] = _pooled(layers[-1], layer, graph)
+            self.layers.append(_convolution(layer, self.graph, self.bits))
+        elif isinstance(layer, MaxPool):
+            self._max_pool(layer)
+        elif isinstance(layer, AveragePool):
+            self.layers.append(self._average(layer))
+        elif isinstance(layer, Table):
+            self._table(layer)
+        elif isinstance(layer, Add):
+            self._sum(layer)
+        elif isinstance(layer, Concat):
+            self._concat(layer)
         else:
-            layers.append(_pooled(_identity(layer, graph, bits), layer, graph))
-    return tuple(_flattened(layer) for layer in layers)
+            self.layers.append(self._normalization(layer))
+
+    def _stored(self, name: str) -> Format:
+        return storage(self.graph.map_of(name), self.bits)
+
+    def _maker(self, name: str) -> int | None:
+        """Index of the layer that makes ``name``, if only one layer reads it and it can be a part of that layer."""
+        if self.readers[name] != 1 or name == self.graph.output:
+            return None
+        found = [n for n, layer in enumerate(self.layers) if layer.output == name]
+        return found[0] if len(found) == 1 and not self.layers[found[0]].raw else None
+
+    def _open(self, name: str) -> int | None:
+        """``_maker`` if its tables are free."""
+        maker = self._maker(name)
+        if maker is None or self.layers[maker].combine != Combine.NONE or self.layers[maker].normalization:
+            return None
+        return maker
+
+    def _reading(self, layer: Layer, name: str) -> EngineLayer:
+        """A layer of the vector unit that hands on the map ``name``, at its own scale."""
+        source = self.graph.map_of(name)
+        form = self._stored(name)
+        return EngineLayer(
+            name=layer.name,
+            operator=layer.operator,
+            input=name,
+            output=layer.output,
+            source=source.shape,
+            convolved=source.shape,
+            target=source.shape,
+            format=form,
+            source_zero=form.zero_point,
+        )
+
+    def _max_pool(self, layer: MaxPool) -> None:
+        pool, shape = Pool(layer.kernel, layer.strides, layer.pads), self.graph.tensors[layer.output].shape
+        maker = self._open(layer.input)
+        if maker is not None and self.layers[maker].on_array and self.layers[maker].pool is None:
+            before = self.layers[maker]
+            name = f"{before.name}+{layer.name}"
+            self.layers[maker] = replace(before, name=name, output=layer.output, target=shape, pool=pool)
+        else:
+            self.layers.append(replace(self._reading(layer, layer.input), target=shape, pool=pool))
+
+    def _average(self, layer: AveragePool) -> EngineLayer:
+        source, target = self.graph.map_of(layer.input), self.graph.map_of(layer.output)
+        counts = {r * c for r in range(1, layer.kernel[0] + 1) for c in range(1, layer.kernel[1] + 1)}
+        ratios = {n: np.float32(source.scale / np.float32(target.scale * np.float32(n))) for n in sorted(counts)}
+        mantissas, shifts = fixed_scales(np.array(list(ratios.values()), np.float32), layer.name)
+        scales = {n: (int(m), int(s)) for n, m, s in zip(ratios, mantissas, shifts, strict=True)}
+        pool = Pool(layer.kernel, layer.strides, layer.pads, layer, scales)
+        return replace(
+            self._reading(layer, layer.input), target=target.shape, pool=pool, format=self._stored(layer.output)
+        )
+
+    def _table(self, layer: Table) -> None:
+        source, target = self.graph.map_of(layer.input), self._stored(layer.output)
+        tables = unary_tables(layer, source, self._stored(layer.input).offset, target.offset)
+        self._combined(layer, layer.input, Combine.TABLE, tables, target)
+
+    def _combined(
+        self,
+        layer: Layer,
+        name: str,
+        combine: Combine,
+        tables: NDArray[np.int64],
+        target: Format,
+        operand: str = "",
+        channel: int = 0,
+    ) -> None:
+        """Put tables behind the layer that makes ``name``, or behind one that reads it."""
+        maker = self._open(name)
+        before = self._reading(layer, name) if maker is None else self.layers[maker]
+        made = replace(
+            before,
+            name=layer.name if maker is None else f"{before.name}+{layer.name}",
+            output=layer.output,
+            operand=operand,
+            channel=channel,
+            combine=combine,
+            tables=tables,
+            final=(target.low, target.high),
+        )
+        if maker is None:
+            self.layers.append(made)
+            return
+        del self.layers[maker]
+        # an operand may have been made since
+        self.layers.insert(
+            max([maker, *(n + 1 for n, other in enumerate(self.layers) if other.output == operand)]), made
+        )
+
+    def _sum(self, layer: Add) -> None:
+        target = self._stored(layer.output)
+        makers = [self._open(name) for name in layer.inputs]
+        # the later one of two waits for the other anyway
+        own = 1 if (makers[1] is not None and (makers[0] is None or makers[1] > makers[0])) else 0
+        name, operand = layer.inputs[own], layer.inputs[1 - own]
+        tables = addition_tables(
+            (self.graph.map_of(layer.inputs[0]), self.graph.map_of(layer.inputs[1])),
+            (self._stored(layer.inputs[0]).offset, self._stored(layer.inputs[1]).offset),
+            self.graph.map_of(layer.output),
+            target.offset,
+            layer.name,
+        )
+        if own:
+            tables = np.roll(tables, 256)
+        self._combined(layer, name, Combine.ADD, tables, target, operand)
+
+    def _concat(self, layer: Concat) -> None:
+        whole, target = self.graph.map_of(layer.output), self._stored(layer.output)
+        channel = 0
+        for name in layer.inputs:
+            source, form = self.graph.map_of(name), self._stored(name)
+            maker = self._maker(name)
+            same = (source.scale, source.zero_point) == (whole.scale, whole.zero_point)
+            if same and whole.low <= source.low and source.high <= whole.high:
+                before = self._reading(layer, name) if maker is None else self.layers[maker]
+                made = _moved(before, target.offset - form.offset)
+                named = layer.name if maker is None else before.name
+                made = replace(made, name=named, output=layer.output, channel=channel)
+                if maker is None:
+                    self.layers.append(made)
+                else:
+                    self.layers[maker] = made
+            else:
+                tables = rescaling_tables(source, form.offset, whole, target.offset)
+                self._combined(layer, name, Combine.TABLE, tables, target, channel=channel)
+            channel += source.shape[0]
+
+    def _normalization(self, layer: Normalization) -> EngineLayer:
+        return replace(
+            self._reading(layer, layer.input),
+            format=self._stored(layer.output),
+            normalization=layer,
+            tables=normalization_tables(layer),
+        )
+
+
+def _moved(layer: EngineLayer, offset: int) -> EngineLayer:
+    """``layer`` with stored results that are less by ``offset``."""
+    if offset == 0 or layer.format is None:
+        return layer
+    if layer.tables is not None and layer.combine != Combine.NONE:
+        tables = layer.tables.copy()
+        tables[:256] -= offset << TABLE_FRACTION
+        return replace(layer, tables=tables, final=(layer.final[0] - offset, layer.final[1] - offset))
+    form = layer.format
+    moved = Format(form.offset + offset, form.zero_point - offset, form.low - offset, form.high - offset)
+    return replace(layer, format=moved)
 
 
 def _convolution(layer: Conv, graph: Graph, bits: int) -> EngineLayer:
@@ -140,7 +375,6 @@ def _convolution(layer: Conv, graph: Graph, bits: int) -> EngineLayer:
         pads=layer.pads,
         dilations=layer.dilations,
         groups=layer.groups,
-        pool=None,
         mantissas=mantissas,
         shifts=shifts,
         padding=stored.zero_point,
@@ -149,31 +383,12 @@ def _convolution(layer: Conv, graph: Graph, bits: int) -> EngineLayer:
     )
 
 
-def _identity(layer: MaxPool, graph: Graph, bits: int) -> EngineLayer:
-    """A 1x1 depthwise convolution with weight 1 and scale 1: a pooling that stands alone pools its outputs."""
-    channels = graph.map_of(layer.input).shape[0]
-    ones = np.ones(channels, np.float32)
-    weights, bias = np.ones((channels, 1, 1, 1), np.int16), np.zeros(channels, np.int64)
-    copy = Conv(layer.name, layer.operator, layer.input, layer.input, weights, ones, bias, groups=channels)
-    return replace(_convolution(copy, graph, bits), macs=0)
-
-
-def _pooled(before: EngineLayer, layer: MaxPool, graph: Graph) -> EngineLayer:
-    return replace(
-        before,
-        name=layer.name if before.operator == layer.operator else f"{before.name}+{layer.name}",
-        output=layer.output,
-        target=graph.tensors[layer.output].shape,
-        pool=Pool(layer.kernel, layer.strides, layer.pads),
-    )
-
-
 def _flattened(layer: EngineLayer) -> EngineLayer:
     """A kernel that covers its whole map reads it as one run: a fully connected layer on a 1x1 map."""
     channels, height, width = layer.source
     if layer.kernel != (height, width) or any(layer.pads) or layer.groups != 1 or (height, width) == (1, 1):
         return layer
-    if layer.pool is not None:
+    if layer.pool is not None or not layer.on_array:
         return layer
     outputs = layer.weights.shape[0]
     weights = layer.weights.transpose(0, 2, 3, 1).reshape(outputs, -1, 1, 1)
@@ -182,5 +397,8 @@ def _flattened(layer: EngineLayer) -> EngineLayer:
 
 def needed_sum_bits(layer: EngineLayer, bits: int) -> int:
     """Accumulator width that every partial sum of ``layer`` fits, two's complement, in bits."""
+    if not layer.on_array:
+        elements = layer.pool.kernel[0] * layer.pool.kernel[1] if layer.pool and layer.pool.average else 1
+        return max(bits + 2, (elements << bits).bit_length() + 1)
     worst = int(np.abs(layer.weights.astype(np.int64)).sum(axis=(1, 2, 3)).max()) << (bits - 1)
     return worst.bit_length() + 1

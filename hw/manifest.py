@@ -39,8 +39,8 @@ def manifest(plan: Plan) -> dict[str, Any]:
                 "name": layer.name,
                 "operator": layer.operator,
                 "output": layer.output,
-                "element_bytes": 4 if layer.format is None else p.element_bytes,
-                "offset": 0 if layer.format is None else layer.format.offset,
+                "inputs": list(layer.inputs),
+                **_stored(plan, layer.output),
                 "macs": layer.macs,
                 "weight_bytes": weight_bytes(layer, p),
                 "limit_cycles": limit_cycles(layer, p),
@@ -60,8 +60,18 @@ def manifest(plan: Plan) -> dict[str, Any]:
             for to in range(len(UNITS))
             if to != u
         },
+        "timeline": prediction.timeline,
         "writes": [[d.layer, *d.rows, *d.columns, *d.channels, d.group] for d in plan.drained],
     }
+
+
+def _stored(plan: Plan, name: str) -> dict[str, Any]:
+    """How a tensor's elements are stored, and its shape."""
+    tensor = plan.graph.tensors[name]
+    if isinstance(tensor, Sums):
+        return {"element_bytes": 4, "offset": 0, "shape": list(tensor.shape)}
+    offset = storage(tensor, plan.parameters.activation_bits).offset
+    return {"element_bytes": plan.parameters.element_bytes, "offset": offset, "shape": list(tensor.shape)}
 
 
 def _map(plan: Plan, name: str) -> dict[str, Any]:

@@ -35,6 +35,9 @@ class Parameters:
     sum_bits : accumulator width, 8 to 32 bits
     lanes : requantizers shared by the columns, values a cycle; 0 means a quarter of the columns
     multiplier : False leaves out the requantizers' multiplier: power-of-two scales only
+    operands : the vector unit reads feature maps: additions, averages, poolings that stand alone
+    tables : lookup tables behind the requantizers: additions, other scales in a concatenation, unary functions
+    normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
     """
 
     rows: int
@@ -48,6 +51,9 @@ class Parameters:
     sum_bits: int = 32
     lanes: int = 0
     multiplier: bool = True
+    operands: bool = False
+    tables: bool = False
+    normalization: int = 0
 
     def __post_init__(self) -> None:
         _choice("rows", self.rows, 1, 128)
@@ -63,6 +69,8 @@ class Parameters:
         if self.lanes == 0:
             object.__setattr__(self, "lanes", -(-self.columns // 4))
         _choice("lanes", self.lanes, 1, self.columns)
+        _choice("normalization", self.normalization, 0, 16)
+        self._check_features()
         if self.accumulator_depth < 4:
             raise ConfigurationError(
                 f"accumulator KiB must be at least {-(-self.columns * 32 // 1024)} for {self.columns} columns, "
@@ -77,6 +85,19 @@ class Parameters:
             raise ConfigurationError(
                 f"activation KiB must be at least {-(-4 * self.line * self.element_bytes // 1024)} "
                 f"for lines of {self.line} values, not {self.activation_kib}"
+            )
+
+    def _check_features(self) -> None:
+        if self.tables and not (self.operands and self.activation_bits <= 8 and self.columns >= 4):
+            raise ConfigurationError("tables need operands, at most 8 activation bits and at least 4 columns")
+        if self.normalization and not (self.tables and self.multiplier and self.columns >= self.normalization):
+            raise ConfigurationError(
+                f"normalization over {self.normalization} channels needs tables, the multiplier and at least as many"
+                f" columns, not {self.columns}"
+            )
+        if self.operands and self.sum_bits < self.activation_bits + 2:
+            raise ConfigurationError(
+                f"sum bits must be at least {self.activation_bits + 2} to read maps of {self.activation_bits} bits"
             )
 
     @property
@@ -142,6 +163,11 @@ class Parameters:
     def lane_groups(self) -> int:
         """Cycles that the lanes need for one value of every column."""
         return -(-self.columns // self.lanes)
+
+    @property
+    def table_entries(self) -> int:
+        """Table entries that one read of activation memory brings: C bytes hold so many, a power of two."""
+        return 1 << (max(self.columns // 4, 1).bit_length() - 1)
 
     @property
     def pass_cycles(self) -> int:

@@ -25,6 +25,7 @@ class Operation(IntEnum):
     ARRAY = 4
     VECTOR = 5
     STORE = 6
+    SETUP = 7
 
 
 def _struct(**fields: object) -> data.StructLayout:
@@ -79,31 +80,78 @@ PASSES = _struct(
 DRAIN = _struct(
     wait=4,
     post=4,
-    raw=1,  # hand out int32 sums
     tiles=16,  # all counts less one
     rows=16,
     columns=16,
-    window_rows=8,
-    window_columns=8,
-    stride_columns=8,  # accumulator columns per output column
-    stride_rows=8,
-    first_row=16,  # accumulator row and column of the first window (two's complement: padding)
+    first_row=16,  # row and column of the first window in the source tile (two's complement: padding)
     first_column=16,
-    map_rows=16,  # accumulator tile's size
+    map_rows=16,  # the source tile's size
     map_columns=16,
-    first_address=24,  # accumulator address of (first_row, 0), wraps
-    stride_address=24,  # addresses per output row
+    source=24,  # address of the first window's corner: accumulators or elements (wraps)
+    source_row_step=24,  # addresses per output row
+    window_row_step=24,  # addresses per window row
     chip=24,  # element address of the first output vector
     row_step=24,
-    column_step=24,
-    tile_step=24,
+    operand=24,  # element address of the first vector to add
+    operand_row_step=24,
     channels=8,  # valid channels in each tile but the last
     last_channels=8,
+)
+"""VECTOR: for tile, row, column: reduce a window, requantize, combine, write to activation memory."""
+
+SETTINGS = _struct(
+    wait=4,
+    post=4,
+    from_map=1,  # windows lie in activation memory (else in the accumulators)
+    total=1,  # add a window's elements (else their maximum)
+    raw=1,  # hand out int32 sums
+    combine=2,  # see Combine
+    normalize=1,  # scale by the tables at the sum of neighbouring channels' squares
+    window_rows=8,  # less one
+    window_columns=8,
+    stride_columns=8,  # source columns per output column
+    stride_rows=8,
+    source_column_step=24,  # addresses per output column
+    window_column_step=24,  # addresses per window column
+    source_tile_step=24,
+    column_step=24,
+    tile_step=24,
+    operand_column_step=24,
+    operand_tile_step=24,
+    source_zero=16,  # of a map, subtracted from its elements
+    mantissa=24,  # scale of a map's windows, as CHANNEL's
+    shift=8,
     zero_point=16,
     low=16,
     high=16,
+    final_low=16,  # the clamp behind the tables
+    final_high=16,
+    load_tables=1,
+    tables=24,  # element address of 2 x 256 entries of 32 bits
+    size=4,  # channels that normalization sums over, less one
+    before=4,  # of them before the channel itself
+    drop=5,  # low bits of their sum that the tables do not see
+    depth=16,  # the map's channels, and ``before``
 )
-"""VECTOR: for tile, row, column: maximum over a window of sums, requantize, write to activation memory."""
+"""SETUP: how the vector unit runs the VECTOR instructions behind it."""
+
+
+class Combine(IntEnum):
+    """What the two tables A and B (256 signed entries each, TABLE_FRACTION fraction bits) make of an activation."""
+
+    NONE = 0
+    TABLE = 1
+    """``rne(A[activation])``."""
+    ADD = 2
+    """``rne(A[activation] + B[operand])``; entries are indexed by the stored byte, unsigned."""
+
+
+TABLE_ENTRIES = 512
+TABLE_FRACTION = 20
+"""Fraction bits of a table's entry: 12 bits are left for the integer part."""
+
+VECTOR_BITS = max(DRAIN.size, SETTINGS.size)
+"""Width of the vector unit's queue: it takes VECTOR and SETUP in order."""
 
 BEGIN = _struct(fingerprint=32)
 """BEGIN: refuse to run on an accelerator that this program was not planned for."""
@@ -112,6 +160,7 @@ LAYOUTS = {
     Operation.BEGIN: BEGIN,
     Operation.LOAD: TRANSFER,
     Operation.STORE: TRANSFER,
+    Operation.SETUP: SETTINGS,
     Operation.WEIGHTS: STREAM,
     Operation.ARRAY: PASSES,
     Operation.VECTOR: DRAIN,

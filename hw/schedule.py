@@ -9,22 +9,32 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 
 from .accelerator import QUEUE, settled_cycles
 from .activations import ActivationMemory
 from .clockwork import Clockwork, Process, Signal
 from .dma import ReadMaster
 from .fetch import Fetch
+from .lane import lane_latency
 from .parameters import BURST_BEATS, INSTRUCTION_BYTES
 from .plan import Plan
-from .program import Operation
+from .program import TABLE_ENTRIES, UNITS, Operation
 from .register_slice import RegisterSlice
-from .requantize import Requantize
 from .sync import UNIT_OF, Instruction
-from .vector import WRITTEN
+from .tiling import interval, reads
+from .vector import SOURCE, written_cycles
 
 FETCH, LOADER, WEIGHTS = range(3)
 """The read master's users."""
+
+QUEUE_OF = {Operation.SETUP: Operation.VECTOR}
+
+ARRIVING = SOURCE + 2
+"""Cycles from a vector's last step to its first group's entering the lanes, and one for the walk to go on."""
+
+SAME = 64
+"""Shorter pauses of a unit within a layer are not shown."""
 
 FIFO_DELAY = 2
 """Cycles through an empty SyncFIFOBuffered."""
@@ -32,10 +42,14 @@ FIFO_DELAY = 2
 
 @dataclass(frozen=True)
 class Prediction:
-    """Cycles from start to done, and how many of them pass until each layer is complete after the one before."""
+    """Cycles from start to done, and how many of them pass until each layer is complete after the one before.
+
+    timeline : for each unit, when it works: [layer, first cycle, last cycle], pauses of SAME cycles at most left out
+    """
 
     cycles: int
     layer_cycles: list[int]
+    timeline: dict[str, list[list[int]]]
 
 
 def predict(plan: Plan, latency: int) -> Prediction:
@@ -89,6 +103,8 @@ class _Model:
         self.outstanding: deque[_Burst] = deque()
         self.issued = Signal()
         self.writes: deque[range] = deque()  # cycles in which the vector unit writes, a tile each
+        self.reading_until = 0  # the vector unit reads activation memory up to this cycle, as far as is known
+        self.placed: deque[tuple[int, int, int]] = deque()  # loader's bursts: first and last cycle, beats
         self.loads_under_way = 0
         self.load_done = Signal()
         # weights
@@ -107,6 +123,7 @@ class _Model:
         self.complete: deque[int] = deque()
         self.completed = Signal()
         self.finished: dict[int, int] = {}
+        self.timeline: dict[str, list[list[int]]] = {name: [] for name in UNITS}
         self.last = 0
 
     def run(self) -> Prediction:
@@ -125,8 +142,9 @@ class _Model:
             self.clock.start(process)
         self.clock.run()
         ends = [self.finished[n] for n in range(len(self.plan.layers))]
-        layers = [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-        return Prediction(self.last + 1, layers)
+        reached = list(accumulate(ends, max))
+        layers = [end - start for start, end in zip([0, *reached[:-1]], reached, strict=True)]
+        return Prediction(self.last + 1, layers, self.timeline)
 
     # waiting
 
@@ -150,8 +168,13 @@ class _Model:
             self.tokens[UNIT_OF[instruction.operation], other] += 1
         self.clock.notify(self.token)
 
-    def end_of(self, instruction: Instruction, cycle: int) -> None:
+    def end_of(self, instruction: Instruction, begin: int, cycle: int) -> None:
         self.last = max(self.last, cycle)
+        spans = self.timeline[UNITS[UNIT_OF[instruction.operation]]]
+        if spans and spans[-1][0] == instruction.layer and begin - spans[-1][2] <= SAME:
+            spans[-1][2] = cycle
+        else:
+            spans.append([instruction.layer, begin, cycle])
         self.finished[instruction.layer] = max(self.finished.get(instruction.layer, 0), cycle)
         if instruction.post:
             self.clock.start(self.give_tokens(instruction, cycle))
@@ -194,6 +217,9 @@ class _Model:
             last = first + burst.beats - 1
             if burst.user == LOADER:
                 last += self.writes_until(first, last)
+                # while the vector unit reads, a beat every other cycle
+                last += max(0, min(last, self.reading_until - 1) - first + 1)
+                self.placed.append((first, last, burst.beats))
             burst.arrived(first, last)
             yield last - RegisterSlice.LATENCY + 1
             self.outstanding.popleft()
@@ -240,7 +266,9 @@ class _Model:
             if operation == Operation.END:
                 return
             if operation != Operation.BEGIN:
-                targets = [self.queues[operation]] + ([self.orders] if operation == Operation.ARRAY else [])
+                targets = [self.queues[QUEUE_OF.get(operation, operation)]] + (
+                    [self.orders] if operation == Operation.ARRAY else []
+                )
                 for queue in targets:
                     while len(queue.items) >= queue.depth:
                         yield queue.changed
@@ -280,19 +308,20 @@ class _Model:
                 yield self.load_done
             yield from self.take_tokens(instruction)
             queue.pop()
+            begin = clock.now
             self.loads_under_way += 1
             yield clock.now + 2
             bursts = [beats for span in self.spans(instruction) for beats in span]
             for number, beats in enumerate(bursts):
                 final = number == len(bursts) - 1
-                yield from self.burst(LOADER, beats, partial(self.load_arrived, instruction if final else None))
+                yield from self.burst(LOADER, beats, partial(self.load_arrived, instruction if final else None, begin))
                 yield clock.now + 1
 
-    def load_arrived(self, finished: Instruction | None, first: int, last: int) -> None:
+    def load_arrived(self, finished: Instruction | None, begin: int, first: int, last: int) -> None:
         if finished:
             self.loads_under_way -= 1
             self.clock.notify(self.load_done)
-            self.end_of(finished, last + ActivationMemory.WRITE_LATENCY)
+            self.end_of(finished, begin, last + ActivationMemory.WRITE_LATENCY)
 
     def weight_requests(self) -> Process:
         clock, queue, bus = self.clock, self.queues[Operation.WEIGHTS], self.p.bus_bytes
@@ -372,7 +401,7 @@ class _Model:
             instruction = queue.items[0][1]
             yield from self.take_tokens(instruction)
             queue.pop()
-            f = instruction.fields
+            f, begin = instruction.fields, clock.now
             positions = (f["rows"] + 1) * (f["columns"] + 1)
             yield clock.now + 1
             for _ in range(f["tiles"] + 1):
@@ -390,39 +419,76 @@ class _Model:
                 if f["last"]:
                     self.complete.append(clock.now + settled + 1)
                     clock.notify(self.completed)
-            self.end_of(instruction, clock.now)
+            self.end_of(instruction, begin, clock.now)
 
     def vector(self) -> Process:
         p, clock, queue = self.p, self.clock, self.queues[Operation.VECTOR]
+        written = written_cycles(p)
         while True:
             yield from self.head(queue)
             instruction = queue.items[0][1]
             yield from self.take_tokens(instruction)
             queue.pop()
-            f = instruction.fields
-            window = (f["window_rows"] + 1) * (f["window_columns"] + 1)
+            f, begin = instruction.fields, clock.now
+            if instruction.operation == Operation.SETUP:
+                yield clock.now + 1
+                if f.get("load_tables"):
+                    yield from self.read_port(TABLE_ENTRIES // p.table_entries)
+                    yield clock.now + ARRIVING + written
+                self.end_of(instruction, begin, clock.now)
+                yield clock.now + 1
+                continue
+            layer = self.plan.layers[instruction.layer]
+            steps = reads(layer)
+            each = interval(layer, p)
             outputs = (f["rows"] + 1) * (f["columns"] + 1)
             yield clock.now + 1
             idle = done = clock.now
             for _ in range(f["tiles"] + 1):
-                while not self.complete:
-                    yield self.completed
-                yield max(self.complete.popleft(), idle)
-                yield clock.now + p.parameter_rows + 1
-                self.slots += 1
-                clock.notify(self.slot_changed)
-                interval = max(window, p.lane_groups)
-                first_write = clock.now + window + 3 + p.lane_groups + Requantize.LATENCY
-                done = clock.now + window + (outputs - 1) * interval
-                self.writes.append(range(first_write, done + (first_write - clock.now - window) + 1, interval))
-                yield done
+                if layer.on_array:
+                    while not self.complete:
+                        yield self.completed
+                    yield max(self.complete.popleft(), idle)
+                    yield clock.now + p.parameter_rows + 1
+                    self.slots += 1
+                    clock.notify(self.slot_changed)
+                first_write = clock.now + steps + ARRIVING + p.lane_groups + lane_latency(p)
+                done = clock.now + steps + (outputs - 1) * each
+                self.writes.append(range(first_write, done + (first_write - clock.now - steps) + 1, each))
+                if layer.on_array:
+                    yield done
+                else:
+                    yield from self.read_port(done - clock.now)
+                    done = clock.now
+                if layer.on_array:
+                    self.clock.start(self.free_half(done + SOURCE))
                 yield done + 1
-                self.halves += 1
-                clock.notify(self.half_changed)
-                idle = done + 3 + p.lane_groups
-            yield idle + WRITTEN
-            self.end_of(instruction, clock.now)
+                idle = done + ARRIVING + p.lane_groups
+            yield idle + written
+            self.end_of(instruction, begin, clock.now)
             yield clock.now + 1
+
+    def read_port(self, cycles: int) -> Process:
+        """The vector unit wants the memory port for ``cycles`` cycles, and waits where a beat of the loader has it."""
+        clock = self.clock
+        start, end, lost = clock.now, clock.now + cycles, 0
+        while clock.now < end:
+            self.reading_until = end
+            yield end
+            while self.placed and self.placed[0][1] < start:
+                self.placed.popleft()
+            before = lost
+            lost = 0
+            for first, last, beats in self.placed:
+                inside = min(last, end - 1) - max(first, start) + 1
+                lost += beats * inside // (last - first + 1) if inside > 0 else 0
+            end += lost - before
+
+    def free_half(self, cycle: int) -> Process:
+        """Runs on its own: the last sums of a half are read some cycles after they were asked for."""
+        yield cycle
+        self.halves += 1
+        self.clock.notify(self.half_changed)
 
     def storer(self) -> Process:
         clock, queue = self.clock, self.queues[Operation.STORE]
@@ -431,10 +497,10 @@ class _Model:
             instruction = queue.items[0][1]
             yield from self.take_tokens(instruction)
             queue.pop()
-            reading = 0
+            reading, begin = 0, clock.now
             for span in self.spans(instruction):
                 reading += 1 + sum(beats + 1 for beats in span)
             # read, FIFO, then the answer to the last beat
             yield clock.now + reading + 1 + ActivationMemory.READ_LATENCY + FIFO_DELAY + self.latency
-            self.end_of(instruction, clock.now)
+            self.end_of(instruction, begin, clock.now)
             yield clock.now + 1

@@ -1,7 +1,6 @@
 """Dependency tokens: who must wait for whom, found from what each instruction reads and writes."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,25 +15,29 @@ UNIT_OF = {
     Operation.LOAD: UNITS.index("loader"),
     Operation.ARRAY: UNITS.index("array"),
     Operation.VECTOR: UNITS.index("vector"),
+    Operation.SETUP: UNITS.index("vector"),
     Operation.STORE: UNITS.index("storer"),
 }
+
+
+DRAM_GRAIN = 64
+"""Bytes of DRAM that count as touched together."""
 
 
 @dataclass(eq=False)
 class Instruction:
     """An instruction and, as half-open ranges, what it touches: ``chip`` in elements, ``dram`` in bytes.
 
-    layer : index into the plan's engine layers;  tensor : the map that it touches in DRAM, if any
+    layer : index into the plan's engine layers;  chip_reads : any number of ranges
     """
 
     operation: Operation
     layer: int
     fields: dict[str, int]
-    chip_reads: Range = (0, 0)
+    chip_reads: tuple[Range, ...] = ()
     chip_writes: Range = (0, 0)
     dram_reads: Range = (0, 0)
     dram_writes: Range = (0, 0)
-    tensor: str = ""
     wait: set[int] = field(default_factory=set)
     post: set[int] = field(default_factory=set)
 
@@ -42,11 +45,6 @@ class Instruction:
     def unit(self) -> int | None:
         """Index into UNITS, or None for what takes no part in the exchange of tokens."""
         return UNIT_OF.get(self.operation)
-
-    @property
-    def chip_end(self) -> int:
-        """The first chip element behind all that it touches."""
-        return max(self.chip_reads[1], self.chip_writes[1])
 
     def encode(self) -> bytes:
         if self.unit is None:
@@ -58,51 +56,49 @@ def _mask(units: set[int]) -> int:
     return sum(1 << unit for unit in units)
 
 
-def _overlap(a: Range, b: Range) -> bool:
-    return a[0] < b[1] and b[0] < a[1]
+class _Touched:
+    """Which of one unit's instructions read and wrote each grain of a memory last, by number, -1 for none."""
 
+    def __init__(self, end: int, grain: int) -> None:
+        self.grain = grain
+        self.read = np.full(-(-end // grain), -1, np.int32)
+        self.written = self.read.copy()
 
-def conflict(earlier: Instruction, later: Instruction) -> bool:
-    """Whether ``later`` must not start before ``earlier`` is complete."""
-    return (
-        _overlap(earlier.chip_writes, later.chip_reads)
-        or _overlap(earlier.chip_reads, later.chip_writes)
-        or _overlap(earlier.chip_writes, later.chip_writes)
-        or _overlap(earlier.dram_writes, later.dram_reads)
-        or _overlap(earlier.dram_reads, later.dram_writes)
-        or _overlap(earlier.dram_writes, later.dram_writes)
-    )
+    def _slice(self, span: Range) -> slice:
+        return slice(span[0] // self.grain, -(-span[1] // self.grain) if span[1] > span[0] else span[0] // self.grain)
+
+    def note(self, number: int, reads: Iterable[Range], writes: Range) -> None:
+        for span in reads:
+            self.read[self._slice(span)] = number
+        self.written[self._slice(writes)] = number
+
+    def latest(self, reads: Iterable[Range], writes: Range) -> int:
+        """The last instruction that wrote what is read now, or touched what is written now."""
+        pieces = [self.written[self._slice(span)] for span in (*reads, writes)] + [self.read[self._slice(writes)]]
+        return max(int(piece.max(initial=-1)) for piece in pieces)
 
 
 class _History:
-    """One unit's past instructions, and which of them touched each chip element and each DRAM range last."""
+    """One unit's past instructions, and what they touched."""
 
-    def __init__(self, elements: int) -> None:
+    def __init__(self, program: Sequence[Instruction]) -> None:
         self.instructions: list[Instruction] = []
-        self.read = np.full(elements, -1, np.int32)
-        self.written = np.full(elements, -1, np.int32)
-        self.dram: dict[str, list[tuple[int, Instruction]]] = defaultdict(list)
+        chip = max((end for i in program for _, end in (*i.chip_reads, i.chip_writes)), default=0)
+        dram = max((end for i in program for _, end in (i.dram_reads, i.dram_writes)), default=0)
+        self.chip, self.dram = _Touched(chip, 1), _Touched(dram, DRAM_GRAIN)
 
     def append(self, instruction: Instruction) -> None:
         number = len(self.instructions)
         self.instructions.append(instruction)
-        self.read[slice(*instruction.chip_reads)] = number
-        self.written[slice(*instruction.chip_writes)] = number
-        if instruction.tensor:
-            self.dram[instruction.tensor].append((number, instruction))
+        self.chip.note(number, instruction.chip_reads, instruction.chip_writes)
+        self.dram.note(number, (instruction.dram_reads,), instruction.dram_writes)
 
     def latest(self, instruction: Instruction) -> int:
         """Number of the last instruction here that ``instruction`` must not overtake, or -1."""
-        pieces = (
-            self.written[slice(*instruction.chip_reads)],
-            self.written[slice(*instruction.chip_writes)],
-            self.read[slice(*instruction.chip_writes)],
+        return max(
+            self.chip.latest(instruction.chip_reads, instruction.chip_writes),
+            self.dram.latest((instruction.dram_reads,), instruction.dram_writes),
         )
-        latest = max(int(piece.max(initial=-1)) for piece in pieces)
-        for number, earlier in reversed(self.dram.get(instruction.tensor, ())):
-            if number <= latest or conflict(earlier, instruction):
-                return max(number, latest)
-        return latest
 
 
 def synchronize(program: Sequence[Instruction]) -> None:
@@ -112,7 +108,7 @@ def synchronize(program: Sequence[Instruction]) -> None:
     and only if no earlier wait has covered it.  So between two units tokens are given and taken in the same order,
     and a counter does.  Raises ConfigurationError if there could be more tokens than a counter holds.
     """
-    histories = [_History(max((i.chip_end for i in program), default=0)) for _ in UNITS]
+    histories = [_History(program) for _ in UNITS]
     covered = {(a, b): 0 for a in range(len(UNITS)) for b in range(len(UNITS))}
     edges = dict.fromkeys(covered, 0)
     for instruction in program:

@@ -1,8 +1,9 @@
 """How a layer is cut to fit the memories: channel tiles, spatial tiles, and parts of the reduction."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from math import ceil
 
 from ..quant.errors import ConfigurationError
@@ -16,6 +17,15 @@ ARRAY_GAP = 4
 
 DRAIN_GAP = 6
 """Cycles between two channel tiles in the vector unit, about."""
+
+PIECE = 2600
+"""Cycles that a tile of the vector unit alone may take: so long the array, two channel tiles ahead, need not wait."""
+
+CLOSE = 1.003
+"""Tilings whose costs differ by less are equal; the smaller slots win, and leave room for the next layer's."""
+
+SHARED = 0.05
+"""What a cycle of the vector unit or of the bus costs even while the array is busier: others may want it."""
 
 TYPICAL_LATENCY = 40
 """Cycles that the choice of a tiling allows for memory's answer to the last store."""
@@ -61,7 +71,15 @@ def channel_tiles(layer: EngineLayer, p: Parameters) -> list[list[ChannelTile]]:
     """Channel tiles in order of output, gathered in series that one instruction can step through.
 
     Groups that are small against the array share a tile, block-diagonally: as many as fit R rows and C columns.
+    A layer of the vector unit reads C channels for each tile, among them a normalization's neighbours.
     """
+    if not layer.on_array:
+        depth, size, before = layer.target[0], 1, 0
+        if layer.normalization is not None:
+            size = layer.normalization.size
+            before = (size - 1) // 2
+        step = p.columns - size + 1
+        return [[ChannelTile(c, min(step, depth - c), c - before) for c in range(0, depth, step)]]
     outputs, inputs = layer.weights.shape[:2]
     per_group = outputs // layer.groups
     if layer.groups > 1 and per_group <= p.columns and inputs <= p.rows:
@@ -98,6 +116,8 @@ def run_shape(layer: EngineLayer, p: Parameters) -> tuple[int, int]:
 
 
 def whole(layer: EngineLayer, p: Parameters) -> Part:
+    if not layer.on_array:
+        return Part((0, 1), (0, 1), (0, layer.source[0]))
     steps, run = run_shape(layer, p)
     return Part((0, layer.kernel[0]), (0, steps), (0, run))
 
@@ -199,58 +219,129 @@ def tiles_of(layer: EngineLayer, tile_rows: int, tile_columns: int) -> list[Spat
 class Tiling:
     """A choice for one layer: its spatial tiles, the parts of its reduction, and what they take.
 
-    input_slot, output_slot : elements that the largest tile takes on either side
-    cost : estimated cycles, to choose by
+    shape, count : rows and columns of a tile's result at most, and how many tiles there are
+    input_slot, operand_slot, output_slot : elements that the largest tile takes of each, 0 if it is resident
+    cost : estimated cycles, to choose by;  tiles : all of them, in raster order, of the one that was chosen
     """
 
-    tiles: tuple[SpatialTile, ...]
+    shape: Range
+    count: int
     parts: tuple[Part, ...]
     input_slot: int
+    operand_slot: int
     output_slot: int
     cost: float
+    tiles: tuple[SpatialTile, ...] = ()
+
+    @property
+    def loads(self) -> int:
+        """Slots for the input: two if there is more than one piece of it."""
+        return 0 if not self.input_slot else 2 if self.count * len(self.parts) > 1 else 1
+
+    @property
+    def others(self) -> int:
+        """Slots for the operand, and for the output."""
+        return 2 if self.count > 1 else 1
+
+    @property
+    def space(self) -> int:
+        """Elements of all slots."""
+        return self.loads * self.input_slot + self.others * (self.operand_slot + self.output_slot)
 
 
-def output_elements(layer: EngineLayer, tile: SpatialTile, p: Parameters) -> int:
-    """Elements that a tile's result takes in activation memory."""
+@dataclass(frozen=True)
+class Traffic:
+    """Which of a layer's tensors pass through DRAM, and how many channels the map has that the output is a part of."""
+
+    load: bool
+    operand: bool
+    store: bool
+    output_channels: int
+    trailing: float = 0.0
+    """Cycles of layers of the vector unit alone that follow row by row: what is left of them when the last tile ends."""
+
+
+def reads(layer: EngineLayer) -> int:
+    """Vectors that the vector unit reads for each result."""
+    window = layer.pool.kernel[0] * layer.pool.kernel[1] if layer.pool else 1
+    return window + bool(layer.operand)
+
+
+def interval(layer: EngineLayer, p: Parameters) -> int:
+    """Cycles from one result of the vector unit to the next; where it reads maps, each write takes their port once."""
+    return max(reads(layer) + (not layer.on_array), p.lane_groups)
+
+
+def pixel_pitch(layer: EngineLayer, p: Parameters, output_channels: int) -> int:
+    """Elements from pixel to pixel of a slot that is stored: whole pixels are dense; parts of pixels lie in a bus beat
+    as they do in DRAM."""
     each = p.sum_elements if layer.raw else 1
-    return size(tile.rows) * size(tile.columns) * layer.target[0] * each
+    depth = layer.target[0] * each
+    return depth + (output_channels * each - depth) % p.bus_elements
 
 
-def tilings(layer: EngineLayer, p: Parameters, space: int, *, load: bool, store: bool) -> Iterator[Tiling]:
-    """Tilings that fit ``space`` elements of activation memory, beside resident maps.
+def row_pitch(layer: EngineLayer, tile: SpatialTile, p: Parameters, output_channels: int) -> int:
+    """Elements from row to row of a slot that is stored: every row must start as in DRAM within a bus beat."""
+    pitch = size(tile.columns) * pixel_pitch(layer, p, output_channels)
+    whole_row = layer.target[2] * output_channels * (p.sum_elements if layer.raw else 1)
+    return pitch + (whole_row - pitch) % p.bus_elements
 
-    load : the source comes from DRAM, in slots (two when there is more than one load)
-    store : the result goes to DRAM, in slots (two when there is more than one tile)
-    """
+
+def tilings(layer: EngineLayer, p: Parameters, space: int, traffic: Traffic) -> Iterator[Tiling]:
+    """Tilings that fit ``space`` elements of activation memory, beside resident maps."""
     series = channel_tiles(layer, p)
-    channels = (series[0][0].input, series[-1][-1].input)
+    channels = (series[0][0].input, series[-1][-1].input) if layer.on_array else (0, 0)
     tile_passes = sum(map(len, series))
-    for tile_rows, tile_columns in _shapes(layer, p):
-        tiles = tiles_of(layer, tile_rows, tile_columns)
-        if max(t.positions for t in tiles) > p.accumulator_depth:
+    for shape in _shapes(layer, p):
+        kinds = _kinds(layer, shape)
+        count = sum(kinds.values())
+        if layer.on_array and max(t.positions for t in kinds) > p.accumulator_depth:
             continue
-        # a slot starts where its DRAM address falls in a bus beat, and each row again
-        slack = p.bus_elements * (1 if tile_columns == layer.target[2] else 1 + tile_rows)
-        out = (max(output_elements(layer, t, p) for t in tiles) + slack) if store else 0
-        out += -out % p.bus_elements
-        outs = out * (2 if len(tiles) > 1 else 1)
-        if not load:
-            if outs <= space:
-                parts = [whole(layer, p)]
-                cost = _cost(layer, p, tiles, parts, tile_passes, channels, load, store)
-                yield Tiling(tuple(tiles), tuple(parts), 0, out, cost)
-            continue
-        for parts in partitions(layer, p):
-            slots = 2 if len(tiles) * len(parts) > 1 else 1
-            loads = _largest_load(layer, tiles, parts, channels, limit=(space - outs) // slots)
-            if loads is not None:
-                cost = _cost(layer, p, tiles, parts, tile_passes, channels, load, store)
-                yield Tiling(tuple(tiles), tuple(parts), loads, out, cost)
+        out = operand = 0
+        if traffic.store:  # a slot starts where its DRAM address falls in a bus beat
+            out = max(size(t.rows) * row_pitch(layer, t, p, traffic.output_channels) for t in kinds) + p.bus_elements
+            out += -out % p.bus_elements
+        if traffic.operand:
+            operand = max(size(t.rows) * size(t.columns) for t in kinds) * layer.target[0]
+            operand += -operand % p.bus_elements
+        others = (2 if count > 1 else 1) * (out + operand)
+        for parts in partitions(layer, p) if layer.on_array and traffic.load else [[whole(layer, p)]]:
+            slots = 2 if count * len(parts) > 1 else 1
+            limit = (space - others) // slots
+            load = _largest_load(layer, kinds, parts, channels, limit) if traffic.load else min(0, limit)
+            if load is not None and load >= 0:
+                cost = _cost(layer, p, kinds, parts, tile_passes, channels, traffic)
+                yield Tiling(shape, count, tuple(parts), load, operand, out, cost)
                 break
 
 
+def _kinds(layer: EngineLayer, shape: Range) -> Counter[SpatialTile]:
+    """One tile of each size, borders apart, and how many are like it: costs are added up over these."""
+    _, height, width = layer.target
+    spans = [_ranges(height, ceil(height / shape[0])), _ranges(width, ceil(width / shape[1]))]
+    alike: list[dict[tuple[int, ...], list[Range]]] = []
+    for axis, ranges in enumerate(spans):
+        found: dict[tuple[int, ...], list[Range]] = defaultdict(list)
+        for span in ranges:
+            pair = (span, (0, 1)) if axis == 0 else ((0, 1), span)
+            tile = spatial_tile(layer, *pair)
+            low, high = (tile.convolved_rows, tile.convolved_columns)[axis]
+            before = low * layer.strides[axis] - layer.pads[axis]
+            after = (high - 1) * layer.strides[axis] - layer.pads[axis]
+            after += (layer.kernel[axis] - 1) * layer.dilations[axis] + 1 - layer.source[1 + axis]
+            found[size(span), high - low, min(before, 0), max(after, 0)].append(span)
+        alike.append(found)
+    return Counter(
+        {
+            spatial_tile(layer, rows[0], columns[0]): len(rows) * len(columns)
+            for rows in alike[0].values()
+            for columns in alike[1].values()
+        }
+    )
+
+
 def _largest_load(
-    layer: EngineLayer, tiles: list[SpatialTile], parts: list[Part], channels: Range, limit: int
+    layer: EngineLayer, tiles: Iterable[SpatialTile], parts: list[Part], channels: Range, limit: int
 ) -> int | None:
     """Elements of the largest piece of the source that a tile's part loads; None if one exceeds ``limit``."""
     largest = 0
@@ -278,32 +369,39 @@ def _shapes(layer: EngineLayer, p: Parameters) -> Iterator[tuple[int, int]]:
 def _cost(
     layer: EngineLayer,
     p: Parameters,
-    tiles: list[SpatialTile],
+    kinds: Counter[SpatialTile],
     parts: list[Part],
     channel_count: int,
     channels: Range,
-    load: bool,
-    store: bool,
+    traffic: Traffic,
 ) -> float:
     """Cycles that a tiling takes, estimated from what each unit is busy with (the schedule has the exact order)."""
     repeats = channel_count if len(parts) > 1 else 1  # each channel tile loads the parts of its reduction again
-    steps = sum(passes(q, p) for q in parts)
-    weights = channel_count * (steps * p.rows + p.parameter_rows) * p.weight_row_bits / 8
-    instructions = (2 if len(parts) == 1 else 2 * repeats * len(parts)) + load + store + 1
-    window = layer.pool.kernel[0] * layer.pool.kernel[1] if layer.pool else 1
+    steps = sum(passes(q, p) for q in parts) if layer.on_array else 0
+    weights = channel_count * (steps * p.rows + p.parameter_rows) * p.weight_row_bits / 8 if layer.on_array else 0
+    instructions = (2 if len(parts) == 1 else 2 * repeats * len(parts)) + traffic.load + traffic.operand
+    instructions += traffic.store + 1
+    step = interval(layer, p)
     array = drain = bus = 0.0
-    for tile in tiles:
+    for tile, count in kinds.items():
         vectors = size(tile.rows) * size(tile.columns)
-        array += channel_count * steps * max(tile.positions, p.pass_cycles) + repeats * len(parts) * ARRAY_GAP
-        drain += channel_count * (vectors * max(window, p.lane_groups) + p.parameter_rows + DRAIN_GAP)
-        bus += (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes
-        if load:
-            bus += repeats * sum(_load_beats(layer, p, tile, q, channels) for q in parts)
-    first = _load_beats(layer, p, tiles[0], parts[0], channels) if load else 0.0
-    last = drain / len(tiles) / channel_count
-    if store:
-        last += output_elements(layer, tiles[-1], p) / p.bus_elements + TYPICAL_LATENCY
-    return max(array, drain, bus) + first + last
+        if layer.on_array:
+            passing = channel_count * steps * max(tile.positions, p.pass_cycles)
+            array += count * (passing + repeats * len(parts) * ARRAY_GAP)
+        drain += count * channel_count * (vectors * step + p.parameter_rows + DRAIN_GAP)
+        beats = (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes
+        if traffic.load:
+            beats += repeats * sum(_load_beats(layer, p, tile, q, channels) for q in parts)
+        if traffic.operand:
+            beats += vectors * layer.target[0] / p.bus_elements
+        bus += count * beats
+    tiles = list(kinds)
+    first = _load_beats(layer, p, tiles[0], parts[0], channels) if traffic.load else 0.0
+    last = drain / sum(kinds.values()) / channel_count
+    last += traffic.trailing * size(tiles[-1].rows) / layer.target[1]
+    if traffic.store:
+        last += size(tiles[-1].rows) * size(tiles[-1].columns) * layer.target[0] / p.bus_elements + TYPICAL_LATENCY
+    return max(array, drain, bus) + SHARED * (drain + bus) + first + last
 
 
 def _load_beats(layer: EngineLayer, p: Parameters, tile: SpatialTile, part: Part, channels: Range) -> float:
@@ -312,15 +410,34 @@ def _load_beats(layer: EngineLayer, p: Parameters, tile: SpatialTile, part: Part
     return size(source_rows(layer, tile, part)) * row
 
 
-def best_tiling(layer: EngineLayer, p: Parameters, space: int, *, load: bool, store: bool) -> Tiling | None:
-    """The cheapest tiling that fits, or None."""
-    return min(tilings(layer, p, space, load=load, store=store), key=lambda t: t.cost, default=None)
+def best_tiling(layer: EngineLayer, p: Parameters, space: int, traffic: Traffic, slack: float = CLOSE) -> Tiling | None:
+    """The smallest of the tilings that fit and cost at most ``slack`` times the cheapest, or None.
+
+    Without the array, the widest, then largest tile that takes no more than PIECE cycles: others need not wait for it,
+    and who reads its rows can begin soon.
+    """
+    found = list(tilings(layer, p, space, traffic))
+    if not found:
+        return None
+    if not layer.on_array:
+        count = len(channel_tiles(layer, p)[0])
+
+        def width_then_cycles(tiling: Tiling) -> Range:
+            rows, columns = tiling.shape
+            return columns, rows * columns * interval(layer, p) * count
+
+        short = [t for t in found if width_then_cycles(t)[1] <= PIECE]
+        chosen = max(short, key=width_then_cycles) if short else min(found, key=lambda t: width_then_cycles(t)[1])
+    else:
+        cheapest = min(t.cost for t in found)
+        chosen = min((t for t in found if t.cost <= cheapest * slack), key=lambda t: (t.space, t.cost))
+    return replace(chosen, tiles=tuple(tiles_of(layer, *chosen.shape)))
 
 
-def refuse(layer: EngineLayer, p: Parameters) -> ConfigurationError:
+def refuse(layer: EngineLayer, p: Parameters, traffic: Traffic) -> ConfigurationError:
     """Why no tiling fits: the memory that is too small, and the size that would do."""
     window = 1 if layer.pool is None else layer.pool.kernel[0] * layer.pool.kernel[1]
-    if window > p.accumulator_depth:
+    if layer.on_array and window > p.accumulator_depth:
         kib = -(-window * 8 * p.columns // 1024)
         return ConfigurationError(
             f"layer '{layer.name}': one pooling window needs {window} accumulators a column, the accumulator memory of "
@@ -328,7 +445,8 @@ def refuse(layer: EngineLayer, p: Parameters) -> ConfigurationError:
         )
 
     def fits(kib: int) -> bool:
-        return next(tilings(layer, p, kib * 1024 // p.element_bytes, load=True, store=True), None) is not None
+        space = kib * 1024 // p.element_bytes
+        return next(tilings(layer, p, space, traffic), None) is not None
 
     sizes = range(p.activation_kib + 1, MAXIMUM_KIB + 1)
     kib = sizes[bisect_left(sizes, True, key=fits)] if fits(MAXIMUM_KIB) else 0

@@ -8,7 +8,7 @@ index arrays into it, the same for every image.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -117,11 +117,13 @@ def expectation(
     writes : [layer, row0, rows, column0, columns, channel0, channels, group] in time order, as in the manifest
     in_memory : (layer, address) of each tensor that ends in DRAM, in the order in which they are written
     """
-    placed: list[Placed] = []
+    tensors: dict[str, Placed] = {}
     first = 0
     for item in layers:
-        placed.append(Placed(item.layer, item.tensor, first, item.shape, item.element_bytes, item.offset))
-        first += item.size
+        if item.tensor not in tensors:
+            tensors[item.tensor] = replace(item, first=first)
+            first += item.size
+    placed = [replace(item, first=tensors[item.tensor].first) for item in layers]
     streams = [_events(placed[entry[0]], entry, monitor_bytes, first) for entry in writes]
     stream = np.concatenate(streams) if streams else np.zeros((0, monitor_bytes), np.int64)
     memory = np.full(memory_bytes, -1, np.int64)
@@ -131,7 +133,7 @@ def expectation(
             raise ConfigurationError(f"layer '{item.layer}': its output is outside the memory of {memory_bytes} bytes")
         memory[address : address + item.size] = np.arange(item.first, item.first + item.size)
     return Expectation(
-        tensors=tuple(placed),
+        tensors=tuple(tensors.values()),
         size=first,
         stream=stream,
         counts=(stream != first).sum(axis=1).astype(np.uint32),

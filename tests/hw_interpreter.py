@@ -15,8 +15,12 @@ import numpy as np
 from systolith.hw.parameters import INSTRUCTION_BYTES, PARAMETER_BITS, Parameters
 from systolith.hw.program import LAYOUTS, Operation, decode
 
-SIGNED = {"padding", "column", "line", "first_row", "first_column", "zero_point", "low", "high"}
+SIGNED = {
+    "padding", "column", "line", "first_row", "first_column", "zero_point", "low", "high", "final_low", "final_high",
+    "source_zero",
+}  # fmt: skip
 UNWRITTEN = 1 << 40
+WRAP = 1 << 24
 
 
 class Machine:
@@ -31,7 +35,11 @@ class Machine:
         self.draining: deque[list[Any]] = deque()
         self.channels: list[np.ndarray] = []
         self.sums: np.ndarray | None = None
+        self.settings: dict[str, int] = {}
+        self.tables = np.zeros(512, np.int64)
         self.executed: list[Operation] = []
+        self.results: list[np.ndarray] = []
+        """What the vector unit wrote for each channel tile, (rows, columns, elements), in order."""
 
     def run(self, address: int) -> None:
         """Execute from ``address`` to END."""
@@ -134,8 +142,52 @@ class Machine:
         self.sums += pixels @ weights
         assert np.abs(self.sums).max() < 1 << (p.sum_bits - 1), "a sum overflows"
 
+    def _setup(self, f: dict[str, int]) -> None:
+        assert not self.draining, "settings change under a vector instruction"
+        self.settings = f
+        if f["load_tables"]:
+            values = self.chip[f["tables"] : f["tables"] + 2048]
+            assert (values != UNWRITTEN).all(), "tables that nobody loaded"
+            self.tables = values.astype("<i1").view("<i4").astype(np.int64)
+
     def _vector(self, f: dict[str, int]) -> None:
-        self.draining.append([f, 0])
+        if not self.settings["from_map"]:
+            self.draining.append([f, 0])
+            return
+        for tile in range(f["tiles"] + 1):
+            s = self.settings
+            first = f["source"] + tile * s["source_tile_step"]
+            low, high = 0, self.p.columns
+            if s["normalize"]:
+                low = s["before"] if tile == 0 else 0
+                high = min(high, s["depth"] - tile * s["source_tile_step"])
+            columns = np.arange(self.p.columns)
+            counts = (columns >= low) & (columns < high)
+
+            def read(address: int, counts: np.ndarray = counts, columns: np.ndarray = columns) -> np.ndarray:
+                at = (address + columns) % WRAP
+                return np.where(counts, self.chip[at % len(self.chip)] - self.settings["source_zero"], 0)
+
+            self._finish(f, tile, self._reduced(f, first, read), np.zeros(self.p.columns, np.int64), None)
+
+    def _reduced(self, f: dict[str, int], first: int, read) -> np.ndarray:
+        """The windows' maxima or totals, (rows, columns, C)."""
+        s = self.settings
+        result = np.zeros((f["rows"] + 1, f["columns"] + 1, self.p.columns), np.int64)
+        for row in range(f["rows"] + 1):
+            for column in range(f["columns"] + 1):
+                found = []
+                for wy in range(s["window_rows"] + 1):
+                    for wx in range(s["window_columns"] + 1):
+                        y = f["first_row"] + row * s["stride_rows"] + wy
+                        x = f["first_column"] + column * s["stride_columns"] + wx
+                        if 0 <= y < f["map_rows"] and 0 <= x < f["map_columns"]:
+                            address = first + row * f["source_row_step"] + column * s["source_column_step"]
+                            address += wy * f["window_row_step"] + wx * s["window_column_step"]
+                            found.append(read(address))
+                assert found, "a window outside the map"
+                result[row, column] = np.sum(found, axis=0) if s["total"] else np.max(found, axis=0)
+        return result
 
     def _drain(self, sums: np.ndarray) -> None:
         """The oldest vector instruction takes one channel tile's sums."""
@@ -143,39 +195,63 @@ class Machine:
         assert self.draining, "sums that no vector instruction waits for"
         (f, tile), bits = self.draining[0], self.channels.pop(0)
         assert sums.shape[:2] == (f["map_rows"], f["map_columns"])
-        channels = f["last_channels"] if tile == f["tiles"] else f["channels"]
-        assert 1 <= channels <= p.columns
-        best = np.full((f["rows"] + 1, f["columns"] + 1, p.columns), np.iinfo(np.int64).min)
-        for wy in range(f["window_rows"] + 1):
-            y = f["first_row"] + wy + np.arange(f["rows"] + 1) * f["stride_rows"]
-            for wx in range(f["window_columns"] + 1):
-                x = f["first_column"] + wx + np.arange(f["columns"] + 1) * f["stride_columns"]
-                ys = np.flatnonzero((y >= 0) & (y < f["map_rows"]))
-                xs = np.flatnonzero((x >= 0) & (x < f["map_columns"]))
-                best[np.ix_(ys, xs)] = np.maximum(best[np.ix_(ys, xs)], sums[np.ix_(y[ys], x[xs])])
-        assert best.min() > np.iinfo(np.int64).min, "a window outside the map"
-        start = f["first_address"] - f["first_row"] * f["map_columns"]
-        assert start % (1 << 24) == 0
-        assert f["stride_address"] == f["stride_rows"] * f["map_columns"]
-
+        flat = sums.reshape(-1, p.columns)
+        best = self._reduced(f, f["source"], lambda address: flat[address % WRAP])
         packed = bits.reshape(p.parameter_rows, p.columns, p.weight_bits).transpose(1, 0, 2).reshape(p.columns, -1)
         words = packed[:, :PARAMETER_BITS].astype(np.uint64) @ (np.uint64(1) << np.arange(64, dtype=np.uint64))
         bias = (words & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.int32).astype(np.int64)
         mantissa = (words >> np.uint64(32) & np.uint64(0xFFFFFF)).astype(np.float64)
         shift = (words >> np.uint64(56)).astype(np.int64)
-        total = best + bias
-        total = (total + 2**31) % 2**32 - 2**31
-        if f["raw"]:
-            kind = f"<i{p.element_bytes}"
-            values = total[:, :, :channels].astype("<i4").view(kind).astype(np.int64)
-        else:
-            scale = np.ldexp(mantissa, -(shift + 20)).astype(np.float32)
-            steps = np.clip(np.rint(total.astype(np.float32) * scale), -(2.0**20), 2.0**20).astype(np.int64)
-            values = np.clip(steps + f["zero_point"], f["low"], f["high"])[:, :, :channels]
-        for row in range(f["rows"] + 1):
-            for column in range(f["columns"] + 1):
-                address = f["chip"] + tile * f["tile_step"] + row * f["row_step"] + column * f["column_step"]
-                self._place(address, values[row, column])
+        self._finish(f, tile, best, bias, np.ldexp(mantissa, -(shift + 20)))
         self.draining[0][1] += 1
         if tile == f["tiles"]:
             self.draining.popleft()
+
+    def _finish(self, f: dict[str, int], tile: int, best: np.ndarray, bias: np.ndarray, scale) -> None:
+        """Requantize, combine and place one channel tile's reduced windows; ``scale`` None: the settings say it."""
+        p, s = self.p, self.settings
+        channels = f["last_channels"] if tile == f["tiles"] else f["channels"]
+        assert 1 <= channels <= p.columns
+        total = (best + bias + 2**31) % 2**32 - 2**31
+        if scale is None:
+            scale = np.ldexp(np.full(p.columns, float(s["mantissa"])), -(s["shift"] + 20))
+        if s["normalize"]:
+            total, scale = self._normalized(total)
+        if s["raw"]:
+            kind = f"<i{p.element_bytes}"
+            values = total[:, :, :channels].astype("<i4").view(kind).astype(np.int64)
+        else:
+            steps = total.astype(np.float32) * scale.astype(np.float32)
+            steps = np.clip(np.rint(steps), -(2.0**20), 2.0**20).astype(np.int64)
+            values = np.clip(steps + s["zero_point"], s["low"], s["high"])[:, :, :channels]
+        written = np.zeros((f["rows"] + 1, f["columns"] + 1, values.shape[2]), np.int64)
+        for row in range(f["rows"] + 1):
+            for column in range(f["columns"] + 1):
+                address = f["chip"] + tile * s["tile_step"] + row * f["row_step"] + column * s["column_step"]
+                result = values[row, column]
+                if s["combine"]:
+                    exact = self.tables[result & 255]
+                    if s["combine"] == 2:
+                        operand = f["operand"] + tile * s["operand_tile_step"]
+                        operand += row * f["operand_row_step"] + column * s["operand_column_step"]
+                        added = self.chip[operand : operand + channels]
+                        assert (added != UNWRITTEN).all(), "adds what nobody wrote"
+                        exact = exact + self.tables[256 + (added & 255)]
+                    whole, rest = exact >> 20, exact & (2**20 - 1)
+                    up = (rest > 2**19) | ((rest == 2**19) & (whole & 1 == 1))
+                    result = np.clip(whole + up, s["final_low"], s["final_high"])
+                self._place(address, result)
+                written[row, column] = result
+        self.results.append(written)
+
+    def _normalized(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The channels themselves and their factors, from the channels with their neighbours."""
+        s = self.settings
+        outputs = self.p.columns - s["size"]
+        own, factors = np.zeros_like(values), np.zeros(values.shape)
+        for c in range(outputs):
+            index = (values[..., c : c + s["size"] + 1] ** 2).sum(axis=-1) >> s["drop"]
+            assert index.max() < 4096
+            own[..., c] = values[..., c + s["before"]]
+            factors[..., c] = self.tables[index >> 4] + self.tables[256 + ((index >> 8) << 4 | (index & 15))]
+        return own, factors * 2.0 ** -(s["shift"] + 20)

@@ -1,0 +1,170 @@
+"""Random quantized graphs with branches: every operator, many scales, maps that live across layers."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+
+from systolith.quant import (
+    Add,
+    AveragePool,
+    Concat,
+    Conv,
+    FeatureMap,
+    Graph,
+    Layer,
+    MaxPool,
+    Normalization,
+    Sums,
+    Table,
+    Tensor,
+    check,
+)
+from systolith.quant.graph import output_shape
+
+
+class Branches:
+    """Adds layers to a graph, each reading maps that are there already."""
+
+    def __init__(self, seed: int, shape: tuple[int, int, int], *, normalization: int = 0, powers: bool = False) -> None:
+        self.rng, self.numpy = random.Random(seed), np.random.default_rng(seed)
+        self.normalization, self.powers = normalization, powers
+        self.tensors: dict[str, Tensor] = {}
+        self.layers: list[Layer] = []
+        self.feature_map("x", shape)
+
+    def scale(self) -> np.float32:
+        if self.powers:
+            return np.float32(2.0 ** self.rng.randint(-6, -4))
+        return np.float32(self.rng.uniform(0.01, 0.06))
+
+    def feature_map(self, name: str, shape: tuple[int, int, int], like: FeatureMap | None = None) -> FeatureMap:
+        low, high = self.rng.choice([(0, 255), (0, 255), (-128, 127), (0, 127), (3, 200)])
+        zero_point = self.rng.choice([low, high, self.rng.randint(low, high)])
+        made = FeatureMap(name, shape, self.scale(), zero_point, low, high)
+        if like is not None:
+            made = FeatureMap(name, shape, like.scale, like.zero_point, like.low, like.high)
+        self.tensors[name] = made
+        return made
+
+    def map_of(self, name: str) -> FeatureMap:
+        tensor = self.tensors[name]
+        assert isinstance(tensor, FeatureMap)
+        return tensor
+
+    def add(self, layer: Layer, like: FeatureMap | None = None) -> str:
+        shape = output_shape(layer, tuple(self.map_of(name).shape for name in layer.inputs))
+        self.feature_map(layer.output, shape, like)
+        self.layers.append(layer)
+        return layer.output
+
+    def names(self) -> tuple[str, str]:
+        return f"l{len(self.layers)}", f"t{len(self.layers)}"
+
+    def conv(self, source: str, outputs: int | None = None, kernel: int | None = None, stride: int = 1) -> str:
+        name, output = self.names()
+        channels = self.map_of(source).shape[0]
+        kernel = kernel or self.rng.choice([1, 1, 3])
+        groups = channels if kernel == 3 and self.rng.random() < 0.2 and not outputs else 1
+        outputs = outputs or (channels if groups > 1 else self.rng.randint(1, 11))
+        weights = self.numpy.integers(-127, 128, (outputs, channels // groups, kernel, kernel)).astype(np.int16)
+        scales = np.full(outputs, 2.0**-8, np.float32)
+        if not self.powers:
+            scales = self.numpy.uniform(0.002, 0.01, outputs).astype(np.float32)
+        bias = self.numpy.integers(-3000, 3000, outputs)
+        pads = (kernel // 2,) * 4
+        return self.add(
+            Conv(name, "Conv", source, output, weights, scales, bias, (stride, stride), pads, (1, 1), groups)
+        )
+
+    def max_pool(self, source: str, kernel: int, stride: int, pad: int) -> str:
+        name, output = self.names()
+        layer = MaxPool(name, source, output, (kernel, kernel), (stride, stride), (pad,) * 4)
+        return self.add(layer, self.map_of(source))
+
+    def average(self, source: str, kernel: tuple[int, int], stride: int, pad: int, include_pad: bool) -> str:
+        name, output = self.names()
+        return self.add(AveragePool(name, source, output, kernel, (stride, stride), (pad,) * 4, include_pad))
+
+    def table(self, source: str) -> str:
+        name, output = self.names()
+        before = self.map_of(source)
+        after = self.feature_map(output, before.shape)
+        values = self.numpy.integers(after.low, after.high + 1, before.high - before.low + 1).astype(np.int32)
+        self.layers.append(Table(name, "Random", source, output, values))
+        return output
+
+    def sum(self, first: str, second: str) -> str:
+        name, output = self.names()
+        return self.add(Add(name, (first, second), output))
+
+    def concat(self, *sources: str) -> str:
+        name, output = self.names()
+        return self.add(Concat(name, sources, output), self.map_of(sources[0]) if self.rng.random() < 0.4 else None)
+
+    def normalize(self, source: str) -> str:
+        name, output = self.names()
+        size = self.rng.randint(1, self.normalization)
+        before = self.map_of(source)
+        reach = max(before.high - before.zero_point, before.zero_point - before.low)
+        shift = max(0, (size * reach**2).bit_length() - 12)
+        coarse = self.numpy.integers(2**20, 2**23, 256).astype(np.int32)
+        fine = self.numpy.integers(-(2**18), 2**18, 256).astype(np.int32)
+        exponent = self.rng.randint(22, 25)
+        return self.add(Normalization(name, source, output, size, 1e-4, 0.75, 1.0, shift, exponent, coarse, fine))
+
+    def step(self) -> str:
+        """One more layer, or a few that belong together, on what is there."""
+        maps = [n for n, t in self.tensors.items() if isinstance(t, FeatureMap)]
+        source = self.rng.choice(maps[-4:])
+        shape = self.map_of(source).shape
+        alike = [n for n in maps if self.map_of(n).shape == shape]
+        beside = [n for n in maps if self.map_of(n).shape[1:] == shape[1:]]
+        kinds = ["conv", "conv", "conv", "sum", "sum", "concat", "concat", "table", "max", "average", "residual", "fire"]
+        kind = self.rng.choice([*kinds, *["normalize"] * (2 if self.normalization else 0)])
+        small = min(shape[1:]) < 3
+        if kind == "sum":
+            return self.sum(source, self.rng.choice(alike))
+        if kind == "concat":
+            return self.concat(*(self.rng.choice(beside) for _ in range(self.rng.randint(2, 3))))
+        if kind == "table":
+            return self.table(source)
+        if kind == "max" and not small:
+            return self.max_pool(source, self.rng.choice([2, 3]), self.rng.choice([1, 1, 2]), self.rng.randint(0, 1))
+        if kind == "average" and not small and not self.powers:
+            pad = self.rng.randint(0, 1)
+            return self.average(source, (3, 2), self.rng.choice([1, 2]), pad, self.rng.random() < 0.5)
+        if kind == "residual":
+            return self.sum(*self.rng.sample([source, self.conv(self.conv(source), shape[0])], 2))
+        if kind == "fire":
+            squeezed = self.conv(source, None, 1)
+            parts = [self.conv(squeezed, None, 1), self.conv(squeezed, 5, 3)]
+            if not small:
+                parts.append(self.conv(self.max_pool(source, 3, 1, 1), None, 1))
+            return self.concat(*parts)
+        if kind == "normalize":
+            return self.normalize(source)
+        return self.conv(source, None, None, 1 if small or self.rng.random() < 0.7 else 2)
+
+    def graph(self, layers: int) -> Graph:
+        while len(self.layers) < layers:
+            self.step()
+        last = self.layers[-1].output
+        if self.rng.random() < 0.5:
+            shape = self.map_of(last).shape
+            name, output = self.names()
+            weights = self.numpy.integers(-127, 128, (4, *shape)).astype(np.int16)
+            scales = np.full(4, 2.0**-8, np.float32)
+            layer = Conv(name, "Gemm", last, output, weights, scales, np.arange(4))
+            self.tensors[output] = Sums(output, (4, 1, 1), self.map_of(last).scale * scales)
+            self.layers.append(layer)
+            last = output
+        return check(Graph("x", last, tuple(self.layers), self.tensors))
+
+
+def branches(seed: int, layers: int = 8, **choices: object) -> Graph:
+    """A random graph of about ``layers`` layers on a small map."""
+    rng = random.Random(seed)
+    shape = (rng.randint(1, 9), rng.randint(3, 12), rng.randint(3, 12))
+    return Branches(seed, shape, **choices).graph(layers)  # type: ignore[arg-type]
