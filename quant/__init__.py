@@ -24,9 +24,9 @@ from .graph import (
     Sums,
     Table,
     Tensor,
-    check,
 )
 from .importer import import_onnx
+from .legality import check
 from .posttraining import check_images, load_float, quantize
 from .reader import load
 from .settings import Settings

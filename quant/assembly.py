@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import onnx
 
-from .floats import INFINITY, Concatenation, FloatLayer, Function, Pooling
+from .errors import ModelError
+from .floats import INFINITY, Concatenation, FloatLayer, Pooling
 from .graph import Concat, Conv, FeatureMap, Graph, Layer, MaxPool, Shape, Table, Tensor
 from .layers import copied_bounds, layer_without_weights
 from .linear import Grid
@@ -76,12 +77,9 @@ class Assembly:
 
     def moved(self, node: onnx.NodeProto, source: FeatureMap, grid: Grid) -> FeatureMap:
         """The map that ``node``, a QuantizeLinear to ``grid``, makes of ``source`` with no layer between."""
-        if on_grid(source, grid):
-            return source  # a flattening, perhaps
-        target = FeatureMap(node.output[0], source.shape, grid.scale, grid.zero_point, grid.low, grid.high)
-        layer = Function(node.name or target.name, "Identity", (source.name,), target.name)
-        self.add(layer_without_weights(layer, (source,), target), target)
-        return target
+        if not on_grid(source, grid):  # ONNX Runtime drops one of the two grids, whatever the file says
+            raise changed_scale(node, source, grid)
+        return source
 
     def _kept(
         self, node: onnx.NodeProto, value: Pending, layer: Pooling | Concatenation, grid: Grid, target: FeatureMap
@@ -89,11 +87,7 @@ class Assembly:
         """A layer that moves values as they are; what clamps them is a table of its own."""
         before = value.sources[0]
         if isinstance(layer, Pooling) and not on_grid(before, grid):
-            raise refuse(
-                node,
-                f"changes the scale from {before.scale:g} to {grid.scale:g} (zero point {before.zero_point} to"
-                f" {grid.zero_point}) with no convolution between; only the same scale works",
-            )
+            raise changed_scale(node, before, grid)
         low, high = copied_bounds(value.sources, grid.scale, grid.zero_point) or (grid.low, grid.high)
         name = layer.output if value.clamped else target.name
         whole = replace(target, name=name, low=low, high=high)
@@ -139,6 +133,15 @@ class Assembly:
         tensor = self.tensors[name]
         assert isinstance(tensor, FeatureMap)
         return tensor
+
+
+def changed_scale(node: onnx.NodeProto, source: FeatureMap, grid: Grid) -> ModelError:
+    """The error for a QuantizeLinear that has another grid than ``source``, and no layer that computes between."""
+    return refuse(
+        node,
+        f"changes the scale from {source.scale:g} to {grid.scale:g} (zero point {source.zero_point} to"
+        f" {grid.zero_point}) with no convolution between; only the same scale works",
+    )
 
 
 def on_grid(source: FeatureMap, grid: Grid) -> bool:

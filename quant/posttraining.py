@@ -13,11 +13,12 @@ from .errors import DataError
 from .execute import run_float
 from .float_shapes import shapes
 from .floats import INFINITY, Clamped, Concatenation, Convolution, FloatGraph, FloatLayer, Floats, Pooling
-from .graph import Conv, FeatureMap, Graph, Layer, Shape, Sums, Tensor, check
+from .graph import Conv, FeatureMap, Graph, Layer, Shape, Sums, Tensor
 from .grids import grids
 from .histogram import Histogram
 from .importer import import_onnx
 from .layers import copied_bounds, layer_without_weights
+from .legality import check
 from .passes import simplify
 from .settings import Settings
 from .weights import QuantizedWeights, quantize_weights

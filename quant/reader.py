@@ -19,9 +19,10 @@ from .context import Context, Dimensions, image_of
 from .errors import ModelError
 from .floats import Addition, Clamp, FloatLayer, Function, Pooling
 from .functions import DEFAULTS
-from .graph import Conv, FeatureMap, Graph, Sums, check
+from .graph import Conv, FeatureMap, Graph, Sums
 from .importer import shape_of
 from .layers import layer_without_weights
+from .legality import check
 from .linear import activation_grid, quantize_constant
 from .onnx_file import STANDARD_DOMAINS, Array, image_dimensions, initializers, load_model, opset, refuse, single_input
 from .operators import BUILDERS
@@ -31,7 +32,7 @@ from .read_layers import conv_layer
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
 UNCHANGED = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
-FUNCTIONS = tuple(sorted(set(DEFAULTS) - {"Clip", "Identity", "Relu"} | {"PRelu"}))
+FUNCTIONS = tuple(sorted(set(DEFAULTS) - {"Clip", "Relu"} | {"PRelu"}))
 WINDOWS = ("AveragePool", "GlobalAveragePool", "MaxPool", "ReduceMean")
 LAYERS = ("Add", "Concat", "LRN", "Sum", *WINDOWS, *FUNCTIONS)
 LINEAR_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")  # ONNX Runtime's own Q and DQ, for 16 bits before opset 21

@@ -19,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from .errors import GraphError
 from .files import write_whole
 from .flat import flat_tensors
-from .graph import Conv, FeatureMap, Graph, Layer, check
+from .graph import Conv, FeatureMap, Graph, Layer
+from .legality import check
 from .write_layers import clamps, constants_of, node_of
 
 OPSET, IR_VERSION = 21, 10

@@ -184,3 +184,75 @@ def test_integer_operators_are_refused(tmp_path):
     )
     with pytest.raises(quant.ModelError, match=r"\(QLinearConv\): "):
         quant.load(quantized)
+
+
+@pytest.mark.parametrize("per_channel", [False, True], ids=["tensor", "channel"])
+@pytest.mark.parametrize("kind", [QuantType.QUInt8, QuantType.QInt8], ids=str)
+@pytest.mark.parametrize("name", ["blocks", "shortcuts", "sums_last", "squeeze"])
+def test_networks_that_branch_by_onnxruntimes_quantizer(tmp_path, name, kind, per_channel):
+    model = OURS[name]() if name in OURS else models.branched(name)
+    images = models.images(model, 12)
+    quantized = quantized_by_onnxruntime(tmp_path, model, images, per_channel=per_channel, activation_type=kind)
+    graph = quant.load(quantized)
+    oracle.assert_every_tensor_equal(graph, images)  # as written anew
+    found, _ = golden.output(graph, images)
+    np.testing.assert_array_equal(found.reshape(12, -1), oracle.run(quantized, images).reshape(12, -1))
+
+
+def squeeze() -> onnx.ModelProto:
+    """Two fire modules of SqueezeNet: concatenations, and the global average at the end."""
+    net, channels = models.Builder((3, 17, 17)).conv(3, 8, 3, strides=[2, 2]).relu().pool(3, 2), 8
+    for _ in range(2):
+        source = net.conv(channels, 4, 1).relu().current
+        one, other = net.conv(4, 6, 1).relu().current, net.at(source).conv(4, 6, 3, pads=[1] * 4).relu().current
+        net.join("Concat", one, other, axis=1)
+        channels = 12
+    return net.conv(12, 5, 1).node("GlobalAveragePool").model()
+
+
+def blocks() -> onnx.ModelProto:
+    """Two residual blocks, the second with a convolution on its shortcut."""
+    net, channels = models.Builder((3, 10, 10)).conv(3, 6, 3).relu(), 6
+    for outputs, stride in ((6, 1), (8, 2)):
+        shortcut = net.current
+        branch = net.conv(channels, outputs, 3, pads=[1] * 4, strides=[stride] * 2).relu()
+        branch = branch.conv(outputs, outputs, 1).current
+        if stride > 1:
+            shortcut = net.at(shortcut).conv(channels, outputs, 1, strides=[stride] * 2).current
+        net.join("Add", branch, shortcut).relu()
+        channels = outputs
+    return net.node("GlobalAveragePool").flatten().gemm(8, 5).model()
+
+
+OURS = {"blocks": blocks, "squeeze": squeeze}
+
+
+def test_functions_by_onnxruntimes_quantizer(tmp_path):
+    net = models.Builder((3, 8, 8)).conv(3, 6, 3).node("Sigmoid").conv(6, 5, 3).node("LeakyRelu", alpha=0.1)
+    model = net.pool().flatten().gemm(20, 4).model()
+    images = models.images(model, 12)
+    quantized = quantized_by_onnxruntime(tmp_path, model, images, activation_type=QuantType.QUInt8)
+    found, _ = golden.output(quant.load(quantized), images)
+    np.testing.assert_array_equal(found, oracle.run(quantized, images))
+
+
+def test_a_relu_after_a_pooling_is_a_table_of_its_own():
+    chain = Qdq().qdq().node("MaxPool", kernel_shape=[2, 2]).node("Relu").qdq()
+    model = chain.model()
+    graph = quant.load(model)
+    assert [layer.operator for layer in graph.layers] == ["MaxPool", "Relu"]
+    images = models.images(model, 4)
+    np.testing.assert_array_equal(golden.output(graph, images)[0], oracle.run(model, images))
+
+
+def test_a_map_with_two_readers_may_have_a_dq_for_each():
+    chain = Qdq().q()
+    integers = chain.net.current
+    one = chain.dq().net.current
+    other = chain.net.at(integers) and chain.dq().net.current
+    chain.net.join("Add", one, other)
+    model = chain.qdq(scale=0.1).model()
+    graph = quant.load(model)
+    assert graph.layers[0].inputs == ("quantizelinear1_out",) * 2
+    images = models.images(model, 4)
+    np.testing.assert_array_equal(golden.output(graph, images)[0], oracle.run(model, images))

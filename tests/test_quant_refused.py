@@ -69,6 +69,11 @@ REFUSED = {
         "node 'quantizelinear2' (QuantizeLinear): changes the scale from 0.05 to 0.1 (zero point 128 to 128)"
         " with no convolution between; only the same scale works",
     ),
+    "Q of another scale": (
+        lambda: Qdq().qdq().qdq(scale=0.1),
+        "node 'quantizelinear2' (QuantizeLinear): changes the scale from 0.05 to 0.1 (zero point 128 to 128)"
+        " with no convolution between; only the same scale works",
+    ),
     "DQ of another scale": (
         lambda: Qdq().q().dq(scale=0.06),
         "node 'dequantizelinear1' (DequantizeLinear): has scale 0.06 and zero point 128, "
