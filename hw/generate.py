@@ -16,7 +16,16 @@ from .manifest import manifest
 from .parameters import Parameters
 from .plan import Plan, plan
 
-FILES = ("systolith.v", "program.bin", "memory.bin", "systolith.h", "manifest.json", "model.onnx")
+FILES = (
+    "systolith.v",
+    "program.bin",
+    "memory.bin",
+    "systolith.h",
+    "manifest.json",
+    "model.onnx",
+    "simulation.json",
+)
+"""What a build folder may hold; the last is what ``simulate`` leaves there."""
 
 
 def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Parameters:

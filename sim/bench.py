@@ -12,7 +12,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 from numpy.typing import NDArray
 
-from .compare import compare
+from .compare import compare, layer_cycles
 from .hang import describe_hang
 from .job import OUTCOMES, Failure, Job, Outcome
 from .native import Contents
@@ -103,6 +103,7 @@ class Bench:
         await self.registers.write(self.offset("BASE"), job.base)
         await self.registers.write(self.offset("INTERRUPT_ENABLE"), 1)
         await self.registers.write(self.offset("CONTROL"), 1)
+        started = await self.cycle()
         self.dut.watch.value = 1
         if not int(self.dut.wake.value):
             await RisingEdge(self.dut.wake)
@@ -139,6 +140,7 @@ class Bench:
             simulated_cycles=now - first_cycle,
             seconds=time.perf_counter() - clock_started,
             stalls=stalls,
+            layer_cycles=layer_cycles(job.expectation, events, started, started + cycles),
             mismatches=verdict.mismatches,
             differences=verdict.differences,
         )

@@ -73,6 +73,22 @@ def compare(
     return verdict
 
 
+def layer_cycles(expectation: Expectation, events: NDArray[np.void], started: int, ended: int) -> dict[str, int]:
+    """Cycles of each layer, from the last value that the one before wrote to its own last; the last one's to ``ended``.
+
+    Empty if the stream of ``events`` is not as long as expected.
+    """
+    if len(events) < len(expectation.stream):
+        return {}
+    firsts = np.array([item.first for item in expectation.tensors])
+    numbers = np.searchsorted(firsts, expectation.stream[:, 0], side="right") - 1
+    ends = np.zeros(len(firsts), np.int64)
+    np.maximum.at(ends, numbers, events["cycle"][: len(numbers)].astype(np.int64))
+    ends[-1] = ended
+    names = [item.layer for item in expectation.tensors]
+    return dict(zip(names, np.diff(ends, prepend=started).tolist(), strict=True))
+
+
 def _compare_stream(
     verdict: Verdict,
     image: int,

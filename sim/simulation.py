@@ -127,10 +127,17 @@ def simulate_tensors(
         memory_latency=memory_latency,
         build_seconds=compiled.seconds,
         simulation_seconds=seconds,
-        stalls={name: float(np.mean([item.stalls[name] for item in outcomes])) for name in outcomes[0].stalls},
+        stalls=_means([item.stalls for item in outcomes]),
+        layer_cycles=_means([item.layer_cycles for item in outcomes]),
         differences=differences[:KEPT_DIFFERENCES],
         waveform=wave,
     )
+
+
+def _means(counts: list[dict[str, int]]) -> dict[str, float]:
+    """By name, where every image has a count."""
+    shared = [name for name in counts[0] if all(name in item for item in counts)]
+    return {name: float(np.mean([item[name] for item in counts])) for name in shared}
 
 
 def _job(
