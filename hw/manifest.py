@@ -23,6 +23,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
     """Everything that a host or a simulation needs to know about ``plan``.  All sizes in bytes, times in cycles."""
     graph, p = plan.graph, plan.parameters
     prediction = predict(plan, LATENCY)
+    moved = _bytes_moved(plan)
     return {
         "format": FORMAT,
         "top": TOP,
@@ -45,6 +46,8 @@ def manifest(plan: Plan) -> dict[str, Any]:
                 "weight_bytes": weight_bytes(layer, p),
                 "limit_cycles": limit_cycles(layer, p),
                 "predicted_cycles": prediction.layer_cycles[number],
+                "bytes_read": moved[number][0],
+                "bytes_written": moved[number][1],
                 "spatial_tiles": len(plan.placements[number].tiling.tiles),
                 "reduction_parts": len(plan.placements[number].tiling.parts),
             }
@@ -63,6 +66,17 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "timeline": prediction.timeline,
         "writes": [[d.layer, *d.rows, *d.columns, *d.channels, d.group] for d in plan.drained],
     }
+
+
+def _bytes_moved(plan: Plan) -> list[tuple[int, int]]:
+    """Bytes that each layer reads from DRAM, weights and tables among them, and writes to it; not the program."""
+    moved = [[0, 0] for _ in plan.layers]
+    for i in plan.program:
+        if i.operation == Operation.WEIGHTS:
+            moved[i.layer][0] += i.fields["beats"] * plan.parameters.bus_bytes
+        elif i.operation in (Operation.LOAD, Operation.STORE):
+            moved[i.layer][i.operation == Operation.STORE] += (i.fields["rows"] + 1) * i.fields["bytes"]
+    return [(read, written) for read, written in moved]
 
 
 def _stored(plan: Plan, name: str) -> dict[str, Any]:

@@ -74,19 +74,18 @@ def compare(
 
 
 def layer_cycles(expectation: Expectation, events: NDArray[np.void], started: int, ended: int) -> dict[str, int]:
-    """Cycles of each layer, from the last value that the one before wrote to its own last; the last one's to ``ended``.
+    """Cycles of each layer, from the last value of all before it to its own last; what is left goes to the last one.
 
-    Empty if the stream of ``events`` is not as long as expected.
+    A layer that ended while one before it was still at work has none.  Empty if the stream of ``events`` is not as long
+    as expected.
     """
     if len(events) < len(expectation.stream):
         return {}
-    firsts = np.array([item.first for item in expectation.tensors])
-    numbers = np.searchsorted(firsts, expectation.stream[:, 0], side="right") - 1
-    ends = np.zeros(len(firsts), np.int64)
-    np.maximum.at(ends, numbers, events["cycle"][: len(numbers)].astype(np.int64))
+    ends = np.full(len(expectation.layers), started, np.int64)
+    np.maximum.at(ends, expectation.makers, events["cycle"][: len(expectation.makers)].astype(np.int64))
+    ends = np.maximum.accumulate(ends)
     ends[-1] = ended
-    names = [item.layer for item in expectation.tensors]
-    return dict(zip(names, np.diff(ends, prepend=started).tolist(), strict=True))
+    return dict(zip(expectation.layers, np.diff(ends, prepend=started).tolist(), strict=True))
 
 
 def _compare_stream(
@@ -149,9 +148,11 @@ def _compare_memory(
     reported: NDArray[np.int64],
 ) -> None:
     granule = -(-contents.data.size // max(1, contents.stamps.size))
+    start = expectation.start
     painted = expectation.memory >= 0
-    wrong = painted & contents.written & (contents.data != vector[expectation.memory])
-    for mask, note in ((wrong, ""), (painted & ~contents.written, "never written to memory")):
+    written, data = contents.written[start:], contents.data[start:]
+    wrong = painted & written & (data != vector[expectation.memory])
+    for mask, note in ((wrong, ""), (painted & ~written, "never written to memory")):
         addresses = np.nonzero(mask)[0]
         firsts = expectation.elements(expectation.memory[addresses])
         new = ~np.isin(firsts, reported)
@@ -160,15 +161,16 @@ def _compare_memory(
         for at in np.sort(order)[:KEPT].tolist():
             address = int(addresses[at])
             place = expectation.locate(int(expectation.memory[address]))
-            start = address - int(expectation.memory[address]) + place.first
-            found = contents.data[start : start + place.element_bytes]
+            first = address - int(expectation.memory[address]) + place.first
+            found = data[first : first + place.element_bytes]
             if note:
-                verdict.add(_absent(image, place, now, f"{note} (address {start:#x})"))
+                verdict.add(_absent(image, place, now, f"{note} (address {start + first:#x})"))
             else:
-                verdict.add(_value(image, place, vector, found, int(contents.stamps[address // granule])))
+                stamp = int(contents.stamps[(start + address) // granule])
+                verdict.add(_value(image, place, vector, found, stamp))
         verdict.mismatches += max(0, unique.size - KEPT)
         reported = np.concatenate([reported, unique])
-    extra = np.nonzero(contents.written & ~painted)[0]
+    extra = np.concatenate([np.nonzero(contents.written[:start])[0], start + np.nonzero(written & ~painted)[0]])
     if extra.size:
         address = int(extra[0])
         note = f"{extra.size} bytes written that belong to no output, the first at address {address:#x}"

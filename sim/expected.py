@@ -51,16 +51,21 @@ class Place:
 class Expectation:
     """Where each byte of the expected vector must appear.
 
-    stream : int64, (events, monitor bytes): index for each byte of each event, ``size`` beyond its count
+    layers : names of the program's layers;  makers : int32, (events,): the layer that writes each event
+    stream : int32, (events, monitor bytes): index for each byte of each event, ``size`` beyond its count
     counts : uint32, (events,): valid bytes of each event
-    memory : int64, (memory bytes,): index for each byte of DRAM, -1 where nothing may be written
+    memory : int32, (memory bytes - start,): index for each byte of DRAM from ``start`` on, -1 where nothing may be
+        written; below it nothing may
     """
 
     tensors: tuple[Placed, ...]
     size: int
-    stream: NDArray[np.int64]
+    layers: tuple[str, ...]
+    makers: NDArray[np.int32]
+    stream: NDArray[np.int32]
     counts: NDArray[np.uint32]
-    memory: NDArray[np.int64]
+    start: int
+    memory: NDArray[np.int32]
 
     def locate(self, index: int) -> Place:
         """The element that byte ``index`` of the expected vector belongs to."""
@@ -72,13 +77,12 @@ class Expectation:
         first = placed.first + element * placed.element_bytes
         return Place(placed.layer, channel, row, column, first, placed.element_bytes, placed.offset)
 
-    def elements(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+    def elements(self, index: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """First byte of the element that each byte ``index`` of the expected vector belongs to."""
         firsts = np.array([item.first for item in self.tensors])
         widths = np.array([item.element_bytes for item in self.tensors])
         which = np.searchsorted(firsts, index, side="right") - 1
-        first: NDArray[np.int64] = index - (index - firsts[which]) % widths[which]
-        return first
+        return np.asarray(index - (index - firsts[which]) % widths[which], np.int64)
 
     def vectors(self, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
         """Expected vectors of all images, (images, size + 1); the last byte is 0, for what lies beyond a count.
@@ -110,12 +114,14 @@ def expectation(
     in_memory: list[tuple[int, int]],
     monitor_bytes: int,
     memory_bytes: int,
+    start: int = 0,
 ) -> Expectation:
     """Lay out the tensors and the two index arrays.
 
     layers : one Placed for each layer, in order (``first`` is set here)
     writes : [layer, row0, rows, column0, columns, channel0, channels, group] in time order, as in the manifest
     in_memory : (layer, address) of each tensor that ends in DRAM, in the order in which they are written
+    start : the first byte of DRAM that may be written
     """
     tensors: dict[str, Placed] = {}
     first = 0
@@ -125,23 +131,26 @@ def expectation(
             first += item.size
     placed = [replace(item, first=tensors[item.tensor].first) for item in layers]
     streams = [_events(placed[entry[0]], entry, monitor_bytes, first) for entry in writes]
-    stream = np.concatenate(streams) if streams else np.zeros((0, monitor_bytes), np.int64)
-    memory = np.full(memory_bytes, -1, np.int64)
+    stream = np.concatenate(streams) if streams else np.zeros((0, monitor_bytes), np.int32)
+    memory = np.full(memory_bytes - start, -1, np.int32)
     for layer, address in in_memory:
         item = placed[layer]
-        if address < 0 or address + item.size > memory_bytes:
+        if address < start or address + item.size > memory_bytes:
             raise ConfigurationError(f"layer '{item.layer}': its output is outside the memory of {memory_bytes} bytes")
-        memory[address : address + item.size] = np.arange(item.first, item.first + item.size)
+        memory[address - start : address - start + item.size] = np.arange(item.first, item.first + item.size)
     return Expectation(
         tensors=tuple(tensors.values()),
         size=first,
+        layers=tuple(item.layer for item in layers),
+        makers=np.repeat([entry[0] for entry in writes], [len(s) for s in streams]).astype(np.int32),
         stream=stream,
         counts=(stream != first).sum(axis=1).astype(np.uint32),
+        start=start,
         memory=memory,
     )
 
 
-def _events(placed: Placed, entry: list[int], monitor_bytes: int, beyond: int) -> NDArray[np.int64]:
+def _events(placed: Placed, entry: list[int], monitor_bytes: int, beyond: int) -> NDArray[np.int32]:
     _, row0, rows, column0, columns, channel0, channels, group = entry
     bytes_each = placed.element_bytes
     if group * bytes_each > monitor_bytes:
@@ -157,4 +166,4 @@ def _events(placed: Placed, entry: list[int], monitor_bytes: int, beyond: int) -
     channel = starts[:, None] + lane // bytes_each
     valid = (lane < group * bytes_each) & (channel < channel0 + channels)
     index = placed.first + (pixels[:, None, None] * all_channels + channel) * bytes_each + lane % bytes_each
-    return np.where(valid, index, beyond).reshape(-1, monitor_bytes)
+    return np.where(valid, index, beyond).reshape(-1, monitor_bytes).astype(np.int32)

@@ -49,7 +49,11 @@ def expect(accelerator: Accelerator, graph: Graph) -> Expectation:
     in_memory = [(numbers[name], address) for name, address in sorted(spilled, key=lambda item: numbers[item[0]])]
     if graph.output not in manifest.get("maps", {}):
         in_memory.append((numbers[graph.output], int(manifest["output"]["address"])))
-    return expectation(layers, manifest["writes"], in_memory, accelerator.monitor_bytes, accelerator.memory_bytes)
+    constants = manifest["memory"]["regions"]["constants"]
+    start = int(constants["address"]) + int(constants["bytes"])
+    return expectation(
+        layers, manifest["writes"], in_memory, accelerator.monitor_bytes, accelerator.memory_bytes, start
+    )
 
 
 def predicted_cycles(accelerator: Accelerator, graph: Graph, memory_latency: int) -> int:
