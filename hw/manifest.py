@@ -32,15 +32,16 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "causes": {str(number): text for number, text in CAUSES.items()},
         "waits": [text for _, text in STALLS],
         "memory": {"bytes": plan.memory_bytes, "regions": {n: asdict(r) for n, r in plan.regions.items()}},
+        "batch": plan.batch,
         "input": _map(plan, graph.input),
         "output": _map(plan, graph.output),
-        "maps": {name: _map(plan, name) for name in plan.maps if name not in (graph.input, graph.output)},
         "layers": [
             {
                 "name": layer.name,
                 "operator": layer.operator,
-                "output": layer.output,
-                "inputs": list(layer.inputs),
+                "output": layer.tensor or layer.output,
+                "image": layer.image,
+                "address": _address(plan, number),
                 **_stored(plan, layer.output),
                 "macs": layer.macs,
                 "weight_bytes": weight_bytes(layer, p),
@@ -79,6 +80,14 @@ def _bytes_moved(plan: Plan) -> list[tuple[int, int]]:
     return [(read, written) for read, written in moved]
 
 
+def _address(plan: Plan, number: int) -> int | None:
+    """Byte address of the layer's part of its output tensor, channel 0; None if it does not pass through DRAM."""
+    layer = plan.layers[number]
+    if layer.output not in plan.maps:
+        return None
+    return plan.maps[layer.output].address + layer.output_at * (4 if layer.raw else plan.parameters.element_bytes)
+
+
 def _stored(plan: Plan, name: str) -> dict[str, Any]:
     """How a tensor's elements are stored, and its shape."""
     tensor = plan.graph.tensors[name]
@@ -89,8 +98,11 @@ def _stored(plan: Plan, name: str) -> dict[str, Any]:
 
 
 def _map(plan: Plan, name: str) -> dict[str, Any]:
+    """Where the network's input or output lies: ``shape`` is one image's."""
     tensor, region = plan.graph.tensors[name], plan.maps[name]
-    place = {"tensor": name, **asdict(region), "shape": list(tensor.shape), "layout": "NHWC"}
+    channels, rows, columns = tensor.shape
+    shape = [channels, rows // plan.batch, columns]
+    place = {"tensor": name, **asdict(region), "images": plan.batch, "shape": shape, "layout": "NHWC"}
     if isinstance(tensor, Sums):
         return {**place, "kind": "sums", "element_bytes": 4, "offset": 0, "scales": [float(s) for s in tensor.scales]}
     form = storage(tensor, plan.parameters.activation_bits)

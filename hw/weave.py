@@ -58,12 +58,21 @@ class Weaver:
         return tiles[following].rows[0] if following < len(tiles) else tiles[-1].rows[1]
 
     def _there(self, tensor: str, rows: int) -> bool:
-        return all(self._rows_done(n) >= rows for n in self.makers[tensor])
+        return all(self._rows_done(n) >= self._rows_of(n, rows) for n in self.makers[tensor])
+
+    def _rows_of(self, number: int, rows: int) -> int:
+        """How many rows of its own a layer must have made for the first ``rows`` of the whole tensor.
+
+        All of them where the tensor holds several images, of which this layer makes one, or is read as one row.
+        """
+        layer = self.plan.layers[number]
+        own, whole = layer.target[1:], self.plan.graph.tensors[layer.output].shape[1:]
+        return min(rows, own[0]) if own == whole and rows < whole[0] else own[0]
 
     def _need(self, tensor: str, rows: int) -> None:
         """Emit what is missing of the first ``rows`` rows of ``tensor``."""
         for number in self.makers[tensor]:
-            while self._rows_done(number) < rows:
+            while self._rows_done(number) < self._rows_of(number, rows):
                 assert not self.plan.layers[number].on_array, "layers are out of order"
                 self._vector_tile(number)
 

@@ -133,7 +133,9 @@ class Bench:
         )
         if contents.written[: job.base].any():
             raise EndedError(f"bytes below the base address {job.base:#x} were written")
-        verdict = compare(image, job.expectation, job.vectors[image], events, count, shifted, now)
+        verdict = compare(
+            image * job.expectation.batch, job.expectation, job.vectors[image], events, count, shifted, now
+        )
         return Outcome(
             image=image,
             cycles=cycles,

@@ -62,7 +62,7 @@ def compare(
     contents: Contents,
     now: int,
 ) -> Verdict:
-    """Every byte of the monitor's stream and of DRAM.
+    """Every byte of the monitor's stream and of DRAM, in a run that begins with ``image``.
 
     ``vector`` is this image's expected vector with its 0 at the end; ``event_count`` may exceed the events kept;
     ``now`` is the cycle at which the image ended.
@@ -181,12 +181,19 @@ def _compare_memory(
 def _value(image: int, place: Place, vector: NDArray[np.uint8], found: NDArray[np.uint8], cycle: int) -> Difference:
     wanted = _integer(vector[place.first : place.first + place.element_bytes], place.offset)
     return Difference(
-        image, place.layer, place.channel, place.row, place.column, wanted, _integer(found, place.offset), cycle
+        image + place.image,
+        place.layer,
+        place.channel,
+        place.row,
+        place.column,
+        wanted,
+        _integer(found, place.offset),
+        cycle,
     )
 
 
 def _absent(image: int, place: Place, cycle: int, note: str) -> Difference:
-    return Difference(image, place.layer, place.channel, place.row, place.column, None, None, cycle, note)
+    return Difference(image + place.image, place.layer, place.channel, place.row, place.column, None, None, cycle, note)
 
 
 def _integer(data: NDArray[np.uint8], offset: int) -> int:

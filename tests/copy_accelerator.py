@@ -72,6 +72,8 @@ def write_copy(
             {
                 "name": "copy",
                 "output": "y",
+                "image": None,
+                "address": target,
                 "operator": "MaxPool",
                 "macs": 0,
                 "element_bytes": 1,
@@ -79,7 +81,6 @@ def write_copy(
                 "predicted_cycles": 300,
             }
         ],
-        "maps": {},
         "predicted_cycles": rows * columns + 110,
         "limit_cycles": rows * columns,
         "writes": [[0, 0, rows, 0, columns, 0, bus_bytes, bus_bytes]],
