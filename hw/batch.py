@@ -41,13 +41,24 @@ def batched(graph: Graph, layers: Sequence[EngineLayer], images: int) -> tuple[G
             target, target_at = place(layer.output, image)
             result.append(
                 replace(
-                    layer, input=source, input_at=source_at, operand=operand, operand_at=operand_at,
-                    output=target, output_at=target_at, image=image, name=f"{layer.name} (image {image})", tensor=layer.output,
+                    layer,
+                    name=f"{layer.name} (image {image})",
+                    input=source,
+                    input_at=source_at,
+                    operand=operand,
+                    operand_at=operand_at,
+                    output=target,
+                    output_at=target_at,
+                    image=image,
+                    tensor=layer.output,
                 )
-            )  # fmt: skip
+            )
     for layer in tail:
-        shapes = {n: _rows(getattr(layer, n), images) for n in ("source", "convolved", "target")}
-        result.append(replace(layer, **shapes, macs=layer.macs * images))
+        source_shape, convolved, target_shape = (
+            _rows(s, images) for s in (layer.source, layer.convolved, layer.target)
+        )
+        more = layer.macs * images
+        result.append(replace(layer, source=source_shape, convolved=convolved, target=target_shape, macs=more))
     return replace(graph, tensors=tensors), tuple(result)
 
 

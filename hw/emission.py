@@ -403,7 +403,7 @@ class TileEmitter:
 
 
 def _constant(pool: Pool, axis: int, span: Range, length: int) -> list[tuple[Range, int]]:
-    """``span`` of an average's results cut where their windows' counts change, along one axis of ``length`` elements."""
+    """``span`` of an average's results cut where windows count other numbers, along one axis of ``length``."""
     average = pool.average
     assert average is not None
     before, after = pool.pads[axis], pool.pads[axis + 2]

@@ -11,15 +11,15 @@ CREDIT = 4
 """Channel tiles of the array whose time the vector unit may have saved up."""
 
 PATIENCE = 1.2
-"""A tile of the vector unit's own goes between channel tiles of the array that take at least 1 / PATIENCE of its time."""
+"""The vector unit's own tiles go between channel tiles of the array that take 1 / PATIENCE of their time or more."""
 
 
 class Weaver:
     """Appends the instructions of all layers to a plan's program.
 
-    The array's layers follow one another, spatial tile by spatial tile.  Those of the vector unit alone are emitted tile
-    by tile as soon as the rows that they read are there, between channel tiles of the array that leave the vector unit
-    time, and at the latest before somebody reads their rows.
+    The array's layers follow one another, spatial tile by spatial tile.  Those of the vector unit alone are emitted
+    tile by tile as soon as the rows that they read are there, between channel tiles of the array that leave the vector
+    unit time, and at the latest before somebody reads their rows.
     """
 
     def __init__(self, result: Plan) -> None:

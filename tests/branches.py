@@ -121,7 +121,20 @@ class Branches:
         shape = self.map_of(source).shape
         alike = [n for n in maps if self.map_of(n).shape == shape]
         beside = [n for n in maps if self.map_of(n).shape[1:] == shape[1:]]
-        kinds = ["conv", "conv", "conv", "sum", "sum", "concat", "concat", "table", "max", "average", "residual", "fire"]
+        kinds = [
+            "conv",
+            "conv",
+            "conv",
+            "sum",
+            "sum",
+            "concat",
+            "concat",
+            "table",
+            "max",
+            "average",
+            "residual",
+            "fire",
+        ]
         kind = self.rng.choice([*kinds, *["normalize"] * (2 if self.normalization else 0)])
         small = min(shape[1:]) < 3
         if kind == "sum":
