@@ -105,14 +105,15 @@ class Branches:
         layer = Concat(name, sources, output)
         shape = output_shape(layer, tuple(self.map_of(source).shape for source in sources))
         like = self.map_of(sources[0]) if self.rng.random() < 0.4 else None
-        while any(_clamps(self.map_of(source), self.feature_map(output, shape, like)) for source in sources):
-            like = None
+        target = self.feature_map(output, shape, like)
+        while any(_clamps(self.map_of(source), target) for source in sources):
+            target = self.feature_map(output, shape)
         self.layers.append(layer)
         return output
 
-    def normalize(self, source: str) -> str:
+    def normalize(self, source: str, size: int = 0) -> str:
         name, output = self.names()
-        size = self.rng.randint(1, self.normalization)
+        size = size or self.rng.randint(1, self.normalization)
         before = self.map_of(source)
         reach = max(before.high - before.zero_point, before.zero_point - before.low)
         shift = max(0, (size * reach**2).bit_length() - 12)

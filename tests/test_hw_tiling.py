@@ -1,6 +1,7 @@
 """Tiles cover every layer exactly once, fit their memories, and do not overlap in them."""
 
 import re
+from dataclasses import replace
 from itertools import islice, pairwise
 from math import ceil
 
@@ -30,7 +31,7 @@ from systolith.hw.tiling import (
     tiles_of,
     tilings,
 )
-from systolith.quant import ConfigurationError
+from systolith.quant import ConfigurationError, Graph, MaxPool, check
 
 from .branches import branches
 from .graphs import conv_graph, pool_graph
@@ -100,7 +101,8 @@ def check_cover(layer, p):
     assert all(1 <= t.channels <= p.columns for t in tiles)
     assert tiles == sorted(tiles, key=lambda t: t.output)
     for group in series:  # what one instruction steps through
-        assert len({b.output - a.output for a, b in pairwise(group)} | {b.input - a.input for a, b in pairwise(group)}) <= 2
+        for channel in ("output", "input"):
+            assert len({getattr(b, channel) - getattr(a, channel) for a, b in pairwise(group)}) <= 1
         assert all(t.channels == group[0].channels for t in group[:-1])
     if layer.normalization is not None:
         before = (layer.normalization.size - 1) // 2
@@ -154,12 +156,14 @@ def test_a_tile_of_the_vector_unit_alone_is_short_where_it_can_be():
     """So that the array, two channel tiles ahead, need not wait for it."""
     graph = pool_graph((24, 60, 50), (3, 3), (1, 1), (1, 1, 1, 1))
     (layer,) = lower(graph, 8)
-    for columns in (4, 8, 16):
+    for columns, width in ((2, 17), (4, 25), (8, 50), (16, 50)):
         p = Parameters(rows=4, columns=columns, sum_bits=32, operands=True)
         best = best_tiling(layer, p, p.activation_elements, Traffic(True, False, True, 24))
-        cycles = size(best.tiles[0].rows) * size(best.tiles[0].columns) * -(-24 // columns) * interval(layer, p)
-        assert best.shape[1] == 50, "as wide as the map"
-        assert cycles <= PIECE < cycles + 50 * -(-24 // columns) * interval(layer, p), "and not a row longer"
+        assert best.shape[1] == width, "as wide as can be"
+        row = width * -(-24 // columns) * interval(layer, p)
+        assert best.shape[0] * row <= PIECE < (best.shape[0] + 1) * row, "and not a row longer"
+        narrow = best_tiling(layer, p, best.space - 1, Traffic(True, False, True, 24))
+        assert narrow.space < best.space, "a smaller one where that one has no room"
 
 
 @pytest.mark.parametrize("bus_bytes", [4, 8, 16])
@@ -269,7 +273,7 @@ def test_slots_and_resident_maps_do_not_overlap(graph, chosen):
 @pytest.mark.parametrize("hardware", BRANCHED.values(), ids=BRANCHED)
 def test_what_lives_at_once_does_not_overlap_in_branches(hardware):
     resident = passing = 0
-    for _, made in branched(hardware, range(60)):
+    for _, made in branched(hardware, range(40)):
         check_layout(made)
         resident += len(made.layout.resident)
         passing += len(made.maps) - 2
@@ -289,7 +293,7 @@ def test_layouts_of_the_test_networks(name, kib):
     check_layout(made)
 
 
-@pytest.mark.parametrize("kib", [4, 5, 6, 8])
+@pytest.mark.parametrize("kib", [1, 2, 3])
 def test_the_size_that_a_refusal_names_does(kib):
     refused = 0
     for seed in range(30):
@@ -302,11 +306,11 @@ def test_the_size_that_a_refusal_names_does(kib):
             except ConfigurationError as error:
                 refused += 1
                 enough = int(re.search(r"(\d+) KiB would do", str(error)).group(1))
-                assert enough > chosen["activation_kib"], error
+                assert enough > chosen["activation_kib"], error  # noqa: PT017
                 chosen["activation_kib"] = enough
         else:
             raise AssertionError(f"seed {seed}: {chosen} should do")
-    assert refused or kib > 5
+    assert refused or kib > 2
 
 
 def test_slots_alternate():
@@ -336,14 +340,17 @@ def test_a_layer_that_does_not_fit_names_the_memory_and_the_size_that_does():
 
 
 def test_a_pooling_window_that_does_not_fit_names_the_accumulators():
-    graph = pool_graph((3, 20, 20), (18, 18), (1, 1), (0, 0, 0, 0))
+    graph = conv_graph((3, 20, 20), np.ones((5, 3, 1, 1)))
+    pool = MaxPool("pool", "y", "z", (18, 18))
+    after = replace(graph.map_of("y"), name="z", shape=(5, 3, 3))
+    graph = check(Graph("x", "z", (*graph.layers, pool), {**graph.tensors, "z": after}))
     chosen = {"rows": 4, "columns": 8, "accumulator_kib": 8}
     with pytest.raises(ConfigurationError) as caught:
         plan(graph, parameters_for(graph, **chosen))
     needed = ceil(18 * 18 * 8 * 8 / 1024)
     assert str(caught.value) == (
-        "layer 'pool': one pooling window needs 324 accumulators a column, the accumulator memory of 8 KiB holds 128; "
-        f"{needed} KiB would do"
+        "layer 'conv+pool': one pooling window needs 324 accumulators a column, the accumulator memory of 8 KiB holds "
+        f"128; {needed} KiB would do"
     )
     check_against_golden(plan(graph, parameters_for(graph, **{**chosen, "accumulator_kib": needed})))
 
