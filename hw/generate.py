@@ -39,7 +39,13 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
         "weight_bits": max((layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)), default=2),
         **sizes,
     }
-    Parameters(rows=rows, columns=columns, activation_bits=activation_bits, **chosen)
+    features = {"operands", "tables", "normalization"}  # what they need is not chosen yet
+    Parameters(
+        rows=rows,
+        columns=columns,
+        activation_bits=activation_bits,
+        **{name: value for name, value in chosen.items() if name not in features},
+    )
     layers = lower(graph, activation_bits)
     sums = [layer.normalization.size for layer in layers if layer.normalization]
     chosen.setdefault("operands", any(layer.reads_maps for layer in layers))
