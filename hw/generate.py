@@ -16,16 +16,9 @@ from .manifest import manifest
 from .parameters import Parameters
 from .plan import Plan, plan
 
-FILES = (
-    "systolith.v",
-    "program.bin",
-    "memory.bin",
-    "systolith.h",
-    "manifest.json",
-    "model.onnx",
-    "simulation.json",
-)
-"""What a build folder may hold; the last is what ``simulate`` leaves there."""
+FILES = ("systolith.v", "program.bin", "memory.bin", "systolith.h", "manifest.json", "model.onnx")
+SIMULATION = "simulation.json"
+"""What ``simulate`` leaves in a build folder: a new build's is not there yet."""
 
 
 def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Parameters:
@@ -39,7 +32,13 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
         "weight_bits": max((layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)), default=2),
         **sizes,
     }
-    Parameters(rows=rows, columns=columns, activation_bits=activation_bits, **chosen)
+    features = {"operands", "tables", "normalization"}  # what they need is not chosen yet
+    Parameters(
+        rows=rows,
+        columns=columns,
+        activation_bits=activation_bits,
+        **{name: value for name, value in chosen.items() if name not in features},
+    )
     layers = lower(graph, activation_bits)
     sums = [layer.normalization.size for layer in layers if layer.normalization]
     chosen.setdefault("operands", any(layer.reads_maps for layer in layers))
@@ -83,7 +82,7 @@ def _replace_folder(output: Path, files: dict[str, bytes]) -> None:
     if output.exists():
         if not output.is_dir():
             raise ConfigurationError(f"{output} is a file; give a folder for the build")
-        strangers = sorted(entry.name for entry in output.iterdir() if entry.name not in FILES)
+        strangers = sorted(entry.name for entry in output.iterdir() if entry.name not in (*FILES, SIMULATION))
         if strangers:
             raise ConfigurationError(
                 f"{output} holds '{strangers[0]}', which is no part of a build; give an empty or new folder"
@@ -96,6 +95,7 @@ def _replace_folder(output: Path, files: dict[str, bytes]) -> None:
         if output.exists():
             for name in files:
                 (staging / name).replace(output / name)
+            (output / SIMULATION).unlink(missing_ok=True)
             staging.rmdir()
         else:
             staging.rename(output)

@@ -50,6 +50,7 @@ class Drained:
 class Plan:
     """A program for one accelerator and one graph, whose tensors are those of all ``batch`` images of a run.
 
+    single : the graph of one image
     maps : DRAM region of each tensor that passes through DRAM, input and output among them; dead ones' are used again
     streams, tables : of each layer, its weight stream and its tables among the constants
     regions : program, constants, input, output, scratch
@@ -58,6 +59,7 @@ class Plan:
     graph: Graph
     parameters: Parameters
     batch: int
+    single: Graph
     layers: tuple[EngineLayer, ...]
     layout: Layout
     program: list[Instruction] = field(default_factory=list)
@@ -95,8 +97,9 @@ def plan(graph: Graph, parameters: Parameters, batch: int = 1) -> Plan:
         _check(layer, p)
     if not 1 <= batch <= LARGEST_BATCH:
         raise ConfigurationError(f"batch must be 1 to {LARGEST_BATCH} images, not {batch}")
-    graph, layers = batched(graph, ordered(layers, p), batch)
-    result = Plan(graph, p, batch, layers, lay_out(layers, graph, p))
+    single = graph
+    graph, layers = batched(single, ordered(layers, p), batch)
+    result = Plan(graph, p, batch, single, layers, lay_out(layers, graph, p))
     _lay_out_dram(result)
     result.program.append(Instruction(Operation.BEGIN, -1, {"fingerprint": p.fingerprint}))
     Weaver(result).weave()

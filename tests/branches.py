@@ -100,12 +100,20 @@ class Branches:
         return self.add(Add(name, (first, second), output))
 
     def concat(self, *sources: str) -> str:
+        """At a scale of its own or the first source's; never one at which a source would be clamped."""
         name, output = self.names()
-        return self.add(Concat(name, sources, output), self.map_of(sources[0]) if self.rng.random() < 0.4 else None)
+        layer = Concat(name, sources, output)
+        shape = output_shape(layer, tuple(self.map_of(source).shape for source in sources))
+        like = self.map_of(sources[0]) if self.rng.random() < 0.4 else None
+        target = self.feature_map(output, shape, like)
+        while any(_clamps(self.map_of(source), target) for source in sources):
+            target = self.feature_map(output, shape)
+        self.layers.append(layer)
+        return output
 
-    def normalize(self, source: str) -> str:
+    def normalize(self, source: str, size: int = 0) -> str:
         name, output = self.names()
-        size = self.rng.randint(1, self.normalization)
+        size = size or self.rng.randint(1, self.normalization)
         before = self.map_of(source)
         reach = max(before.high - before.zero_point, before.zero_point - before.low)
         shift = max(0, (size * reach**2).bit_length() - 12)
@@ -121,21 +129,8 @@ class Branches:
         shape = self.map_of(source).shape
         alike = [n for n in maps if self.map_of(n).shape == shape]
         beside = [n for n in maps if self.map_of(n).shape[1:] == shape[1:]]
-        kinds = [
-            "conv",
-            "conv",
-            "conv",
-            "sum",
-            "sum",
-            "concat",
-            "concat",
-            "table",
-            "max",
-            "average",
-            "residual",
-            "fire",
-        ]
-        kind = self.rng.choice([*kinds, *["normalize"] * (2 if self.normalization else 0)])
+        kinds = ["conv", "conv", "conv", "sum", "sum", "concat", "concat", "table", "max", "average"]
+        kind = self.rng.choice([*kinds, "residual", "fire", *["normalize"] * (2 if self.normalization else 0)])
         small = min(shape[1:]) < 3
         if kind == "sum":
             return self.sum(source, self.rng.choice(alike))
@@ -174,6 +169,11 @@ class Branches:
             self.layers.append(layer)
             last = output
         return check(Graph("x", last, tuple(self.layers), self.tensors))
+
+
+def _clamps(source: FeatureMap, target: FeatureMap) -> bool:
+    same = (source.scale, source.zero_point) == (target.scale, target.zero_point)
+    return same and (source.low < target.low or source.high > target.high)
 
 
 def branches(seed: int, layers: int = 8, **choices: object) -> Graph:

@@ -7,7 +7,7 @@ must fit the accumulators, and every weight that was fetched must be used.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,9 @@ class Machine:
         self.executed: list[Operation] = []
         self.results: list[np.ndarray] = []
         """What the vector unit wrote for each channel tile, (rows, columns, elements), in order."""
+        self.reads: dict[int, list[np.ndarray]] = defaultdict(list)
+        self.writes: dict[int, list[np.ndarray]] = defaultdict(list)
+        """Elements of activation memory that each instruction touched and that count, by its place in the program."""
 
     def run(self, address: int) -> None:
         """Execute from ``address`` to END."""
@@ -49,6 +52,7 @@ class Machine:
             for name in SIGNED & set(fields):
                 width = LAYOUTS[operation][name].width
                 fields[name] -= (fields[name] >> (width - 1)) << width
+            fields["number"] = len(self.executed)
             self.executed.append(operation)
             if operation == Operation.END:
                 break
@@ -67,7 +71,7 @@ class Machine:
             assert start % self.p.element_bytes == 0
             assert start + count <= len(self.dram)
             values = self.dram[start : start + count].view(f"<i{self.p.element_bytes}")
-            self._place(f["chip"] + row * f["chip_step"], values)
+            self._place(f, f["chip"] + row * f["chip_step"], values)
 
     def _store(self, f: dict[str, int]) -> None:
         assert f["bytes"]
@@ -79,12 +83,14 @@ class Machine:
             assert start + f["bytes"] <= len(self.dram)
             values = self.chip[chip : chip + f["bytes"] // each]
             assert len(values) == f["bytes"] // each
+            self.reads[f["number"]].append(chip + np.arange(len(values)))
             assert (values != UNWRITTEN).all(), "stores what nobody wrote"
             self.dram[start : start + f["bytes"]] = values.astype(f"<i{each}").view(np.uint8)
             self.dram_written[start : start + f["bytes"]] += 1
 
-    def _place(self, address: int, values: np.ndarray) -> None:
+    def _place(self, f: dict[str, int], address: int, values: np.ndarray) -> None:
         assert address >= 0
+        self.writes[f["number"]].append(address + np.arange(len(values)))
         assert address + len(values) <= len(self.chip), "writes beyond the activation memory"
         self.chip[address : address + len(values)] = values
 
@@ -136,6 +142,7 @@ class Machine:
         counts = (line >= 0) & (line < f["lines"]) & (at >= 0) & (at < f["row_elements"])
         used = counts & weights.any(axis=1)
         assert (address[used] < len(self.chip)).all(), "reads beyond the activation memory"
+        self.reads[f["number"]].append(np.unique(address[used]))
         pixels = np.where(used, self.chip[address % len(self.chip)], np.where(counts, 0, f["padding"]))
         assert (pixels != UNWRITTEN).all(), "reads what nobody wrote"
         assert self.sums is not None
@@ -148,6 +155,7 @@ class Machine:
         if f["load_tables"]:
             values = self.chip[f["tables"] : f["tables"] + 2048]
             assert (values != UNWRITTEN).all(), "tables that nobody loaded"
+            self.reads[f["number"]].append(f["tables"] + np.arange(2048))
             self.tables = values.astype("<i1").view("<i4").astype(np.int64)
 
     def _vector(self, f: dict[str, int]) -> None:
@@ -163,9 +171,13 @@ class Machine:
                 high = min(high, s["depth"] - tile * s["source_tile_step"])
             columns = np.arange(self.p.columns)
             counts = (columns >= low) & (columns < high)
+            # channels that are written, with their neighbours
+            needed = counts & (columns < (f["last_channels"] if tile == f["tiles"] else f["channels"]) + s["size"])
 
-            def read(address: int, counts: np.ndarray = counts, columns: np.ndarray = columns) -> np.ndarray:
+            def read(address, counts=counts, needed=needed, columns=columns) -> np.ndarray:
                 at = (address + columns) % WRAP
+                self.reads[f["number"]].append(at[needed])
+                assert (self.chip[at[needed]] != UNWRITTEN).all(), "reads what nobody wrote"
                 return np.where(counts, self.chip[at % len(self.chip)] - self.settings["source_zero"], 0)
 
             self._finish(f, tile, self._reduced(f, first, read), np.zeros(self.p.columns, np.int64), None)
@@ -235,12 +247,13 @@ class Machine:
                         operand = f["operand"] + tile * s["operand_tile_step"]
                         operand += row * f["operand_row_step"] + column * s["operand_column_step"]
                         added = self.chip[operand : operand + channels]
+                        self.reads[f["number"]].append(operand + np.arange(channels))
                         assert (added != UNWRITTEN).all(), "adds what nobody wrote"
                         exact = exact + self.tables[256 + (added & 255)]
                     whole, rest = exact >> 20, exact & (2**20 - 1)
                     up = (rest > 2**19) | ((rest == 2**19) & (whole & 1 == 1))
                     result = np.clip(whole + up, s["final_low"], s["final_high"])
-                self._place(address, result)
+                self._place(f, address, result)
                 written[row, column] = result
         self.results.append(written)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple
 from functools import cache
 from pathlib import Path
@@ -13,13 +14,23 @@ import onnx
 from systolith import golden
 from systolith.hw.generate import parameters_for
 from systolith.hw.plan import Plan, plan
-from systolith.quant import FeatureMap, Graph, Settings, load_float, quantize
+from systolith.quant import ConfigurationError, FeatureMap, Graph, Settings, load_float, quantize
 
 from . import models
+from .branches import branches
 from .graphs import integers
 from .hw_interpreter import Machine
 
 NAMES = (*models.SINGLE, "tiny")
+
+BRANCHED = {
+    "4x4, all cut": {"rows": 4, "columns": 4, "bus_bytes": 4, "activation_kib": 5, "accumulator_kib": 1},
+    "8x8, all fits": {"rows": 8, "columns": 8, "bus_bytes": 8},
+    "5x6, wide bus": {"rows": 5, "columns": 6, "bus_bytes": 16, "activation_kib": 8, "accumulator_kib": 2, "lanes": 4},
+    "3x16, small": {"rows": 3, "columns": 16, "bus_bytes": 8, "activation_kib": 6, "lanes": 3, "accumulator_kib": 1},
+    "shifts only": {"rows": 6, "columns": 5, "bus_bytes": 8, "activation_kib": 6, "accumulator_kib": 1, "powers": True},
+}
+"""Accelerators for random branches: how many maps stay on chip, and how many tiles there are, differ."""
 
 
 @cache
@@ -34,6 +45,24 @@ def network(name: str, scales: str = "float", weight_bits: int = 8, activation_b
         models.images(model, 4),
         Settings(scales=scales, weight_bits=weight_bits, activation_bits=activation_bits, ranges="minmax"),
     )
+
+
+def branched(hardware: dict[str, int], seeds: Iterable[int], layers: int = 8) -> Iterator[tuple[Graph, Plan]]:
+    """Random branches planned for an accelerator of ``BRANCHED``; most of them must fit."""
+    sizes = dict(hardware)
+    powers = bool(sizes.pop("powers", False))
+    fits = total = 0
+    for seed in list(seeds)[:: 3 if powers else 1]:  # sums of powers of two are full of ties, slow to decide
+        total += 1
+        graph = branches(seed, layers, powers=powers, normalization=0 if powers else min(sizes["columns"], 5))
+        try:
+            made = planned(graph, **sizes)
+        except ConfigurationError as error:
+            assert "would do" in str(error) or "fit no tables" in str(error), error  # noqa: PT017
+            continue
+        fits += 1
+        yield graph, made
+    assert 2 * fits > total, f"{fits} of {total} graphs fit"
 
 
 def planned(graph: Graph, **sizes: int) -> Plan:
@@ -75,16 +104,43 @@ def span(first_and_count: tuple[int, int]) -> slice:
     return slice(first_and_count[0], sum(first_and_count))
 
 
+def row_of(graph: Graph, name: str) -> tuple[int, int]:
+    """Channels and columns of a row."""
+    channels, _, columns = graph.tensors[name].shape
+    return channels, columns
+
+
+def run_both(made: Plan, graph: Graph, seed: int) -> tuple[dict[str, np.ndarray], Machine]:
+    """Golden's tensors of ``graph``, (1, C, rows, columns), and the machine after the run.
+
+    In a run of several images ``graph`` is the batched one: golden computes each image of the original by itself.
+    """
+    if made.batch == 1:
+        image = integers(graph, 1, seed)
+        return golden.run(graph, image), execute(made, image[0])
+    single = made.single
+    images = integers(single, made.batch, seed)
+    found = golden.run(single, images)
+    expected = {}
+    for name in graph.tensors:
+        if name in found:
+            expected[name] = np.concatenate(list(found[name]), axis=1)[None]
+        else:
+            original, number = name.rsplit("@", 1)
+            expected[name] = found[original][int(number)][None]
+    return expected, execute(made, np.concatenate(list(images), axis=1))
+
+
 def check_against_golden(made: Plan, seed: int = 0) -> Machine:
     """Every vector that is written, and the output in memory, equal golden's; no other byte is touched."""
     graph, bits = made.graph, made.parameters.activation_bits
-    image = integers(graph, 1, seed)
-    expected = golden.run(graph, image)
-    machine = execute(made, image[0])
+    expected, machine = run_both(made, graph, seed)
     for (n, rows, columns, channels, _), result in zip(
         (astuple(d) for d in made.drained), machine.results, strict=True
     ):
         name = made.layers[n].output
+        if made.layers[n].image is not None:  # a run of several images
+            rows = (rows[0] + made.layers[n].output_at // int(np.prod(row_of(graph, name))), rows[1])
         wanted = expected[name][0][span(channels), span(rows), span(columns)].astype(np.int64)
         each = result.shape[2] // channels[1]
         kind = made.parameters.element_bytes

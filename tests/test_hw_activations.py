@@ -1,4 +1,4 @@
-"""The activation memory's three ports, all at once, against an array of integers."""
+"""The activation memory's ports, all at once, against an array of integers; and who goes first."""
 
 import random
 
@@ -12,16 +12,20 @@ from .hw_streams import plain, run
 
 SIZES = [
     {"rows": 5, "columns": 3, "bus_bytes": 8},
-    {"rows": 3, "columns": 8, "bus_bytes": 16, "activation_bits": 16},
-    {"rows": 2, "columns": 12, "bus_bytes": 4, "lanes": 5},
-    {"rows": 9, "columns": 1, "bus_bytes": 4, "activation_bits": 5},
-    {"rows": 1, "columns": 1, "bus_bytes": 4, "activation_bits": 12},
+    {"rows": 5, "columns": 3, "bus_bytes": 8, "operands": True},
+    {"rows": 3, "columns": 8, "bus_bytes": 16, "activation_bits": 16, "operands": True},
+    {"rows": 2, "columns": 12, "bus_bytes": 4, "lanes": 5, "operands": True},
+    {"rows": 9, "columns": 1, "bus_bytes": 4, "activation_bits": 5, "operands": True},
+    {"rows": 1, "columns": 1, "bus_bytes": 4, "activation_bits": 12, "operands": True},
+    {"rows": 3, "columns": 17, "bus_bytes": 4, "activation_kib": 2, "operands": True},
+    {"rows": 4, "columns": 4, "bus_bytes": 8, "activation_kib": 3, "operands": True},
     {"rows": 4, "columns": 4, "bus_bytes": 8, "activation_kib": 3},
 ]
 
 
+@pytest.mark.parametrize("writes", [0.15, 0.5])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_ports_at_the_same_time(sizes):
+def test_ports_at_the_same_time(sizes, writes):
     p = Parameters(**{"activation_kib": 1, **sizes})
     component, rng = ActivationMemory(p), random.Random(p.line)
     wrap, elements = 1 << p.address_bits, p.activation_elements
@@ -29,21 +33,27 @@ def test_ports_at_the_same_time(sizes):
     bits = 8 * p.element_bytes
     memory = np.zeros(elements, np.int64)  # signed elements
     changing = {}  # element: cycle from which its new value is to be seen
-    windows, reads, checked = {}, {}, {"window": 0, "padding": 0, "read": 0, "refused": 0}
+    windows, reads, operands = {}, {}, {}
+    checked = dict.fromkeys(("window", "padding", "read", "operand", "refused", "turns", "yielded"), 0)
     focus = [0, elements // 2, elements - 2 * p.line]  # few places, so that ports meet
 
     def settled(address, cycle):
         return changing.get(address, 0) <= cycle
 
+    def seen(span, cycle):
+        return [int(memory[e]) if settled(e, cycle) else None for e in span]
+
     async def bench(ctx):
         pending, last_writes = [], []
+        where = operand = None  # what the storer and the vector unit ask for, until they get it
+        turns = 0  # of the vector unit, since the storer's last
         for cycle in range(1500):
             for due, address, value in [w for w in pending if w[0] <= cycle]:
                 memory[address] = value
                 pending.remove((due, address, value))
 
             # write: any length at any alignment; a start before 0 whose first elements do not count is fine
-            write = rng.random() < 0.5
+            write = rng.random() < writes
             low = rng.randint(0, width)
             high = rng.randint(low, width)
             start = rng.choice(focus) + rng.randint(0, 2 * p.line)
@@ -77,22 +87,38 @@ def test_ports_at_the_same_time(sizes):
                 for i in range(p.rows)
             ]
 
-            # storer
-            where = min(rng.choice(focus) + rng.randint(0, 2 * p.line), elements - 1)
-            asks = rng.random() < 0.5
-            ctx.set(component.read_valid, asks)
-            ctx.set(component.read_address, where)
-            _, _, ready, pixels, content = await ctx.tick().sample(
-                component.read_ready, component.pixels, component.read_data
-            )
-            if asks and ready:
+            # storer and vector unit: each keeps asking until it is served
+            if where is None and rng.random() < 0.6:
+                where = min(rng.choice(focus) + rng.randint(0, 2 * p.line), elements - 1)
+            if operand is None and rng.random() < 0.8:
+                operand = min(rng.choice(focus) + rng.randint(0, 2 * p.line), elements - p.columns)
+            ctx.set(component.read_valid, where is not None)
+            ctx.set(component.read_address, rng.randrange(elements) if where is None else where)
+            ctx.set(component.operand_valid, operand is not None)
+            ctx.set(component.operand_address, rng.randrange(elements) if operand is None else operand)
+            _, _, ready, operand_ready, pixels, content, vector = await ctx.tick().sample(
+                component.read_ready, component.operand_ready, component.pixels, component.read_data,
+                component.operand_data,
+            )  # fmt: skip
+            writing = cycle >= 2 and last_writes[cycle - 2]  # a write takes the port in its third cycle
+            asks, wants = where is not None, p.operands and operand is not None
+            mine = wants and not writing and (turns < ActivationMemory.PATIENCE or not asks)
+            theirs = asks and not writing and not mine
+            checked["refused"] += writing and (asks or wants)
+            checked["yielded"] += theirs and wants
+            if asks:
+                assert ready == theirs
+            if wants:
+                assert operand_ready == mine
+            if mine:
+                operands[cycle + ActivationMemory.OPERAND_LATENCY] = seen(range(operand, operand + p.columns), cycle)
+                operand = None
+                turns += asks
+                checked["turns"] += asks
+            if theirs:
                 piece = where - where % p.bus_elements
-                span = range(piece, piece + p.bus_elements)
-                reads[cycle + ActivationMemory.READ_LATENCY] = [
-                    int(memory[e]) if settled(e, cycle) else None for e in span
-                ]
-            assert ready == (cycle < 2 or not last_writes[cycle - 2]), "only a write in its third cycle refuses a read"
-            checked["refused"] += not ready
+                reads[cycle + ActivationMemory.READ_LATENCY] = seen(range(piece, piece + p.bus_elements), cycle)
+                where, turns = None, 0
 
             mask = (1 << p.activation_bits) - 1
             for found, expected in zip(plain(pixels), windows.pop(cycle, [None] * p.rows), strict=True):
@@ -103,8 +129,37 @@ def test_ports_at_the_same_time(sizes):
                 if expected is not None:
                     assert plain(content) >> (i * bits) & ((1 << bits) - 1) == expected & ((1 << bits) - 1)
                     checked["read"] += 1
+            for i, expected in enumerate(operands.pop(cycle, [])):
+                if expected is not None:
+                    assert vector[i] == expected, (cycle, i)
+                    checked["operand"] += 1
 
     run(component, bench)
     assert checked["window"] > 700
     assert checked["read"] > 150
     assert checked["refused"] > 100
+    if p.operands:
+        assert checked["operand"] > 150
+        assert checked["turns"] > 150, "the vector unit goes first"
+        assert checked["yielded"] > 40, "but for every fourth turn"
+
+
+def test_the_storer_gets_every_fourth_turn():
+    """Without writes, and while all ask without pause; behind them, when there are any."""
+    component = ActivationMemory(Parameters(rows=4, columns=4, activation_kib=1, operands=True))
+    served = []
+
+    async def bench(ctx):
+        ctx.set(component.read_valid, 1)
+        ctx.set(component.operand_valid, 1)
+        for cycle in range(200):
+            ctx.set(component.write.valid, cycle >= 100 and cycle % 2)
+            _, _, storer, vector = await ctx.tick().sample(component.read_ready, component.operand_ready)
+            assert not (storer and vector)
+            served.append("s" if storer else "v" if vector else "w")
+
+    run(component, bench)
+    assert "".join(served[:100]) == "vvvs" * 25
+    assert "".join(served).replace("w", "") == "vvvs" * 37 + "vvv"
+    assert served[105::2] == ["w"] * 48
+    assert served.count("w") == 49

@@ -7,9 +7,12 @@ import pytest
 
 from systolith import quant
 from systolith.hw.generate import FILES, generate, parameters_for
+from systolith.hw.lowering import lower
+from systolith.hw.plan import plan
 from systolith.hw.registers import REGISTERS
-from systolith.quant import ConfigurationError
+from systolith.quant import ConfigurationError, Normalization
 
+from .branches import Branches
 from .hw_networks import network
 
 SIZES = {"rows": 4, "columns": 4, "bus_bytes": 8, "activation_kib": 2}
@@ -55,7 +58,7 @@ def test_a_folder_of_something_else_is_left_alone(model, tmp_path):
 
 
 def test_nothing_is_written_when_a_layer_cannot_fit(tmp_path):
-    graph = network("pool3_stride2_pad1")
+    graph = network("conv_pool_overlap")
     path = tmp_path / "q.onnx"
     quant.save(graph, path)
     parameters = parameters_for(graph, rows=4, columns=24, activation_kib=4, accumulator_kib=1)
@@ -65,7 +68,7 @@ def test_nothing_is_written_when_a_layer_cannot_fit(tmp_path):
 
 
 def test_the_manifest_and_the_header_agree(model, tmp_path):
-    plan = build(model, tmp_path / "build")
+    made = build(model, tmp_path / "build")
     manifest = json.loads((tmp_path / "build" / "manifest.json").read_text())
     header = (tmp_path / "build" / "systolith.h").read_text()
     for name, (offset, _) in REGISTERS.items():
@@ -75,7 +78,7 @@ def test_the_manifest_and_the_header_agree(model, tmp_path):
         assert f"#define SYSTOLITH_{name.upper()}_ADDRESS {region['address']}u" in header
     program = (tmp_path / "build" / "program.bin").read_bytes()
     assert manifest["memory"]["regions"]["program"]["bytes"] == len(program)
-    assert sum(layer["macs"] for layer in manifest["layers"]) == plan.graph.macs
+    assert sum(layer["macs"] for layer in manifest["layers"]) == made.graph.macs
 
 
 @pytest.mark.parametrize("language", [["-x", "c", "-std=c99"], ["-x", "c++", "-std=c++11"]], ids=["C99", "C++11"])
@@ -96,3 +99,50 @@ def test_compilers_take_the_header_without_a_warning(model, tmp_path, language):
 def test_a_model_of_powers_of_two_needs_no_multiplier():
     assert not parameters_for(network("plain", "pow2"), **SIZES).multiplier
     assert parameters_for(network("plain", "float"), **SIZES).multiplier
+
+
+def normalized(size):
+    """A map that is normalized over ``size`` channels, and added to itself."""
+    chain = Branches(size, (6, 5, 5), normalization=size)
+    output = chain.normalize("x", size)
+    chain.sum(output, output)
+    return chain.graph(0)
+
+
+FEATURES = {
+    "operands, tables, normalization": (normalized(4), True, True, True),
+    "operands": (network("pool3_stride1"), True, False, False),
+    "nothing": (network("conv_pool_overlap"), False, False, False),
+}
+
+
+@pytest.mark.parametrize("case", FEATURES.values(), ids=FEATURES)
+def test_an_accelerator_has_what_its_network_needs(case):
+    graph, operands, tables, normalization = case
+    p = parameters_for(graph, rows=4, columns=4)
+    assert (p.operands, p.tables) == (operands, tables)
+    sizes = [layer.size for layer in graph.layers if isinstance(layer, Normalization)]
+    assert p.normalization == max(sizes, default=0)
+    assert bool(p.normalization) == normalization
+    plan(graph, p)
+    wider = parameters_for(graph, rows=4, columns=4, operands=True, tables=True, normalization=4, multiplier=True)
+    assert (wider.operands, wider.tables, wider.normalization) == (True, True, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "without", "message"),
+    [
+        ("sums", {"operands": False, "tables": False, "normalization": 0}, "operands"),
+        ("sums", {"tables": False, "normalization": 0}, "tables"),
+        ("normalized", {"normalization": 0}, "normalization"),
+        ("normalized", {"normalization": 2}, "normalization"),
+    ],
+)
+def test_an_accelerator_without_what_its_network_needs_is_refused(name, without, message):
+    chain = Branches(1, (6, 5, 5))
+    chain.sum("x", chain.conv("x", 6, 3))
+    graph = chain.graph(0) if name == "sums" else normalized(3)
+    layer = lower(graph, 8)[0].name
+    with pytest.raises(ConfigurationError) as caught:
+        plan(graph, parameters_for(graph, rows=4, columns=4, **without))
+    assert str(caught.value) == f"layer '{layer}' needs an accelerator with {message}"

@@ -7,6 +7,7 @@ import pytest
 from systolith.hw.parameters import Parameters
 from systolith.quant import ConfigurationError
 
+TABLES = {"operands": True, "tables": True}
 BAD = {
     "rows must be 1 to 128, not 0": {"rows": 0},
     "rows must be 1 to 128, not 129": {"rows": 129},
@@ -32,16 +33,48 @@ BAD = {
         "activation_bits": 16,
         "activation_kib": 1,
     },
+    "normalization must be 0 to 16, not 17": {**TABLES, "columns": 32, "normalization": 17},
+    "normalization must be 0 to 16, not -1": {**TABLES, "normalization": -1},
+    "tables need operands, at most 8 activation bits and at least 4 columns": {"tables": True},
+    "tables need operands, at most 8 activation bits and at least 4 columns ": {**TABLES, "activation_bits": 9},
+    "tables need operands, at most 8 activation bits and at least 4 columns  ": {**TABLES, "columns": 3},
+    "normalization over 3 channels needs tables, the multiplier and at least as many columns, not 4": {
+        "operands": True,
+        "normalization": 3,
+    },
+    "normalization over 5 channels needs tables, the multiplier and at least as many columns, not 4": {
+        **TABLES,
+        "normalization": 5,
+    },
+    "normalization over 4 channels needs tables, the multiplier and at least as many columns, not 4": {
+        **TABLES,
+        "normalization": 4,
+        "multiplier": False,
+    },
+    "sum bits must be at least 10 to read maps of 8 bits": {"operands": True, "sum_bits": 9},
+    "sum bits must be at least 18 to read maps of 16 bits": {"operands": True, "sum_bits": 17, "activation_bits": 16},
 }
+ACCEPTED = [
+    {**TABLES, "normalization": 4},
+    {**TABLES, "columns": 16, "normalization": 16},
+    {**TABLES, "activation_bits": 8, "sum_bits": 10},
+    {"operands": True, "activation_bits": 16, "sum_bits": 18, "columns": 1},
+    {"activation_bits": 16, "sum_bits": 8},
+]
 
 
 @pytest.mark.parametrize(("message", "sizes"), BAD.items(), ids=BAD)
 def test_out_of_range(message, sizes):
-    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message.rstrip())}$"):
         Parameters(**{"rows": 4, "columns": 4, **sizes})
 
 
-@pytest.mark.parametrize("message", [m for m in BAD if "at least" in m])
+@pytest.mark.parametrize("sizes", ACCEPTED, ids=str)
+def test_what_is_just_enough_is_accepted(sizes):
+    assert Parameters(**{"rows": 4, "columns": 4, **sizes})
+
+
+@pytest.mark.parametrize("message", [m for m in BAD if "KiB must be at least" in m])
 def test_the_size_that_would_do_does(message):
     name = {"accumulator": "accumulator_kib", "weight": "weight_fifo_kib", "activation": "activation_kib"}
     size = int(re.search(r"at least (\d+)", message).group(1))
@@ -64,6 +97,14 @@ def test_a_line_holds_whatever_moves_at_once(rows, columns, bus_bytes, activatio
     assert p.weight_row_bits % p.gearbox_unit == 8 * bus_bytes % p.gearbox_unit == 0
 
 
+@pytest.mark.parametrize("columns", [4, 5, 7, 8, 15, 16, 31, 32, 128])
+def test_a_read_brings_whole_table_entries(columns):
+    p = Parameters(rows=1, columns=columns, operands=True, tables=True)
+    entries = p.table_entries
+    assert 4 * entries <= columns < 8 * entries
+    assert 256 % entries == 0
+
+
 def test_lanes_default_to_a_quarter_of_the_columns():
     assert [Parameters(rows=1, columns=c).lanes for c in (1, 4, 5, 16)] == [1, 1, 2, 4]
 
@@ -73,7 +114,8 @@ def test_fingerprints_differ_with_every_field_and_only_so():
     others = [
         {"rows": 5}, {"columns": 5}, {"bus_bytes": 16}, {"activation_kib": 65}, {"accumulator_kib": 31},
         {"weight_fifo_kib": 5}, {"activation_bits": 7}, {"weight_bits": 7}, {"sum_bits": 31}, {"lanes": 2},
-        {"multiplier": False},
+        {"multiplier": False}, {"operands": True}, TABLES, {**TABLES, "normalization": 1},
+        {**TABLES, "normalization": 2},
     ]  # fmt: skip
     prints = {Parameters(**{**base, **other}).fingerprint for other in [{}, *others]}
     assert len(prints) == 1 + len(others)

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from systolith.hw.generate import parameters_for
 from systolith.hw.plan import plan
 from systolith.hw.program import Operation
-from systolith.quant import ConfigurationError, Conv, Graph, MaxPool, Sums, check
+from systolith.quant import AveragePool, ConfigurationError, Conv, Graph, MaxPool, Sums, check
 from systolith.quant.graph import output_shape
 
 from .graphs import feature_map
-from .hw_networks import NAMES, check_against_golden, network, planned
+from .hw_networks import BRANCHED, NAMES, branched, check_against_golden, network, planned
 
 SMALL = {"activation_kib": 1, "accumulator_kib": 1, "weight_fifo_kib": 1}
 SETS = {
@@ -49,6 +49,30 @@ def test_a_network_of_the_size_of_cifar():
     assert {Operation.LOAD, Operation.STORE} <= set(machine.executed)
 
 
+@pytest.mark.parametrize("hardware", BRANCHED.values(), ids=BRANCHED)
+def test_random_branches_compute_what_golden_does(hardware):
+    executed = set()
+    for _, made in branched(hardware, range(300, 330)):
+        machine = check_against_golden(made)
+        executed |= {*machine.executed}
+    assert executed == {*Operation}
+
+
+def test_longer_branches_compute_what_golden_does():
+    for hardware in (BRANCHED["4x4, all cut"], BRANCHED["8x8, all fits"]):
+        for _, made in branched(hardware, range(6), layers=25):
+            check_against_golden(made)
+
+
+def test_dead_maps_make_room_in_memory():
+    """Scratch is smaller than all maps that pass through it together."""
+    smaller = 0
+    for _, made in branched(BRANCHED["4x4, all cut"], range(12), layers=14):
+        names = [n for n in made.maps if n not in (made.graph.input, made.graph.output)]
+        smaller += sum(made.maps[n].bytes for n in names) > made.regions["scratch"].bytes
+    assert smaller
+
+
 @st.composite
 def chains(draw):
     """One to three random layers."""
@@ -63,9 +87,14 @@ def chains(draw):
         source, name = tensors[f"t{number - 1}"], f"t{number}"
         kernel = tuple(draw(st.integers(1, min(4, size + 1))) for size in shape[1:])
         strides = (draw(st.integers(1, 4)), draw(st.integers(1, 4)))
-        if draw(st.booleans()):
-            pads = tuple(draw(st.integers(0, size - 1)) for size in kernel * 2)
+        kind = draw(st.sampled_from(["conv", "conv", "max", "average"]))
+        pads = tuple(draw(st.integers(0, size - 1)) for size in kernel * 2)
+        if kind == "max":
             layer = MaxPool(f"pool{number}", source.name, name, kernel, strides, pads)
+        elif kind == "average":
+            ceil = draw(st.integers(0, pads[2])), draw(st.integers(0, pads[3]))
+            counts = draw(st.booleans())
+            layer = AveragePool(f"average{number}", source.name, name, kernel, strides, pads, counts, ceil)
         else:
             groups = draw(st.sampled_from([g for g in range(1, shape[0] + 1) if shape[0] % g == 0]))
             outputs = groups * draw(st.integers(1, 9 if groups == 1 else 3))
@@ -88,7 +117,7 @@ def chains(draw):
             break
         if isinstance(layer, MaxPool):
             target = feature_map(name, after, (source.low, source.high, source.zero_point), float(source.scale))
-        elif number == count and draw(st.booleans()):
+        elif kind == "conv" and number == count and draw(st.booleans()):
             target = Sums(name, after, source.scale * layer.weight_scales)
         else:
             target = feature_map(name, after, draw(ranges), 0.1)

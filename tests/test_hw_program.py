@@ -5,7 +5,7 @@ import random
 import pytest
 
 from systolith.hw.parameters import INSTRUCTION_BYTES
-from systolith.hw.program import BITS, CHANNEL, LAYOUTS, Operation, decode, encode
+from systolith.hw.program import BITS, CHANNEL, DRAIN, LAYOUTS, SETTINGS, VECTOR_BITS, Operation, decode, encode
 
 
 def fields_of(operation):
@@ -58,3 +58,14 @@ def test_end_is_zeros_and_an_unknown_operation_is_an_error():
 
 def test_channel_parameters_fill_their_bits():
     assert CHANNEL.size == 64
+
+
+def test_the_vector_units_queue_holds_both_of_its_instructions():
+    assert max(DRAIN.size, SETTINGS.size) == VECTOR_BITS <= BITS
+
+
+def test_tokens_lie_at_the_same_place_in_every_instruction_that_takes_them():
+    """What takes them is looked for before anybody knows which operation it is."""
+    for operation in (Operation.LOAD, Operation.ARRAY, Operation.VECTOR, Operation.SETUP, Operation.STORE):
+        word = int.from_bytes(encode(operation, wait=0b1010, post=0b0101), "little")
+        assert word == int(operation) | 0b1010 << 8 | 0b0101 << 12

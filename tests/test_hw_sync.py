@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
@@ -10,26 +11,36 @@ from systolith.hw.generate import parameters_for
 from systolith.hw.plan import plan
 from systolith.hw.program import Operation, decode
 from systolith.hw.sync import Instruction, synchronize
+from systolith.hw.tokens import Tokens
 from systolith.quant import ConfigurationError
 
-from .hw_networks import NAMES, network, planned
+from .branches import branches
+from .hw_networks import BRANCHED, NAMES, branched, check_against_golden, network, planned
 from .test_hw_plan import SETS, chains, sizes
 
 LOADER, ARRAY, VECTOR, STORER = range(4)
 
 
-def meets(a, b):
-    return max(a[0], b[0]) < min(a[1], b[1])
+def spans(instruction, memory, access):
+    """What it touches, as ranges: of activation memory it reads any number."""
+    touched = getattr(instruction, f"{memory}_{access}")
+    return touched if memory == "chip" and access == "reads" else (touched,)
 
 
-def must_be_ordered(a, b):
-    """One writes what the other reads or writes, on either memory."""
-    return any(
-        meets(getattr(x, f"{memory}_writes"), getattr(y, f"{memory}_{access}"))
-        for memory in ("chip", "dram")
-        for x, y in ((a, b), (b, a))
-        for access in ("reads", "writes")
-    )
+def conflicts(program):
+    """For each instruction the earlier ones that it must be ordered behind: one writes what the other touches."""
+    meet = np.zeros((len(program), len(program)), bool)
+    for memory in ("chip", "dram"):
+        ranges = {}
+        for access in ("reads", "writes"):
+            of_each = [spans(i, memory, access) for i in program]
+            most = max(map(len, of_each))
+            ranges[access] = np.array([[*r, *[(0, 0)] * (most - len(r))] for r in of_each]).reshape(len(program), -1, 2)
+        for access in ("reads", "writes"):
+            a, b = ranges["writes"][:, None, :, None], ranges[access][None, :, None, :]
+            both = (np.maximum(a[..., 0], b[..., 0]) < np.minimum(a[..., 1], b[..., 1])).any(axis=(2, 3))
+            meet |= both | both.T
+    return [[m for m in range(n) if meet[n, m]] for n in range(len(program))]
 
 
 def known_complete(program):
@@ -41,7 +52,7 @@ def known_complete(program):
     units = [[i for i in program if i.unit == u] for u in range(4)]
     givers = {(g, u): deque(n for n, i in enumerate(units[g]) if u in i.post) for g in range(4) for u in range(4)}
     known = {}
-    latest = [[0, 0, 0, 0] for _ in range(4)]
+    latest, started = [[0, 0, 0, 0] for _ in range(4)], [0, 0, 0, 0]
     for i in program:  # in program order every giver comes before its taker
         if i.unit is None:
             continue
@@ -54,7 +65,8 @@ def known_complete(program):
             mine[g] = max(mine[g], number + 1)
         if i.unit != LOADER:
             mine = [*mine]
-            mine[i.unit] = sum(id(other) in known for other in units[i.unit])
+            mine[i.unit] = started[i.unit]
+        started[i.unit] += 1
         known[id(i)] = latest[i.unit] = mine
     assert not any(givers.values()), "tokens that nobody takes"
     return known
@@ -67,71 +79,103 @@ def check_order(program):
         numbers[id(i)] = counts[i.unit]
         counts[i.unit] += 1
     pairs = 0
-    for n, later in enumerate(program):
-        for earlier in program[:n]:
+    for later, before in zip(program, conflicts(program), strict=True):
+        for earlier in (program[n] for n in before):
             if None in (earlier.unit, later.unit) or earlier.unit == later.unit:
                 continue
-            if must_be_ordered(earlier, later):
-                assert known[id(later)][earlier.unit] > numbers[id(earlier)], (earlier, later)
-                pairs += 1
+            assert known[id(later)][earlier.unit] > numbers[id(earlier)], (earlier, later)
+            pairs += 1
     return pairs
 
 
 def check_progress(program):
     """Run the units step by step, without time: each step does what is possible, until nothing is."""
     instructions = [decode(i.encode()) for i in program]
-    unit_of = {Operation.LOAD: LOADER, Operation.ARRAY: ARRAY, Operation.VECTOR: VECTOR, Operation.STORE: STORER}
+    unit_of = {o: u for u, o in enumerate((Operation.LOAD, Operation.ARRAY, Operation.VECTOR, Operation.STORE))}
     queues = {o: deque() for o in (*unit_of, Operation.WEIGHTS)}
     tokens, active = Counter(), {}
-    streams = begun = summed = drained = 0  # weight streams on chip; channel tiles
+    streams = begun = summed = drained = carried = taken = 0  # weight streams on chip; channel tiles; their parameters
+    from_map = 0
     position = steps = 0
     before = None
     while before != (before := (position, steps)):
         if position < len(instructions):
             operation, fields = instructions[position]
+            queue = queues.get(Operation.VECTOR if operation == Operation.SETUP else operation)
             if operation == Operation.BEGIN:
                 position += 1
-            elif len(queues[operation]) < QUEUE:
+            elif len(queue) < QUEUE:
                 steps += 1
-                queues[operation].append(fields)
+                queue.append((operation, fields))
                 position += 1
         if queues[Operation.WEIGHTS] and streams == 0:
             queues[Operation.WEIGHTS].popleft()
             streams = 1
             steps += 1
-        for operation, unit in unit_of.items():
-            if operation not in active and queues[operation]:
-                fields = queues[operation][0]
+        for name, unit in unit_of.items():
+            if unit not in active and queues[name]:
+                fields = queues[name][0][1]
                 waits = [u for u in range(4) if fields["wait"] >> u & 1]
                 if all(tokens[u, unit] for u in waits):
                     for u in waits:
                         tokens[u, unit] -= 1
-                    active[operation] = [queues[operation].popleft(), 0]
+                    active[unit] = [*queues[name].popleft(), 0]
                     steps += 1
-            if operation not in active:
+            if unit not in active:
                 continue
-            fields = active[operation][0]
-            if operation == Operation.ARRAY:
-                if streams and (not fields["first"] or begun - drained < 2):
+            operation, fields, _ = active[unit]
+            if operation == Operation.SETUP:
+                from_map = fields["from_map"]
+                active[unit][2] = 1
+            elif operation == Operation.ARRAY:
+                if streams and (not fields["first"] or (begun - drained < 2 and carried - taken < 2)):
                     begun += fields["first"]
+                    carried += fields["parameters"]
                     summed += fields["last"]
-                    active[operation][1] += 1
+                    active[unit][2] += 1
                     steps += 1
-            elif operation == Operation.VECTOR and summed > drained:
-                drained += 1
-                active[operation][1] += 1
+            elif operation == Operation.VECTOR and (from_map or summed > drained):
+                drained += not from_map
+                taken += not from_map
+                active[unit][2] += 1
                 steps += 1
             elif operation in (Operation.LOAD, Operation.STORE):
-                active[operation][1] = 1
-            if active[operation][1] == fields.get("tiles", 0) + 1:
+                active[unit][2] = 1
+            if active[unit][2] == fields.get("tiles", 0) + 1:
                 streams -= fields.get("flush", 0)
+                steps += 1
                 for u in range(4):
                     tokens[unit, u] += fields["post"] >> u & 1
-                del active[operation]
+                del active[unit]
     assert position == len(instructions), "the program is stuck"
     assert not active
     assert not any(queues.values())
     assert not any(tokens.values())
+
+
+def check_touched(made):
+    """What counts of what an instruction touches is among what it says that it does."""
+    machine = check_against_golden(made)
+    reads = 0
+    for number, instruction in enumerate(made.program):
+        for found, said in (
+            (machine.reads[number], instruction.chip_reads),
+            (machine.writes[number], (instruction.chip_writes,)),
+        ):
+            touched = np.unique(np.concatenate([np.zeros(0, np.int64), *found]))
+            inside = np.zeros(len(touched), bool)
+            for low, high in said:
+                inside |= (low <= touched) & (touched < high)
+            assert inside.all(), (instruction, touched[~inside])
+            reads += len(touched)
+        if instruction.operation in (Operation.LOAD, Operation.STORE):
+            f = instruction.fields
+            first, last = f["dram"], f["dram"] + f["rows"] * f["dram_step"] + f["bytes"]
+            constants = made.regions["constants"]
+            said = instruction.dram_reads if instruction.operation == Operation.LOAD else instruction.dram_writes
+            fixed = instruction.operation == Operation.LOAD and last <= constants.address + constants.bytes
+            assert fixed or (said[0] <= first and last <= said[1]), instruction
+    assert reads
 
 
 @pytest.mark.parametrize("sizes", SETS.values(), ids=SETS)
@@ -139,7 +183,7 @@ def check_progress(program):
 def test_networks_are_ordered_and_end(name, sizes):
     made = planned(network(name), **sizes)
     check_progress(made.program)
-    if len(made.program) < 150:
+    if len(made.program) < 600:
         assert check_order(made.program) > 0
 
 
@@ -151,13 +195,40 @@ def test_random_networks_are_ordered_and_end(graph, chosen):
     except ConfigurationError:
         return
     check_progress(made.program)
-    if len(made.program) < 200:
+    if len(made.program) < 500:
         check_order(made.program)
 
 
-def test_the_check_sees_a_missing_token():
-    made = planned(network("tiny"), rows=4, columns=4, activation_kib=1)
+@pytest.mark.parametrize("hardware", BRANCHED.values(), ids=BRANCHED)
+def test_random_branches_are_ordered_and_end(hardware):
+    for _, made in branched(hardware, range(25)):
+        check_progress(made.program)
+        if len(made.program) < 600:
+            assert check_order(made.program) > 0
+
+
+@pytest.mark.parametrize("hardware", BRANCHED.values(), ids=BRANCHED)
+def test_instructions_touch_what_they_say(hardware):
+    for _, made in branched(hardware, range(100, 115)):
+        check_touched(made)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(chains(), sizes())
+def test_instructions_of_chains_touch_what_they_say(graph, chosen):
+    try:
+        made = plan(graph, parameters_for(graph, **chosen))
+    except ConfigurationError:
+        return
+    check_touched(made)
+
+
+@pytest.mark.parametrize("name", ["tiny", "branches"])
+def test_the_check_sees_a_missing_token(name):
+    graph = branches(11, 6) if name == "branches" else network(name)
+    made = planned(graph, rows=4, columns=4, activation_kib=4 if name == "branches" else 1)
     check_order(made.program)
+    assert name != "branches" or {Operation.SETUP, Operation.VECTOR} <= {i.operation for i in made.program if i.wait}
     for instruction in made.program:
         for unit in sorted(instruction.wait):
             instruction.wait.remove(unit)
@@ -169,29 +240,50 @@ def test_the_check_sees_a_missing_token():
 def test_one_token_covers_what_came_before_it():
     load = Instruction(Operation.LOAD, 0, {}, chip_writes=(0, 10))
     again = Instruction(Operation.LOAD, 0, {}, chip_writes=(10, 20))
-    array = Instruction(Operation.ARRAY, 0, {}, chip_reads=(0, 20))
-    other = Instruction(Operation.ARRAY, 0, {}, chip_reads=(5, 6))
+    array = Instruction(Operation.ARRAY, 0, {}, chip_reads=((0, 20),))
+    other = Instruction(Operation.ARRAY, 0, {}, chip_reads=((5, 6),))
     synchronize([load, again, array, other])
     assert (load.post, again.post, array.wait, other.wait) == (set(), {ARRAY}, {LOADER}, set())
 
 
 def test_a_touch_is_no_overlap():
     load = Instruction(Operation.LOAD, 0, {}, chip_writes=(0, 10))
-    array = Instruction(Operation.ARRAY, 0, {}, chip_reads=(10, 20))
+    array = Instruction(Operation.ARRAY, 0, {}, chip_reads=((10, 20), (30, 30)))
     synchronize([load, array])
     assert not load.post | array.wait
 
 
-def test_more_tokens_than_a_counter_holds_are_refused():
+def test_each_range_that_is_read_counts():
+    load = Instruction(Operation.LOAD, 0, {}, chip_writes=(0, 10))
+    again = Instruction(Operation.LOAD, 0, {}, chip_writes=(20, 30))
+    vector = Instruction(Operation.VECTOR, 0, {}, chip_reads=((40, 50), (9, 10)), chip_writes=(60, 70))
+    setup = Instruction(Operation.SETUP, 0, {}, chip_reads=((29, 31),))
+    over = Instruction(Operation.LOAD, 0, {}, chip_writes=(49, 60))
+    synchronize([load, again, vector, setup, over])
+    assert (load.post, again.post, vector.wait, setup.wait) == ({VECTOR}, {VECTOR}, {LOADER}, {LOADER})
+    assert (vector.post, setup.post, over.wait) == ({LOADER}, set(), {VECTOR})
+
+
+@pytest.mark.parametrize(("first", "then", "ordered"), [(63, 64, 0), (64, 127, 1), (0, 63, 1), (128, 127, 0)])
+def test_memory_counts_by_64_bytes(first, then, ordered):
+    """Coarser than bytes: never less order, and at most for neighbours more."""
+    store = Instruction(Operation.STORE, 0, {}, dram_writes=(first, first + 1))
+    load = Instruction(Operation.LOAD, 0, {}, dram_reads=(then, then + 1))
+    synchronize([store, load])
+    assert (store.post, load.wait) == (({LOADER}, {STORER}) if ordered else (set(), set()))
+
+
+def test_more_tokens_than_a_counter_holds_are_refused(monkeypatch):
+    monkeypatch.setattr(Tokens, "WIDTH", 5)
     pair = [
         lambda: Instruction(Operation.LOAD, 0, {}, chip_writes=(0, 1)),
-        lambda: Instruction(Operation.ARRAY, 0, {}, chip_reads=(0, 1)),
+        lambda: Instruction(Operation.ARRAY, 0, {}, chip_reads=((0, 1),)),
     ]
-    program = [make() for _ in range(1 << 16) for make in pair]
+    synchronize([make() for _ in range(31) for make in pair])
     with pytest.raises(ConfigurationError) as caught:
-        synchronize(program)
+        synchronize([make() for _ in range(32) for make in pair])
     assert str(caught.value) == (
-        "the program needs 65536 tokens between two units, 65535 are possible; larger memories make fewer tiles"
+        "the program needs 32 tokens between two units, 31 are possible; larger memories make fewer tiles"
     )
 
 

@@ -1,7 +1,8 @@
 """Tiles cover every layer exactly once, fit their memories, and do not overlap in them."""
 
 import re
-from itertools import pairwise
+from dataclasses import replace
+from itertools import islice, pairwise
 from math import ceil
 
 import numpy as np
@@ -13,11 +14,28 @@ from systolith.hw.lowering import lower
 from systolith.hw.parameters import Parameters
 from systolith.hw.plan import plan
 from systolith.hw.program import Operation
-from systolith.hw.tiling import channel_tiles, output_elements, partitions, run_shape, tilings
-from systolith.quant import ConfigurationError
+from systolith.hw.residency import lifetimes
+from systolith.hw.tiling import (
+    PIECE,
+    Traffic,
+    best_tiling,
+    channel_tiles,
+    interval,
+    partitions,
+    pixel_pitch,
+    row_pitch,
+    run_shape,
+    size,
+    source_elements,
+    source_rows,
+    tiles_of,
+    tilings,
+)
+from systolith.quant import ConfigurationError, Graph, MaxPool, check
 
+from .branches import branches
 from .graphs import conv_graph, pool_graph
-from .hw_networks import NAMES, check_against_golden, network
+from .hw_networks import BRANCHED, NAMES, branched, check_against_golden, network
 from .test_hw_plan import chains, sizes
 
 
@@ -29,68 +47,217 @@ def cover(shape, ranges):
     return count
 
 
+EVERYTHING = [Traffic(load, operand, store, 40) for load in (0, 1) for operand in (0, 1) for store in (0, 1)]
+
+
+def check_tiling(layer, p, tiling, traffic):
+    """Its tiles, their number, and slots that hold each tile's piece of what passes through DRAM."""
+    tiles = tiles_of(layer, *tiling.shape)
+    assert len(tiles) == tiling.count
+    assert (cover(layer.target[1:], [(t.rows, t.columns) for t in tiles]) == 1).all()
+    assert max(size(t.rows) for t in tiles) <= tiling.shape[0]
+    assert max(size(t.columns) for t in tiles) <= tiling.shape[1]
+    if layer.on_array:
+        assert max(t.positions for t in tiles) <= p.accumulator_depth
+    each = p.sum_elements if layer.raw else 1
+    rows = [(t, size(t.rows)) for t in tiles]
+    written = [
+        (r - 1) * row_pitch(layer, t, p, traffic.output_channels)
+        + (size(t.columns) - 1) * pixel_pitch(layer, p, traffic.output_channels)
+        + layer.target[0] * each
+        for t, r in rows
+    ]
+    assert tiling.output_slot % p.bus_elements == tiling.operand_slot % p.bus_elements == 0
+    if traffic.store:
+        assert tiling.output_slot >= max(written) + p.bus_elements - 1
+    else:
+        assert tiling.output_slot == 0
+    added = max(r * size(t.columns) * layer.target[0] for t, r in rows)
+    assert (added <= tiling.operand_slot < added + p.bus_elements) if traffic.operand else tiling.operand_slot == 0
+    series = channel_tiles(layer, p)
+    channels = (series[0][0].input, series[-1][-1].input) if layer.on_array else (0, 0)
+    loaded = [
+        size(source_rows(layer, t, part)) * size(source_elements(layer, t, part, channels))
+        for t in tiles
+        for part in tiling.parts
+    ]
+    assert tiling.input_slot == (max(loaded) if traffic.load else 0)
+    double = 2 if tiling.count > 1 else 1
+    loads = (2 if tiling.count * len(tiling.parts) > 1 else 1) if traffic.load else 0
+    assert tiling.space == loads * tiling.input_slot + double * (tiling.operand_slot + tiling.output_slot)
+    assert (tiling.loads, tiling.others) == (loads, double)
+
+
+def check_cover(layer, p):
+    """Parts, channel tiles and spatial tiles each cover the layer once."""
+    if layer.on_array:
+        steps, run = run_shape(layer, p)
+        for parts in partitions(layer, p):
+            spans = [(part.kernel_rows, part.kernel_columns, part.run) for part in parts]
+            assert (cover((layer.kernel[0], steps, run), spans) == 1).all()
+    series = channel_tiles(layer, p)
+    tiles = [tile for group in series for tile in group]
+    assert (cover((layer.target[0],), [((t.output, t.output + t.channels),) for t in tiles]) == 1).all()
+    assert all(1 <= t.channels <= p.columns for t in tiles)
+    assert tiles == sorted(tiles, key=lambda t: t.output)
+    for group in series:  # what one instruction steps through
+        for channel in ("output", "input"):
+            assert len({getattr(b, channel) - getattr(a, channel) for a, b in pairwise(group)}) <= 1
+        assert all(t.channels == group[0].channels for t in group[:-1])
+    if layer.normalization is not None:
+        before = (layer.normalization.size - 1) // 2
+        after = layer.normalization.size - 1 - before
+        for t in tiles:  # neighbours on both sides are among the C channels that are read
+            assert t.input == t.output - before
+            assert t.output + t.channels + after <= t.input + p.columns
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(chains(), sizes())
 def test_tiles_parts_and_channels_cover_once(graph, chosen):
     p = Parameters(**{k: v for k, v in chosen.items() if k != "activation_kib"}, sum_bits=32)
     for layer in lower(graph, p.activation_bits):
-        steps, run = run_shape(layer, p)
-        for parts in partitions(layer, p):
-            spans = [(part.kernel_rows, part.kernel_columns, part.run) for part in parts]
-            assert (cover((layer.kernel[0], steps, run), spans) == 1).all()
-        tiles = [tile for series in channel_tiles(layer, p) for tile in series]
-        assert (cover((layer.weights.shape[0],), [((t.output, t.output + t.channels),) for t in tiles]) == 1).all()
-        assert all(1 <= t.channels <= p.columns for t in tiles)
-        assert tiles == sorted(tiles, key=lambda t: t.output)
-        for number, tiling in enumerate(tilings(layer, p, 1 << 20, load=True, store=True)):
-            assert (cover(layer.target[1:], [(t.rows, t.columns) for t in tiling.tiles]) == 1).all()
-            assert max(t.positions for t in tiling.tiles) <= p.accumulator_depth
-            assert max(output_elements(layer, t, p) for t in tiling.tiles) <= tiling.output_slot
-            if number > 20:
-                break
+        check_cover(layer, p)
+        for traffic in EVERYTHING:
+            for tiling in islice(tilings(layer, p, 1 << 20, traffic), 8):
+                check_tiling(layer, p, tiling, traffic)
+
+
+@pytest.mark.parametrize("hardware", BRANCHED.values(), ids=BRANCHED)
+def test_tiles_of_branches_cover_once(hardware):
+    for _, made in branched(hardware, range(200, 215)):
+        for layer, place in zip(made.layers, made.placements, strict=True):
+            check_cover(layer, made.parameters)
+            assert list(place.tiling.tiles) == tiles_of(layer, *place.tiling.shape)
+            for traffic in EVERYTHING:
+                for tiling in islice(tilings(layer, made.parameters, 1 << 20, traffic), 4):
+                    check_tiling(layer, made.parameters, tiling, traffic)
+
+
+@pytest.mark.parametrize("name", ["same_relu", "tiny", "conv_pool_overlap", "groups2"])
+@pytest.mark.parametrize("space", [300, 700, 1500, 1 << 20])
+def test_the_best_tiling_fits_and_is_the_smallest_of_those_that_are_near_the_cheapest(name, space):
+    p = Parameters(rows=4, columns=4, sum_bits=32, accumulator_kib=1)
+    for layer in lower(network(name), 8):
+        for slack in (1.0, 1.02, 1.5):
+            traffic = Traffic(True, False, True, layer.target[0])
+            found = list(tilings(layer, p, space, traffic))
+            best = best_tiling(layer, p, space, traffic, slack)
+            if not found:
+                assert best is None
+                continue
+            limit = min(t.cost for t in found) * slack
+            assert best.cost <= limit
+            assert best.space == min(t.space for t in found if t.cost <= limit) <= space
+            assert best.tiles == tuple(tiles_of(layer, *best.shape))
+
+
+def test_a_tile_of_the_vector_unit_alone_is_short_where_it_can_be():
+    """So that the array, two channel tiles ahead, need not wait for it."""
+    graph = pool_graph((24, 60, 50), (3, 3), (1, 1), (1, 1, 1, 1))
+    (layer,) = lower(graph, 8)
+    for columns, width in ((2, 17), (4, 25), (8, 50), (16, 50)):
+        p = Parameters(rows=4, columns=columns, sum_bits=32, operands=True)
+        best = best_tiling(layer, p, p.activation_elements, Traffic(True, False, True, 24))
+        assert best.shape[1] == width, "as wide as can be"
+        row = width * -(-24 // columns) * interval(layer, p)
+        assert best.shape[0] * row <= PIECE < (best.shape[0] + 1) * row, "and not a row longer"
+        narrow = best_tiling(layer, p, best.space - 1, Traffic(True, False, True, 24))
+        assert narrow.space < best.space, "a smaller one where that one has no room"
+
+
+@pytest.mark.parametrize("bus_bytes", [4, 8, 16])
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("bits", [8, 12])
+def test_pixels_and_rows_start_in_a_slot_where_they_do_in_memory_within_a_beat(bus_bytes, raw, bits):
+    p = Parameters(rows=4, columns=4, bus_bytes=bus_bytes, activation_bits=bits)
+    graph = conv_graph((4, 9, 11), np.ones((5, 4, 1, 1)), target=None if raw else (0, 255, 128))
+    (layer,) = lower(graph, bits)
+    each = p.sum_elements if raw else 1
+    for whole in (5, 6, 13, 32):
+        for rows, columns in ((1, 11), (3, 4), (9, 1)):
+            for tile in tiles_of(layer, rows, columns):
+                near = pixel_pitch(layer, p, whole)
+                assert near >= 5 * each
+                assert (near - whole * each) % p.bus_elements == 0
+                assert near == 5 * each or whole != 5
+                pitch = row_pitch(layer, tile, p, whole)
+                assert pitch >= size(tile.columns) * near
+                assert (pitch - 11 * whole * each) % p.bus_elements == 0
+                assert pitch < size(tile.columns) * near + p.bus_elements
+
+
+def meet(a, b):
+    return max(a[0], b[0]) <= min(a[1], b[1])
 
 
 def regions_of(made):
-    """Half-open ranges of activation memory that each layer has in use at once, with their owner."""
-    for layer, place in zip(made.layers, made.placements, strict=True):
+    """(owner, kind, first and last element + 1, first and last layer at work) of all that lies in activation memory."""
+    windows = made.layout.windows
+    for name, address in made.layout.resident.items():
+        users = [n for n, layer in enumerate(made.layers) if name in (*layer.inputs, layer.output)]
+        life = min(windows[n][0] for n in users), max(windows[n][1] for n in users)
+        yield name, "map", (address, address + int(np.prod(made.graph.tensors[name].shape))), life
+    for n, place in enumerate(made.placements):
         tiling = place.tiling
-        regions = {}
-        if place.input_resident is not None:
-            regions["input"] = (place.input_resident, place.input_resident + int(np.prod(layer.source)))
-        else:
-            count = 2 if len(tiling.tiles) * len(tiling.parts) > 1 else 1
-            for n in range(count):
-                start = place.input_slots + n * tiling.input_slot
-                regions[f"input slot {n}"] = (start, start + tiling.input_slot)
-        if place.output_resident is not None:
-            regions["output"] = (place.output_resident, place.output_resident + int(np.prod(layer.target)))
-        else:
-            for n in range(2 if len(tiling.tiles) > 1 else 1):
-                start = place.output_slots + n * tiling.output_slot
-                regions[f"output slot {n}"] = (start, start + tiling.output_slot)
-        yield layer, regions
+        for kind, slots, length in (
+            ("input", place.input_slots, tiling.input_slot),
+            ("operand", place.operand_slots, tiling.operand_slot),
+            ("output", place.output_slots, tiling.output_slot),
+            ("tables", [] if place.tables is None else [place.tables], 2048),
+        ):
+            for start in slots:
+                yield n, kind, (start, start + length), windows[n]
 
 
 def check_layout(made):
-    for layer, regions in regions_of(made):
-        memory = np.zeros(made.parameters.activation_elements + 1, int)
-        for name, (start, stop) in regions.items():
-            assert 0 <= start <= stop <= made.parameters.activation_elements, (layer.name, name)
-            memory[start:stop] += 1
-        assert memory.max() <= 1, (layer.name, regions)
-        number = made.layers.index(layer)
-        for instruction in made.program:
-            if instruction.layer != number:
-                continue
-            for touched, kinds in ((instruction.chip_reads, "input"), (instruction.chip_writes, "output")):
-                if instruction.operation in (Operation.LOAD, Operation.STORE):
-                    kinds = "input" if instruction.operation == Operation.LOAD else "output"
+    p, graph = made.parameters, made.graph
+    regions = list(regions_of(made))
+    for n, (owner, kind, span, life) in enumerate(regions):
+        assert 0 <= span[0] < span[1] <= p.activation_elements, (owner, kind)
+        for other in regions[:n]:
+            apart = span[1] <= other[2][0] or other[2][1] <= span[0]
+            assert apart or not meet(life, other[3]), ((owner, kind, span, life), other)
+    for number, (layer, place) in enumerate(zip(made.layers, made.placements, strict=True)):
+        resident = made.layout.resident
+        assert (place.source, place.output) == (resident.get(layer.input), resident.get(layer.output))
+        assert place.operand == (resident.get(layer.operand) if layer.operand else None)
+        assert bool(place.input_slots) == (place.source is None)
+        assert bool(place.output_slots) == (place.output is None)
+        assert bool(place.operand_slots) == (bool(layer.operand) and place.operand is None)
+        assert (place.tables is None) == (layer.tables is None)
+        # it touches nothing but its own
+        mine = {"tables": [], "input": [], "operand": [], "output": []}
+        for owner, kind, span, _ in regions:
+            if owner == number:
+                mine[kind].append(span)
+            for name, role in ((layer.input, "input"), (layer.operand, "operand"), (layer.output, "output")):
+                if owner == name and kind == "map":
+                    mine[role].append(span)
+        for i in (i for i in made.program if i.layer == number):
+            reads = {"ARRAY": ["input"], "VECTOR": ["input", "operand"], "SETUP": ["tables"], "STORE": ["output"]}
+            writes = {"LOAD": ["tables", "input", "operand"], "VECTOR": ["output"]}
+            for touched, kinds in (
+                *((span, reads.get(i.operation.name, [])) for span in i.chip_reads),
+                (i.chip_writes, writes.get(i.operation.name, [])),
+            ):
                 if touched[0] < touched[1]:
-                    holders = [n for n, r in regions.items() if r[0] <= touched[0] and touched[1] <= r[1]]
-                    assert any(n.startswith(kinds) for n in holders), (layer.name, instruction.operation, touched)
+                    holders = [s for kind in kinds for s in mine[kind] if s[0] <= touched[0] and touched[1] <= s[1]]
+                    assert holders, (layer.name, i.operation, touched)
     for region, following in pairwise(sorted(made.regions.values(), key=lambda r: r.address)):
         assert region.address % 4096 == 0
         assert region.address + region.bytes <= following.address or not region.bytes
+    # maps in DRAM: input and output on their own, the others apart while they live
+    lives, scratch = lifetimes(made.layers, made.layout.windows), made.regions["scratch"]
+    passing = [(name, r) for name, r in made.maps.items() if name not in (graph.input, graph.output)]
+    assert {*lives} == {*made.maps} | {*made.layout.resident}
+    assert not {*made.maps} & {*made.layout.resident}
+    for n, (name, r) in enumerate(passing):
+        assert scratch.address <= r.address
+        assert r.address + r.bytes <= scratch.address + scratch.bytes
+        for other, o in passing[:n]:
+            apart = r.address + r.bytes <= o.address or o.address + o.bytes <= r.address
+            assert apart or not meet(lives[name], lives[other]), (name, other)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -101,6 +268,17 @@ def test_slots_and_resident_maps_do_not_overlap(graph, chosen):
     except ConfigurationError:
         return
     check_layout(made)
+
+
+@pytest.mark.parametrize("hardware", BRANCHED.values(), ids=BRANCHED)
+def test_what_lives_at_once_does_not_overlap_in_branches(hardware):
+    resident = passing = 0
+    for _, made in branched(hardware, range(40)):
+        check_layout(made)
+        resident += len(made.layout.resident)
+        passing += len(made.maps) - 2
+    assert resident
+    assert passing or hardware.get("activation_kib", 64) > 32
 
 
 @pytest.mark.parametrize(("name", "kib"), [*((n, k) for n in NAMES for k in range(1, 6)), ("cifar", 3), ("cifar", 5)])
@@ -115,17 +293,38 @@ def test_layouts_of_the_test_networks(name, kib):
     check_layout(made)
 
 
+@pytest.mark.parametrize("kib", [1, 2, 3])
+def test_the_size_that_a_refusal_names_does(kib):
+    refused = 0
+    for seed in range(30):
+        graph = branches(seed, 6)
+        chosen = {"rows": 4, "columns": 4, "bus_bytes": 4, "accumulator_kib": 1, "activation_kib": kib}
+        for _ in range(6):  # a layer for each refusal
+            try:
+                check_layout(plan(graph, parameters_for(graph, **chosen)))
+                break
+            except ConfigurationError as error:
+                refused += 1
+                enough = int(re.search(r"(\d+) KiB would do", str(error)).group(1))
+                assert enough > chosen["activation_kib"], error  # noqa: PT017
+                chosen["activation_kib"] = enough
+        else:
+            raise AssertionError(f"seed {seed}: {chosen} should do")
+    assert refused or kib > 2
+
+
 def test_slots_alternate():
     """So that the next tile loads while this one is in use, and the last one leaves meanwhile."""
     chosen = {"rows": 4, "columns": 4, "activation_kib": 1, "accumulator_kib": 1}
     graph = network("same_relu")
     made = plan(graph, parameters_for(graph, **chosen))
     (place,) = made.placements
-    for operation, first, slot in (
+    for operation, slots, slot in (
         (Operation.LOAD, place.input_slots, place.tiling.input_slot),
         (Operation.STORE, place.output_slots, place.tiling.output_slot),
     ):
-        used = [(i.fields["chip"] - first) // slot for i in made.program if i.operation == operation]
+        assert [b - a for a, b in pairwise(slots)] == [slot]
+        used = [(i.fields["chip"] - slots[0]) // slot for i in made.program if i.operation == operation]
         assert len(used) > 2
         assert used == [n % 2 for n in range(len(used))]
 
@@ -141,14 +340,17 @@ def test_a_layer_that_does_not_fit_names_the_memory_and_the_size_that_does():
 
 
 def test_a_pooling_window_that_does_not_fit_names_the_accumulators():
-    graph = pool_graph((3, 20, 20), (18, 18), (1, 1), (0, 0, 0, 0))
+    graph = conv_graph((3, 20, 20), np.ones((5, 3, 1, 1)))
+    pool = MaxPool("pool", "y", "z", (18, 18))
+    after = replace(graph.map_of("y"), name="z", shape=(5, 3, 3))
+    graph = check(Graph("x", "z", (*graph.layers, pool), {**graph.tensors, "z": after}))
     chosen = {"rows": 4, "columns": 8, "accumulator_kib": 8}
     with pytest.raises(ConfigurationError) as caught:
         plan(graph, parameters_for(graph, **chosen))
     needed = ceil(18 * 18 * 8 * 8 / 1024)
     assert str(caught.value) == (
-        "layer 'pool': one pooling window needs 324 accumulators a column, the accumulator memory of 8 KiB holds 128; "
-        f"{needed} KiB would do"
+        "layer 'conv+pool': one pooling window needs 324 accumulators a column, the accumulator memory of 8 KiB holds "
+        f"128; {needed} KiB would do"
     )
     check_against_golden(plan(graph, parameters_for(graph, **{**chosen, "accumulator_kib": needed})))
 
