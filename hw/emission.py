@@ -94,14 +94,14 @@ class TileEmitter:
         """Bring the part's piece of the source into the next slot, unless the source is resident."""
         depth, height, width = self.it.source
         if self.place.source is not None:
-            self.source = Piece(self.place.source, (0, height), (0, depth * width))
+            self.source = Piece(self.place.source + self.it.input_at, (0, height), (0, depth * width))
             return
         slots, turn = self.place.input_slots, self.turns.loads[self.number]
         self.turns.loads[self.number] += 1
         rows = source_rows(self.it, self.tile, part)
         elements = source_elements(self.it, self.tile, part, channels)
         self.source = Piece(slots[turn % len(slots)], rows, elements)
-        self._fill(self.source, self.it.input, width * depth)
+        self._fill(self.source, self.it.input, self.it.input_at, width * depth)
 
     def load_operand(self) -> None:
         """Bring the tile's piece of the map that is added, unless it is resident."""
@@ -109,18 +109,18 @@ class TileEmitter:
         if not self.it.operand:
             return
         if self.place.operand is not None:
-            self.added = Piece(self.place.operand, (0, height), (0, depth * width))
+            self.added = Piece(self.place.operand + self.it.operand_at, (0, height), (0, depth * width))
             return
         slots, columns = self.place.operand_slots, self.tile.columns
         elements = (columns[0] * depth, columns[1] * depth)
         self.added = Piece(slots[self.turn % len(slots)], self.tile.rows, elements)
-        self._fill(self.added, self.it.operand, width * depth)
+        self._fill(self.added, self.it.operand, self.it.operand_at, width * depth)
 
-    def _fill(self, piece: Piece, tensor: str, row: int) -> None:
-        """LOAD ``piece`` of ``tensor``, whose rows have ``row`` elements."""
+    def _fill(self, piece: Piece, tensor: str, first: int, row: int) -> None:
+        """LOAD ``piece`` of ``tensor`` from element ``first`` on, whose rows have ``row`` elements."""
         each = self.p.element_bytes
         count, pitch = size(piece.rows), size(piece.elements)
-        start = self.plan.maps[tensor].address + (piece.rows[0] * row + piece.elements[0]) * each
+        start = self.plan.maps[tensor].address + (first + piece.rows[0] * row + piece.elements[0]) * each
         step = row * each
         spans = {"rows": count - 1, "bytes": pitch * each}
         if pitch == row:
@@ -349,7 +349,8 @@ class TileEmitter:
         """Chip address of channel 0 of the first result of ``tile``, which lies in this tile."""
         if self.place.output is not None:
             width = self.it.target[2]
-            return self.place.output + (tile.rows[0] * width + tile.columns[0]) * self.depth + self.it.channel
+            inside = (tile.rows[0] * width + tile.columns[0]) * self.depth + self.it.channel
+            return self.place.output + self.it.output_at + inside
         slots = self.place.output_slots
         inside = (tile.rows[0] - self.tile.rows[0]) * self._row_pitch()
         inside += (tile.columns[0] - self.tile.columns[0]) * self._pixel_pitch()
@@ -360,7 +361,7 @@ class TileEmitter:
         """(byte address of the tile's first result, bytes from row to row)."""
         each = 4 if self.it.raw else self.p.element_bytes
         width = self.it.target[2]
-        start = (self.tile.rows[0] * width + self.tile.columns[0]) * self.depth + self.it.channel
+        start = self.it.output_at + (self.tile.rows[0] * width + self.tile.columns[0]) * self.depth + self.it.channel
         return self.plan.maps[self.it.output].address + start * each, width * self.depth * each
 
     def store(self) -> None:
@@ -402,7 +403,7 @@ class TileEmitter:
 
 
 def _constant(pool: Pool, axis: int, span: Range, length: int) -> list[tuple[Range, int]]:
-    """``span`` of an average's results cut where their windows' counts change, along one axis of ``length`` elements."""
+    """``span`` of an average's results cut where windows count other numbers, along one axis of ``length``."""
     average = pool.average
     assert average is not None
     before, after = pool.pads[axis], pool.pads[axis + 2]

@@ -17,6 +17,8 @@ from .parameters import Parameters
 from .plan import Plan, plan
 
 FILES = ("systolith.v", "program.bin", "memory.bin", "systolith.h", "manifest.json", "model.onnx")
+SIMULATION = "simulation.json"
+"""What ``simulate`` leaves in a build folder: a new build's is not there yet."""
 
 
 def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Parameters:
@@ -51,12 +53,14 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     return Parameters(rows=rows, columns=columns, activation_bits=activation_bits, **chosen)
 
 
-def generate(graph: Graph, model: Path, parameters: Parameters, output: Path) -> Plan:
+def generate(graph: Graph, model: Path, parameters: Parameters, output: Path, batch: int = 1) -> Plan:
     """Write the build folder ``output`` for ``graph``, read from the file ``model``; whole or not at all.
+
+    batch : images in one run of the program
 
     Raises ConfigurationError where a layer cannot fit, DataError where the folder cannot be written.
     """
-    planned = plan(graph, parameters)
+    planned = plan(graph, parameters, batch)
     files = {
         "program.bin": planned.program_bytes(),
         "memory.bin": planned.constants,
@@ -78,7 +82,7 @@ def _replace_folder(output: Path, files: dict[str, bytes]) -> None:
     if output.exists():
         if not output.is_dir():
             raise ConfigurationError(f"{output} is a file; give a folder for the build")
-        strangers = sorted(entry.name for entry in output.iterdir() if entry.name not in FILES)
+        strangers = sorted(entry.name for entry in output.iterdir() if entry.name not in (*FILES, SIMULATION))
         if strangers:
             raise ConfigurationError(
                 f"{output} holds '{strangers[0]}', which is no part of a build; give an empty or new folder"
@@ -91,6 +95,7 @@ def _replace_folder(output: Path, files: dict[str, bytes]) -> None:
         if output.exists():
             for name in files:
                 (staging / name).replace(output / name)
+            (output / SIMULATION).unlink(missing_ok=True)
             staging.rmdir()
         else:
             staging.rename(output)

@@ -50,14 +50,14 @@ def c_header(plan: Plan) -> str:
             f"#define SYSTOLITH_{name.upper()}_ADDRESS {region.address}u",
             f"#define SYSTOLITH_{name.upper()}_BYTES {region.bytes}u",
         ]
-    lines += ["", "/* maps: dense, rows x columns x channels */"]
+    lines += ["", "/* maps: dense, images x rows x columns x channels */", f"#define SYSTOLITH_IMAGES {plan.batch}"]
     for name, tensor_name in (("INPUT", plan.graph.input), ("OUTPUT", plan.graph.output)):
         tensor = plan.graph.tensors[tensor_name]
         element = f"int{8 * plan.parameters.element_bytes}_t" if isinstance(tensor, FeatureMap) else "int32_t"
         channels, rows, columns = tensor.shape
         lines += [
             f"typedef {element} systolith_{name.lower()}_t;",
-            f"#define SYSTOLITH_{name}_ROWS {rows}",
+            f"#define SYSTOLITH_{name}_ROWS {rows // plan.batch}",
             f"#define SYSTOLITH_{name}_COLUMNS {columns}",
             f"#define SYSTOLITH_{name}_CHANNELS {channels}",
         ]

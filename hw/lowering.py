@@ -73,6 +73,8 @@ class EngineLayer:
     pool : windows over the convolution's sums, or over the source
     format : of requantized values, None for raw sums;  combine, tables, final : tables behind them, and their clamp
     normalization : its tables are in ``tables``
+    input_at, operand_at, output_at : first element in tensors that hold several images;  image : None for all of them
+    tensor : the graph's name of the output, if ``output`` is another
     """
 
     name: str
@@ -101,6 +103,11 @@ class EngineLayer:
     final: Pair = (0, 0)
     normalization: Normalization | None = None
     macs: int = 0
+    input_at: int = 0
+    operand_at: int = 0
+    output_at: int = 0
+    image: int | None = None
+    tensor: str = ""
 
     @property
     def on_array(self) -> bool:

@@ -23,6 +23,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
     """Everything that a host or a simulation needs to know about ``plan``.  All sizes in bytes, times in cycles."""
     graph, p = plan.graph, plan.parameters
     prediction = predict(plan, LATENCY)
+    moved = _bytes_moved(plan)
     return {
         "format": FORMAT,
         "top": TOP,
@@ -31,20 +32,23 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "causes": {str(number): text for number, text in CAUSES.items()},
         "waits": [text for _, text in STALLS],
         "memory": {"bytes": plan.memory_bytes, "regions": {n: asdict(r) for n, r in plan.regions.items()}},
+        "batch": plan.batch,
         "input": _map(plan, graph.input),
         "output": _map(plan, graph.output),
-        "maps": {name: _map(plan, name) for name in plan.maps if name not in (graph.input, graph.output)},
         "layers": [
             {
                 "name": layer.name,
                 "operator": layer.operator,
-                "output": layer.output,
-                "inputs": list(layer.inputs),
+                "output": layer.tensor or layer.output,
+                "image": layer.image,
+                "address": _address(plan, number),
                 **_stored(plan, layer.output),
                 "macs": layer.macs,
                 "weight_bytes": weight_bytes(layer, p),
                 "limit_cycles": limit_cycles(layer, p),
                 "predicted_cycles": prediction.layer_cycles[number],
+                "bytes_read": moved[number][0],
+                "bytes_written": moved[number][1],
                 "spatial_tiles": len(plan.placements[number].tiling.tiles),
                 "reduction_parts": len(plan.placements[number].tiling.parts),
             }
@@ -65,6 +69,25 @@ def manifest(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _bytes_moved(plan: Plan) -> list[tuple[int, int]]:
+    """Bytes that each layer reads from DRAM, weights and tables among them, and writes to it; not the program."""
+    moved = [[0, 0] for _ in plan.layers]
+    for i in plan.program:
+        if i.operation == Operation.WEIGHTS:
+            moved[i.layer][0] += i.fields["beats"] * plan.parameters.bus_bytes
+        elif i.operation in (Operation.LOAD, Operation.STORE):
+            moved[i.layer][i.operation == Operation.STORE] += (i.fields["rows"] + 1) * i.fields["bytes"]
+    return [(read, written) for read, written in moved]
+
+
+def _address(plan: Plan, number: int) -> int | None:
+    """Byte address of the layer's part of its output tensor, channel 0; None if it does not pass through DRAM."""
+    layer = plan.layers[number]
+    if layer.output not in plan.maps:
+        return None
+    return plan.maps[layer.output].address + layer.output_at * (4 if layer.raw else plan.parameters.element_bytes)
+
+
 def _stored(plan: Plan, name: str) -> dict[str, Any]:
     """How a tensor's elements are stored, and its shape."""
     tensor = plan.graph.tensors[name]
@@ -75,8 +98,11 @@ def _stored(plan: Plan, name: str) -> dict[str, Any]:
 
 
 def _map(plan: Plan, name: str) -> dict[str, Any]:
+    """Where the network's input or output lies: ``shape`` is one image's."""
     tensor, region = plan.graph.tensors[name], plan.maps[name]
-    place = {"tensor": name, **asdict(region), "shape": list(tensor.shape), "layout": "NHWC"}
+    channels, rows, columns = tensor.shape
+    shape = [channels, rows // plan.batch, columns]
+    place = {"tensor": name, **asdict(region), "images": plan.batch, "shape": shape, "layout": "NHWC"}
     if isinstance(tensor, Sums):
         return {**place, "kind": "sums", "element_bytes": 4, "offset": 0, "scales": [float(s) for s in tensor.scales]}
     form = storage(tensor, plan.parameters.activation_bits)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ..quant.errors import ConfigurationError
 from ..quant.graph import FeatureMap, Graph, Pair, weight_width
+from .batch import batched
 from .fetch import Fetch
 from .image import table_bytes, weight_stream
 from .lowering import EngineLayer, lower, needed_sum_bits
@@ -14,6 +15,9 @@ from .program import Operation
 from .residency import Layout, Placement, Window, lay_out, lifetimes
 from .sync import Instruction, synchronize
 from .tiling import channel_tiles
+
+LARGEST_BATCH = 256
+"""Images in one run."""
 
 ALIGNMENT = 4096
 """Of every region of DRAM, bytes: a page, and the boundary that no burst crosses."""
@@ -44,8 +48,9 @@ class Drained:
 
 @dataclass(eq=False)
 class Plan:
-    """A program for one accelerator and one graph.
+    """A program for one accelerator and one graph, whose tensors are those of all ``batch`` images of a run.
 
+    single : the graph of one image
     maps : DRAM region of each tensor that passes through DRAM, input and output among them; dead ones' are used again
     streams, tables : of each layer, its weight stream and its tables among the constants
     regions : program, constants, input, output, scratch
@@ -53,6 +58,8 @@ class Plan:
 
     graph: Graph
     parameters: Parameters
+    batch: int
+    single: Graph
     layers: tuple[EngineLayer, ...]
     layout: Layout
     program: list[Instruction] = field(default_factory=list)
@@ -77,8 +84,8 @@ class Plan:
         return b"".join(i.encode() for i in [*self.program, *[end] * (1 + Fetch.PREFETCH)])
 
 
-def plan(graph: Graph, parameters: Parameters) -> Plan:
-    """Plan ``graph`` for the accelerator with ``parameters``.
+def plan(graph: Graph, parameters: Parameters, batch: int = 1) -> Plan:
+    """Plan ``graph`` for the accelerator with ``parameters``, for ``batch`` images a run.
 
     Raises ConfigurationError naming the layer, the memory and the size that would do where something cannot fit.
     """
@@ -88,8 +95,11 @@ def plan(graph: Graph, parameters: Parameters) -> Plan:
     layers = lower(graph, p.activation_bits)
     for layer in layers:
         _check(layer, p)
-    layers = tuple(ordered(layers, p))
-    result = Plan(graph, p, layers, lay_out(layers, graph, p))
+    if not 1 <= batch <= LARGEST_BATCH:
+        raise ConfigurationError(f"batch must be 1 to {LARGEST_BATCH} images, not {batch}")
+    single = graph
+    graph, layers = batched(single, ordered(layers, p), batch)
+    result = Plan(graph, p, batch, single, layers, lay_out(layers, graph, p))
     _lay_out_dram(result)
     result.program.append(Instruction(Operation.BEGIN, -1, {"fingerprint": p.fingerprint}))
     Weaver(result).weave()

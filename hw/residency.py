@@ -130,7 +130,7 @@ class _Layouter:
     # what a layer needs
 
     def _trailing(self, n: int) -> float:
-        """Cycles of the vector unit's own layers that follow array layer ``n`` row by row, if it is the last to join."""
+        """Cycles of the vector unit's own layers that follow array layer ``n`` row by row, if it joins last."""
         if not self.layers[n].on_array:
             return 0.0
         cycles, tensors = 0.0, {self.layers[n].output}

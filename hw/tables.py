@@ -68,7 +68,7 @@ def reference_sum(sources: tuple[FeatureMap, FeatureMap], target: FeatureMap) ->
     result = np.rint(np.clip(total, -(2.0**20), 2.0**20)).astype(np.int64)
     for row, column in zip(*np.nonzero(np.abs(np.abs(total - np.floor(total)) - 0.5) < NEAR), strict=True):
         result[row, column] = round(nearest(ratio_a * int(a[row]) + partial[column]))
-    return np.clip(result, target.low, target.high)
+    return np.asarray(np.clip(result, target.low, target.high), np.int64)
 
 
 def addition_tables(

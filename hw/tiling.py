@@ -258,7 +258,7 @@ class Traffic:
     store: bool
     output_channels: int
     trailing: float = 0.0
-    """Cycles of layers of the vector unit alone that follow row by row: what is left of them when the last tile ends."""
+    """Cycles of layers of the vector unit alone that follow row by row: some are left when the last tile ends."""
 
 
 def reads(layer: EngineLayer) -> int:

@@ -11,15 +11,15 @@ CREDIT = 4
 """Channel tiles of the array whose time the vector unit may have saved up."""
 
 PATIENCE = 1.2
-"""A tile of the vector unit's own goes between channel tiles of the array that take at least 1 / PATIENCE of its time."""
+"""The vector unit's own tiles go between channel tiles of the array that take 1 / PATIENCE of their time or more."""
 
 
 class Weaver:
     """Appends the instructions of all layers to a plan's program.
 
-    The array's layers follow one another, spatial tile by spatial tile.  Those of the vector unit alone are emitted tile
-    by tile as soon as the rows that they read are there, between channel tiles of the array that leave the vector unit
-    time, and at the latest before somebody reads their rows.
+    The array's layers follow one another, spatial tile by spatial tile.  Those of the vector unit alone are emitted
+    tile by tile as soon as the rows that they read are there, between channel tiles of the array that leave the vector
+    unit time, and at the latest before somebody reads their rows.
     """
 
     def __init__(self, result: Plan) -> None:
@@ -58,12 +58,21 @@ class Weaver:
         return tiles[following].rows[0] if following < len(tiles) else tiles[-1].rows[1]
 
     def _there(self, tensor: str, rows: int) -> bool:
-        return all(self._rows_done(n) >= rows for n in self.makers[tensor])
+        return all(self._rows_done(n) >= self._rows_of(n, rows) for n in self.makers[tensor])
+
+    def _rows_of(self, number: int, rows: int) -> int:
+        """How many rows of its own a layer must have made for the first ``rows`` of the whole tensor.
+
+        All of them where the tensor holds several images, of which this layer makes one, or is read as one row.
+        """
+        layer = self.plan.layers[number]
+        own, whole = layer.target[1:], self.plan.graph.tensors[layer.output].shape[1:]
+        return min(rows, own[0]) if own == whole and rows < whole[0] else own[0]
 
     def _need(self, tensor: str, rows: int) -> None:
         """Emit what is missing of the first ``rows`` rows of ``tensor``."""
         for number in self.makers[tensor]:
-            while self._rows_done(number) < rows:
+            while self._rows_done(number) < self._rows_of(number, rows):
                 assert not self.plan.layers[number].on_array, "layers are out of order"
                 self._vector_tile(number)
 

@@ -91,6 +91,11 @@ _FORMULAS: Mapping[str, Callable[[Wide, Any], Wide]] = {
 }
 
 
+def stored(attributes: Attributes) -> dict[str, float | str]:
+    """``attributes`` as an ONNX file holds them: numbers in float32."""
+    return {name: value if isinstance(value, str) else float(np.float32(value)) for name, value in attributes.items()}
+
+
 def apply(operator: str, attributes: Attributes, values: NDArray[np.float32]) -> NDArray[np.float32]:
     """The function of ``operator``, a key of DEFAULTS, on float32 ``values`` of any shape."""
     with np.errstate(all="ignore"):

@@ -37,7 +37,8 @@ def groups(network: FloatGraph) -> dict[str, str]:
     """The tensor that stands for each tensor's group.
 
     Max pooling keeps its input's grid.  A concatenation copies, instead of rescaling, what has its output's grid: so
-    every map that nobody else reads takes that grid, as far back as poolings and concatenations keep it.
+    every map that nobody else reads takes that grid, as far back as poolings and concatenations keep it.  So does
+    another concatenation, whoever reads it: in a dense block each map would else be rounded anew at every layer.
     """
     stands_for = {network.input: network.input} | {layer.output: layer.output for layer in network.layers}
 
@@ -49,11 +50,11 @@ def groups(network: FloatGraph) -> dict[str, str]:
     producers, private = network.producers(), network.private()
 
     def follows(name: str) -> bool:
-        """Whether the grid of ``name`` is nobody else's concern."""
+        """Whether the grid of ``name`` is nobody else's concern, or that of other concatenations only."""
         layer = producers.get(name)
-        if layer is None or name not in private:
-            return False
-        return isinstance(layer, Clamped | Concatenation) or all(follows(source) for source in layer.inputs)
+        if layer is None or isinstance(layer, Concatenation):
+            return layer is not None
+        return name in private and (isinstance(layer, Clamped) or all(follows(source) for source in layer.inputs))
 
     for layer in network.layers:
         for name in layer.inputs:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .floats import Addition, Average, Concatenation, FloatLayer, Function, LocalResponse, Pooling
+from .functions import stored
 from .graph import Add, AveragePool, Concat, FeatureMap, Layer, MaxPool, Table
 from .normalization import normalization
 from .tables import table
@@ -31,8 +32,9 @@ def layer_without_weights(layer: FloatLayer, sources: tuple[FeatureMap, ...], ta
     if isinstance(layer, Concatenation):
         return Concat(layer.name, tuple(source.name for source in sources), target.name)
     if isinstance(layer, Function):
-        values = table(layer.name, layer.operator, layer.attributes, sources[0], target)
-        return Table(layer.name, layer.operator, sources[0].name, target.name, values, layer.attributes)
+        attributes = stored(layer.attributes)
+        values = table(layer.name, layer.operator, attributes, sources[0], target)
+        return Table(layer.name, layer.operator, sources[0].name, target.name, values, attributes)
     if isinstance(layer, LocalResponse):
         parameters = layer.size, layer.alpha, layer.beta, layer.bias
         return normalization(layer.name, sources[0], target, *parameters)

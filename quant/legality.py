@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from .errors import GraphError
@@ -69,10 +71,26 @@ def _check_layer(layer: Layer, graph: Graph) -> None:
     _check_map(target)
     if isinstance(layer, MaxPool):
         _check_pool(layer, sources[0], target)
-    elif isinstance(layer, AveragePool):
+        return
+    if isinstance(layer, AveragePool | Add | Concat):
+        _check_ratios(layer, sources, target)
+    if isinstance(layer, AveragePool):
         _check_average(layer, sources[0])
     else:
         _check_pointwise(layer, sources, target)
+
+
+def _check_ratios(layer: Layer, sources: tuple[FeatureMap, ...], target: FeatureMap) -> None:
+    """What the integers are multiplied by must be a normal number of float32."""
+    largest = prod(layer.kernel) if isinstance(layer, AveragePool) else 1
+    for source in sources:
+        with np.errstate(over="ignore", under="ignore"):
+            ratio = source.scale / target.scale
+        if not (np.isfinite(ratio) and ratio >= SMALLEST_NORMAL * largest):
+            raise GraphError(
+                f"layer '{layer.name}': its scales {source.scale:g} and {target.scale:g} are too far apart for float32;"
+                " rescale the model's weights"
+            )
 
 
 def _check_shapes(layer: Layer, sources: tuple[FeatureMap, ...]) -> None:

@@ -136,7 +136,8 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
             found[layer.output] = replace(found.pop(layer.inputs[0]), output=layer.output)
         else:
             bounds = {} if layer.operator == "Relu" else {"min": layer.low, "max": layer.high}
-            found[layer.output] = Function(layer.name, layer.operator, layer.inputs, layer.output, bounds)
+            names = layer.name, layer.operator, layer.inputs, layer.output
+            found[layer.output] = Function(*names, bounds, low=layer.low, high=layer.high)
     return graph.with_layers(found.values())
 
 

@@ -28,7 +28,7 @@ BATCH_VALUES = 2**23  # floats of the largest tensor of one batch
 
 
 def load_float(source: onnx.ModelProto | str | Path) -> FloatGraph:
-    """The float network of an ONNX model (path or ModelProto) as convolutions and poolings only.  Raises ModelError."""
+    """The float network of an ONNX model (path or ModelProto), as what can be quantized.  Raises ModelError."""
     return simplify(import_onnx(source))
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from .errors import GraphError
+from .functions import DEFAULTS
 from .graph import AveragePool, Concat, Conv, FeatureMap, Layer, MaxPool, Normalization, Table, Tensor
 from .layers import copied_bounds
 from .normalization import normalization
 from .tables import table
+from .windows import ceil_pads
 
 Attributes = dict[str, Any]
 
@@ -30,6 +32,8 @@ def node_of(layer: Layer, sources: Sequence[FeatureMap], target: Tensor) -> tupl
         return "Concat", {"axis": 1}
     assert isinstance(target, FeatureMap)
     if isinstance(layer, Table):
+        if layer.operator not in DEFAULTS:
+            raise GraphError(f"layer '{layer.name}': {layer.operator} is not one of {', '.join(DEFAULTS)}")
         expected = table(layer.name, layer.operator, layer.attributes, sources[0], target)
         if not np.array_equal(layer.values, expected):
             raise GraphError(f"layer '{layer.name}': its table is not that of {layer.operator}; ONNX has no such node")
@@ -69,5 +73,11 @@ def _average(layer: AveragePool, source: FeatureMap) -> tuple[str, Attributes]:
         return "GlobalAveragePool", {}
     top, left, bottom, right = layer.pads
     pads = top, left, bottom - layer.ceil[0], right - layer.ceil[1]
+    grown = ceil_pads((source.shape[1], source.shape[2]), layer.kernel, layer.strides, pads)
+    if any(layer.ceil) and grown != layer.pads:
+        raise GraphError(
+            f"layer '{layer.name}': pads {layer.pads} with ceil {layer.ceil} are not what ONNX's ceil_mode makes,"
+            f" {grown}; ONNX has no such node"
+        )
     extra = {"pads": pads, "count_include_pad": int(layer.include_pad), "ceil_mode": int(any(layer.ceil))}
     return "AveragePool", _window(layer) | extra

@@ -56,6 +56,11 @@ class Accelerator:
         return self.ports["monitor_data"] // 8
 
     @property
+    def batch(self) -> int:
+        """Images in one run."""
+        return int(self.manifest.get("batch", 1))
+
+    @property
     def memory_bytes(self) -> int:
         return int(self.manifest["memory"]["bytes"])
 

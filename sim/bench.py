@@ -12,7 +12,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 from numpy.typing import NDArray
 
-from .compare import compare
+from .compare import compare, layer_cycles
 from .hang import describe_hang
 from .job import OUTCOMES, Failure, Job, Outcome
 from .native import Contents
@@ -103,6 +103,7 @@ class Bench:
         await self.registers.write(self.offset("BASE"), job.base)
         await self.registers.write(self.offset("INTERRUPT_ENABLE"), 1)
         await self.registers.write(self.offset("CONTROL"), 1)
+        started = await self.cycle()
         self.dut.watch.value = 1
         if not int(self.dut.wake.value):
             await RisingEdge(self.dut.wake)
@@ -132,13 +133,16 @@ class Bench:
         )
         if contents.written[: job.base].any():
             raise EndedError(f"bytes below the base address {job.base:#x} were written")
-        verdict = compare(image, job.expectation, job.vectors[image], events, count, shifted, now)
+        verdict = compare(
+            image * job.expectation.batch, job.expectation, job.vectors[image], events, count, shifted, now
+        )
         return Outcome(
             image=image,
             cycles=cycles,
             simulated_cycles=now - first_cycle,
             seconds=time.perf_counter() - clock_started,
             stalls=stalls,
+            layer_cycles=layer_cycles(job.expectation, events, started, started + cycles),
             mismatches=verdict.mismatches,
             differences=verdict.differences,
         )

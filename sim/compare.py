@@ -62,7 +62,7 @@ def compare(
     contents: Contents,
     now: int,
 ) -> Verdict:
-    """Every byte of the monitor's stream and of DRAM.
+    """Every byte of the monitor's stream and of DRAM, in a run that begins with ``image``.
 
     ``vector`` is this image's expected vector with its 0 at the end; ``event_count`` may exceed the events kept;
     ``now`` is the cycle at which the image ended.
@@ -71,6 +71,21 @@ def compare(
     reported = _compare_stream(verdict, image, expectation, vector, events, event_count, now)
     _compare_memory(verdict, image, expectation, vector, contents, now, reported)
     return verdict
+
+
+def layer_cycles(expectation: Expectation, events: NDArray[np.void], started: int, ended: int) -> dict[str, int]:
+    """Cycles of each layer, from the last value of all before it to its own last; what is left goes to the last one.
+
+    A layer that ended while one before it was still at work has none.  Empty if the stream of ``events`` is not as long
+    as expected.
+    """
+    if len(events) < len(expectation.stream):
+        return {}
+    ends = np.full(len(expectation.layers), started, np.int64)
+    np.maximum.at(ends, expectation.makers, events["cycle"][: len(expectation.makers)].astype(np.int64))
+    ends = np.maximum.accumulate(ends)
+    ends[-1] = ended
+    return dict(zip(expectation.layers, np.diff(ends, prepend=started).tolist(), strict=True))
 
 
 def _compare_stream(
@@ -133,9 +148,11 @@ def _compare_memory(
     reported: NDArray[np.int64],
 ) -> None:
     granule = -(-contents.data.size // max(1, contents.stamps.size))
+    start = expectation.start
     painted = expectation.memory >= 0
-    wrong = painted & contents.written & (contents.data != vector[expectation.memory])
-    for mask, note in ((wrong, ""), (painted & ~contents.written, "never written to memory")):
+    written, data = contents.written[start:], contents.data[start:]
+    wrong = painted & written & (data != vector[expectation.memory])
+    for mask, note in ((wrong, ""), (painted & ~written, "never written to memory")):
         addresses = np.nonzero(mask)[0]
         firsts = expectation.elements(expectation.memory[addresses])
         new = ~np.isin(firsts, reported)
@@ -144,15 +161,16 @@ def _compare_memory(
         for at in np.sort(order)[:KEPT].tolist():
             address = int(addresses[at])
             place = expectation.locate(int(expectation.memory[address]))
-            start = address - int(expectation.memory[address]) + place.first
-            found = contents.data[start : start + place.element_bytes]
+            first = address - int(expectation.memory[address]) + place.first
+            found = data[first : first + place.element_bytes]
             if note:
-                verdict.add(_absent(image, place, now, f"{note} (address {start:#x})"))
+                verdict.add(_absent(image, place, now, f"{note} (address {start + first:#x})"))
             else:
-                verdict.add(_value(image, place, vector, found, int(contents.stamps[address // granule])))
+                stamp = int(contents.stamps[(start + address) // granule])
+                verdict.add(_value(image, place, vector, found, stamp))
         verdict.mismatches += max(0, unique.size - KEPT)
         reported = np.concatenate([reported, unique])
-    extra = np.nonzero(contents.written & ~painted)[0]
+    extra = np.concatenate([np.nonzero(contents.written[:start])[0], start + np.nonzero(written & ~painted)[0]])
     if extra.size:
         address = int(extra[0])
         note = f"{extra.size} bytes written that belong to no output, the first at address {address:#x}"
@@ -163,12 +181,19 @@ def _compare_memory(
 def _value(image: int, place: Place, vector: NDArray[np.uint8], found: NDArray[np.uint8], cycle: int) -> Difference:
     wanted = _integer(vector[place.first : place.first + place.element_bytes], place.offset)
     return Difference(
-        image, place.layer, place.channel, place.row, place.column, wanted, _integer(found, place.offset), cycle
+        image + place.image,
+        place.layer,
+        place.channel,
+        place.row,
+        place.column,
+        wanted,
+        _integer(found, place.offset),
+        cycle,
     )
 
 
 def _absent(image: int, place: Place, cycle: int, note: str) -> Difference:
-    return Difference(image, place.layer, place.channel, place.row, place.column, None, None, cycle, note)
+    return Difference(image + place.image, place.layer, place.channel, place.row, place.column, None, None, cycle, note)
 
 
 def _integer(data: NDArray[np.uint8], offset: int) -> int:

@@ -19,7 +19,10 @@ from ..quant.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Placed:
-    """One tensor in the expected vector: ``layer`` computes it, ``shape`` is (channels, rows, columns)."""
+    """One tensor in the expected vector: ``layer`` computes it, ``shape`` is (channels, rows, columns).
+
+    image : which of a run's images; None for all of them, one below the other as more rows
+    """
 
     layer: str
     tensor: str
@@ -27,6 +30,7 @@ class Placed:
     shape: tuple[int, int, int]
     element_bytes: int
     offset: int
+    image: int | None = None
 
     @property
     def size(self) -> int:
@@ -36,8 +40,9 @@ class Placed:
 
 @dataclass(frozen=True)
 class Place:
-    """An element of a layer's output, and the index of its first byte in the expected vector."""
+    """An element of a layer's output, and the index of its first byte in the expected vector; ``image`` of the run."""
 
+    image: int
     layer: str
     channel: int
     row: int
@@ -51,16 +56,22 @@ class Place:
 class Expectation:
     """Where each byte of the expected vector must appear.
 
-    stream : int64, (events, monitor bytes): index for each byte of each event, ``size`` beyond its count
+    layers : names of the program's layers;  makers : int32, (events,): the layer that writes each event
+    stream : int32, (events, monitor bytes): index for each byte of each event, ``size`` beyond its count
     counts : uint32, (events,): valid bytes of each event
-    memory : int64, (memory bytes,): index for each byte of DRAM, -1 where nothing may be written
+    memory : int32, (memory bytes - start,): index for each byte of DRAM from ``start`` on, -1 where nothing may be
+        written; below it nothing may
     """
 
     tensors: tuple[Placed, ...]
     size: int
-    stream: NDArray[np.int64]
+    layers: tuple[str, ...]
+    makers: NDArray[np.int32]
+    stream: NDArray[np.int32]
     counts: NDArray[np.uint32]
-    memory: NDArray[np.int64]
+    start: int
+    memory: NDArray[np.int32]
+    batch: int = 1
 
     def locate(self, index: int) -> Place:
         """The element that byte ``index`` of the expected vector belongs to."""
@@ -70,26 +81,32 @@ class Expectation:
         pixel, channel = divmod(element, channels)
         row, column = divmod(pixel, columns)
         first = placed.first + element * placed.element_bytes
-        return Place(placed.layer, channel, row, column, first, placed.element_bytes, placed.offset)
+        image = placed.image or 0
+        if placed.image is None:
+            image, row = divmod(row, placed.shape[1] // self.batch)
+        return Place(image, placed.layer, channel, row, column, first, placed.element_bytes, placed.offset)
 
-    def elements(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
+    def elements(self, index: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """First byte of the element that each byte ``index`` of the expected vector belongs to."""
         firsts = np.array([item.first for item in self.tensors])
         widths = np.array([item.element_bytes for item in self.tensors])
         which = np.searchsorted(firsts, index, side="right") - 1
-        first: NDArray[np.int64] = index - (index - firsts[which]) % widths[which]
-        return first
+        return np.asarray(index - (index - firsts[which]) % widths[which], np.int64)
 
     def vectors(self, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
-        """Expected vectors of all images, (images, size + 1); the last byte is 0, for what lies beyond a count.
+        """Expected vectors of all runs, (runs, size + 1); the last byte is 0, for what lies beyond a count.
 
-        ``tensors``: integers of each tensor by name, (images, channels, rows, columns).
+        ``tensors``: integers of each tensor by name, (images, channels, rows, columns), ``batch`` images a run.
         """
-        images = len(next(iter(tensors.values())))
-        vectors = np.zeros((images, self.size + 1), np.uint8)
+        runs = len(next(iter(tensors.values()))) // self.batch
+        vectors = np.zeros((runs, self.size + 1), np.uint8)
         for placed in self.tensors:
-            content = np.asarray(tensors[placed.tensor])
-            content = content.reshape(images, *placed.shape)
+            images = np.asarray(tensors[placed.tensor])
+            images = images.reshape(runs, self.batch, *images.shape[1:])
+            if placed.image is None:
+                content = images.transpose(0, 2, 1, 3, 4).reshape(runs, *placed.shape)
+            else:
+                content = images[:, placed.image]
             vectors[:, placed.first : placed.first + placed.size] = encode(content, placed.element_bytes, placed.offset)
         return vectors
 
@@ -110,38 +127,45 @@ def expectation(
     in_memory: list[tuple[int, int]],
     monitor_bytes: int,
     memory_bytes: int,
+    start: int = 0,
+    batch: int = 1,
 ) -> Expectation:
     """Lay out the tensors and the two index arrays.
 
     layers : one Placed for each layer, in order (``first`` is set here)
     writes : [layer, row0, rows, column0, columns, channel0, channels, group] in time order, as in the manifest
     in_memory : (layer, address) of each tensor that ends in DRAM, in the order in which they are written
+    start : the first byte of DRAM that may be written;  batch : images in one run
     """
-    tensors: dict[str, Placed] = {}
+    tensors: dict[tuple[str, int | None], Placed] = {}
     first = 0
     for item in layers:
-        if item.tensor not in tensors:
-            tensors[item.tensor] = replace(item, first=first)
+        if (item.tensor, item.image) not in tensors:
+            tensors[item.tensor, item.image] = replace(item, first=first)
             first += item.size
-    placed = [replace(item, first=tensors[item.tensor].first) for item in layers]
+    placed = [replace(item, first=tensors[item.tensor, item.image].first) for item in layers]
     streams = [_events(placed[entry[0]], entry, monitor_bytes, first) for entry in writes]
-    stream = np.concatenate(streams) if streams else np.zeros((0, monitor_bytes), np.int64)
-    memory = np.full(memory_bytes, -1, np.int64)
+    stream = np.concatenate(streams) if streams else np.zeros((0, monitor_bytes), np.int32)
+    memory = np.full(memory_bytes - start, -1, np.int32)
     for layer, address in in_memory:
         item = placed[layer]
-        if address < 0 or address + item.size > memory_bytes:
+        if address < start or address + item.size > memory_bytes:
             raise ConfigurationError(f"layer '{item.layer}': its output is outside the memory of {memory_bytes} bytes")
-        memory[address : address + item.size] = np.arange(item.first, item.first + item.size)
+        memory[address - start : address - start + item.size] = np.arange(item.first, item.first + item.size)
     return Expectation(
         tensors=tuple(tensors.values()),
         size=first,
+        layers=tuple(item.layer for item in layers),
+        makers=np.repeat([entry[0] for entry in writes], [len(s) for s in streams]).astype(np.int32),
         stream=stream,
         counts=(stream != first).sum(axis=1).astype(np.uint32),
+        start=start,
         memory=memory,
+        batch=batch,
     )
 
 
-def _events(placed: Placed, entry: list[int], monitor_bytes: int, beyond: int) -> NDArray[np.int64]:
+def _events(placed: Placed, entry: list[int], monitor_bytes: int, beyond: int) -> NDArray[np.int32]:
     _, row0, rows, column0, columns, channel0, channels, group = entry
     bytes_each = placed.element_bytes
     if group * bytes_each > monitor_bytes:
@@ -157,4 +181,4 @@ def _events(placed: Placed, entry: list[int], monitor_bytes: int, beyond: int) -
     channel = starts[:, None] + lane // bytes_each
     valid = (lane < group * bytes_each) & (channel < channel0 + channels)
     index = placed.first + (pixels[:, None, None] * all_channels + channel) * bytes_each + lane % bytes_each
-    return np.where(valid, index, beyond).reshape(-1, monitor_bytes)
+    return np.where(valid, index, beyond).reshape(-1, monitor_bytes).astype(np.int32)

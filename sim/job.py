@@ -63,7 +63,7 @@ class Job:
 
 @dataclass
 class Outcome:
-    """One image: cycles as the accelerator counted them, stall counters, what was wrong.
+    """One image: cycles as the accelerator counted them, stall counters, cycles by layer, what was wrong.
 
     ``simulated_cycles`` counts from one start to the next, ``seconds`` the wall clock of the same.
     """
@@ -73,6 +73,7 @@ class Outcome:
     simulated_cycles: int
     seconds: float
     stalls: dict[str, int]
+    layer_cycles: dict[str, int]
     mismatches: int
     differences: list[Difference] = field(default_factory=list)
 

@@ -27,6 +27,7 @@ class Report:
     accuracy : share of images whose largest output is the label; None without labels
     stalls : cycles per image by unit and cause, the hardware's own counters
     layer_cycles : by layer, from the last value of the layer before to its own; empty where nobody measured them
+    batch : images in one run; layer_cycles are of a run
     waveform : VCD around the first difference, None if there is none
     """
 
@@ -46,6 +47,7 @@ class Report:
     simulation_seconds: float
     stalls: dict[str, float] = field(default_factory=dict)
     layer_cycles: dict[str, float] = field(default_factory=dict)
+    batch: int = 1
     accuracy: float | None = None
     differences: list[Difference] = field(default_factory=list)
     waveform: Path | None = None

@@ -43,29 +43,42 @@ def quiet(stage: str, done: int, total: int) -> None:
 def expect(accelerator: Accelerator, graph: Graph) -> Expectation:
     """Lay out what ``accelerator`` must write for ``graph``.  Raises ConfigurationError if they do not fit."""
     manifest = accelerator.manifest
-    layers = [_placed(entry, graph) for entry in manifest["layers"]]
-    numbers = {layer.tensor: number for number, layer in enumerate(layers)}
-    spilled = [(name, int(place["address"])) for name, place in manifest.get("maps", {}).items() if name in numbers]
-    in_memory = [(numbers[name], address) for name, address in sorted(spilled, key=lambda item: numbers[item[0]])]
-    if graph.output not in manifest.get("maps", {}):
-        in_memory.append((numbers[graph.output], int(manifest["output"]["address"])))
-    return expectation(layers, manifest["writes"], in_memory, accelerator.monitor_bytes, accelerator.memory_bytes)
+    layers = [_placed(entry, graph, accelerator.batch) for entry in manifest["layers"]]
+    in_memory = [
+        (number, int(entry["address"]))
+        for number, entry in enumerate(manifest["layers"])
+        if entry["address"] is not None
+    ]
+    constants = manifest["memory"]["regions"]["constants"]
+    start = int(constants["address"]) + int(constants["bytes"])
+    return expectation(
+        layers,
+        manifest["writes"],
+        in_memory,
+        accelerator.monitor_bytes,
+        accelerator.memory_bytes,
+        start,
+        accelerator.batch,
+    )
 
 
 def predicted_cycles(accelerator: Accelerator, graph: Graph, memory_latency: int) -> int:
     """What the cycle model says of one image: the manifest's figure, or anew for another latency than it assumes."""
     if memory_latency == MANIFEST_LATENCY:
         return accelerator.predicted_cycles
-    return predict(plan(graph, Parameters(**accelerator.manifest["parameters"])), memory_latency).cycles
+    parameters = Parameters(**accelerator.manifest["parameters"])
+    return predict(plan(graph, parameters, accelerator.batch), memory_latency).cycles
 
 
-def _placed(entry: Mapping[str, Any], graph: Graph) -> Placed:
+def _placed(entry: Mapping[str, Any], graph: Graph, batch: int) -> Placed:
     name, tensor = str(entry["name"]), graph.tensors.get(entry["output"])
     if tensor is None:
         raise ConfigurationError(f"manifest.json lists tensor '{entry['output']}', which model.onnx does not have")
-    if isinstance(tensor, FeatureMap):
-        return Placed(name, tensor.name, 0, tensor.shape, int(entry["element_bytes"]), int(entry["offset"]))
-    return Placed(name, tensor.name, 0, tensor.shape, 4, 0)
+    image = entry.get("image")
+    channels, rows, columns = tensor.shape
+    shape = (channels, rows * (batch if image is None else 1), columns)
+    size, offset = (int(entry["element_bytes"]), int(entry["offset"])) if isinstance(tensor, FeatureMap) else (4, 0)
+    return Placed(name, tensor.name, 0, shape, size, offset, image)
 
 
 def simulate_tensors(
@@ -96,13 +109,14 @@ def simulate_tensors(
     folder = folder or Path(tempfile.mkdtemp(prefix="systolith-run-"))
     expected = expect(accelerator, graph)
     job = _job(accelerator, expected, tensors, graph, bench, simulator, seed, memory_latency)
-    images = len(job.inputs)
+    batch = accelerator.batch
+    images = len(job.inputs) * batch
     progress("build", 0, 1)
     compiled = compile_simulation(accelerator, bench, simulator)
     progress("build", 1, 1)
-    ran = session.run(compiled, job, folder, lambda done: progress("simulate", done, images))
+    ran = session.run(compiled, job, folder, lambda done: progress("simulate", done * batch, images))
     if ran.failure:
-        raise SimulationError(f"image {ran.failure.image}, cycle {ran.failure.cycle}: {ran.failure.message}")
+        raise SimulationError(f"image {ran.failure.image * batch}, cycle {ran.failure.cycle}: {ran.failure.message}")
     outcomes = ran.outcomes
     differences = [item for outcome in outcomes for item in outcome.differences]
     wave = None
@@ -116,9 +130,10 @@ def simulate_tensors(
         images=images,
         bit_exact=not any(outcome.mismatches for outcome in outcomes),
         mismatches=sum(outcome.mismatches for outcome in outcomes),
-        cycles_per_image=cycles,
-        predicted_cycles=predicted_cycles(accelerator, graph, memory_latency),
-        limit_cycles=accelerator.limit_cycles,
+        batch=batch,
+        cycles_per_image=cycles / batch,
+        predicted_cycles=round(predicted_cycles(accelerator, graph, memory_latency) / batch),
+        limit_cycles=round(accelerator.limit_cycles / batch),
         mac_utilization=accelerator.macs / (accelerator.cells * cycles) if cycles else 0.0,
         simulated_cycles_per_second=sum(outcome.simulated_cycles for outcome in outcomes) / max(seconds, 1e-9),
         simulator=simulator,
@@ -127,10 +142,17 @@ def simulate_tensors(
         memory_latency=memory_latency,
         build_seconds=compiled.seconds,
         simulation_seconds=seconds,
-        stalls={name: float(np.mean([item.stalls[name] for item in outcomes])) for name in outcomes[0].stalls},
+        stalls={name: cycles / batch for name, cycles in _means([item.stalls for item in outcomes]).items()},
+        layer_cycles=_means([item.layer_cycles for item in outcomes]),
         differences=differences[:KEPT_DIFFERENCES],
         waveform=wave,
     )
+
+
+def _means(counts: list[dict[str, int]]) -> dict[str, float]:
+    """By name, where every image has a count."""
+    shared = [name for name in counts[0] if all(name in item for item in counts)]
+    return {name: float(np.mean([item[name] for item in counts])) for name in shared}
 
 
 def _job(
@@ -145,6 +167,7 @@ def _job(
 ) -> Job:
     manifest = accelerator.manifest
     source = manifest["input"]
+    inputs = encode(np.asarray(tensors[graph.input]), int(source["element_bytes"]), int(source["offset"]))
     largest = max((int(layer.get("predicted_cycles", 0)) for layer in manifest["layers"]), default=0)
     generous = GENEROUS[bench]
     return Job(
@@ -155,7 +178,7 @@ def _job(
         base=PROTOCOL_BASE if bench == "protocol" else 0,
         program_address=int(manifest["memory"]["regions"]["program"]["address"]),
         input_address=int(source["address"]),
-        inputs=encode(np.asarray(tensors[graph.input]), int(source["element_bytes"]), int(source["offset"])),
+        inputs=inputs.reshape(-1, inputs.shape[1] * accelerator.batch),
         expectation=expected,
         vectors=expected.vectors(tensors),
         registers=accelerator.registers(),
@@ -177,7 +200,7 @@ def record_waveform(
     """
     compiled = compile_simulation(accelerator, bench, simulator, trace=True)
     window = (max(1, difference.cycle - BEFORE), difference.cycle + AFTER)
-    last = difference.image + 1
+    last = difference.image // accelerator.batch + 1
     again = dataclasses.replace(job, inputs=job.inputs[:last], vectors=job.vectors[:last], trace=window)
     traced = folder / "waveform"
     session.run(compiled, again, traced)
@@ -209,6 +232,8 @@ def simulate(
     if images is not None and not 1 <= images <= len(x):
         raise DataError(f"images must be 1 to {len(x)}, as many as the data holds, not {images}")
     count = len(x) if images is None else images
+    if count % source.batch:
+        raise DataError(f"the build runs {source.batch} images at once; give a multiple of them, not {count}")
     tensors = golden.run(graph, golden.quantize_input(graph, x[:count]))
     report = simulate_tensors(
         source,

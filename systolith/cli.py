@@ -126,6 +126,9 @@ def generate(
         int | None,
         typer.Option(min=1, metavar="N", help="Requantizers; by default a quarter of the columns.", show_default=False),
     ] = None,
+    batch: Annotated[
+        int, typer.Option(metavar="N", help="Images in one run; its fully connected layers fetch weights once for all.")
+    ] = 1,
 ) -> None:
     """Generate the accelerator for a quantized model: Verilog, program, weights, C header, manifest.
 
@@ -135,7 +138,7 @@ def generate(
 
     sizes = {"bus_bytes": bus_bytes, "activation_kib": activation_kib, "accumulator_kib": accumulator_kib}
     sizes |= {"weight_fifo_kib": weight_fifo_kib} | ({} if lanes is None else {"lanes": lanes})
-    plan = generate_build(model, output, rows=rows, columns=columns, **sizes)
+    plan = generate_build(model, output, rows=rows, columns=columns, batch=batch, **sizes)
     console.print(plan_tables(plan, output))
 
 

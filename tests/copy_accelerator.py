@@ -58,7 +58,7 @@ def write_copy(
     place = {"bytes": size, "shape": [bus_bytes, rows, columns], "element_bytes": 1, "offset": 128}
     manifest = {
         "top": "systolith",
-        "parameters": {"rows": 2, "columns": 2, "bus_bytes": bus_bytes},
+        "parameters": {"rows": 2, "columns": 2, "bus_bytes": bus_bytes, "operands": True},
         "registers": {name: {"offset": offset, "description": name} for name, offset in REGISTERS.items()},
         "causes": {"3": "the program asks for an error"},
         "waits": ["reader idle", "fetcher waits for 'program'", "writer waits for token 'room' from nobody"],
@@ -72,6 +72,8 @@ def write_copy(
             {
                 "name": "copy",
                 "output": "y",
+                "image": None,
+                "address": target,
                 "operator": "MaxPool",
                 "macs": 0,
                 "element_bytes": 1,
@@ -79,7 +81,6 @@ def write_copy(
                 "predicted_cycles": 300,
             }
         ],
-        "maps": {},
         "predicted_cycles": rows * columns + 110,
         "limit_cycles": rows * columns,
         "writes": [[0, 0, rows, 0, columns, 0, bus_bytes, bus_bytes]],

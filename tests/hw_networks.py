@@ -107,16 +107,43 @@ def span(first_and_count: tuple[int, int]) -> slice:
     return slice(first_and_count[0], sum(first_and_count))
 
 
+def row_of(graph: Graph, name: str) -> tuple[int, int]:
+    """Channels and columns of a row."""
+    channels, _, columns = graph.tensors[name].shape
+    return channels, columns
+
+
+def run_both(made: Plan, graph: Graph, seed: int) -> tuple[dict[str, np.ndarray], Machine]:
+    """Golden's tensors of ``graph``, (1, C, rows, columns), and the machine after the run.
+
+    In a run of several images ``graph`` is the batched one: golden computes each image of the original by itself.
+    """
+    if made.batch == 1:
+        image = integers(graph, 1, seed)
+        return golden.run(graph, image), execute(made, image[0])
+    single = made.single
+    images = integers(single, made.batch, seed)
+    found = golden.run(single, images)
+    expected = {}
+    for name in graph.tensors:
+        if name in found:
+            expected[name] = np.concatenate(list(found[name]), axis=1)[None]
+        else:
+            original, number = name.rsplit("@", 1)
+            expected[name] = found[original][int(number)][None]
+    return expected, execute(made, np.concatenate(list(images), axis=1))
+
+
 def check_against_golden(made: Plan, seed: int = 0) -> Machine:
     """Every vector that is written, and the output in memory, equal golden's; no other byte is touched."""
     graph, bits = made.graph, made.parameters.activation_bits
-    image = integers(graph, 1, seed)
-    expected = golden.run(graph, image)
-    machine = execute(made, image[0])
+    expected, machine = run_both(made, graph, seed)
     for (n, rows, columns, channels, _), result in zip(
         (astuple(d) for d in made.drained), machine.results, strict=True
     ):
         name = made.layers[n].output
+        if made.layers[n].image is not None:  # a run of several images
+            rows = (rows[0] + made.layers[n].output_at // int(np.prod(row_of(graph, name))), rows[1])
         wanted = expected[name][0][span(channels), span(rows), span(columns)].astype(np.int64)
         each = result.shape[2] // channels[1]
         kind = made.parameters.element_bytes

@@ -119,8 +119,9 @@ def without_kernel(graph: quant.Graph) -> list[str]:
     """Tensors that ONNX Runtime computes in float: normalizations, and averages but for those of the whole map."""
     found = []
     for layer in graph.layers:
-        window = isinstance(layer, quant.AveragePool) and layer.kernel != graph.map_of(layer.inputs[0]).shape[1:]
-        if window or isinstance(layer, quant.Normalization):
+        whole = isinstance(layer, quant.AveragePool) and layer.kernel == graph.map_of(layer.input).shape[1:]
+        in_integers = not isinstance(layer, quant.AveragePool) or (whole and not any(layer.pads))
+        if not in_integers or isinstance(layer, quant.Normalization):
             found.append(layer.output)
     return found
 

@@ -50,6 +50,13 @@ def test_tensors_are_forgotten_only_after_their_last_reader(name):
 
 
 @pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_branches_by_both_torch_exporters(exporter):
+    model = onnx.load(DATA / f"branches_{exporter}.onnx")
+    images = models.images(model, 6)
+    oracle.assert_every_tensor_equal(quant.quantize(model, images), images)
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
 def test_pytorchs_local_response_normalization(exporter):
     model = onnx.load(DATA / f"lrn_{exporter}.onnx")
     images = models.images(model, 6)

@@ -11,6 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from systolith import quant
+from systolith.quant.graph import output_shape
 
 from . import models, oracle
 from .graphs import conv_graph, pool_graph
@@ -100,6 +101,55 @@ def test_onnxruntime_runs_every_layer_in_integers(tmp_path, scales, bits):
     found = oracle.kernels(quant.to_onnx(graph), str(tmp_path / "optimized.onnx"))
     assert (found.count("QLinearConv"), found.count("QGemm")) == (2, 2)
     assert not {"Conv", "Gemm", "MatMul", "FusedConv"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "kernels"),
+    [
+        ("residual", {"QLinearConv": 9, "QLinearAdd": 3, "QLinearGlobalAveragePool": 1, "QGemm": 1}),
+        ("inception", {"QLinearConv": 8, "QLinearConcat": 1, "QLinearGlobalAveragePool": 1, "LRN": 1}),
+        ("dense", {"QLinearConv": 10, "QLinearConcat": 3, "QLinearAveragePool": 1}),
+        ("shortcuts", {"QLinearConv": 1, "QLinearAdd": 4, "QGemm": 3}),
+        ("pooled_concat", {"QLinearConv": 4, "QLinearConcat": 1, "QLinearLeakyRelu": 1, "Tanh": 1}),
+    ],
+)
+def test_onnxruntimes_kernels_for_networks_that_branch(tmp_path, name, kernels):
+    """LRN and most functions have none in integers, and that of averages sums in float: see docs/quantization.md."""
+    model = models.branched(name)
+    graph = quant.quantize(model, models.images(model, 4))
+    found = oracle.kernels(quant.to_onnx(graph), str(tmp_path / "optimized.onnx"))
+    assert {kernel: found.count(kernel) for kernel in kernels} == kernels
+    assert not {"Conv", "Gemm", "MatMul", "FusedConv", "Add", "Concat", "GlobalAveragePool"} & set(found)
+
+
+def one_layer(layer, shape=(2, 6, 6)) -> quant.Graph:
+    source = quant.FeatureMap("x", shape, np.float32(0.1), 0, 0, 255)
+    target = quant.FeatureMap("y", output_shape(layer, (shape,)), np.float32(0.05), 0, 0, 255)
+    return quant.check(quant.Graph("x", "y", (layer,), {"x": source, "y": target}))
+
+
+def test_tables_and_windows_that_onnx_cannot_say_are_refused():
+    values = np.arange(256, dtype=np.int32)
+    zeros = np.zeros(256, np.int32)
+    lrn = quant.Normalization("lrn", "x", "y", 3, 1e-4, 0.75, 1.0, 10, 24, zeros, zeros)
+    cases = {
+        quant.Table("t", "Tanh", "x", "y", values): "its table is not that of Tanh; ONNX has no such node",
+        quant.Table("t", "Cube", "x", "y", values): "Cube is not one of Abs, ",
+        quant.AveragePool("a", "x", "y", (3, 3), (2, 2), (0, 0, 2, 1), False, (2, 1)): "pads (0, 0, 2, 1) with ceil ",
+        lrn: "its tables are not those of its LRN; ONNX has no such node",
+    }
+    for layer, message in cases.items():
+        with pytest.raises(quant.GraphError) as caught:
+            quant.to_onnx(one_layer(layer))
+        assert str(caught.value).startswith(f"layer '{layer.name}': {message}")
+
+
+def test_layers_after_a_fully_connected_one_get_their_rows_and_columns_back():
+    net = models.Builder((3, 5, 5)).conv(3, 4, 3).flatten().gemm(36, 6).relu()
+    model = net.node("Unsqueeze", np.array([2, 3])).conv(6, 5, 1).model()
+    graph = quant.quantize(model, models.images(model, 4))
+    assert_same(quant.load(quant.to_onnx(graph)), graph)
+    oracle.assert_every_tensor_equal(graph, models.images(model, 4))
 
 
 def test_names_that_clash_are_told_apart():

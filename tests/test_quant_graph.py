@@ -7,7 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from systolith.quant import Add, FeatureMap, Graph, GraphError, Sums, check
+from systolith.quant import (
+    Add,
+    AveragePool,
+    Concat,
+    FeatureMap,
+    Graph,
+    GraphError,
+    Normalization,
+    Sums,
+    Table,
+    check,
+)
 
 from .graphs import conv_graph, feature_map, pool_graph
 
@@ -112,6 +123,40 @@ def test_a_tensor_is_made_once_and_before_it_is_read():
         check(replace(graph, layers=(second, first)))
     with pytest.raises(GraphError, match=r"^layer 'conv': its output 'y' is computed already$"):
         check(replace(graph, layers=(first, first, second)))
+
+
+def test_scales_that_are_too_far_apart_for_float32():
+    for layer in (Add("add", ("x", "x"), "y"), AveragePool("mean", "x", "y", (1, 1))):
+        maps = {name: feature_map(name, (2, 3, 3), scale=scale) for name, scale in (("x", 1e-30), ("y", 1e20))}
+        with pytest.raises(GraphError) as caught:
+            check(Graph("x", "y", (layer,), maps))
+        assert str(caught.value) == (
+            f"layer '{layer.name}': its scales 1e-30 and 1e+20 are too far apart for float32;"
+            " rescale the model's weights"
+        )
+
+
+def test_a_concatenation_must_not_clamp_what_it_copies():
+    layer = Concat("join", ("x", "x"), "y")
+    maps = {"x": feature_map("x", (2, 3, 3)), "y": feature_map("y", (4, 3, 3), (0, 200, 128))}
+    with pytest.raises(GraphError) as caught:
+        check(Graph("x", "y", (layer,), maps))
+    assert str(caught.value) == "layer 'join': copies 'x' and must not clamp it"
+    moved = {**maps, "y": feature_map("y", (4, 3, 3), (0, 200, 128), scale=0.1)}
+    check(Graph("x", "y", (layer,), moved))
+
+
+def test_wide_maps_do_not_run_through_tables():
+    wide = (0, 511, 128)
+    maps = {"x": feature_map("x", (2, 3, 3), wide), "y": feature_map("y", (2, 3, 3))}
+    for layer in (
+        Add("layer", ("x", "x"), "y"),
+        Table("layer", "Tanh", "x", "y", np.zeros(512, np.int32)),
+        Normalization("layer", "x", "y", 1, 0.0, 1.0, 1.0, 10, 24, np.zeros(256, np.int32), np.zeros(256, np.int32)),
+    ):
+        with pytest.raises(GraphError) as caught:
+            check(Graph("x", "y", (layer,), maps))
+        assert str(caught.value) == f"layer 'layer': 'x' has 9 bits; {layer.operator} works up to 8"
 
 
 def test_branches_are_legal():

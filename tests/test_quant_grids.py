@@ -61,6 +61,17 @@ def test_grids_reach_back_through_poolings_and_concatenations():
     assert {grid(graph, name) for name in (*names, pooled, inner)} == {grid(graph, "concat2_out")}
 
 
+def test_concatenations_of_concatenations_share_a_grid_although_others_read_them():
+    model = models.branched("dense")
+    graph = quant.quantize(model, models.images(model, 8))
+    joined = [layer.output for layer in graph.layers if isinstance(layer, quant.Concat)]
+    found = {(graph.map_of(name).scale, graph.map_of(name).zero_point) for name in joined}
+    assert (len(joined), len(found)) == (3, 1)
+    first = next(layer for layer in graph.layers if isinstance(layer, quant.Concat))
+    assert grid(graph, "conv1_out") not in found  # a convolution that is read elsewhere too is moved, once
+    assert first.inputs[0] == "conv1_out_quantized"
+
+
 def test_the_input_keeps_its_own_grid():
     net = models.Builder((2, 6, 6)).conv(2, 3, 1).node("Mul", np.float32(20))
     net.join("Concat", "image", net.current, axis=1).conv(5, 2, 1)

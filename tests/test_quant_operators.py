@@ -40,6 +40,15 @@ def test_pytorchs_local_response_normalization(exporter):
     assert assert_same_as_onnxruntime(onnx.load(DATA / f"lrn_{exporter}.onnx")) == ["Conv", "LRN", "Conv"]
 
 
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_branches_by_both_torch_exporters(exporter):
+    operators = assert_same_as_onnxruntime(onnx.load(DATA / f"branches_{exporter}.onnx"))
+    # The exporters spell the global average and their order differently.
+    found = sorted("ReduceMean" if operator == "GlobalAveragePool" else operator for operator in operators)
+    expected = "Add Add AveragePool Concat Conv Conv Gemm HardSwish LeakyRelu MaxPool ReduceMean ReduceMean Sigmoid"
+    assert found == expected.split()
+
+
 @pytest.mark.parametrize("power", [False, True])
 def test_nine_nodes_of_a_local_response_normalization(power):
     """As older exporters wrote it: Mul or Pow, Unsqueeze, Pad, AveragePool, Squeeze, Mul, Add, Pow, Div."""

@@ -52,6 +52,16 @@ def test_json_is_one_object_with_all_that_is_promised(build, capsys, bench):
     assert report["cycles_per_image"] >= report["limit_cycles"]
 
 
+def test_the_cycles_of_the_layers_add_up_and_follow_the_prediction(build, capsys):
+    folder, data = build
+    _, out, _ = simulate(capsys, folder, "--inputs", data, "--json")
+    report, manifest = json.loads(out), json.loads((folder / "manifest.json").read_text())
+    assert list(report["layer_cycles"]) == [layer["name"] for layer in manifest["layers"]]
+    assert sum(report["layer_cycles"].values()) == report["cycles_per_image"]
+    for layer in manifest["layers"]:
+        assert report["layer_cycles"][layer["name"]] == pytest.approx(layer["predicted_cycles"], rel=0.1, abs=20)
+
+
 def test_the_table_is_for_people(build, capsys):
     folder, data = build
     status, out, _ = simulate(capsys, folder, "--inputs", data, "--images", 1)

@@ -46,7 +46,7 @@ def lecture_network(name: str, size: int | None = None, seed: int = 0) -> onnx.M
     }
     nodes = [node for node in graph.node if node.op_type != "ConstantOfShape"]
     image = next(value.name for value in graph.input if value.name not in stored)
-    fit = _fit_to_size(nodes, shapes, image, size, name)
+    fit, made = _fit_to_size(nodes, shapes, image, size, name)
     random = np.random.default_rng(seed)
     residual = {source for node in nodes if node.op_type == "Sum" for source in node.input}
     weights = _draw(nodes, shapes, residual, random)
@@ -60,7 +60,7 @@ def lecture_network(name: str, size: int | None = None, seed: int = 0) -> onnx.M
             nodes,
             name,
             [helper.make_tensor_value_info(image, TensorProto.FLOAT, ["N", 3, size, size])],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", *made[output][1:]])],
             [numpy_helper.from_array(value, key) for key, value in {**kept, **weights}.items()],
         ),
         opset_imports=model.opset_import,
@@ -71,10 +71,10 @@ def lecture_network(name: str, size: int | None = None, seed: int = 0) -> onnx.M
 
 def _fit_to_size(
     nodes: list[onnx.NodeProto], shapes: dict[str, tuple[int, ...]], image: str, size: int, name: str
-) -> dict[str, NDArray[np.int64]]:
+) -> tuple[dict[str, NDArray[np.int64]], dict[str, tuple[int, ...]]]:
     """Follow ``size`` through the network: poolings over the whole map, ``shapes`` of the first fully connected layer.
 
-    Returns the constants of reshapes anew.
+    Returns the constants of reshapes anew, and the shape of every tensor for one image.
     """
     known: dict[str, tuple[int, ...]] = {image: (1, 3, size, size)}
     constants = {}
@@ -114,7 +114,7 @@ def _fit_to_size(
             known[node.output[0]] = (1, outputs)
         else:
             known[node.output[0]] = source
-    return constants
+    return constants, known
 
 
 def _draw(

@@ -1,4 +1,4 @@
-"""Make ``torchscript.onnx``, ``dynamo.onnx`` and both ``lrn_*.onnx``: networks written by each of PyTorch's exporters.
+"""Make the .onnx files of this folder: three networks, each written by both of PyTorch's exporters.
 
 Made with torch 2.13, onnxscript 0.7; kept as files so that the tests do without PyTorch.
 """
@@ -39,6 +39,27 @@ class Lrn(nn.Module):
         return self.second(self.lrn(torch.relu(self.first(image))))
 
 
+class Branches(nn.Module):
+    """A residual sum, a concatenation, averages with and without padding, and functions, as PyTorch writes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 6, 3, padding=1)
+        self.norm = nn.BatchNorm2d(6)
+        self.second = nn.Conv2d(6, 6, 3, padding=1, bias=False)
+        self.slope = nn.PReLU()
+        self.linear = nn.Linear(12, 5)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        hidden = nn.functional.hardswish(self.norm(self.first(image)))
+        total = torch.relu(self.second(hidden) + hidden)
+        pooled = nn.functional.avg_pool2d(total, 3, 2, 1, ceil_mode=True)
+        other = torch.sigmoid(nn.functional.max_pool2d(hidden, 3, 2, 1, ceil_mode=True))
+        joined = torch.cat([self.slope(pooled), other], 1)
+        averages = nn.functional.adaptive_avg_pool2d(joined, 1).flatten(1) + joined.mean((2, 3))
+        return self.linear(averages)
+
+
 def main() -> None:
     torch.manual_seed(5)
     net = Net()
@@ -46,6 +67,7 @@ def main() -> None:
         net(torch.randn(16, 2, 10, 10) * 3 + 1)  # gives the batch norm statistics of its own
     export(net.eval(), torch.randn(2, 2, 10, 10), "torchscript.onnx", "dynamo.onnx")
     export(Lrn().eval(), torch.randn(2, 2, 10, 10), "lrn_torchscript.onnx", "lrn_dynamo.onnx")
+    export(Branches().eval(), torch.randn(2, 2, 9, 10), "branches_torchscript.onnx", "branches_dynamo.onnx")
 
 
 def export(net: nn.Module, example: torch.Tensor, torchscript: str, dynamo: str) -> None:
