@@ -148,6 +148,8 @@ def storage(tensor: FeatureMap, bits: int) -> Format:
             f"tensor '{tensor.name}' needs {tensor.bits} bits; generate with at least {tensor.bits} activation bits"
         )
     offset = 0 if -reach <= tensor.low and tensor.high < reach else tensor.low + reach
+    if offset % 2 and tensor.high - offset < reach - 1:
+        offset -= 1  # even: so a tie goes to the same side, stored or not
     return stored_as(tensor, offset)
 
 

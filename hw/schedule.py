@@ -104,7 +104,10 @@ class _Model:
         self.issued = Signal()
         self.writes: deque[range] = deque()  # cycles in which the vector unit writes, a tile each
         self.reading_until = 0  # the vector unit reads activation memory up to this cycle, as far as is known
+        self.reading_share = 1.0  # cycles that each takes from the other, for a beat of the loader
+        self.reading_free = 0.0  # share of these cycles that it leaves to the storer
         self.placed: deque[tuple[int, int, int]] = deque()  # loader's bursts: first and last cycle, beats
+        self.fetched_out: deque[tuple[int, int, int]] = deque()  # storer's spans, likewise
         self.loads_under_way = 0
         self.load_done = Signal()
         # weights
@@ -217,8 +220,9 @@ class _Model:
             last = first + burst.beats - 1
             if burst.user == LOADER:
                 last += self.writes_until(first, last)
-                # while the vector unit reads, a beat every other cycle
-                last += max(0, min(last, self.reading_until - 1) - first + 1)
+                # while the vector unit reads, a beat every other cycle at least
+                inside = max(0, min(last, self.reading_until - 1) - first + 1)
+                last += int(inside * self.reading_share)
                 self.placed.append((first, last, burst.beats))
             burst.arrived(first, last)
             yield last - RegisterSlice.LATENCY + 1
@@ -433,7 +437,7 @@ class _Model:
             if instruction.operation == Operation.SETUP:
                 yield clock.now + 1
                 if f.get("load_tables"):
-                    yield from self.read_port(TABLE_ENTRIES // p.table_entries)
+                    yield from self.read_port(TABLE_ENTRIES // p.table_entries, 1.0, 0.0)
                     yield clock.now + ARRIVING + written
                 self.end_of(instruction, begin, clock.now)
                 yield clock.now + 1
@@ -458,7 +462,7 @@ class _Model:
                 if layer.on_array:
                     yield done
                 else:
-                    yield from self.read_port(done - clock.now)
+                    yield from self.read_port(done - clock.now, (steps + 1) / (each + 1), (each - steps - 1) / each)
                     done = clock.now
                 if layer.on_array:
                     self.clock.start(self.free_half(done + SOURCE))
@@ -468,21 +472,33 @@ class _Model:
             self.end_of(instruction, begin, clock.now)
             yield clock.now + 1
 
-    def read_port(self, cycles: int) -> Process:
-        """The vector unit wants the memory port for ``cycles`` cycles, and waits where a beat of the loader has it."""
+    def read_port(self, cycles: int, share: float, free: float) -> Process:
+        """The vector unit wants the memory port for ``cycles`` cycles, and waits where others have it.
+
+        share : cycles lost for a beat of the loader, below 1 where the lanes leave the port alone between two vectors
+        free : share of the cycles that it leaves to the storer, who takes one in four turns where there are none
+        """
         clock = self.clock
         start, end, lost = clock.now, clock.now + cycles, 0
+        self.reading_share, self.reading_free = share, free
         while clock.now < end:
             self.reading_until = end
             yield end
-            while self.placed and self.placed[0][1] < start:
-                self.placed.popleft()
-            before = lost
-            lost = 0
-            for first, last, beats in self.placed:
-                inside = min(last, end - 1) - max(first, start) + 1
-                lost += beats * inside // (last - first + 1) if inside > 0 else 0
+            taken = self.taken(self.placed, start, end) * share
+            taken += self.taken(self.fetched_out, start, end) * (free == 0)
+            before, lost = lost, int(taken)
             end += lost - before
+
+    @staticmethod
+    def taken(spans: deque[tuple[int, int, int]], start: int, end: int) -> int:
+        """Beats that fall into ``start .. end``; what came before is forgotten."""
+        while spans and spans[0][1] < start:
+            spans.popleft()
+        beats = 0
+        for first, last, count in spans:
+            inside = min(last, end - 1) - max(first, start) + 1
+            beats += count * inside // (last - first + 1) if inside > 0 else 0
+        return beats
 
     def free_half(self, cycle: int) -> Process:
         """Runs on its own: the last sums of a half are read some cycles after they were asked for."""
@@ -497,10 +513,16 @@ class _Model:
             instruction = queue.items[0][1]
             yield from self.take_tokens(instruction)
             queue.pop()
-            reading, begin = 0, clock.now
+            begin = clock.now
             for span in self.spans(instruction):
-                reading += 1 + sum(beats + 1 for beats in span)
+                first, beats = clock.now, sum(span)
+                cycles = 1 + beats + len(span)
+                if first < self.reading_until:
+                    turns = min(ActivationMemory.PATIENCE, 1 / self.reading_free - 1 if self.reading_free else 9)
+                    cycles += int(min(beats, self.reading_until - first) * turns)
+                yield first + cycles
+                self.fetched_out.append((first, clock.now, beats))
             # read, FIFO, then the answer to the last beat
-            yield clock.now + reading + 1 + ActivationMemory.READ_LATENCY + FIFO_DELAY + self.latency
+            yield clock.now + 1 + ActivationMemory.READ_LATENCY + FIFO_DELAY + self.latency
             self.end_of(instruction, begin, clock.now)
             yield clock.now + 1

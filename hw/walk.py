@@ -274,13 +274,14 @@ class Walk(wiring.Component):
         ]
         if p.normalization:
             # neighbours beyond the map's channels are other pixels' channels
-            channels_left, tile_first = Signal(16, reset_less=True), Signal()
+            channels_left, missing = Signal(16, reset_less=True), Signal(4, reset_less=True)
+            step = settings.source_tile_step
             with m.If(self.take):
-                m.d.sync += [channels_left.eq(settings.depth), tile_first.eq(1)]
+                m.d.sync += [channels_left.eq(settings.depth), missing.eq(settings.before)]
             with m.Elif(tile_done):
-                m.d.sync += [channels_left.eq(channels_left - settings.source_tile_step), tile_first.eq(0)]
+                m.d.sync += [channels_left.eq(channels_left - step), missing.eq(Mux(missing > step, missing - step, 0))]
             m.d.comb += [
-                self.step.first.eq(Mux(settings.normalize & tile_first, settings.before, 0)),
+                self.step.first.eq(Mux(settings.normalize, missing, 0)),
                 self.step.end.eq(Mux(settings.normalize & (channels_left < p.columns), channels_left, p.columns)),
             ]
         return m

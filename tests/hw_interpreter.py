@@ -167,7 +167,7 @@ class Machine:
             first = f["source"] + tile * s["source_tile_step"]
             low, high = 0, self.p.columns
             if s["normalize"]:
-                low = s["before"] if tile == 0 else 0
+                low = max(0, s["before"] - tile * s["source_tile_step"])
                 high = min(high, s["depth"] - tile * s["source_tile_step"])
             columns = np.arange(self.p.columns)
             counts = (columns >= low) & (columns < high)
@@ -208,7 +208,8 @@ class Machine:
         (f, tile), bits = self.draining[0], self.channels.pop(0)
         assert sums.shape[:2] == (f["map_rows"], f["map_columns"])
         flat = sums.reshape(-1, p.columns)
-        best = self._reduced(f, f["source"], lambda address: flat[address % WRAP])
+        first = f["source"] + tile * self.settings["source_tile_step"]
+        best = self._reduced(f, first, lambda address: flat[address % WRAP])
         packed = bits.reshape(p.parameter_rows, p.columns, p.weight_bits).transpose(1, 0, 2).reshape(p.columns, -1)
         words = packed[:, :PARAMETER_BITS].astype(np.uint64) @ (np.uint64(1) << np.arange(64, dtype=np.uint64))
         bias = (words & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.int32).astype(np.int64)

@@ -70,9 +70,12 @@ def planned(graph: Graph, **sizes: int) -> Plan:
 
 
 def element_offset(tensor: FeatureMap, bits: int) -> int:
-    """What an element in memory is less than the integer, from the contract: none, or half the range."""
+    """What an element in memory is less than the integer, from the contract: none, or what fits; even, if one is."""
     reach = 1 << (bits - 1)
-    return 0 if -reach <= tensor.low and tensor.high < reach else tensor.low + reach
+    if -reach <= tensor.low and tensor.high < reach:
+        return 0
+    fitting = range(tensor.high - reach + 1, tensor.low + reach + 1)
+    return max((offset for offset in fitting if offset % 2 == 0), default=fitting[-1])
 
 
 def memory_of(values: np.ndarray, tensor, bits: int) -> np.ndarray:

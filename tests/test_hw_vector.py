@@ -1,7 +1,8 @@
-"""The vector unit against golden's pooling and requantization."""
+"""The vector unit against golden: windows of sums and of maps, every setting, its memory port contended."""
 
 import random
 from collections import deque
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -9,13 +10,16 @@ import pytest
 
 from systolith import golden
 from systolith.hw.activations import ActivationMemory
-from systolith.hw.lowering import fixed_scales
+from systolith.hw.lowering import ONE, fixed_scales
 from systolith.hw.parameters import Parameters
-from systolith.hw.program import DRAIN
+from systolith.hw.program import DRAIN, SETTINGS, Combine, Operation, encode
+from systolith.hw.tables import addition_tables, normalization_tables, unary_tables
 from systolith.hw.vector import VectorUnit
-from systolith.quant import FeatureMap, MaxPool
+from systolith.quant import AveragePool, FeatureMap, MaxPool, Normalization, Table
 
 from .hw_streams import STALLS, plain, run, source
+
+BIG = 1 << 20
 
 
 def parameter_rows(p, bias, mantissas, shifts):
@@ -28,88 +32,273 @@ def parameter_rows(p, bias, mantissas, shifts):
     return rows
 
 
-class Work:
-    """A random instruction, its sums, and what it must leave in memory."""
+class Board:
+    """Activation memory full of noise, in which maps, tables and results get places of their own."""
 
-    def __init__(self, p, rng, *, raw, pool):
-        kernel = (rng.randint(1, 3), rng.randint(1, 3)) if pool else (1, 1)
-        strides = (rng.randint(1, 3), rng.randint(1, 3)) if pool else (1, 1)
-        rows, columns = (rng.randint(k, 5) for k in kernel)
-        pads = tuple(rng.randrange(k) for k in kernel * 2)
-        layer = MaxPool("pool", "x", "y", kernel, strides, pads)
-        sizes = (rows, columns)
-        self.outputs = tuple((sizes[a] + pads[a] + pads[a + 2] - kernel[a]) // strides[a] + 1 for a in (0, 1))
-        tiles = rng.randint(1, 3)
-        last = rng.randint(1, p.columns)
-        full = p.columns if rng.random() < 0.7 else rng.randint(1, p.columns)
-        counts = [full] * (tiles - 1) + [last]
-        each = p.sum_elements if raw else 1
-        mask = (1 << 8 * p.element_bytes) - 1
-        step = sum(counts) * each
-        row_step = self.outputs[1] * step + rng.randint(0, 5)
-        self.span = self.outputs[0] * row_step + 1
-        chip = rng.randint(0, p.activation_elements - self.span)
-        reach = 1 << (p.activation_bits - 1)
-        low, high = rng.choice([(-reach, reach - 1), (-reach // 2, reach - 1)])
-        zero_point = rng.choice([low, high, 0, rng.randint(low, high)])
-        target = FeatureMap("y", (1, 1, 1), np.float32(1), zero_point, low, high)
-        self.fields = {
-            "wait": rng.randrange(16), "post": rng.randrange(16), "raw": raw, "tiles": tiles - 1,
-            "rows": self.outputs[0] - 1, "columns": self.outputs[1] - 1,
-            "window_rows": kernel[0] - 1, "window_columns": kernel[1] - 1,
-            "stride_rows": strides[0], "stride_columns": strides[1],
-            "first_row": -pads[0], "first_column": -pads[1], "map_rows": rows, "map_columns": columns,
-            "first_address": -pads[0] * columns, "stride_address": strides[0] * columns,
-            "chip": chip, "row_step": row_step, "column_step": step, "tile_step": full * each,
-            "channels": full, "last_channels": last, "zero_point": zero_point, "low": low, "high": high,
+    def __init__(self, p, rng):
+        self.p, self.rng, self.used = p, rng, 0
+        reach = 1 << (8 * p.element_bytes - 1)
+        self.memory = np.random.default_rng(rng.getrandbits(32)).integers(-reach, reach, p.activation_elements)
+
+    def place(self, values):
+        """Address of ``values``, a flat array."""
+        address = self.space(len(values))
+        self.memory[address : address + len(values)] = values
+        return address
+
+    def space(self, count):
+        address = self.used + (self.rng.randint(0, 3) if self.used else 0)  # the first begins at 0
+        self.used = address + count
+        assert self.used <= len(self.memory)
+        return address
+
+
+@dataclass
+class Step:
+    """An instruction, and what it must leave in memory: address to element, and after how many cycles each vector."""
+
+    operation: Operation
+    fields: dict
+    tiles: list = field(default_factory=list)  # sums and parameters, a channel tile each
+    expected: dict = field(default_factory=dict)
+    vectors: int = 0
+    interval: int = 0
+
+    @property
+    def word(self):
+        return int.from_bytes(encode(self.operation, **self.fields), "little") & ((1 << 512) - 1)
+
+
+class Work:
+    """Settings, and a few instructions that run with them.
+
+    kind : sums, max, total or normalize;  combine : what comes behind;  size : of the normalization
+    """
+
+    def __init__(self, p, rng, board, kind, combine=Combine.NONE, *, pool=True, raw=False, size=1):
+        self.p, self.rng, self.board = p, rng, board
+        self.numpy = np.random.default_rng(rng.getrandbits(32))
+        self.kind, self.combine, self.raw, self.size = kind, combine, raw, size
+        self.before = (size - 1) // 2
+        pool = pool and kind != "normalize"
+        self.kernel = (rng.randint(1, 3), rng.randint(1, 3)) if pool else (1, 1)
+        self.strides = (rng.randint(1, 3), rng.randint(1, 3)) if pool else (1, 1)
+        if kind == "normalize":
+            full = p.columns - size + 1
+        else:
+            full = p.columns if rng.random() < 0.7 else rng.randint(1, p.columns)
+        self.counts = [full] * rng.randint(0, 2) + [rng.randint(1, full)]
+        self.full, self.depth = full, sum(self.counts)
+        self.each = p.sum_elements if raw else 1
+        self.pixel = self.depth * self.each + rng.choice([0, 0, 3])
+        self._formats()
+        self.steps = [Step(Operation.SETUP, self._settings())]
+        self.steps += [self._piece() for _ in range(rng.randint(1, 2))]
+
+    def _format(self, scale=1.0):
+        reach = 1 << (self.p.activation_bits - 1)
+        low, high = self.rng.choice([(-reach, reach - 1), (-reach, reach - 1), (-reach // 2, reach - 1)])
+        zero_point = self.rng.choice([low, high, 0, self.rng.randint(low, high)])
+        return FeatureMap("", (1, 1, 1), np.float32(scale), zero_point, low, high)
+
+    def _scale(self):
+        return self.rng.uniform(0.01, 0.06)
+
+    def _formats(self):
+        rng = self.rng
+        self.source = self._format(self._scale())
+        same = self.kind in ("max", "copy")
+        self.middle = self.source if same else self._format(self._scale())
+        self.final, self.added = self._format(self._scale()), self._format(self._scale())
+        if not self.p.multiplier:
+            self.middle = self.source if self.kind == "max" else self._format(2.0 ** rng.randint(-6, -4))
+        self.tables = None
+        if self.combine == Combine.TABLE:
+            values = self.numpy.integers(self.final.low, self.final.high + 1, self.middle.high - self.middle.low + 1)
+            self.table = Table("t", "Random", "x", "y", values.astype(np.int32))
+            self.tables = unary_tables(self.table, self.middle, 0, 0)
+        elif self.combine == Combine.ADD:
+            self.tables = addition_tables((self.middle, self.added), (0, 0), self.final, 0, "sum")
+        if self.kind == "normalize":
+            reach = max(self.source.high - self.source.zero_point, self.source.zero_point - self.source.low)
+            shift = max(0, (self.size * reach**2).bit_length() - 12)
+            coarse = self.numpy.integers(2**20, 2**24 - 2**19, 256).astype(np.int32)
+            fine = self.numpy.integers(-(2**18), 2**18, 256).astype(np.int32)
+            exponent = rng.randint(22, 27)
+            self.norm = Normalization("n", "x", "y", self.size, 1e-4, 0.75, 1.0, shift, exponent, coarse, fine)
+            self.tables = normalization_tables(self.norm)
+
+    def _settings(self):
+        rng = self.rng
+        f = {
+            "wait": rng.randrange(16), "post": rng.randrange(16), "from_map": self.kind != "sums",
+            "total": self.kind == "total", "raw": self.raw, "combine": int(self.combine),
+            "normalize": self.kind == "normalize",
+            "window_rows": self.kernel[0] - 1, "window_columns": self.kernel[1] - 1,
+            "stride_rows": self.strides[0], "stride_columns": self.strides[1],
+            "column_step": self.pixel, "tile_step": self.full * self.each,
+            "operand_column_step": self.depth, "operand_tile_step": self.full,
+            "zero_point": self.middle.zero_point, "low": self.middle.low, "high": self.middle.high,
+            "final_low": self.final.low, "final_high": self.final.high,
+            # what does not matter, where it must not
+            "source_zero": rng.randint(-99, 99), "mantissa": rng.getrandbits(24), "shift": rng.getrandbits(8),
+            "depth": rng.getrandbits(16), "before": 0, "size": rng.getrandbits(4), "drop": rng.getrandbits(5),
+            "tables": rng.getrandbits(24),
         }  # fmt: skip
-        self.fields = {n: v & ((1 << DRAIN[n].width) - 1) for n, v in self.fields.items()}
-        numpy = np.random.default_rng(rng.getrandbits(32))
-        self.tiles, self.expected = [], {}
-        offset = 0
-        for count in counts:
-            limit = 1 << (p.sum_bits - 1)
+        step = 1 if self.kind == "sums" else self.depth
+        f |= {"source_column_step": self.strides[1] * step, "window_column_step": step}
+        if self.kind != "sums":
+            scale = ONE
+            if self.kind == "total":
+                count = self.kernel[0] * self.kernel[1]
+                if not self.p.multiplier:  # only powers of two
+                    scale = (ONE[0], ONE[1] + rng.randint(0, 4))
+                    ratio = float(2.0 ** (ONE[1] - scale[1]))
+                    self.source = FeatureMap(
+                        "", (1, 1, 1), np.float32(ratio * count * float(self.middle.scale)), self.source.zero_point,
+                        self.source.low, self.source.high,
+                    )  # fmt: skip
+                ratio = np.float32(self.source.scale / np.float32(self.middle.scale * np.float32(count)))
+                mantissas, shifts = fixed_scales(np.array([ratio]), "")
+                scale = int(mantissas[0]), int(shifts[0])
+                assert self.p.multiplier or scale[0] == ONE[0]
+            f |= {"mantissa": scale[0], "shift": scale[1], "source_zero": self.source.zero_point}
+            f["source_tile_step"] = self.full
+        if self.kind == "normalize":
+            f |= {
+                "size": self.size - 1, "before": self.before, "drop": self.norm.shift,
+                "shift": self.norm.exponent - 20, "depth": self.depth + self.before,
+            }  # fmt: skip
+        if self.tables is not None:
+            f |= {"load_tables": 1, "tables": self.board.place(self.tables.astype("<i4").view("<i1"))}
+        return f
+
+    def _piece(self):
+        rng, p = self.rng, self.p
+        rows, columns = (rng.randint(k, 5) for k in self.kernel)
+        pads = tuple(rng.randrange(k) for k in self.kernel * 2)
+        pool = MaxPool("pool", "x", "y", self.kernel, self.strides, pads)
+        sizes = (rows, columns)
+        outputs = tuple(
+            (sizes[a] + pads[a] + pads[a + 2] - self.kernel[a]) // self.strides[a] + 1 for a in (0, 1)
+        )  # fmt: skip
+        step = Step(
+            Operation.VECTOR,
+            {
+                "wait": rng.randrange(16), "post": rng.randrange(16), "tiles": len(self.counts) - 1,
+                "rows": outputs[0] - 1, "columns": outputs[1] - 1, "first_row": -pads[0], "first_column": -pads[1],
+                "map_rows": rows, "map_columns": columns, "channels": self.full, "last_channels": self.counts[-1],
+                "operand": rng.getrandbits(p.address_bits), "operand_row_step": rng.getrandbits(24),
+            },
+        )  # fmt: skip
+        if self.kind == "sums":
+            sums, bias, scale = self._sums(step, rows, columns)
+            values = golden.max_pool(pool, sums[None]) + bias[:, None, None]
+            pitch, origin = columns, 0
+            if not self.raw:
+                values = golden.requantize(values.astype(np.int32), scale, self.middle)
+        else:
+            values, pitch, origin = self._map(pool, rows, columns)
+        # first_row and first_column may be negative: so may the address be, which wraps
+        across = pads[1] if self.kind == "sums" else pads[1] * self.depth
+        step.fields |= {
+            "source": (origin - pads[0] * pitch - across) % (1 << 24),
+            "source_row_step": self.strides[0] * pitch, "window_row_step": pitch,
+        }  # fmt: skip
+        if self.combine == Combine.TABLE:
+            values = golden.look_up(values, self.table.values, self.middle)
+        elif self.combine == Combine.ADD:
+            gap = rng.choice([0, 7])
+            operand = self.numpy.integers(self.added.low, self.added.high + 1, (self.depth, *outputs))
+            flat = np.zeros((outputs[0], outputs[1] * self.depth + gap), np.int64)
+            flat[:, : outputs[1] * self.depth] = operand.transpose(1, 2, 0).reshape(outputs[0], -1)
+            step.fields |= {"operand": self.board.place(flat.reshape(-1)), "operand_row_step": flat.shape[1]}
+            values = golden.add(values, operand[None], (self.middle, self.added), self.final)
+        self._results(step, outputs, values[0])
+        window = self.kernel[0] * self.kernel[1]
+        step.interval = max(window + (self.combine == Combine.ADD), p.lane_groups)
+        return step
+
+    def _sums(self, step, rows, columns):
+        """Random accumulators and parameters, (channels, rows, columns), in tiles."""
+        p, numpy = self.p, self.numpy
+        limit = 1 << (p.sum_bits - 1)
+        parts = []
+        for count in self.counts:
             sums = numpy.integers(-limit, limit, (p.columns, rows, columns)) >> numpy.integers(0, p.sum_bits - 1)
             sums[numpy.random(sums.shape) < 0.05] = -limit
-            bias = numpy.integers(-(1 << 20), 1 << 20, p.columns)
+            bias = numpy.integers(-BIG, BIG, p.columns)
             mantissa = numpy.integers(2**23, 2**24, p.columns) / 2**23 if p.multiplier else np.ones(p.columns)
             scale = np.ldexp(mantissa, numpy.integers(-20, -2, p.columns)).astype(np.float32)
-            pooled = golden.max_pool(layer, sums[None])
-            values = pooled + bias[:, None, None]
-            if not raw:
-                values = golden.requantize(values.astype(np.int32), scale, target)
             carried = parameter_rows(p, bias, *fixed_scales(scale, ""))
-            self.tiles.append((sums.reshape(p.columns, -1).T.tolist(), carried))
-            for y in range(self.outputs[0]):
-                for x in range(self.outputs[1]):
-                    for c in range(count):
-                        at = chip + y * row_step + x * step + (offset + c) * each
-                        value = int(values[0, c, y, x])
-                        for part in range(each):
-                            self.expected[at + part] = value >> (8 * p.element_bytes * part) & mask
-            offset += count
-        self.interval = max(kernel[0] * kernel[1], p.lane_groups)
+            step.tiles.append((sums.reshape(p.columns, -1).T.tolist(), carried))
+            parts.append((sums[:count], bias[:count], scale[:count]))
+        return (np.concatenate(part) for part in zip(*parts, strict=True))
+
+    def _map(self, pool, rows, columns):
+        """(what requantization gives, elements from row to row, address of channel 0 as the first tile reads it)."""
+        low, high = self.source.low, self.source.high
+        values = self.numpy.integers(low, high + 1, (self.depth, rows, columns))
+        values[self.numpy.random(values.shape) < 0.1] = low
+        values[self.numpy.random(values.shape) < 0.1] = high
+        pitch = columns * self.depth + self.rng.choice([0, 0, 5])
+        flat = self.numpy.integers(low, high + 1, (rows, pitch))
+        flat[:, : columns * self.depth] = values.transpose(1, 2, 0).reshape(rows, -1)
+        origin = self.board.place(flat.reshape(-1))
+        values = values[None]
+        if self.kind == "max":
+            result = golden.max_pool(pool, values)
+        elif self.kind == "total":
+            layer = AveragePool("a", "x", "y", pool.kernel, pool.strides, pool.pads, include_pad=True)
+            source = FeatureMap(
+                "", values.shape[1:], self.source.scale, self.source.zero_point, low, high
+            )  # fmt: skip
+            result = golden.average(layer, values, source, self.middle)
+        else:
+            result = golden.normalize(self.norm, values, self.source, self.middle)
+        return result, pitch, origin - self.before
+
+    def _results(self, step, outputs, values):
+        p = self.p
+        row_step = outputs[1] * self.pixel + self.rng.randint(0, 5)
+        chip = self.board.space(outputs[0] * row_step)
+        step.fields |= {"chip": chip, "row_step": row_step}
+        mask = (1 << 8 * p.element_bytes) - 1
+        for y in range(outputs[0]):
+            for x in range(outputs[1]):
+                for c in range(self.depth):
+                    at = chip + y * row_step + x * self.pixel + c * self.each
+                    for part in range(self.each):
+                        step.expected[at + part] = int(values[c, y, x]) >> (8 * p.element_bytes * part) & mask
+        step.vectors = outputs[0] * outputs[1]
 
 
-def simulate(p, works, stall, seed):
-    """(writes with their cycle, gives with their cycle)."""
+def simulate(p, board, steps, stall, seed):
+    """(writes with their cycle, gives with their cycle, reads)."""
     component, rng = VectorUnit(p), random.Random(seed)
-    tiles = deque(tile for work in works for tile in work.tiles)
-    count = len(tiles)
+    tiles = deque(tile for step in steps for tile in step.tiles)
     writes, gives, taken = [], [], []
+    wrap = 1 << p.address_bits
+    memory = np.concatenate([board.memory, np.zeros(wrap, np.int64)])
+    reads = []
 
     async def surroundings(ctx):
         accumulators, fill, free_halves, free_slots, slot = [None, None], 0, 2, 2, 0
-        queue, row, complete, cycle, asked = deque(tiles), 0, 0, 0, None
+        queue, row, cycle, asked = deque(tiles), 0, 0, None
+        answers = {}
         while True:
             ctx.set(component.tokens, rng.random() >= stall)
+            ready = rng.random() >= stall
+            ctx.set(component.read_ready, ready)
+            noise = [rng.randrange(-128, 128) for _ in range(p.columns)]
+            ctx.set(component.read_data, answers.pop(cycle, noise))
             if asked is not None:
                 half, address = asked
                 held = accumulators[half]
                 inside = held is not None and address < len(held)
                 ctx.set(component.drained, held[address] if inside else [rng.randrange(-99, 99)] * p.columns)
             # parameters arrive row by row into a free slot; then the tile's sums are complete
-            ready = False
+            complete = False
             ctx.set(component.parameter_write, 0)
             if queue and row < p.parameter_rows and free_slots and rng.random() >= stall:
                 ctx.set(component.parameter_write, 1)
@@ -119,21 +308,24 @@ def simulate(p, works, stall, seed):
                 if row == p.parameter_rows:
                     free_slots -= 1
                     slot ^= 1
-                    complete += 1
             elif queue and row == p.parameter_rows and free_halves and rng.random() >= stall:
-                ready = True
+                complete = True
                 accumulators[fill] = queue.popleft()[0]
                 fill ^= 1
                 free_halves -= 1
                 row = 0
-            ctx.set(component.sums_ready, ready)
-            half, address, write, give, give_to, half_free, slot_free, take = (
+            ctx.set(component.sums_ready, complete)
+            half, address, write, give, give_to, half_free, slot_free, take, wants, where = (
                 await ctx.tick().sample(
                     component.drain_half, component.drain_address, component.write, component.give,
                     component.give_to, component.half_free, component.parameter_slot_free, component.take,
+                    component.read_valid, component.read_address,
                 )
             )[2:]  # fmt: skip
             asked = (half, address)
+            if wants and ready:
+                reads.append((cycle, where))
+                answers[cycle + ActivationMemory.OPERAND_LATENCY] = memory[where : where + p.columns].tolist()
             free_halves += half_free
             free_slots += slot_free
             assert free_halves <= 2
@@ -147,16 +339,50 @@ def simulate(p, works, stall, seed):
             cycle += 1
 
     async def end(ctx):
-        while len(gives) < len(works):
+        while len(gives) < len(steps):
             await ctx.tick()
         for _ in range(40):
             await ctx.tick()
         assert ctx.get(component.idle)
+        assert not ctx.get(component.read_valid)
 
-    run(component, end, source(component.instructions, [w.fields for w in works]), surroundings)
-    assert count
-    assert len(taken) == len(works) == len(gives)
-    return writes, gives
+    words = [step.word & ((1 << max(DRAIN.size, SETTINGS.size)) - 1) for step in steps]
+    run(component, end, source(component.instructions, words), surroundings, cycles=60_000)
+    assert len(taken) == len(steps) == len(gives)
+    return writes, gives, reads
+
+
+def check(p, board, works, stall, seed=3):
+    """Every instruction leaves what golden says and gives its tokens behind the last write; then there is silence."""
+    steps = [step for work in works for step in work.steps]
+    writes, gives, reads = simulate(p, board, steps, stall, seed)
+    at = 0
+    settings = {}
+    for step, (given, give_to) in zip(steps, gives, strict=True):
+        if step.operation == Operation.SETUP:
+            settings = step.fields
+        found, cycles = {}, []
+        while at < len(writes) and writes[at][0] < given:
+            cycle, write = writes[at]
+            assert write["low"] < write["high"], "a write of nothing"
+            for i in range(write["low"], write["high"]):
+                address = write["address"] + i
+                assert address not in found, "written twice"
+                found[address] = write["data"][i] & ((1 << 8 * p.element_bytes) - 1)
+            cycles.append(cycle)
+            at += 1
+        assert found == step.expected, step
+        assert give_to == step.fields["post"]
+        if not cycles:
+            continue
+        assert given >= cycles[-1] + ActivationMemory.WRITE_LATENCY, "a token before the last write"
+        reads_maps = settings["from_map"] or settings["combine"] == Combine.ADD
+        if not settings["raw"] and not (reads_maps and stall):
+            gaps = [b - a for a, b in pairwise(cycles)]
+            inside = [gap for n, gap in enumerate(gaps) if (n + 1) % step.vectors]
+            assert inside == [step.interval] * len(inside)
+    assert at == len(writes)
+    return reads
 
 
 SIZES = {
@@ -170,33 +396,127 @@ SIZES = {
     "12-bit activations": {"columns": 6, "lanes": 4, "activation_bits": 12, "weight_bits": 7},
     "shift only": {"columns": 3, "lanes": 2, "multiplier": False},
 }
+WHOLE = {"operands": True, "tables": True}
+READERS = {
+    "1 of 4 lanes": {**WHOLE, "columns": 4, "lanes": 1},
+    "all of 5 lanes": {**WHOLE, "columns": 5, "lanes": 5},
+    "3 of 9 lanes": {**WHOLE, "columns": 9, "lanes": 3, "weight_bits": 5},
+    "6 bits": {**WHOLE, "columns": 6, "lanes": 2, "activation_bits": 6},
+    "no tables, 12 bits": {"operands": True, "columns": 5, "lanes": 2, "activation_bits": 12},
+    "no tables, one column": {"operands": True, "columns": 1, "lanes": 1},
+    "shift only": {**WHOLE, "columns": 8, "lanes": 3, "multiplier": False},
+    "normalization": {**WHOLE, "columns": 5, "lanes": 2, "normalization": 3},
+}
+
+
+def parameters(**sizes):
+    return Parameters(**{"rows": 2, "sum_bits": 24, "activation_kib": 64, "accumulator_kib": 4, **sizes})
 
 
 @pytest.mark.parametrize("stall", STALLS)
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
-def test_vector_unit_matches_golden(sizes, stall):
-    p = Parameters(rows=2, sum_bits=24, activation_kib=4, accumulator_kib=1, **sizes)
+def test_sums_are_pooled_and_requantized_as_golden_does(sizes, stall):
+    p = parameters(**sizes)
     rng = random.Random(p.columns * 10 + p.lanes)
-    works = [Work(p, rng, raw=kind == 2, pool=kind == 1) for kind in (0, 1, 2, 1, 1, 0, 2, 0)]
-    writes, gives = simulate(p, works, stall, 3)
-    at = 0
-    for work, (given, give_to) in zip(works, gives, strict=True):
-        found, cycles = {}, []
-        while at < len(writes) and writes[at][0] < given:
-            cycle, write = writes[at]
-            assert write["low"] < write["high"], "a write of nothing"
-            for i in range(write["low"], write["high"]):
-                address = write["address"] + i
-                assert address not in found, "written twice"
-                found[address] = write["data"][i] & ((1 << 8 * p.element_bytes) - 1)
-            cycles.append(cycle)
-            at += 1
-        assert found == work.expected
-        assert give_to == work.fields["post"]
-        assert given >= cycles[-1] + ActivationMemory.WRITE_LATENCY, "a token before the last write"
-        if not work.fields["raw"]:
-            gaps = [b - a for a, b in pairwise(cycles)]
-            per_tile = len(cycles) // len(work.tiles)
-            inside = [gap for n, gap in enumerate(gaps) if (n + 1) % per_tile]
-            assert inside == [work.interval] * len(inside)
-    assert at == len(writes)
+    board = Board(p, rng)
+    works = [Work(p, rng, board, "sums", pool=kind == 1, raw=kind == 2) for kind in (0, 1, 2, 1, 0, 2, 0)]
+    assert not check(p, board, works, stall), "it has no port to read"
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("sizes", READERS.values(), ids=READERS)
+def test_whatever_the_settings_the_result_is_goldens(sizes, stall):
+    """Sums and maps, windows, tables, vectors to add: in a random order, each with settings of its own."""
+    p = parameters(**sizes)
+    rng = random.Random(p.columns * 10 + p.lanes)
+    board = Board(p, rng)
+    combines = [Combine.NONE, Combine.TABLE, Combine.ADD] if p.tables else [Combine.NONE]
+    kinds = [(kind, combine) for kind in ("sums", "max", "total") for combine in combines]
+    if p.normalization:
+        kinds += [("normalize", Combine.NONE)]
+    kinds += [("raw", Combine.NONE), ("copy", Combine.NONE), *rng.sample(kinds, len(kinds) // 2)]
+    rng.shuffle(kinds)
+    works = []
+    for kind, combine in kinds:
+        size = rng.randint(1, p.normalization) if kind == "normalize" else 1
+        pool = kind != "copy" and rng.random() < 0.8
+        known = {"raw": "sums", "copy": "max"}.get(kind, kind)
+        works.append(Work(p, rng, board, known, combine, pool=pool, raw=kind == "raw", size=size))
+    check(p, board, works, stall)
+
+
+NEIGHBOURS = {
+    "1 lane": {"columns": 4, "lanes": 1, "normalization": 4},
+    "5 lanes": {"columns": 16, "lanes": 5, "normalization": 16},
+    "all lanes": {"columns": 7, "lanes": 7, "normalization": 5},
+}
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("sizes", NEIGHBOURS.values(), ids=NEIGHBOURS)
+def test_normalization_sees_a_maps_own_channels_only(sizes, stall):
+    """Every size; first and last tiles, whose neighbours in memory are other pixels'."""
+    p = parameters(**WHOLE, **sizes)
+    rng = random.Random(p.columns)
+    board = Board(p, rng)
+    works = [Work(p, rng, board, "normalize", size=size) for size in range(1, p.normalization + 1)]
+    works += [Work(p, rng, board, "normalize", size=rng.randint(1, p.normalization)) for _ in range(4)]
+    assert {len(work.counts) for work in works} >= {1, 2}
+    check(p, board, works, stall)
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_tables_stay_until_others_are_loaded(stall):
+    """Settings in between that use none do not disturb them."""
+    p = parameters(**WHOLE, columns=6, lanes=2)
+    rng = random.Random(4)
+    board = Board(p, rng)
+    first = Work(p, rng, board, "max", Combine.ADD)
+    between = Work(p, rng, board, "sums", raw=True)
+    again = Step(Operation.SETUP, {**first.steps[0].fields, "load_tables": 0, "tables": 0})
+    more = [first._piece() for _ in range(3)]
+    between.steps += [again, *more]
+    other = Work(p, rng, board, "total", Combine.TABLE)
+    check(p, board, [first, between, other], stall)
+
+
+@pytest.mark.parametrize("columns", [4, 9, 16])
+@pytest.mark.parametrize("stall", [0.0, 0.5, 0.9])
+def test_tables_are_read_whole_and_once(columns, stall):
+    p = parameters(**WHOLE, columns=columns, lanes=2)
+    rng = random.Random(columns)
+    board = Board(p, rng)
+    work = Work(p, rng, board, "sums", Combine.TABLE)
+    reads = check(p, board, [work], stall)
+    first = work.steps[0].fields["tables"]
+    assert [address for _, address in reads] == list(range(first, first + 2048, 4 * p.table_entries))
+
+
+@pytest.mark.parametrize(("kind", "combine"), [("max", Combine.NONE), ("total", Combine.ADD), ("sums", Combine.ADD)])
+def test_each_vector_is_read_once_in_order_without_waiting_between_them(kind, combine):
+    """With the port to itself a read follows the other wherever a window is longer than the lanes are busy."""
+    p = parameters(**WHOLE, columns=6, lanes=6)
+    rng = random.Random(8)
+    board = Board(p, rng)
+    work = Work(p, rng, board, kind, combine)
+    setup, step = work.steps[0], work.steps[1]
+    work.steps = [setup, step]
+    reads = check(p, board, [work], 0.0)
+    loads = len(board.memory) and (512 // p.table_entries if setup.fields.get("load_tables") else 0)
+    f, s = step.fields, setup.fields
+    expected = []
+    for tile in range(f["tiles"] + 1):
+        for y in range(f["rows"] + 1):
+            for x in range(f["columns"] + 1):
+                if s["from_map"]:
+                    corner = f["source"] + tile * s["source_tile_step"]
+                    corner += y * f["source_row_step"] + x * s["source_column_step"]
+                    expected += [
+                        (corner + i * f["window_row_step"] + j * s["window_column_step"]) % (1 << p.address_bits)
+                        for i in range(s["window_rows"] + 1)
+                        for j in range(s["window_columns"] + 1)
+                    ]
+                if combine == Combine.ADD:
+                    operand = f["operand"] + tile * s["operand_tile_step"]
+                    expected.append(operand + y * f["operand_row_step"] + x * s["operand_column_step"])
+    assert [address for _, address in reads[loads:]] == expected

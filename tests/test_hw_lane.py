@@ -1,0 +1,209 @@
+"""One lane, and normalization's squares: against golden, and against exact rationals where a value is a tie."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from systolith import golden
+from systolith.golden.normalization import square_sums
+from systolith.hw.lane import Lane, Squares, lane_latency, squares_latency
+from systolith.hw.lowering import fixed_scales
+from systolith.hw.parameters import Parameters
+from systolith.hw.program import TABLE_FRACTION, Combine
+from systolith.hw.requantize import Requantize
+from systolith.quant import FeatureMap, Normalization
+
+from .hw_streams import run
+
+PLAIN = {"rows": 2, "columns": 4, "lanes": 1, "sum_bits": 24}
+TABLES = {**PLAIN, "operands": True, "tables": True}
+NORMALIZED = {**TABLES, "normalization": 4}
+HALF = 1 << (TABLE_FRACTION - 1)
+WHOLE = FeatureMap("", (1, 1, 1), np.float32(1), 0, -128, 127)
+ONE = {"bias": 0, "mantissa": 1 << 23, "shift": 3}
+"""Scale 1: the activation is the sum."""
+
+
+def settings(source=WHOLE, target=WHOLE, combine=Combine.NONE, normalize=0):
+    return {
+        "format": {n: getattr(source, n) for n in ("zero_point", "low", "high")},
+        "final_low": target.low,
+        "final_high": target.high,
+        "combine": int(combine),
+        "normalize": normalize,
+    }
+
+
+def lane(p, tables, inputs, chosen):
+    """(activation, raw sum) for each of ``inputs``: (sum, channel, operand, index), a value a cycle."""
+    component, found = Lane(p), []
+    latency, late = lane_latency(p), squares_latency(p)
+
+    async def bench(ctx):
+        if tables is not None:
+            step = p.table_entries
+            for first in range(0, 512, step):
+                ctx.set(component.table.valid, 1)
+                ctx.set(component.table.b, first >= 256)
+                ctx.set(component.table.row, first % 256 // step)
+                ctx.set(component.table.entries, [int(v) for v in tables[first : first + step]])
+                await ctx.tick()
+            ctx.set(component.table.valid, 0)
+            ctx.set(component.table.entries, [7] * step)
+        ctx.set(component.settings, chosen)
+        for cycle in range(len(inputs) + latency):
+            if cycle < len(inputs):
+                total, channel, operand, _ = inputs[cycle]
+                ctx.set(component.sum, int(total))
+                ctx.set(component.channel, channel)
+                ctx.set(component.operand, int(operand) & 255)
+            if late <= cycle < len(inputs) + late:
+                ctx.set(component.index, int(inputs[cycle - late][3]))
+            _, _, activation, raw = await ctx.tick().sample(component.activation, component.raw_sum)
+            if cycle >= latency:
+                found.append((activation, raw))
+
+    run(component, bench)
+    return found
+
+
+def rounded(exact):
+    """Half to even, at the tables' binary point."""
+    return round(Fraction(exact, 1 << TABLE_FRACTION))
+
+
+@pytest.mark.parametrize("sizes", [PLAIN, TABLES, NORMALIZED], ids=["plain", "tables", "normalization"])
+def test_without_tables_a_lane_is_the_requantizer(sizes):
+    p = Parameters(**sizes)
+    assert (lane_latency(p) == Requantize.LATENCY) == (not p.tables)
+    rng = np.random.default_rng(1)
+    target = FeatureMap("", (1, 1, 1), np.float32(1), 3, -100, 120)
+    count = 500
+    sums = rng.integers(-(2**23), 2**23, count) >> rng.integers(0, 23, count)
+    bias = rng.integers(-(2**20), 2**20, count)
+    scale = np.ldexp(rng.integers(2**23, 2**24, count) / 2**23, rng.integers(-20, -2, count)).astype(np.float32)
+    mantissa, shift = fixed_scales(scale, "")
+    channels = [
+        {"bias": int(b) & 0xFFFFFFFF, "mantissa": int(m), "shift": int(s)}
+        for b, m, s in zip(bias, mantissa, shift, strict=True)
+    ]
+    inputs = [(s, c, rng.integers(256), rng.integers(4096)) for s, c in zip(sums, channels, strict=True)]
+    noise = rng.integers(-(2**31), 2**31, 512) if p.tables else None
+    found = lane(p, noise, inputs, settings(target))
+    total = (sums + bias).astype(np.int32).reshape(1, -1, 1, 1)
+    expected = golden.requantize(total, scale, target).reshape(-1)
+    assert [a for a, _ in found] == expected.tolist()
+    assert [r for _, r in found] == (sums + bias).tolist()
+
+
+def hard_tables(rng):
+    """Entries on ties, beside them, at the ends of 32 bits, and any."""
+    steps = rng.integers(-140, 140, 512) << TABLE_FRACTION
+    near = steps + rng.choice([0, HALF, HALF - 1, HALF + 1, -HALF], 512)
+    wide = rng.integers(-(2**31), 2**31, 512)
+    ends = rng.choice([-(2**31), 2**31 - 1, 0, -1, HALF, -HALF, 3 * HALF, -3 * HALF], 512)
+    return np.choose(rng.integers(0, 5, 512), [near, near, near, wide, ends])
+
+
+@pytest.mark.parametrize("columns", [4, 8, 17], ids=["1 entry a row", "2 entries a row", "4 entries a row"])
+@pytest.mark.parametrize("combine", [Combine.TABLE, Combine.ADD])
+def test_entries_are_rounded_to_even_and_clamped(combine, columns):
+    p = Parameters(**{**TABLES, "columns": columns})
+    rng = np.random.default_rng(columns)
+    ties = 0
+    for low, high in ((-128, 127), (-20, 90)):
+        tables = hard_tables(rng)
+        target = FeatureMap("", (1, 1, 1), np.float32(1), 0, low, high)
+        values = rng.permutation(np.repeat(np.arange(-128, 128), 4))
+        operands = rng.integers(-128, 128, len(values))
+        inputs = [(v, ONE, o, 0) for v, o in zip(values, operands, strict=True)]
+        found = lane(p, tables, inputs, settings(WHOLE, target, combine))
+        exact = [int(tables[v & 255]) for v in values]
+        if combine == Combine.ADD:
+            exact = [e + int(tables[256 + (o & 255)]) for e, o in zip(exact, operands, strict=True)]
+        ties += sum(e % (1 << TABLE_FRACTION) == HALF for e in exact)
+        assert [a for a, _ in found] == [min(max(rounded(e), low), high) for e in exact]
+        assert [r for _, r in found] == values.tolist()
+    assert ties > 50
+
+
+@pytest.mark.parametrize("bits", [5, 8])
+def test_indices_are_the_stored_bytes_of_clamped_activations(bits):
+    p = Parameters(**{**TABLES, "activation_bits": bits})
+    rng = np.random.default_rng(bits)
+    reach = 1 << (bits - 1)
+    source = FeatureMap("", (1, 1, 1), np.float32(1), 2, -reach + 1, reach - 1)
+    tables = np.arange(512) - 256 << TABLE_FRACTION
+    values = rng.integers(-400, 400, 300)
+    target = FeatureMap("", (1, 1, 1), np.float32(1), 0, -128, 127)
+    found = lane(p, tables, [(v, ONE, 0, 0) for v in values], settings(source, target, Combine.TABLE))
+    clamped = np.clip(values + 2, source.low, source.high)
+    assert [a for a, _ in found] == np.clip((clamped & 255) - 256, -128, 127).tolist()
+
+
+def test_normalization_scales_by_the_sum_of_both_tables():
+    p = Parameters(**NORMALIZED)
+    rng = np.random.default_rng(5)
+    coarse, fine = rng.integers(2**19, 2**24 - 2**19, 256), rng.integers(-(2**19), 2**19, 256)
+    coarse[7], fine[:16] = 2**24 - 1, 0  # the largest factor there is
+    target = FeatureMap("", (1, 1, 1), np.float32(1), 5, -120, 127)
+    count, exponent = 2000, 24
+    values, index = rng.integers(-255, 256, count), rng.integers(0, 4096, count)
+    index[:20] = 7 << 4
+    channel = {"bias": 0, "mantissa": rng.integers(2**24).item(), "shift": exponent - 20}
+    inputs = [(v, channel, rng.integers(256), i) for v, i in zip(values, index, strict=True)]
+    found = lane(p, np.concatenate([coarse, fine]), inputs, settings(target, normalize=1))
+    factors = coarse[index >> 4] + fine[(index >> 8 << 4) + (index & 15)]
+    assert factors.max() == 2**24 - 1
+    expected = []
+    for v, g in zip(values.tolist(), factors.tolist(), strict=True):
+        steps = round(Fraction(float(np.float32(float(v * g) * 2.0**-exponent))))
+        expected.append(min(max(steps + 5, -120), 127))
+    assert [a for a, _ in found] == expected
+
+
+def test_a_lane_that_normalizes_agrees_with_golden_channel_by_channel():
+    p = Parameters(**NORMALIZED)
+    rng = np.random.default_rng(6)
+    source = FeatureMap("", (40, 3, 3), np.float32(1), 9, -128, 127)
+    target = FeatureMap("", (40, 3, 3), np.float32(1), -3, -128, 127)
+    size, shift, exponent = 3, 5, 24
+    coarse = rng.integers(2**20, 2**23, 256).astype(np.int32)
+    fine = rng.integers(-(2**18), 2**18, 256).astype(np.int32)
+    layer = Normalization("n", "x", "y", size, 1e-4, 0.75, 1.0, shift, exponent, coarse, fine)
+    values = rng.integers(-128, 128, (1, 40, 3, 3))
+    centred = values.astype(np.int32) - 9
+    index = (square_sums(size, centred) >> shift).reshape(-1)
+    channel = {"bias": 0, "mantissa": 0, "shift": exponent - 20}
+    inputs = [(v, channel, 0, i) for v, i in zip(centred.reshape(-1), index, strict=True)]
+    found = lane(p, np.concatenate([coarse, fine]), inputs, settings(target, normalize=1))
+    assert [a for a, _ in found] == golden.normalize(layer, values, source, target).reshape(-1).tolist()
+
+
+@pytest.mark.parametrize(("lanes", "most"), [(1, 1), (1, 5), (3, 4), (2, 16)])
+def test_squares_are_summed_over_each_lanes_neighbours(lanes, most):
+    p = Parameters(**{**TABLES, "columns": 16, "lanes": lanes, "normalization": most})
+    component, rng = Squares(p), np.random.default_rng(most)
+    width, latency = lanes + most - 1, squares_latency(p)
+    for size in range(1, most + 1):
+        found, expected = [], []
+        rows = rng.integers(-255, 256, (60, width))
+        rows[0], rows[1] = 255, -255
+        drop = max(0, (size * 255**2).bit_length() - 12)
+
+        async def bench(ctx, size=size, rows=rows, drop=drop, found=found):
+            ctx.set(component.size, size - 1)
+            ctx.set(component.drop, drop)
+            for cycle in range(len(rows) + latency):
+                if cycle < len(rows):
+                    ctx.set(component.values, rows[cycle].tolist())
+                _, _, index = await ctx.tick().sample(component.index)
+                if cycle >= latency:
+                    found.append([int(v) for v in index])
+
+        run(component, bench)
+        for row in rows:
+            expected.append([int((row[n : n + size] ** 2).sum()) >> drop for n in range(lanes)])
+        assert found == expected
+        assert max(map(max, expected)) < 4096

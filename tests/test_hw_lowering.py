@@ -1,0 +1,273 @@
+"""What becomes a part of the layer that makes a map, and what must stay a layer of its own."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from systolith.hw.generate import parameters_for
+from systolith.hw.lowering import lower, needed_sum_bits, storage
+from systolith.hw.program import Combine
+from systolith.quant import ConfigurationError, FeatureMap, check
+from systolith.quant.graph import Graph
+
+from .branches import Branches, branches
+from .graphs import conv_graph
+from .hw_networks import BRANCHED, branched, check_against_golden, planned
+
+HARDWARE = {"rows": 4, "columns": 6, "bus_bytes": 8, "accumulator_kib": 1}
+
+
+def lowered(chain, output=None):
+    """The engine's layers of a chain's graph, after its plan was compared with golden."""
+    graph = check(Graph("x", output or chain.layers[-1].output, tuple(chain.layers), chain.tensors))
+    made = planned(graph, **HARDWARE)
+    check_against_golden(made)
+    layers = lower(graph, 8)
+    assert Counter(layer.name for layer in made.layers) == Counter(layer.name for layer in layers)
+    return layers
+
+
+def names(layers):
+    return [layer.name for layer in layers]
+
+
+def chain(seed=0, shape=(5, 7, 6)):
+    return Branches(seed, shape, normalization=3)
+
+
+def test_pooling_and_a_table_become_parts_of_the_convolution():
+    c = chain()
+    c.table(c.max_pool(c.conv("x", 7, 3), 2, 2, 0))
+    (layer,) = lowered(c)
+    assert (layer.name, layer.combine, layer.on_array) == ("l0+l1+l2", Combine.TABLE, True)
+    assert layer.pool.kernel == (2, 2)
+    assert (layer.input, layer.output) == ("x", "t2")
+
+
+def test_a_pooling_behind_a_table_reads_its_map():
+    c = chain()
+    c.max_pool(c.table(c.conv("x", 7, 3)), 2, 2, 0)
+    layers = lowered(c)
+    assert names(layers) == ["l0+l1", "l2"]
+    assert [layer.on_array for layer in layers] == [True, False]
+
+
+def test_a_second_pooling_is_a_layer_of_its_own():
+    c = chain()
+    c.max_pool(c.max_pool(c.conv("x", 7, 3), 2, 1, 0), 2, 1, 0)
+    assert names(lowered(c)) == ["l0+l1", "l2"]
+
+
+def test_a_second_table_reads_the_firsts_map():
+    c = chain()
+    c.table(c.table(c.conv("x", 7, 3)))
+    layers = lowered(c)
+    assert names(layers) == ["l0+l1", "l2"]
+    assert layers[1].combine == Combine.TABLE
+
+
+@pytest.mark.parametrize("follower", ["max", "table", "sum"])
+def test_a_map_with_two_readers_is_made_as_it_is(follower):
+    c = chain()
+    made = c.conv("x", 5, 3)
+    last = {"max": lambda: c.max_pool(made, 3, 1, 1), "table": lambda: c.table(made), "sum": lambda: c.sum(made, "x")}
+    c.sum(last[follower](), c.conv(made, 5, 1))
+    layers = lowered(c)
+    assert layers[0].name == "l0"
+    assert layers[0].output == made
+
+
+def test_the_networks_output_is_made_as_it_is():
+    c = chain()
+    made = c.conv("x", 5, 3)
+    c.table(made)
+    layers = lowered(c, output=made)
+    assert (layers[0].name, layers[0].output) == ("l0", made)
+    assert not layers[1].on_array
+
+
+def test_a_map_used_twice_by_one_sum_is_made_as_it_is():
+    c = chain()
+    made = c.conv("x", 5, 3)
+    c.sum(made, made)
+    layers = lowered(c)
+    assert names(layers) == ["l0", "l1"]
+    assert layers[1].inputs == (made, made)
+
+
+def test_raw_sums_are_never_changed():
+    graph = conv_graph((4, 5, 5), np.ones((3, 4, 1, 1)), target=None)
+    (layer,) = lower(graph, 8)
+    assert layer.raw
+    assert layer.combine == Combine.NONE
+    assert layer.format is None
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_a_sum_becomes_a_part_of_the_later_convolution(order):
+    """Which waits for the other anyway; tables A and B change places with the inputs."""
+    c = chain()
+    first, second = c.conv("x", 5, 3), c.conv("x", 5, 1)
+    c.sum(*((first, second), (second, first))[order])
+    layers = lowered(c)
+    assert names(layers) == ["l0", "l1+l2"]
+    assert layers[1].operand == first
+    assert layers[1].combine == Combine.ADD
+
+
+def test_a_sum_of_the_input_reads_it_behind_the_convolution():
+    c = chain()
+    c.sum("x", c.conv("x", 5, 3))
+    (layer,) = lowered(c)
+    assert (layer.name, layer.input, layer.operand, layer.inputs) == ("l0+l1", "x", "x", ("x", "x"))
+
+
+def test_an_operand_that_is_made_later_comes_before_the_layer_that_adds_it():
+    """The first sum belongs to the convolution, whose place then is behind what it adds."""
+    c = chain()
+    early = c.conv("x", 5, 3)
+    late = c.table(c.average("x", (3, 3), 1, 1, False))  # its tables are taken
+    c.sum(early, late)
+    layers = lowered(c)
+    assert names(layers) == ["l1+l2", "l0+l3"]
+    assert layers[1].operand == late
+
+
+def test_a_sum_of_two_maps_that_nobody_makes_alone_is_a_layer_of_the_vector_unit():
+    c = chain()
+    first, second = c.conv("x", 5, 3), c.conv("x", 5, 1)
+    c.sum(first, second)
+    c.sum(c.conv(first, 5, 1), c.conv(second, 5, 1))
+    layers = lowered(c, output=c.sum("t2", "t5"))
+    by_name = {layer.name: layer for layer in layers}
+    assert not by_name["l2"].on_array
+    assert by_name["l2"].inputs == (first, second)
+
+
+def test_parts_of_a_concatenation_are_written_by_those_who_make_them():
+    c = chain(3)
+    parts = c.conv("x", 4, 1), c.conv("x", 6, 3), c.conv(c.max_pool("x", 3, 1, 1), 3, 1)
+    output = c.concat(*parts)
+    layers = [layer for layer in lowered(c) if layer.output == output]
+    assert sorted((layer.channel, layer.target[0]) for layer in layers) == [(0, 4), (4, 6), (10, 3)]
+    assert all(layer.on_array for layer in layers)
+    whole = c.map_of(output)
+    for layer in layers:  # a part at another scale goes through a table
+        source = c.map_of(parts[(0, 4, 10).index(layer.channel)])
+        same = (source.scale, source.zero_point) == (whole.scale, whole.zero_point)
+        assert layer.combine == (Combine.NONE if same else Combine.TABLE)
+
+
+def test_the_same_map_twice_in_a_concatenation_is_copied_twice():
+    c = chain(5)
+    made = c.conv("x", 4, 1)
+    output = c.concat(made, made)
+    layers = lowered(c)
+    assert names(layers)[0] == "l0"
+    assert sorted(layer.channel for layer in layers if layer.output == output) == [0, 4]
+    assert sum(layer.on_array for layer in layers) == 1
+
+
+def test_a_concatenation_with_a_map_that_has_another_reader_copies_it():
+    c = chain(6)
+    first, second = c.conv("x", 4, 1), c.conv("x", 4, 3)
+    output = c.concat(first, second)
+    c.sum(output, c.concat(first, c.conv(first, 4, 1)))
+    layers = lowered(c)
+    copies = [layer for layer in layers if layer.input == first and not layer.on_array]
+    assert len(copies) == 2
+
+
+def test_concatenations_of_concatenations():
+    """The inner one is a map with many makers: it is copied as a whole, with its table where it has one."""
+    for seed in range(8):
+        c = chain(seed)
+        inner = c.concat(c.conv("x", 3, 1), c.conv("x", 5, 3))
+        output = c.concat(inner, c.conv("x", 2, 1), inner)
+        c.max_pool(output, 3, 1, 1)
+        layers = lowered(c)
+        assert sorted(x.channel for x in layers if x.output == output) == [0, 8, 10]
+        assert sum(x.output == inner for x in layers) == 2
+
+
+def test_a_sum_goes_into_a_concatenation_with_its_tables_moved():
+    """The same scale, another offset: entries and clamp move, nothing is looked up twice."""
+    found = 0
+    for seed in range(40):
+        c = chain(seed)
+        total = c.sum(c.conv("x", 5, 3), c.conv("x", 5, 1))
+        source = c.map_of(total)
+        low, high = (source.low, source.high) if source.high - source.low > 200 else (source.low - 1, source.high)
+        if seed % 2:
+            low, high = (0, 255) if source.low >= 0 else (-128, 127)
+        output = c.concat(total, c.conv("x", 3, 1))
+        c.tensors[output] = FeatureMap(output, (8, 7, 6), source.scale, source.zero_point, low, high)
+        layers = lowered(c)
+        (layer,) = [x for x in layers if x.output == output and x.channel == 0]
+        assert layer.combine == Combine.ADD
+        assert layer.name == "l1+l2"
+        found += storage(source, 8).offset != storage(c.map_of(output), 8).offset
+    assert found
+
+
+def test_normalization_and_averages_stand_alone():
+    c = chain()
+    c.normalize(c.average(c.conv("x", 7, 3), (2, 2), 1, 0, False))
+    layers = lowered(c)
+    assert names(layers) == ["l0", "l1", "l2"]
+    assert [layer.on_array for layer in layers] == [True, False, False]
+
+
+def test_a_table_behind_an_average_becomes_a_part_of_it_and_behind_a_normalization_does_not():
+    c = chain()
+    c.table(c.average("x", (2, 2), 1, 0, False))
+    assert names(lowered(c)) == ["l0+l1"]
+    c = chain()
+    c.table(c.normalize("x"))
+    assert names(lowered(c)) == ["l0", "l1"]
+
+
+@pytest.mark.parametrize("hardware", BRANCHED.values(), ids=BRANCHED)
+def test_every_layer_and_every_channel_is_made_once(hardware):
+    for graph, made in branched(hardware, range(400, 420)):
+        wanted = Counter(layer.output for layer in graph.layers)
+        parts = Counter(name for layer in made.layers for name in layer.name.split("+"))
+        assert {*parts} == {layer.name for layer in graph.layers}
+        channels = {}
+        for layer in made.layers:
+            assert layer.output in wanted
+            channels.setdefault(layer.output, []).append((layer.channel, layer.channel + layer.target[0]))
+        for name, ranges in channels.items():
+            covered = sorted(ranges)
+            assert [r[0] for r in covered] == [0, *(r[1] for r in covered[:-1])]
+            assert covered[-1][1] == graph.tensors[name].shape[0]
+
+
+@pytest.mark.parametrize(("low", "high", "offset"), [
+    (0, 255, 128), (-128, 127, 0), (0, 127, 0), (0, 128, 128), (1, 256, 129), (3, 200, 130), (2, 201, 130),
+    (-200, -100, -72), (100, 355, 228), (-129, 126, -1), (-129, 120, -2),
+])  # fmt: skip
+def test_maps_are_moved_into_their_bits_by_an_even_number_if_there_is_one(low, high, offset):
+    form = storage(FeatureMap("x", (1, 1, 1), np.float32(1), low, low, high), 8)
+    assert (form.offset, form.low, form.high, form.zero_point) == (offset, low - offset, high - offset, low - offset)
+    assert form.low >= -128
+    assert form.high <= 127
+
+
+def test_a_map_that_is_too_wide_is_refused():
+    with pytest.raises(ConfigurationError) as caught:
+        storage(FeatureMap("x", (1, 1, 1), np.float32(1), 0, 0, 256), 8)
+    assert str(caught.value) == "tensor 'x' needs 9 bits; generate with at least 9 activation bits"
+
+
+def test_sums_of_windows_fit_the_accumulators_width():
+    """Of maps at their ends: the widest total that a window can have."""
+    for kernel in ((1, 1), (2, 3), (7, 7)):
+        c = Branches(1, (2, 9, 9))
+        c.average("x", kernel, 1, 0, False)
+        (layer,) = lowered(c)
+        most = kernel[0] * kernel[1] * 255
+        bits = needed_sum_bits(layer, 8)
+        assert most < 1 << (bits - 1)
+    assert parameters_for(branches(3, 6), rows=4, columns=4).sum_bits >= 10
