@@ -434,7 +434,7 @@ def test_whatever_the_settings_the_result_is_goldens(sizes, stall):
     kinds = [(kind, combine) for kind in ("sums", "max", "total") for combine in combines]
     if p.normalization:
         kinds += [("normalize", Combine.NONE)]
-    kinds += [("raw", Combine.NONE), ("copy", Combine.NONE), *rng.sample(kinds, len(kinds) // 2)]
+    kinds += [("raw", Combine.NONE), ("copy", Combine.NONE), rng.choice(kinds)]
     rng.shuffle(kinds)
     works = []
     for kind, combine in kinds:
