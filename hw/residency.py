@@ -87,7 +87,8 @@ def lay_out(layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> Layou
     return _Layouter(layers, graph, p).layout()
 
 
-def _meet(a: Window, b: Window) -> bool:
+def meet(a: Window, b: Window) -> bool:
+    """Whether both hold a layer."""
     return a[0] <= b[1] and b[0] <= a[1]
 
 
@@ -192,7 +193,7 @@ class _Layouter:
         taken = sorted(
             (address, address + sizes[other])
             for other, address in self.resident.items()
-            if _meet(lives[other], (first, last))
+            if meet(lives[other], (first, last))
         )
         address = 0
         for start, end in taken:
@@ -225,7 +226,7 @@ class _Layouter:
             assert tiling is not None
             size = self._padded(tiling) + self._tables(n)
             bottom = self.capacity - size
-            for _, low, high in sorted((b for b in blocks if _meet(b[0], (first, last))), key=lambda b: -b[2]):
+            for _, low, high in sorted((b for b in blocks if meet(b[0], (first, last))), key=lambda b: -b[2]):
                 if bottom >= high:
                     break
                 bottom = min(bottom, low - size)
