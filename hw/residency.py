@@ -104,7 +104,7 @@ class _Layouter:
 
     def layout(self) -> Layout:
         alone: set[int] = set()
-        for n, layer in enumerate(self.layers):
+        for n in range(len(self.layers)):
             if self._reserve(n) > self.capacity:
                 raise self._refuse(n)
         while True:
