@@ -53,6 +53,9 @@ TARGETS = {
     "squeezenet": Target(),
 }
 
+WIDTH = 150
+"""Of the table, in columns, wherever it goes."""
+
 GOLDEN = """
 import sys, time
 import numpy as np
@@ -159,7 +162,7 @@ def large(folder: Path) -> str:
 def beside(value: float, target: float | None, digits: int = 0) -> str:
     if target is None:
         return f"{value:,.{digits}f}"
-    return f"{'[green]' if value <= target else '[red]'}{value:,.{digits}f}[/] / {target:,g}"
+    return f"{'[green]' if value <= target else '[red]'}{value:,.{digits}f}[/] / {target:,.{digits}f}"
 
 
 def main(folder: Path, names: list[str]) -> int:
@@ -169,6 +172,7 @@ def main(folder: Path, names: list[str]) -> int:
     for heading in ["", *headings.split(", ")]:
         table.add_column(heading, justify="right" if heading else "left")
     console = Console(highlight=False, soft_wrap=True)
+    console.width = max(console.width, WIDTH)
     wrong = 0
     for name in names:
         with console.status(name):
