@@ -2,6 +2,7 @@
 # make check   environment, lint, types, all tests; what continuous integration runs
 # make matrix every array with every bus, memory, kind of scale and bench: half an hour
 # make bench   speed of each step beside its target, as figures
+# make bench-lecture  the lecture's networks at full size, whole, simulated: half an hour
 # make clean   removes what these made, and keeps the environment; `rm -r .venv` removes that
 #
 # A fresh machine needs Python 3.11 or newer, g++ and make.  PYTHON=python3.12 chooses another interpreter.
@@ -13,7 +14,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := quant golden hw sim
 
-.PHONY: demo check bench matrix lint types tests clean
+.PHONY: demo check bench bench-lecture matrix lint types tests clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.run
@@ -23,6 +24,9 @@ check: lint types tests
 
 bench: .venv/.run
 	$(BIN)/python -m examples.benchmark $(BUILD)/bench
+
+bench-lecture: .venv/.check
+	$(BIN)/python -m examples.lecture.benchmark $(BUILD)/lecture
 
 lint: .venv/.check
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """A lane of the vector unit: one value a cycle through normalization's factor, requantization and the tables."""
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -12,13 +12,16 @@ from .requantize import MANTISSA, Requantize, format_layout
 INDEX = 12
 """Bits of the index that normalization's two tables share."""
 
+MANTISSA_BITS = 9
+"""Of the index; the others are its exponent."""
+
 LOOKUP = 2
 """Cycles from an index to the sum of both tables."""
 
 
 def squares_latency(parameters):
     """Cycles from a lane's neighbours to normalization's index."""
-    return 3 if parameters.normalization else 0
+    return 4 if parameters.normalization else 0
 
 
 def factor_latency(parameters):
@@ -143,7 +146,10 @@ class Lane(wiring.Component):
 
 
 class Squares(wiring.Component):
-    """Normalization's index for each lane: ``(sum of size squares) >> drop``, ``squares_latency`` cycles later.
+    """Normalization's index for each lane, ``squares_latency`` cycles later.
+
+    It is ``t = (sum of size squares) >> drop``, 16 bits, as a float: below 512 itself, above that 3 bits of exponent
+    ``e = bits(t) - 9`` and the 9 bits behind the leading one.
 
     Members: values : In, (lanes + normalization - 1,) signed: lane l sums over ``values[l : l + size]``
              size : In, less one;  drop : In, bits;  index : Out, (lanes,) of INDEX bits
@@ -172,7 +178,11 @@ class Squares(wiring.Component):
         for lane in range(p.lanes):
             terms = [Mux(self.size >= j, squares[lane + j], 0) for j in range(p.normalization)]
             total = Signal(20, name=f"total_{lane}", reset_less=True)
+            kept = Signal(16, name=f"kept_{lane}", reset_less=True)
             index = Signal(INDEX, name=f"index_{lane}", reset_less=True)
-            m.d.sync += [total.eq(sum(terms)), index.eq(total >> self.drop)]
+            m.d.sync += [total.eq(sum(terms)), kept.eq(total >> self.drop), index.eq(kept)]
+            for exponent in range(1, 1 << INDEX - MANTISSA_BITS):
+                with m.If(kept[MANTISSA_BITS - 1 + exponent]):
+                    m.d.sync += index.eq(Cat(kept[exponent - 1 :][:MANTISSA_BITS], Const(exponent, 3)))
             m.d.comb += self.index[lane].eq(index)
         return m

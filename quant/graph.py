@@ -199,10 +199,12 @@ class Normalization:
     With ``before = (size - 1) // 2`` and channels outside the map counting as 0:
 
         S = sum over channels c - before .. c - before + size - 1 of (x - zero_point_x)**2
-        i = S >> shift                                      (0 .. 4095)
+        t = S >> shift                                      (0 .. 65535)
+        i = t if t < 512 else (e << 9) + (t >> (e - 1) & 511), e = bits of t - 9    (0 .. 4095)
         G = coarse[i >> 4] + fine[(i >> 8 << 4) + (i & 15)]   (0 .. 2**24 - 1)
         y = clamp(rne(fl32((x - zero_point_x) * G * 2**-exponent)) + zero_point_y)
 
+    i is t as a float of 3 bits of exponent and 9 of mantissa: small sums, whose factors differ most, count best.
     G is the factor ``s_x / s_y * (bias + alpha / size * s_x**2 * S)**-beta`` as a fraction, in bipartite tables (Das
     Sarma and Matula 1995); ``quant.normalization`` makes them and bounds their error.
 

@@ -173,7 +173,7 @@ def _check_pointwise(
         if layer.coarse.shape != (256,) or layer.fine.shape != (256,):
             raise GraphError(f"layer '{layer.name}': its tables must have 256 values each")
         reach = max(sources[0].high - sources[0].zero_point, sources[0].zero_point - sources[0].low)
-        if layer.size < 1 or (layer.size * reach**2) >> layer.shift > 4095:
+        if layer.size < 1 or (layer.size * reach**2) >> layer.shift > 65535:
             raise GraphError(f"layer '{layer.name}': a sum of {layer.size} squares exceeds its tables")
 
 

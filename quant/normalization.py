@@ -15,7 +15,7 @@ from .errors import ModelError
 from .graph import FeatureMap, Normalization
 
 Factors = NDArray[np.float64]
-INDEX_BITS, THIRD = 12, 16
+SUM_BITS, MANTISSA, THIRD = 16, 512, 16
 FACTOR_BITS = 24
 EXPONENTS = (20, 80)  # what an engine can shift by
 
@@ -34,7 +34,7 @@ def normalization(
         return np.asarray(step / float(target.scale) * (bias + alpha / size * step**2 * squares) ** -beta)
 
     reach = max(source.high - source.zero_point, source.zero_point - source.low)
-    shift = max(0, (size * reach**2).bit_length() - INDEX_BITS)
+    shift = max(0, (size * reach**2).bit_length() - SUM_BITS)
     largest = float(factor(np.zeros(1))[0])
     exponent = FACTOR_BITS - math.frexp(largest)[1] if 0 < largest < math.inf else 0
     if not EXPONENTS[0] <= exponent <= EXPONENTS[1]:
@@ -45,8 +45,10 @@ def normalization(
 
     def at(upper: Factors, middle: Factors | float, lower: Factors | float) -> Factors:
         """The factor in the middle of the sums of squares that share this index."""
-        index = (upper * THIRD + middle) * THIRD + lower
-        return factor((index + 0.5) * 2**shift - 0.5) * 2.0**exponent
+        exponent_of, mantissa = np.divmod((upper * THIRD + middle) * THIRD + lower, MANTISSA)
+        width = 2.0 ** np.maximum(exponent_of - 1, 0)
+        first = (mantissa + np.where(exponent_of > 0, MANTISSA, 0)) * width
+        return factor((first + width / 2) * 2**shift - 0.5) * 2.0**exponent
 
     third = np.arange(THIRD, dtype=np.float64)
     half = (THIRD - 1) / 2

