@@ -11,7 +11,7 @@ from systolith.hw.generate import generate, parameters_for
 from systolith.hw.parameters import INSTRUCTION_BYTES
 from systolith.hw.plan import plan
 from systolith.hw.program import UNITS, Operation, decode, encode
-from systolith.quant import Conv, FeatureMap, Graph, SimulationError, Sums
+from systolith.quant import Add, Conv, FeatureMap, Graph, SimulationError, Sums
 
 from .graphs import integers
 
@@ -155,7 +155,7 @@ def first_wait(program, operation, unit):
     )
 
 
-UNIT_OF = {Operation.LOAD: 0, Operation.ARRAY: 1, Operation.VECTOR: 2, Operation.STORE: 3}
+UNIT_OF = {Operation.LOAD: 0, Operation.ARRAY: 1, Operation.VECTOR: 2, Operation.SETUP: 2, Operation.STORE: 3}
 
 
 def instructions(program):
@@ -228,3 +228,101 @@ def test_a_token_that_is_never_given_is_a_hang_that_names_who_waits(build, tmp_p
         simulate(build, tmp_path, program=bytes(program))
     assert "the accelerator hangs: nothing moved for" in str(caught.value)
     assert "array" in str(caught.value)
+
+
+def residual() -> Graph:
+    """conv 3x3 of 6x7x7, to which its input is added, and a fully connected layer."""
+    rng = np.random.default_rng(12)
+
+    def conv(name, source, target, shape, scale, **window):
+        weights = rng.integers(-1, 2, shape).astype(np.int16)
+        scales = np.full(shape[0], scale, np.float32)
+        return Conv(name, "Conv", source, target, weights, scales, np.zeros(shape[0], np.int64), **window)
+
+    layers = (
+        conv("conv", "x", "a", (6, 6, 3, 3), 0.5, pads=(1, 1, 1, 1)),
+        Add("sum", ("a", "x"), "s"),
+        conv("fc", "s", "y", (5, 6, 7, 7), 1.0),
+    )
+    maps = [FeatureMap(name, (6, 7, 7), np.float32(1), 0, -128, 127) for name in "xas"]
+    tensors = {item.name: item for item in maps} | {"y": Sums("y", (5, 1, 1), np.ones(5, np.float32))}
+    return quant.check(Graph("x", "y", layers, tensors))
+
+
+@pytest.fixture(scope="module")
+def added(tmp_path_factory):
+    """The residual network's build folder, graph and parameters, and all tensors of a few images."""
+    folder = tmp_path_factory.mktemp("added")
+    graph = residual()
+    quant.save(graph, folder / "q.onnx")
+    parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=4, multiplier=1)
+    generate(graph, folder / "q.onnx", parameters, folder / "build")
+    x = integers(graph, IMAGES, seed=6) // 8
+    return folder / "build", graph, parameters, golden.run(graph, x)
+
+
+def rewritten(program, number, **changed):
+    """``program`` with fields of one instruction changed."""
+    at = slice(number * INSTRUCTION_BYTES, (number + 1) * INSTRUCTION_BYTES)
+    operation, fields = decode(program[at])
+    result = bytearray(program)
+    result[at] = encode(operation, **{**fields, **changed})
+    return bytes(result)
+
+
+def test_the_sum_is_a_part_of_the_convolution_and_without_a_fault_all_bytes_are_equal(added, tmp_path):
+    report = simulate(added, tmp_path)
+    assert (report.bit_exact, report.mismatches) == (True, 0)
+    assert [layer.name for layer in plan(added[1], added[2]).layers] == ["conv+sum", "fc"]
+
+
+def test_a_flipped_table_entry_is_caught_where_it_is_looked_up(added, tmp_path):
+    source, graph, parameters, tensors = added
+    tables = plan(graph, parameters).tables[0]
+    x, expected = tensors["x"], tensors["s"]
+    value = int(x[0, 3, 4, 2])
+    memory = bytearray((source / "memory.bin").read_bytes())
+    at = tables.address + 4 * (256 + (value & 255)) + 2  # the input is the operand: table B
+    memory[at] ^= 1 << 6  # 4 of the 20 fraction bits stand below: 4 steps
+    report = simulate(added, tmp_path, memory=bytes(memory))
+    first = report.differences[0]
+    assert not report.bit_exact
+    assert (first.image, first.layer) == (0, "conv+sum")
+    assert x[0, first.channel, first.row, first.column] == value
+    assert abs(first.found - first.expected) == 4
+    assert first.expected == expected[0, first.channel, first.row, first.column]
+    assert report.mismatches >= (x == value).sum() - (np.abs(expected[x == value]) > 120).sum()
+
+
+@pytest.mark.parametrize(("name", "axis"), [("operand_column_step", "column"), ("operand_tile_step", "channel")])
+def test_a_wrong_step_of_the_operand_is_caught_where_it_first_counts(added, tmp_path, name, axis):
+    program = (added[0] / "program.bin").read_bytes()
+    number = next(n for n, operation, f in instructions(program) if operation == Operation.SETUP and f["combine"])
+    fields = decode(program[number * INSTRUCTION_BYTES :][:INSTRUCTION_BYTES])[1]
+    report = simulate(added, tmp_path, program=rewritten(program, number, **{name: fields[name] + 1}))
+    first = report.differences[0]
+    assert (first.image, first.layer) == (0, "conv+sum")
+    assert getattr(first, axis) >= (4 if axis == "channel" else 1), "the first vector is right"
+
+
+def test_settings_that_do_not_wait_for_their_tables_are_caught_in_their_layer(added, tmp_path):
+    program = (added[0] / "program.bin").read_bytes()
+    number = next(n for n, operation, f in instructions(program) if operation == Operation.SETUP and f["load_tables"])
+    loader = UNITS.index("loader")
+    (tmp_path / "both").mkdir()
+    broken = without_wait(without_post(program, number, loader), number, loader)
+    report = simulate(added, tmp_path / "both", program=broken, latency=100)
+    assert not report.bit_exact
+    assert (report.differences[0].image, report.differences[0].layer) == (0, "conv+sum")
+    (tmp_path / "wait").mkdir()
+    with pytest.raises(SimulationError, match="ended with a token that no instruction took"):
+        simulate(added, tmp_path / "wait", program=without_wait(program, number, loader))
+
+
+def test_settings_whose_tables_never_come_are_a_hang_that_names_the_vector_unit(added, tmp_path):
+    program = (added[0] / "program.bin").read_bytes()
+    number = next(n for n, operation, f in instructions(program) if operation == Operation.SETUP and f["load_tables"])
+    with pytest.raises(SimulationError) as caught:
+        simulate(added, tmp_path, program=without_post(program, number, UNITS.index("loader")))
+    assert "the accelerator hangs: nothing moved for" in str(caught.value)
+    assert "vector unit" in str(caught.value)
