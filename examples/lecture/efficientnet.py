@@ -156,8 +156,8 @@ def run(folder: Path, console: Console) -> int:
         console.print(f"W8A8 {settings.scales:5} {settings.ranges:10}  {accuracy(scores, labels):.0%}")
     graph = quant.quantize(model, crops, SIMULATED)
     quant.save(graph, quantized)
-    for index in range(len(images)):
-        oracle.assert_every_tensor_equal(graph, images[index : index + 1])
+    for few in np.array_split(images, 4):
+        oracle.assert_every_tensor_equal(graph, few)
     values = len(images) * sum(int(np.prod(tensor.shape)) for tensor in graph.tensors.values())
     console.print(f"golden = ONNX Runtime in all {values:,} integers of {len(graph.tensors)} tensors")
     generate_build(quantized, build, rows=ROWS, columns=COLUMNS, **SIZES)
