@@ -12,7 +12,7 @@ from .lowering import EngineLayer, lower, needed_sum_bits
 from .order import ordered
 from .parameters import Parameters
 from .program import Operation
-from .residency import Layout, Placement, Window, lay_out, lifetimes
+from .residency import Layout, Placement, lay_out, lifetimes, meet
 from .sync import Instruction, synchronize
 from .tiling import channel_tiles
 
@@ -186,14 +186,10 @@ def _lay_out_dram(result: Plan) -> None:
         if name in result.maps or name in result.layout.resident:
             continue
         size = map_bytes(graph, name, p)
-        where = _free(first, size, [result.maps[n] for n in result.maps if n in lives and _meet(lives[n], lives[name])])
+        where = _free(first, size, [result.maps[n] for n in result.maps if n in lives and meet(lives[n], lives[name])])
         result.maps[name] = Region(where, size)
         end = max(end, where + size)
     result.regions["scratch"] = Region(first, end - first)
-
-
-def _meet(a: Window, b: Window) -> bool:
-    return a[0] <= b[1] and b[0] <= a[1]
 
 
 def _free(first: int, size: int, taken: Sequence[Region]) -> int:

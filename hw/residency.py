@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
+from ..quant.errors import ConfigurationError
 from ..quant.graph import Graph, Sums
 from .lowering import EngineLayer
 from .order import vector_cycles
@@ -87,7 +88,8 @@ def lay_out(layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> Layou
     return _Layouter(layers, graph, p).layout()
 
 
-def _meet(a: Window, b: Window) -> bool:
+def meet(a: Window, b: Window) -> bool:
+    """Whether both hold a layer."""
     return a[0] <= b[1] and b[0] <= a[1]
 
 
@@ -102,9 +104,9 @@ class _Layouter:
 
     def layout(self) -> Layout:
         alone: set[int] = set()
-        for n, layer in enumerate(self.layers):
+        for n in range(len(self.layers)):
             if self._reserve(n) > self.capacity:
-                raise refuse(layer, self.p, self._traffic(n))
+                raise self._refuse(n)
         while True:
             self._spread(alone)
             self._choose()
@@ -113,7 +115,7 @@ class _Layouter:
                 return Layout(placements, self.windows, self.resident)
             beside = {n for n in self._active(placements) if not self.layers[n].on_array} - alone
             if not beside:
-                raise refuse(self.layers[placements], self.p, self._traffic(placements))
+                raise self._refuse(placements)
             alone |= beside
 
     def _spread(self, alone: set[int]) -> None:
@@ -123,7 +125,7 @@ class _Layouter:
         while crowded := [n for n in range(len(self.layers)) if self._need(n) > self.capacity]:
             more = {w for s in crowded for w in self._active(s) if not self.layers[w].on_array} - alone
             if not more:
-                raise refuse(self.layers[crowded[0]], self.p, self._traffic(crowded[0]))
+                raise self._refuse(crowded[0])
             alone |= more
             self.windows = working_windows(self.layers, alone)
 
@@ -163,6 +165,9 @@ class _Layouter:
         tiling = self.tiling(n, self.capacity - self._tables(n), self._traffic(n), ROOMY)
         return self._tables(n) + self.capacity + 1 if tiling is None else self._tables(n) + self._padded(tiling)
 
+    def _refuse(self, n: int) -> ConfigurationError:
+        return refuse(self.layers[n], self.p, self._traffic(n), self._tables(n))
+
     def _padded(self, tiling: Tiling) -> int:
         return tiling.space + -tiling.space % self.p.bus_elements
 
@@ -192,7 +197,7 @@ class _Layouter:
         taken = sorted(
             (address, address + sizes[other])
             for other, address in self.resident.items()
-            if _meet(lives[other], (first, last))
+            if meet(lives[other], (first, last))
         )
         address = 0
         for start, end in taken:
@@ -225,7 +230,7 @@ class _Layouter:
             assert tiling is not None
             size = self._padded(tiling) + self._tables(n)
             bottom = self.capacity - size
-            for _, low, high in sorted((b for b in blocks if _meet(b[0], (first, last))), key=lambda b: -b[2]):
+            for _, low, high in sorted((b for b in blocks if meet(b[0], (first, last))), key=lambda b: -b[2]):
                 if bottom >= high:
                     break
                 bottom = min(bottom, low - size)

@@ -434,8 +434,8 @@ def best_tiling(layer: EngineLayer, p: Parameters, space: int, traffic: Traffic,
     return replace(chosen, tiles=tuple(tiles_of(layer, *chosen.shape)))
 
 
-def refuse(layer: EngineLayer, p: Parameters, traffic: Traffic) -> ConfigurationError:
-    """Why no tiling fits: the memory that is too small, and the size that would do."""
+def refuse(layer: EngineLayer, p: Parameters, traffic: Traffic, tables: int) -> ConfigurationError:
+    """Why no tiling fits beside ``tables`` elements: the memory that is too small, and the size that would do."""
     window = 1 if layer.pool is None else layer.pool.kernel[0] * layer.pool.kernel[1]
     if layer.on_array and window > p.accumulator_depth:
         kib = -(-window * 8 * p.columns // 1024)
@@ -445,7 +445,7 @@ def refuse(layer: EngineLayer, p: Parameters, traffic: Traffic) -> Configuration
         )
 
     def fits(kib: int) -> bool:
-        space = kib * 1024 // p.element_bytes
+        space = kib * 1024 // p.element_bytes - tables
         return next(tilings(layer, p, space, traffic), None) is not None
 
     sizes = range(p.activation_kib + 1, MAXIMUM_KIB + 1)

@@ -299,14 +299,18 @@ def test_the_size_that_a_refusal_names_does(kib):
     for seed in range(30):
         graph = branches(seed, 6)
         chosen = {"rows": 4, "columns": 4, "bus_bytes": 4, "accumulator_kib": 1, "activation_kib": kib}
+        layers = set()
         for _ in range(6):  # a layer for each refusal
             try:
                 check_layout(plan(graph, parameters_for(graph, **chosen)))
                 break
             except ConfigurationError as error:
                 refused += 1
-                enough = int(re.search(r"(\d+) KiB would do", str(error)).group(1))
+                layer, enough = re.search(r"^layer '(.*)': .* (\d+) KiB would do", str(error)).groups()
+                enough = int(enough)
                 assert enough > chosen["activation_kib"], error  # noqa: PT017
+                assert layer not in layers, error  # noqa: PT017
+                layers.add(layer)
                 chosen["activation_kib"] = enough
         else:
             raise AssertionError(f"seed {seed}: {chosen} should do")
