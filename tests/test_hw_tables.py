@@ -86,6 +86,17 @@ def test_sums_of_powers_of_two_are_right_for_all_pairs(a, b, y):
     check_sums((feature_map(rng, 2.0**a), feature_map(rng, 2.0**b)), feature_map(rng, 2.0**y))
 
 
+@pytest.mark.parametrize(("low", "high"), [(1, 256), (-129, 126)])
+@pytest.mark.parametrize("constant", [0, 1])
+def test_ties_go_the_right_way_where_a_map_is_stored_an_odd_number_less(low, high, constant):
+    """What is even then is odd where it is stored: every tie must be moved off, up or down."""
+    half = FeatureMap("", (1, 1, 1), np.float32(0.5), 0, -128, 127)
+    nothing = FeatureMap("", (1, 1, 1), np.float32(0.5), 0, 0, 0)
+    target = FeatureMap("", (1, 1, 1), np.float32(1), low + 60, low, high)
+    assert offset_of(target) % 2 == 1
+    check_sums((nothing, half) if constant == 0 else (half, nothing), target)
+
+
 @pytest.mark.parametrize("scale", [0.0173, 1.0, 0.3, 2.0**-20])
 @pytest.mark.parametrize("ratio", [1, 3, Fraction(1, 2), Fraction(1, 3)])
 def test_sums_of_equal_scales_are_right_for_all_pairs(scale, ratio):
