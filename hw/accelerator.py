@@ -126,9 +126,9 @@ class Accelerator(wiring.Component):
         m.d.comb += gearbox.flush.eq(writer.flush)
 
         # feature maps: window port to the array, write port from vector unit and loader, read port to vector unit and
-        # storer; while the vector unit reads, the loader writes every other cycle at most
-        loader_wrote = Signal()
-        m.d.sync += loader_wrote.eq(loader.write.valid & loader.write_ready)
+        # storer; the loader pauses where the vector unit could not read
+        refused = Signal()
+        m.d.sync += refused.eq(vector.read_valid & ~vector.read_ready)
         m.d.comb += [
             window.window.eq(sequencer.window),
             activations.window_address.eq(window.address),
@@ -137,7 +137,7 @@ class Accelerator(wiring.Component):
             activations.padding.eq(window.padding),
             activations.write.eq(Mux(vector.write.valid, vector.write.as_value(), loader.write.as_value())),
             activations.write.valid.eq(vector.write.valid | (loader.write.valid & loader.write_ready)),
-            loader.write_ready.eq(~vector.write.valid & ~(vector.read_valid & loader_wrote)),
+            loader.write_ready.eq(~vector.write.valid & ~refused),
             activations.read_address.eq(storer.read_address),
             activations.read_valid.eq(storer.read_valid),
             storer.read_ready.eq(activations.read_ready),

@@ -1,6 +1,6 @@
-"""The activation memory: two banks of lines, so that consecutive values are one read wherever they start."""
+"""The activation memory: banks of lines, so that consecutive values are one read wherever they start."""
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -24,16 +24,19 @@ def rotate(ring, amount, count, *, steps, size):
 class ActivationMemory(wiring.Component):
     """Elements of 8 or 16 bits at element addresses, four users.
 
+    Consecutive lines lie in consecutive banks.  Each bank is a memory of two ports: one for the window, one for all
+    others, who meet only where they want the same bank.
+
     *Window port*: every cycle ``rows`` consecutive elements from ``window_address`` on; they follow
     ``WINDOW_LATENCY`` cycles later, masked: ``window_low <= i < window_high`` else ``padding``.
     *Write port*: ``write`` places elements ``low <= i < high`` of ``data`` at ``address + i``; always accepted,
     committed after ``WRITE_LATENCY`` cycles.
     *Read port* of the storer: the aligned ``bus_elements`` that ``read_address`` is in, ``READ_LATENCY`` cycles
-    after ``read_valid & read_ready``; it shares its memory port with the writes, which go first.
-
+    after ``read_valid & read_ready``.
     *Operand port* of the vector unit (with ``operands``): ``columns`` consecutive elements from ``operand_address`` on,
-    ``OPERAND_LATENCY`` cycles after ``operand_valid & operand_ready``; the same memory port: behind writes, before the
-    storer, who gets every fourth turn.
+    ``OPERAND_LATENCY`` cycles after ``operand_valid & operand_ready``.
+
+    In a bank, writes go first, then the operand port, then the storer, who gets every fourth turn.
 
     Addresses wrap at the end of the memory's power of two; the planner stays inside ``activation_elements``.
     """
@@ -72,27 +75,29 @@ class ActivationMemory(wiring.Component):
     def elaborate(self, platform):
         p = self._parameters
         m = Module()
-        line_bits = ceil_log2(p.line)
-        ring = 2 * p.line
+        line_bits, bank_bits = ceil_log2(p.line), ceil_log2(p.banks)
+        ring = p.banks * p.line
+        ring_bits = line_bits + bank_bits
 
         banks = []
-        for name in ("even", "odd"):
-            m.submodules[name] = memory = Memory(
+        for number in range(p.banks):
+            m.submodules[f"bank_{number}"] = memory = Memory(
                 shape=data.ArrayLayout(self._element, p.line), depth=p.activation_elements // ring, init=[]
             )
             banks.append((memory.read_port(), memory.write_port(granularity=1), memory.read_port()))
-        bank_bits = banks[0][0].addr.shape().width
+        depth_bits = banks[0][0].addr.shape().width
 
         def bank_addresses(address):
+            """In each bank, the line that is the first from the address's own line on."""
             line = address[line_bits:]
-            return [((line + 1) >> 1)[:bank_bits], (line >> 1)[:bank_bits]]
+            return [((line + (p.banks - 1 - b)) >> bank_bits)[:depth_bits] for b in range(p.banks)]
 
         def in_front(port, address, count, name):
             """``count`` elements from ``address`` on: read, then rotate in two steps, a register between them."""
-            offset = delayed(m, address[: line_bits + 1], 1, name=f"{name}_offset")
+            offset = delayed(m, address[:ring_bits], 1, name=f"{name}_offset")
             elements = [banks[i // p.line][port].data[i % p.line] for i in range(ring)]
-            coarse_bits = (line_bits + 1) // 2
-            steps = range(line_bits, -1, -1)
+            coarse_bits = ring_bits // 2
+            steps = range(ring_bits - 1, -1, -1)
             coarse = rotate(elements, offset, count, steps=steps[:coarse_bits], size=ring)
             staged = [Signal(self._element, name=f"{name}_coarse_{i}", reset_less=True) for i in range(len(coarse))]
             m.d.sync += [s.eq(v) for s, v in zip(staged, coarse, strict=True)]
@@ -115,49 +120,62 @@ class ActivationMemory(wiring.Component):
         write = self.write
         size = 1 << ceil_log2(p.port_elements)
         source = [write.data[i] for i in range(p.port_elements)] + [0] * (size - p.port_elements)
-        turn = Signal(line_bits + 1)
-        m.d.comb += turn.eq(-write.address[: line_bits + 1])
+        turn = Signal(ring_bits)
+        m.d.comb += turn.eq(-write.address[:ring_bits])
         turned = rotate(source, turn, size, steps=range(ceil_log2(size) - 1, -1, -1), size=size)
         rotated = [Signal(self._element, name=f"rotated_{i}", reset_less=True) for i in range(size)]
         m.d.sync += [s.eq(v) for s, v in zip(rotated, turned, strict=True)]
         one = write_layout(p)(delayed(m, write.as_value(), 1, name="write", init=0))
-        start = one.address[: line_bits + 1]
-        enables = []
-        for j in range(ring):
-            index = Signal(line_bits + 1, name=f"index_{j}")
-            enable = Signal(name=f"enable_{j}")
-            m.d.comb += index.eq(j - start)
-            m.d.sync += enable.eq(one.valid & (index >= one.low) & (index < one.high))
-            enables.append(enable)
+        start = one.address[:ring_bits]
+        enables, touched = [], []
+        for b in range(p.banks):
+            counting = Signal(p.line, name=f"counting_{b}")
+            for i in range(p.line):
+                index = Signal(ring_bits, name=f"index_{b}_{i}")
+                m.d.comb += index.eq(b * p.line + i - start)
+                m.d.comb += counting[i].eq(one.valid & (index >= one.low) & (index < one.high))
+            enables.append(delayed(m, counting, 1, name=f"enable_{b}", init=0))
+            touched.append(delayed(m, counting.any(), 1, name=f"touched_{b}", init=0))
         placed = [delayed(m, value, 1, name=f"placed_{i}") for i, value in enumerate(rotated)]
-        address = Signal(p.address_bits)
-        writing = delayed(m, one.valid, 1, name="writing", init=0)
-        write_address = delayed(m, one.address, 1, name="write_address")
-        operand = self.operand_valid if p.operands else Const(0)
+        write_addresses = bank_addresses(delayed(m, one.address, 1, name="write_address"))
+
+        # who reads in which bank, where nothing is written
+        written, wanted, stored = Cat(touched), Signal(p.banks, name="wanted"), Signal(p.banks, name="stored")
+        m.d.comb += stored.eq(1 << self.read_address[line_bits:ring_bits])
+        if p.operands:
+            mine = 1 << self.operand_address[line_bits:ring_bits]
+            beyond = self.operand_address[:line_bits] > p.line - p.columns
+            following = Cat(mine[p.banks - 1], mine[: p.banks - 1]) & beyond.replicate(p.banks)
+            m.d.comb += wanted.eq((mine[: p.banks] | following) & self.operand_valid.replicate(p.banks))
         patience = Signal(range(self.PATIENCE + 1), init=self.PATIENCE)
-        first = operand & (patience != 0)  # the operand port goes before the storer
+        operand_free, storer_free = ~(wanted & written).any(), ~(stored & written).any()
+        meet = self.read_valid & (wanted & stored).any()
+        operand_first = patience != 0
+        m.d.comb += [
+            self.operand_ready.eq(operand_free & ~(meet & ~operand_first & storer_free)),
+            self.read_ready.eq(storer_free & ~(meet & operand_first & operand_free)),
+        ]
         with m.If(self.read_valid & self.read_ready):
             m.d.sync += patience.eq(self.PATIENCE)
-        with m.Elif(self.read_valid & first & ~writing):
+        with m.Elif(meet & self.operand_ready):
             m.d.sync += patience.eq(patience - 1)
-        m.d.comb += [
-            self.read_ready.eq(~writing & ~first),
-            self.operand_ready.eq(~writing & (first | ~self.read_valid)),
-            address.eq(
-                Mux(writing, write_address, Mux(self.operand_ready & operand, self.operand_address, self.read_address))
-            ),
-        ]
-        for b, ((_, writer, reader), bank) in enumerate(zip(banks, bank_addresses(address), strict=True)):
-            m.d.comb += [writer.addr.eq(bank), reader.addr.eq(bank)]
+        addresses = zip(
+            write_addresses, bank_addresses(self.operand_address), bank_addresses(self.read_address), strict=True
+        )
+        for b, (write_address, operand_address, read_address) in enumerate(addresses):
+            _, writer, reader = banks[b]
+            address = Mux(
+                touched[b], write_address, Mux(wanted[b] & self.operand_ready, operand_address, read_address)
+            )
+            m.d.comb += [writer.addr.eq(address), reader.addr.eq(address)]
             for i in range(p.line):
-                j = b * p.line + i
-                m.d.comb += [writer.data[i].eq(placed[j % size]), writer.en[i].eq(enables[j])]
+                m.d.comb += [writer.data[i].eq(placed[(b * p.line + i) % size]), writer.en[i].eq(enables[b][i])]
 
         # storer: one aligned piece of the line that was read
-        where = delayed(m, self.read_address[: line_bits + 1], 1, name="read_offset")
+        where = delayed(m, self.read_address[:ring_bits], 1, name="read_offset")
         pieces = [
             Cat(*(banks[b][2].data[i] for i in range(first, first + p.bus_elements)))
-            for b in range(2)
+            for b in range(p.banks)
             for first in range(0, p.line, p.bus_elements)
         ]
         piece = Signal(8 * p.bus_bytes, reset_less=True)

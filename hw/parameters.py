@@ -81,10 +81,10 @@ class Parameters:
                 f"weight FIFO KiB must be at least {-(-2 * BURST_BEATS * self.bus_bytes // 1024)} "
                 f"for a bus of {self.bus_bytes} bytes, not {self.weight_fifo_kib}"
             )
-        if self.activation_elements < 4 * self.line:
+        if self.activation_elements < 2 * self.banks * self.line:
             raise ConfigurationError(
-                f"activation KiB must be at least {-(-4 * self.line * self.element_bytes // 1024)} "
-                f"for lines of {self.line} values, not {self.activation_kib}"
+                f"activation KiB must be at least {-(-2 * self.banks * self.line * self.element_bytes // 1024)} "
+                f"for {self.banks} banks of lines of {self.line} values, not {self.activation_kib}"
             )
 
     def _check_features(self) -> None:
@@ -126,14 +126,19 @@ class Parameters:
 
     @property
     def line(self) -> int:
-        """Elements in one line of each of the activation memory's two banks, a power of two."""
-        return 1 << (max(self.rows, self.port_elements) - 1).bit_length()
+        """Elements in one line of each of the activation memory's banks, a power of two: a window, a vector, a beat."""
+        return 1 << (max(self.rows, self.columns, self.bus_elements) - 1).bit_length()
+
+    @property
+    def banks(self) -> int:
+        """Banks of the activation memory, a power of two: what is written at once lies in different ones."""
+        return 2 << ((self.port_elements - 1) // self.line).bit_length()
 
     @property
     def activation_elements(self) -> int:
-        """Capacity of the activation memory in elements, whole pairs of lines."""
+        """Capacity of the activation memory in elements, whole lines of all banks."""
         elements = self.activation_kib * 1024 // self.element_bytes
-        return elements - elements % (2 * self.line)
+        return elements - elements % (self.banks * self.line)
 
     @property
     def address_bits(self) -> int:

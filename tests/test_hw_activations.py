@@ -18,6 +18,8 @@ SIZES = [
     {"rows": 9, "columns": 1, "bus_bytes": 4, "activation_bits": 5, "operands": True},
     {"rows": 1, "columns": 1, "bus_bytes": 4, "activation_bits": 12, "operands": True},
     {"rows": 3, "columns": 17, "bus_bytes": 4, "activation_kib": 2, "operands": True},
+    {"rows": 4, "columns": 4, "lanes": 4, "bus_bytes": 8, "operands": True},
+    {"rows": 4, "columns": 4, "lanes": 4, "bus_bytes": 4, "operands": True},
     {"rows": 4, "columns": 4, "bus_bytes": 8, "activation_kib": 3, "operands": True},
     {"rows": 4, "columns": 4, "bus_bytes": 8, "activation_kib": 3},
 ]
@@ -34,8 +36,11 @@ def test_ports_at_the_same_time(sizes, writes):
     memory = np.zeros(elements, np.int64)  # signed elements
     changing = {}  # element: cycle from which its new value is to be seen
     windows, reads, operands = {}, {}, {}
-    checked = dict.fromkeys(("window", "padding", "read", "operand", "refused", "turns", "yielded"), 0)
+    checked = dict.fromkeys(("window", "read", "operand", "refused", "turns", "yielded", "both"), 0)
     focus = [0, elements // 2, elements - 2 * p.line]  # few places, so that ports meet
+
+    def banks(first, count):
+        return {e // p.line % p.banks for e in range(first, first + count)}
 
     def settled(address, cycle):
         return changing.get(address, 0) <= cycle
@@ -47,7 +52,7 @@ def test_ports_at_the_same_time(sizes, writes):
         pending, last_writes = [], []
         where = operand = None  # what the storer and the vector unit ask for, until they get it
         turns = 0  # of the vector unit, since the storer's last
-        for cycle in range(1500):
+        for cycle in range(2500):
             for due, address, value in [w for w in pending if w[0] <= cycle]:
                 memory[address] = value
                 pending.remove((due, address, value))
@@ -68,7 +73,7 @@ def test_ports_at_the_same_time(sizes, writes):
                 value = data[i] - (data[i] >> (bits - 1) << bits)
                 pending.append((cycle + ActivationMemory.WRITE_LATENCY, start + i, value))
                 changing[start + i] = cycle + ActivationMemory.WRITE_LATENCY
-            last_writes.append(write)
+            last_writes.append(banks(start + low, high - low) if write else set())
 
             # window: any address; what lies outside the memory is masked
             at = rng.choice(focus) + rng.randint(-p.rows, 2 * p.line)
@@ -100,21 +105,26 @@ def test_ports_at_the_same_time(sizes, writes):
                 component.read_ready, component.operand_ready, component.pixels, component.read_data,
                 component.operand_data,
             )  # fmt: skip
-            writing = cycle >= 2 and last_writes[cycle - 2]  # a write takes the port in its third cycle
-            asks, wants = where is not None, p.operands and operand is not None
-            mine = wants and not writing and (turns < ActivationMemory.PATIENCE or not asks)
-            theirs = asks and not writing and not mine
-            checked["refused"] += writing and (asks or wants)
-            checked["yielded"] += theirs and wants
+            # a write takes its banks in its third cycle, then the vector unit, but for the storer's turn
+            writing = last_writes[cycle - 2] if cycle >= 2 else set()
+            asks = banks(where, 1) if where is not None else set()
+            wants = banks(operand, p.columns) if p.operands and operand is not None else set()
+            mine, theirs = bool(wants) and not wants & writing, bool(asks) and not asks & writing
+            checked["refused"] += bool(asks | wants) and not (mine or theirs)
+            meet = bool(wants & asks)
+            checked["both"] += mine and theirs and not meet
+            if mine and theirs and meet:
+                mine, theirs = (True, False) if turns < ActivationMemory.PATIENCE else (False, True)
+                checked["turns" if mine else "yielded"] += 1
             if asks:
                 assert ready == theirs
             if wants:
                 assert operand_ready == mine
+            if mine and meet:
+                turns += 1
             if mine:
                 operands[cycle + ActivationMemory.OPERAND_LATENCY] = seen(range(operand, operand + p.columns), cycle)
                 operand = None
-                turns += asks
-                checked["turns"] += asks
             if theirs:
                 piece = where - where % p.bus_elements
                 reads[cycle + ActivationMemory.READ_LATENCY] = seen(range(piece, piece + p.bus_elements), cycle)
@@ -137,29 +147,33 @@ def test_ports_at_the_same_time(sizes, writes):
     run(component, bench)
     assert checked["window"] > 700
     assert checked["read"] > 150
-    assert checked["refused"] > 100
+    assert checked["refused"] > 30
     if p.operands:
         assert checked["operand"] > 150
-        assert checked["turns"] > 150, "the vector unit goes first"
-        assert checked["yielded"] > 40, "but for every fourth turn"
+        assert checked["turns"] > 50, "the vector unit goes first"
+        assert checked["yielded"] > 5, "but for every fourth turn"
+        assert checked["both"] > 50, "each in its bank"
 
 
 def test_the_storer_gets_every_fourth_turn():
-    """Without writes, and while all ask without pause; behind them, when there are any."""
+    """In a bank that all ask for without pause, behind its writes; in another, every cycle."""
     component = ActivationMemory(Parameters(rows=4, columns=4, activation_kib=1, operands=True))
+    assert len(component.write.data) == 8
     served = []
 
     async def bench(ctx):
         ctx.set(component.read_valid, 1)
         ctx.set(component.operand_valid, 1)
-        for cycle in range(200):
+        ctx.set(component.write.high, 4)
+        for cycle in range(300):
             ctx.set(component.write.valid, cycle >= 100 and cycle % 2)
+            ctx.set(component.read_address, 8 if cycle >= 200 else 0)
             _, _, storer, vector = await ctx.tick().sample(component.read_ready, component.operand_ready)
-            assert not (storer and vector)
-            served.append("s" if storer else "v" if vector else "w")
+            served.append({(0, 0): "w", (0, 1): "v", (1, 0): "s", (1, 1): "b"}[storer, vector])
 
     run(component, bench)
     assert "".join(served[:100]) == "vvvs" * 25
-    assert "".join(served).replace("w", "") == "vvvs" * 37 + "vvv"
-    assert served[105::2] == ["w"] * 48
-    assert served.count("w") == 49
+    assert "".join(served[:200]).replace("w", "") == "vvvs" * 37 + "vvv"
+    assert served[105:200:2] == ["w"] * 48
+    assert served[:200].count("w") == 49
+    assert "".join(served[202:]) == "bs" * 49

@@ -27,7 +27,7 @@ BAD = {
     "lanes must be 1 to 4, not -1": {"lanes": -1},
     "accumulator KiB must be at least 2 for 64 columns, not 1": {"columns": 64, "accumulator_kib": 1},
     "weight FIFO KiB must be at least 2 for a bus of 64 bytes, not 1": {"bus_bytes": 64, "weight_fifo_kib": 1},
-    "activation KiB must be at least 2 for lines of 256 values, not 1": {
+    "activation KiB must be at least 2 for 4 banks of lines of 128 values, not 1": {
         "columns": 128,
         "lanes": 128,
         "activation_bits": 16,
@@ -85,11 +85,13 @@ def test_the_size_that_would_do_does(message):
 @pytest.mark.parametrize("columns", [1, 5, 16])
 @pytest.mark.parametrize("bus_bytes", [4, 16, 64])
 @pytest.mark.parametrize("activation_bits", [8, 9])
-def test_a_line_holds_whatever_moves_at_once(rows, columns, bus_bytes, activation_bits):
+def test_a_line_holds_what_is_read_at_once_and_the_banks_what_is_written(rows, columns, bus_bytes, activation_bits):
     p = Parameters(rows=rows, columns=columns, bus_bytes=bus_bytes, activation_bits=activation_bits, lanes=columns)
-    assert p.line >= max(rows, columns, bus_bytes // p.element_bytes, columns * 4 // p.element_bytes)
-    assert p.line & (p.line - 1) == 0
-    assert p.activation_elements % (2 * p.line) == 0
+    assert p.line >= max(rows, columns, bus_bytes // p.element_bytes)
+    assert (p.banks - 1) * p.line + 1 >= columns * 4 // p.element_bytes, "from the last element of a line on"
+    assert p.banks >= 2
+    assert p.line & (p.line - 1) == p.banks & (p.banks - 1) == 0
+    assert p.activation_elements % (p.banks * p.line) == 0
     assert p.activation_elements * p.element_bytes <= 64 * 1024
     assert p.activation_elements <= 1 << p.address_bits
     assert p.lane_groups * p.lanes >= columns
