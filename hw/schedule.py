@@ -104,10 +104,8 @@ class _Model:
         self.issued = Signal()
         self.writes: deque[range] = deque()  # cycles in which the vector unit writes, a tile each
         self.reading_until = 0  # the vector unit reads activation memory up to this cycle, as far as is known
-        self.reading_share = 1.0  # cycles that each takes from the other, for a beat of the loader
-        self.reading_free = 0.0  # share of these cycles that it leaves to the storer
+        self.reading_share = 0.0  # of these cycles, those in which another finds its bank taken
         self.placed: deque[tuple[int, int, int]] = deque()  # loader's bursts: first and last cycle, beats
-        self.fetched_out: deque[tuple[int, int, int]] = deque()  # storer's spans, likewise
         self.loads_under_way = 0
         self.load_done = Signal()
         # weights
@@ -220,7 +218,7 @@ class _Model:
             last = first + burst.beats - 1
             if burst.user == LOADER:
                 last += self.writes_until(first, last)
-                # while the vector unit reads, a beat every other cycle at least
+                # each read that a beat puts off costs the loader a cycle, too
                 inside = max(0, min(last, self.reading_until - 1) - first + 1)
                 last += int(inside * self.reading_share)
                 self.placed.append((first, last, burst.beats))
@@ -384,10 +382,12 @@ class _Model:
                             begin = max(begin, there)
                     # a row a cycle, and out of the FIFO a beat a cycle
                     cycles = max(rows if number < 0 else p.pass_cycles, beat - first + 1)
-                    yield max(begin + cycles - 1, there)
-                    self.weight_room += beat - released
-                    released = beat
-                    clock.notify(self.room_changed)
+                    finished = max(begin + cycles - 1, there)
+                    for gone in [*range(released + BURST_BEATS, beat, BURST_BEATS), beat]:
+                        yield finished if gone == beat else min(begin + cycles * (gone - first) // (beat - first + 1), finished)
+                        self.weight_room += gone - released
+                        released = gone
+                        clock.notify(self.room_changed)
                     if number >= 0:
                         tiles += 1
                         self.loaded_at.append(clock.now + 1)
@@ -436,8 +436,9 @@ class _Model:
             f, begin = instruction.fields, clock.now
             if instruction.operation == Operation.SETUP:
                 yield clock.now + 1
+                self.settings = f
                 if f.get("load_tables"):
-                    yield from self.read_port(TABLE_ENTRIES // p.table_entries, 1.0, 0.0)
+                    yield from self.read(TABLE_ENTRIES // p.table_entries, 1.0)
                     yield clock.now + ARRIVING + written
                 self.end_of(instruction, begin, clock.now)
                 yield clock.now + 1
@@ -446,6 +447,8 @@ class _Model:
             steps = reads(layer)
             each = interval(layer, p)
             outputs = (f["rows"] + 1) * (f["columns"] + 1)
+            if not layer.on_array and steps >= p.lane_groups:  # it reads in every cycle
+                each += self.own_writes(f)
             yield clock.now + 1
             idle = done = clock.now
             for _ in range(f["tiles"] + 1):
@@ -457,13 +460,14 @@ class _Model:
                     self.slots += 1
                     clock.notify(self.slot_changed)
                 first_write = clock.now + steps + ARRIVING + p.lane_groups + lane_latency(p)
-                done = clock.now + steps + (outputs - 1) * each
-                self.writes.append(range(first_write, done + (first_write - clock.now - steps) + 1, each))
-                if layer.on_array:
-                    yield done
+                done = clock.now + steps + int((outputs - 1) * each)
+                self.writes.append(range(first_write, done + (first_write - clock.now - steps) + 1, round(each)))
+                if layer.reads_maps:
+                    maps = 1 if layer.on_array or steps < each else steps
+                    yield from self.read(done - clock.now, maps / each)
                 else:
-                    yield from self.read_port(done - clock.now, (steps + 1) / (each + 1), (each - steps - 1) / each)
-                    done = clock.now
+                    yield done
+                done = clock.now
                 if layer.on_array:
                     self.clock.start(self.free_half(done + SOURCE))
                 yield done + 1
@@ -472,21 +476,30 @@ class _Model:
             self.end_of(instruction, begin, clock.now)
             yield clock.now + 1
 
-    def read_port(self, cycles: int, share: float, free: float) -> Process:
-        """The vector unit wants the memory port for ``cycles`` cycles, and waits where others have it.
+    def own_writes(self, f: dict[str, int]) -> float:
+        """The share of the vector unit's writes that find its own reads in their bank."""
+        p, s = self.p, self.settings
+        ring = p.banks * p.line
+        steps = (
+            s["window_column_step"], f["window_row_step"], s["source_column_step"], f["source_row_step"],
+            s["column_step"], f["row_step"], s["source_tile_step"] - s["tile_step"],
+        )  # fmt: skip
+        if any(step % ring for step in steps):
+            return 1 / p.banks
+        return float(f["source"] // p.line % p.banks == f["chip"] // p.line % p.banks)
 
-        share : cycles lost for a beat of the loader, below 1 where the lanes leave the port alone between two vectors
-        free : share of the cycles that it leaves to the storer, who takes one in four turns where there are none
+    def read(self, cycles: int, share: float) -> Process:
+        """The vector unit reads maps for ``cycles`` cycles, and waits where the loader writes to its bank.
+
+        share : of these cycles, those in which a read that waits puts off all that follow
         """
         clock = self.clock
         start, end, lost = clock.now, clock.now + cycles, 0
-        self.reading_share, self.reading_free = share, free
+        self.reading_share = share = share / self.p.banks
         while clock.now < end:
             self.reading_until = end
             yield end
-            taken = self.taken(self.placed, start, end) * share
-            taken += self.taken(self.fetched_out, start, end) * (free == 0)
-            before, lost = lost, int(taken)
+            before, lost = lost, int(self.taken(self.placed, start, end) * share)
             end += lost - before
 
     @staticmethod
@@ -518,10 +531,8 @@ class _Model:
                 first, beats = clock.now, sum(span)
                 cycles = 1 + beats + len(span)
                 if first < self.reading_until:
-                    turns = min(ActivationMemory.PATIENCE, 1 / self.reading_free - 1 if self.reading_free else 9)
-                    cycles += int(min(beats, self.reading_until - first) * turns)
+                    cycles += int(min(beats, self.reading_until - first) * self.reading_share)
                 yield first + cycles
-                self.fetched_out.append((first, clock.now, beats))
             # read, FIFO, then the answer to the last beat
             yield clock.now + 1 + ActivationMemory.READ_LATENCY + FIFO_DELAY + self.latency
             self.end_of(instruction, begin, clock.now)

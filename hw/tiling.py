@@ -268,8 +268,8 @@ def reads(layer: EngineLayer) -> int:
 
 
 def interval(layer: EngineLayer, p: Parameters) -> int:
-    """Cycles from one result of the vector unit to the next; where it reads maps, each write takes their port once."""
-    return max(reads(layer) + (not layer.on_array), p.lane_groups)
+    """Cycles from one result of the vector unit to the next."""
+    return max(reads(layer), p.lane_groups)
 
 
 def pixel_pitch(layer: EngineLayer, p: Parameters, output_channels: int) -> int:
