@@ -164,9 +164,7 @@ class ActivationMemory(wiring.Component):
         )
         for b, (write_address, operand_address, read_address) in enumerate(addresses):
             _, writer, reader = banks[b]
-            address = Mux(
-                touched[b], write_address, Mux(wanted[b] & self.operand_ready, operand_address, read_address)
-            )
+            address = Mux(touched[b], write_address, Mux(wanted[b] & self.operand_ready, operand_address, read_address))
             m.d.comb += [writer.addr.eq(address), reader.addr.eq(address)]
             for i in range(p.line):
                 m.d.comb += [writer.data[i].eq(placed[(b * p.line + i) % size]), writer.en[i].eq(enables[b][i])]

@@ -384,7 +384,8 @@ class _Model:
                     cycles = max(rows if number < 0 else p.pass_cycles, beat - first + 1)
                     finished = max(begin + cycles - 1, there)
                     for gone in [*range(released + BURST_BEATS, beat, BURST_BEATS), beat]:
-                        yield finished if gone == beat else min(begin + cycles * (gone - first) // (beat - first + 1), finished)
+                        out = begin + cycles * (gone - first) // (beat - first + 1)
+                        yield finished if gone == beat else min(out, finished)
                         self.weight_room += gone - released
                         released = gone
                         clock.notify(self.room_changed)
