@@ -446,7 +446,7 @@ class _Model:
                 continue
             layer = self.plan.layers[instruction.layer]
             steps = reads(layer)
-            each = interval(layer, p)
+            each: float = interval(layer, p)
             outputs = (f["rows"] + 1) * (f["columns"] + 1)
             if not layer.on_array and steps >= p.lane_groups:  # it reads in every cycle
                 each += self.own_writes(f)
