@@ -53,14 +53,16 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     return Parameters(rows=rows, columns=columns, activation_bits=activation_bits, **chosen)
 
 
-def generate(graph: Graph, model: Path, parameters: Parameters, output: Path, batch: int = 1) -> Plan:
+def generate(
+    graph: Graph, model: Path, parameters: Parameters, output: Path, batch: int = 1, unfold_input: bool = False
+) -> Plan:
     """Write the build folder ``output`` for ``graph``, read from the file ``model``; whole or not at all.
 
-    batch : images in one run of the program
+    batch, unfold_input : see plan
 
     Raises ConfigurationError where a layer cannot fit, DataError where the folder cannot be written.
     """
-    planned = plan(graph, parameters, batch)
+    planned = plan(graph, parameters, batch, unfold_input)
     files = {
         "program.bin": planned.program_bytes(),
         "memory.bin": planned.constants,

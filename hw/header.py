@@ -1,6 +1,7 @@
 """The C header of a build: registers, memory layout, and how to run one image."""
 
 from ..quant.graph import FeatureMap
+from .lowering import storage
 from .plan import Plan
 from .registers import IDENTITY, REGISTERS
 
@@ -25,6 +26,23 @@ static inline uint32_t systolith_run(volatile uint32_t *registers, uint32_t base
     registers[SYSTOLITH_CONTROL / 4] = 2u;
     return (status & 4u) ? status : 0u;
 }
+"""
+
+_UNFOLD = """
+/* Writes an image, dense rows x columns x channels of SYSTOLITH_IMAGE_*, as the input map that systolith_run wants:
+ * for each row and column, the rows of the first convolution's window side by side; outside, the zero point. */
+static inline void systolith_unfold(const systolith_input_t *image, systolith_input_t *input)
+{{
+    long row, column, kernel, channel;
+    for (row = 0; row < SYSTOLITH_INPUT_ROWS; row++)
+        for (column = 0; column < SYSTOLITH_INPUT_COLUMNS; column++)
+            for (kernel = 0; kernel < {kernel_rows}; kernel++)
+                for (channel = 0; channel < SYSTOLITH_IMAGE_CHANNELS; channel++) {{
+                    long y = row * {stride} + kernel * {dilation} - {top};
+                    *input++ = y < 0 || y >= SYSTOLITH_IMAGE_ROWS ? (systolith_input_t){outside} :
+                        image[(y * SYSTOLITH_INPUT_COLUMNS + column) * SYSTOLITH_IMAGE_CHANNELS + channel];
+                }}
+}}
 """
 
 
@@ -61,4 +79,11 @@ def c_header(plan: Plan) -> str:
             f"#define SYSTOLITH_{name}_COLUMNS {columns}",
             f"#define SYSTOLITH_{name}_CHANNELS {channels}",
         ]
-    return "\n".join(lines) + "\n" + _RUN + "\n#endif\n"
+    unfold = ""
+    if how := plan.unfolding:
+        lines += [f"#define SYSTOLITH_IMAGE_ROWS {how.shape[1]}", f"#define SYSTOLITH_IMAGE_CHANNELS {how.shape[0]}"]
+        outside = storage(plan.graph.map_of(plan.graph.input), plan.parameters.activation_bits).zero_point
+        unfold = _UNFOLD.format(
+            kernel_rows=how.kernel_rows, stride=how.stride, dilation=how.dilation, top=how.top, outside=outside
+        )
+    return "\n".join(lines) + "\n" + _RUN + unfold + "\n#endif\n"

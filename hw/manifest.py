@@ -33,7 +33,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
         "waits": [text for _, text in STALLS],
         "memory": {"bytes": plan.memory_bytes, "regions": {n: asdict(r) for n, r in plan.regions.items()}},
         "batch": plan.batch,
-        "input": _map(plan, graph.input),
+        "input": {**_map(plan, graph.input), "unfolding": asdict(plan.unfolding) if plan.unfolding else None},
         "output": _map(plan, graph.output),
         "layers": [
             {

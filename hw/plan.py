@@ -15,6 +15,7 @@ from .program import Operation
 from .residency import Layout, Placement, lay_out, lifetimes, meet
 from .sync import Instruction, synchronize
 from .tiling import channel_tiles
+from .unfold import Unfolding, unfolded
 
 LARGEST_BATCH = 256
 """Images in one run."""
@@ -50,7 +51,7 @@ class Drained:
 class Plan:
     """A program for one accelerator and one graph, whose tensors are those of all ``batch`` images of a run.
 
-    single : the graph of one image
+    single : the graph of one image;  unfolding : how its input is written, None for as it is
     maps : DRAM region of each tensor that passes through DRAM, input and output among them; dead ones' are used again
     streams, tables : of each layer, its weight stream and its tables among the constants
     regions : program, constants, input, output, scratch
@@ -69,6 +70,7 @@ class Plan:
     tables: list[Region] = field(default_factory=list)
     constants: bytes = b""
     regions: dict[str, Region] = field(default_factory=dict)
+    unfolding: Unfolding | None = None
 
     @property
     def placements(self) -> list[Placement]:
@@ -84,14 +86,17 @@ class Plan:
         return b"".join(i.encode() for i in [*self.program, *[end] * (1 + Fetch.PREFETCH)])
 
 
-def plan(graph: Graph, parameters: Parameters, batch: int = 1) -> Plan:
+def plan(graph: Graph, parameters: Parameters, batch: int = 1, unfold_input: bool = False) -> Plan:
     """Plan ``graph`` for the accelerator with ``parameters``, for ``batch`` images a run.
+
+    unfold_input : the host writes the input with the rows of the first convolution's windows side by side
 
     Raises ConfigurationError naming the layer, the memory and the size that would do where something cannot fit.
     """
     from .weave import Weaver  # it extends a plan
 
     p = parameters
+    graph, unfolding = unfolded(graph) if unfold_input else (graph, None)
     layers = lower(graph, p.activation_bits)
     for layer in layers:
         _check(layer, p)
@@ -99,7 +104,7 @@ def plan(graph: Graph, parameters: Parameters, batch: int = 1) -> Plan:
         raise ConfigurationError(f"batch must be 1 to {LARGEST_BATCH} images, not {batch}")
     single = graph
     graph, layers = batched(single, ordered(layers, p), batch)
-    result = Plan(graph, p, batch, single, layers, lay_out(layers, graph, p))
+    result = Plan(graph, p, batch, single, layers, lay_out(layers, graph, p), unfolding=unfolding)
     _lay_out_dram(result)
     result.program.append(Instruction(Operation.BEGIN, -1, {"fingerprint": p.fingerprint}))
     Weaver(result).weave()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..hw.unfold import Unfolding
 from ..quant.errors import ConfigurationError
 
 MODULE = re.compile(r"^module\s+(\w+)\b(.*?)^endmodule", re.MULTILINE | re.DOTALL)
@@ -59,6 +60,12 @@ class Accelerator:
     def batch(self) -> int:
         """Images in one run."""
         return int(self.manifest.get("batch", 1))
+
+    @property
+    def unfolding(self) -> Unfolding | None:
+        """How the host writes the network's input; None: as it is."""
+        how = self.manifest["input"].get("unfolding")
+        return Unfolding(**{**how, "shape": tuple(how["shape"])}) if how else None
 
     @property
     def memory_bytes(self) -> int:

@@ -16,6 +16,7 @@ from ..hw.manifest import LATENCY as MANIFEST_LATENCY
 from ..hw.parameters import Parameters
 from ..hw.plan import plan
 from ..hw.schedule import predict
+from ..hw.unfold import unfold
 from ..quant.errors import ConfigurationError, DataError, SimulationError
 from ..quant.graph import FeatureMap, Graph
 from . import accelerator as accelerators
@@ -67,7 +68,8 @@ def predicted_cycles(accelerator: Accelerator, graph: Graph, memory_latency: int
     if memory_latency == MANIFEST_LATENCY:
         return accelerator.predicted_cycles
     parameters = Parameters(**accelerator.manifest["parameters"])
-    return predict(plan(graph, parameters, accelerator.batch), memory_latency).cycles
+    unfold_input = accelerator.unfolding is not None
+    return predict(plan(graph, parameters, accelerator.batch, unfold_input), memory_latency).cycles
 
 
 def _placed(entry: Mapping[str, Any], graph: Graph, batch: int) -> Placed:
@@ -167,7 +169,10 @@ def _job(
 ) -> Job:
     manifest = accelerator.manifest
     source = manifest["input"]
-    inputs = encode(np.asarray(tensors[graph.input]), int(source["element_bytes"]), int(source["offset"]))
+    images = np.asarray(tensors[graph.input])
+    if accelerator.unfolding:
+        images = unfold(images, accelerator.unfolding)
+    inputs = encode(images, int(source["element_bytes"]), int(source["offset"]))
     largest = max((int(layer.get("predicted_cycles", 0)) for layer in manifest["layers"]), default=0)
     generous = GENEROUS[bench]
     return Job(

@@ -129,6 +129,14 @@ def generate(
     batch: Annotated[
         int, typer.Option(metavar="N", help="Images in one run; its fully connected layers fetch weights once for all.")
     ] = 1,
+    unfold_input: Annotated[
+        bool,
+        typer.Option(
+            "--unfold-input",
+            help="The host writes the input with the rows of each window of the first convolution side by side "
+            "(`systolith_unfold` in the C header): fewer passes, more memory.",
+        ),
+    ] = False,
 ) -> None:
     """Generate the accelerator for a quantized model: Verilog, program, weights, C header, manifest.
 
@@ -138,7 +146,7 @@ def generate(
 
     sizes = {"bus_bytes": bus_bytes, "activation_kib": activation_kib, "accumulator_kib": accumulator_kib}
     sizes |= {"weight_fifo_kib": weight_fifo_kib} | ({} if lanes is None else {"lanes": lanes})
-    plan = generate_build(model, output, rows=rows, columns=columns, batch=batch, **sizes)
+    plan = generate_build(model, output, rows=rows, columns=columns, batch=batch, unfold_input=unfold_input, **sizes)
     console.print(plan_tables(plan, output))
 
 

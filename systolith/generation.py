@@ -16,11 +16,19 @@ from .hw.plan import Plan
 
 
 def generate_build(
-    model: str | Path, output: str | Path, *, rows: int, columns: int, batch: int = 1, **sizes: Any
+    model: str | Path,
+    output: str | Path,
+    *,
+    rows: int,
+    columns: int,
+    batch: int = 1,
+    unfold_input: bool = False,
+    **sizes: Any,
 ) -> Plan:
     """Generate the accelerator that runs the quantized ``model`` into folder ``output``, and return its plan.
 
     batch : images in one run, whose fully connected layers share each fetched weight
+    unfold_input : the host writes the input with the rows of each window of the first convolution side by side
     sizes : bus_bytes, activation_kib, accumulator_kib, weight_fifo_kib, lanes, and any other field of hw's
     Parameters; operand and sum widths are what the model needs unless given.
     Raises ModelError for a file that is no quantized model, ConfigurationError for parameters out of range or a
@@ -28,7 +36,7 @@ def generate_build(
     """
     graph = quant.load(model)
     parameters = parameters_for(graph, rows=rows, columns=columns, **sizes)
-    return generate(graph, Path(model), parameters, Path(output), batch)
+    return generate(graph, Path(model), parameters, Path(output), batch, unfold_input)
 
 
 def plan_tables(plan: Plan, output: Path) -> RenderableType:
