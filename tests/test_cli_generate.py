@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import onnx
@@ -35,6 +36,15 @@ def test_generate_prints_each_layer_and_where_the_files_are(folder, capsys):
     assert "4x3 multipliers of 8x8 bits" in out
     assert "written to build" in out
     assert (folder / "build" / "systolith.v").stat().st_size > 10_000
+
+
+def test_generate_unfolds_the_input_when_asked(folder, capsys):
+    for options in ([], ["--unfold-input"]):
+        status, _, err = command(capsys, "generate", "q.onnx", "--rows", 4, "--columns", 3, "-o", "build", *options)
+        assert (status, err) == (0, "")
+        manifest = json.loads((folder / "build" / "manifest.json").read_text())
+        assert bool(manifest["input"]["unfolding"]) == bool(options)
+        assert ("systolith_unfold" in (folder / "build" / "systolith.h").read_text()) == bool(options)
 
 
 @pytest.mark.parametrize(
