@@ -480,14 +480,24 @@ class _Model:
     def own_writes(self, f: dict[str, int]) -> float:
         """The share of the vector unit's writes that find its own reads in their bank."""
         p, s = self.p, self.settings
-        ring = p.banks * p.line
-        steps = (
-            s["window_column_step"], f["window_row_step"], s["source_column_step"], f["source_row_step"],
-            s["column_step"], f["row_step"], s["source_tile_step"] - s["tile_step"],
-        )  # fmt: skip
-        if any(step % ring for step in steps):
-            return 1 / p.banks
-        return float(f["source"] // p.line % p.banks == f["chip"] // p.line % p.banks)
+        read = [
+            f["source"],
+            s["window_column_step"],
+            f["window_row_step"],
+            s["source_column_step"],
+            f["source_row_step"],
+        ]
+        written = [f["chip"], s["column_step"], f["row_step"]]
+        steps = [*read[1:], *written[1:], s["source_tile_step"] - s["tile_step"]]
+        if any(step % (p.banks * p.line) for step in steps):
+            # each finds every bank alike, and may lie in two
+            across = [1 + (p.columns - 1) / p.line * any(a % p.line for a in places) for places in (read, written)]
+            return min(1.0, across[0] * across[1] / p.banks)
+        first, second = (
+            {line % p.banks for line in range(start // p.line, (start + p.columns - 1) // p.line + 1)}
+            for start in (f["source"], f["chip"])
+        )
+        return float(bool(first & second))
 
     def read(self, cycles: int, share: float) -> Process:
         """The vector unit reads maps for ``cycles`` cycles, and waits where the loader writes to its bank.
