@@ -4,9 +4,7 @@ Follows the engine's own rules (queues, tokens, halves, FIFO room, bus arbitrati
 and burst by burst, so it takes milliseconds where simulating the hardware takes seconds.  docs/cycles.md compares them.
 """
 
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -14,19 +12,15 @@ from itertools import accumulate
 from .accelerator import QUEUE, settled_cycles
 from .activations import ActivationMemory
 from .clockwork import Clockwork, Process, Signal
-from .dma import ReadMaster
 from .fetch import Fetch
 from .lane import lane_latency
+from .memory_model import FETCH, LOADER, WEIGHTS, MemoryPorts, ReadBus
 from .parameters import BURST_BEATS, INSTRUCTION_BYTES
 from .plan import Plan
 from .program import TABLE_ENTRIES, UNITS, Operation
-from .register_slice import RegisterSlice
 from .sync import UNIT_OF, Instruction
 from .tiling import interval, reads
 from .vector import SOURCE, written_cycles
-
-FETCH, LOADER, WEIGHTS = range(3)
-"""The read master's users."""
 
 QUEUE_OF = {Operation.SETUP: Operation.VECTOR}
 
@@ -60,17 +54,6 @@ def predict(plan: Plan, latency: int) -> Prediction:
     return _Model(plan, latency).run()
 
 
-@dataclass(eq=False)
-class _Burst:
-    """A request for ``beats``; ``handshake`` is the cycle of its address, 0 before that."""
-
-    user: int
-    beats: int
-    arrived: Callable[[int, int], None]
-    granted: Signal
-    handshake: int = 0
-
-
 class _Queue:
     """Items with the cycle at which they are visible at the far end; room for ``depth``."""
 
@@ -97,15 +80,10 @@ class _Model:
         self.fetched = _Queue(clock, Fetch.PREFETCH)
         self.tokens = {(a, b): 0 for a in range(4) for b in range(4)}
         self.token = Signal()
-        # bus
-        self.requests: list[deque[_Burst]] = [deque(), deque(), deque()]
-        self.requested = Signal()
-        self.outstanding: deque[_Burst] = deque()
-        self.issued = Signal()
-        self.writes: deque[range] = deque()  # cycles in which the vector unit writes, a tile each
-        self.reading_until = 0  # the vector unit reads activation memory up to this cycle, as far as is known
-        self.reading_share = 0.0  # of these cycles, those in which another finds its bank taken
-        self.placed: deque[tuple[int, int, int]] = deque()  # loader's bursts: first and last cycle, beats
+        self.ports = MemoryPorts(clock, self.p)
+        self.bus = ReadBus(clock, latency, self.ports)
+        self.fetch_room = Fetch.PREFETCH
+        self.fetch_room_changed = Signal()
         self.loads_under_way = 0
         self.load_done = Signal()
         # weights
@@ -129,8 +107,8 @@ class _Model:
 
     def run(self) -> Prediction:
         for process in (
-            self.arbiter(),
-            self.memory(),
+            self.bus.arbiter(),
+            self.bus.memory(),
             self.fetch(),
             self.dispatch(),
             self.loader_requests(),
@@ -180,80 +158,19 @@ class _Model:
         if instruction.post:
             self.clock.start(self.give_tokens(instruction, cycle))
 
-    # bus
-
-    def burst(self, user: int, beats: int, arrived: Callable[[int, int], None]) -> Process:
-        """Until a burst's address has gone out; ``arrived`` is called with the cycles of its first and last beat."""
-        granted = Signal()
-        burst = _Burst(user, beats, arrived, granted)
-        self.requests[user].append(burst)
-        self.clock.notify(self.requested)
-        while not burst.handshake:
-            yield granted
-
-    def arbiter(self) -> Process:
-        """One address a cycle, round robin, as long as not too many bursts are unanswered."""
-        clock, last = self.clock, 0
-        while True:
-            while not any(self.requests) or len(self.outstanding) >= ReadMaster.OUTSTANDING:
-                yield self.requested
-            user = next(u for u in ((last + d) % 3 for d in (1, 2, 3)) if self.requests[u])
-            last = user
-            burst = self.requests[user].popleft()
-            burst.handshake = clock.now + 1
-            self.outstanding.append(burst)
-            clock.notify(burst.granted)
-            clock.notify(self.issued)
-            yield clock.now + 1
-
-    def memory(self) -> Process:
-        """Data in the order of the addresses, a beat a cycle; the loader's waits while the vector unit writes."""
-        clock = self.clock
-        while True:
-            while not self.outstanding:
-                yield self.issued
-            burst = self.outstanding[0]
-            yield burst.handshake + self.latency
-            first = clock.now + RegisterSlice.LATENCY
-            last = first + burst.beats - 1
-            if burst.user == LOADER:
-                last += self.writes_until(first, last)
-                # each read that a beat puts off costs the loader a cycle, too
-                inside = max(0, min(last, self.reading_until - 1) - first + 1)
-                last += int(inside * self.reading_share)
-                self.placed.append((first, last, burst.beats))
-            burst.arrived(first, last)
-            yield last - RegisterSlice.LATENCY + 1
-            self.outstanding.popleft()
-            clock.notify(self.requested)
-
-    def writes_until(self, first: int, last: int) -> int:
-        """Cycles that beats due in ``first .. last`` wait for the vector unit's writes; each wait puts off the rest."""
-        while self.writes and self.writes[0][-1] < first:
-            self.writes.popleft()
-        waits = 0
-        for write in self.writes:
-            position = bisect_left(write, first)
-            while position < len(write) and write[position] <= last + waits:
-                waits += 1
-                position += 1
-        return waits
-
     # program
 
     def fetch(self) -> Process:
         clock, beats = self.clock, INSTRUCTION_BYTES // self.p.bus_bytes
         end = Instruction(Operation.END, -1, {})
         program = [*self.plan.program, *[end] * (1 + Fetch.PREFETCH)]
-        self.fetch_room = Fetch.PREFETCH
-        self.fetch_room_changed = Signal()
         yield 1
         for instruction in program:
             while self.fetch_room == 0:
                 yield self.fetch_room_changed
                 yield clock.now + 1
             self.fetch_room -= 1
-            yield from self.burst(FETCH, beats, partial(self.fetched_one, instruction))
+            yield from self.bus.burst(FETCH, beats, partial(self.fetched_one, instruction))
             yield clock.now + 1
 
     def fetched_one(self, instruction: Instruction, first: int, last: int) -> None:
@@ -316,7 +233,9 @@ class _Model:
             bursts = [beats for span in self.spans(instruction) for beats in span]
             for number, beats in enumerate(bursts):
                 final = number == len(bursts) - 1
-                yield from self.burst(LOADER, beats, partial(self.load_arrived, instruction if final else None, begin))
+                yield from self.bus.burst(
+                    LOADER, beats, partial(self.load_arrived, instruction if final else None, begin)
+                )
                 yield clock.now + 1
 
     def load_arrived(self, finished: Instruction | None, begin: int, first: int, last: int) -> None:
@@ -336,7 +255,7 @@ class _Model:
                 while self.weight_room < BURST_BEATS:
                     yield self.room_changed
                 self.weight_room -= beats
-                yield from self.burst(WEIGHTS, beats, self.weights_arrived)
+                yield from self.bus.burst(WEIGHTS, beats, self.weights_arrived)
                 yield clock.now + 1
 
     def weights_arrived(self, first: int, last: int) -> None:
@@ -437,9 +356,9 @@ class _Model:
             f, begin = instruction.fields, clock.now
             if instruction.operation == Operation.SETUP:
                 yield clock.now + 1
-                self.settings = f
+                self.ports.settings = f
                 if f.get("load_tables"):
-                    yield from self.read(TABLE_ENTRIES // p.table_entries, 1.0)
+                    yield from self.ports.read(TABLE_ENTRIES // p.table_entries, 1.0)
                     yield clock.now + ARRIVING + written
                 self.end_of(instruction, begin, clock.now)
                 yield clock.now + 1
@@ -449,7 +368,7 @@ class _Model:
             each: float = interval(layer, p)
             outputs = (f["rows"] + 1) * (f["columns"] + 1)
             if not layer.on_array and steps >= p.lane_groups:  # it reads in every cycle
-                each += self.own_writes(f)
+                each += self.ports.own_writes(f)
             yield clock.now + 1
             idle = done = clock.now
             for _ in range(f["tiles"] + 1):
@@ -462,10 +381,10 @@ class _Model:
                     clock.notify(self.slot_changed)
                 first_write = clock.now + steps + ARRIVING + p.lane_groups + lane_latency(p)
                 done = clock.now + steps + int((outputs - 1) * each)
-                self.writes.append(range(first_write, done + (first_write - clock.now - steps) + 1, round(each)))
-                if layer.reads_maps:
+                self.ports.writes.append(range(first_write, done + (first_write - clock.now - steps) + 1, round(each)))
+                if layer.operand or not layer.on_array:
                     maps = 1 if layer.on_array or steps < each else steps
-                    yield from self.read(done - clock.now, maps / each)
+                    yield from self.ports.read(done - clock.now, maps / each)
                 else:
                     yield done
                 done = clock.now
@@ -476,53 +395,6 @@ class _Model:
             yield idle + written
             self.end_of(instruction, begin, clock.now)
             yield clock.now + 1
-
-    def own_writes(self, f: dict[str, int]) -> float:
-        """The share of the vector unit's writes that find its own reads in their bank."""
-        p, s = self.p, self.settings
-        read = [
-            f["source"],
-            s["window_column_step"],
-            f["window_row_step"],
-            s["source_column_step"],
-            f["source_row_step"],
-        ]
-        written = [f["chip"], s["column_step"], f["row_step"]]
-        steps = [*read[1:], *written[1:], s["source_tile_step"] - s["tile_step"]]
-        if any(step % (p.banks * p.line) for step in steps):
-            # each finds every bank alike, and may lie in two
-            across = [1 + (p.columns - 1) / p.line * any(a % p.line for a in places) for places in (read, written)]
-            return min(1.0, across[0] * across[1] / p.banks)
-        first, second = (
-            {line % p.banks for line in range(start // p.line, (start + p.columns - 1) // p.line + 1)}
-            for start in (f["source"], f["chip"])
-        )
-        return float(bool(first & second))
-
-    def read(self, cycles: int, share: float) -> Process:
-        """The vector unit reads maps for ``cycles`` cycles, and waits where the loader writes to its bank.
-
-        share : of these cycles, those in which a read that waits puts off all that follow
-        """
-        clock = self.clock
-        start, end, lost = clock.now, clock.now + cycles, 0
-        self.reading_share = share = share / self.p.banks
-        while clock.now < end:
-            self.reading_until = end
-            yield end
-            before, lost = lost, int(self.taken(self.placed, start, end) * share)
-            end += lost - before
-
-    @staticmethod
-    def taken(spans: deque[tuple[int, int, int]], start: int, end: int) -> int:
-        """Beats that fall into ``start .. end``; what came before is forgotten."""
-        while spans and spans[0][1] < start:
-            spans.popleft()
-        beats = 0
-        for first, last, count in spans:
-            inside = min(last, end - 1) - max(first, start) + 1
-            beats += count * inside // (last - first + 1) if inside > 0 else 0
-        return beats
 
     def free_half(self, cycle: int) -> Process:
         """Runs on its own: the last sums of a half are read some cycles after they were asked for."""
@@ -540,10 +412,7 @@ class _Model:
             begin = clock.now
             for span in self.spans(instruction):
                 first, beats = clock.now, sum(span)
-                cycles = 1 + beats + len(span)
-                if first < self.reading_until:
-                    cycles += int(min(beats, self.reading_until - first) * self.reading_share)
-                yield first + cycles
+                yield first + 1 + beats + len(span) + self.ports.put_off(first, beats)
             # read, FIFO, then the answer to the last beat
             yield clock.now + 1 + ActivationMemory.READ_LATENCY + FIFO_DELAY + self.latency
             self.end_of(instruction, begin, clock.now)
