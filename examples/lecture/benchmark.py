@@ -30,6 +30,8 @@ from .photographs import photographs
 HARDWARE = {"rows": 16, "columns": 16, "bus-bytes": 16, "activation-kib": 512}
 """What is not named is as `systolith generate` has it: 32 KiB of accumulators, 4 of weight FIFO, 4 lanes."""
 
+BEST = (HARDWARE | {"lanes": 8}, "--unfold-input")
+
 LARGE = {"rows": 32, "columns": 32, "bus-bytes": 32, "activation-kib": 1024, "accumulator-kib": 128, "lanes": 16}
 LARGE_TARGET = 1.06
 """Of ResNet-50's limit."""
@@ -109,15 +111,15 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     quantized, data = prepare(name, folder)
     graph = quant.load(quantized)
     oracle.assert_every_tensor_equal(graph, np.load(data)["x"][:1])
-    build, beside = folder / f"{name}-16x16", folder / f"{name}-16x16-unfolded"
+    build, beside = folder / f"{name}-16x16", folder / f"{name}-16x16-best"
     _, generated = command("generate", quantized, "-o", build, *options(HARDWARE))
     with tempfile.TemporaryDirectory(prefix="systolith-bench-") as cache:
         said, simulated = command("simulate", build, "--inputs", data, "--images", 1, "--json", cache=Path(cache))
-        command("generate", quantized, "-o", beside, *options(HARDWARE), "--unfold-input")
-        unfolded, _ = command("simulate", beside, "--inputs", data, "--images", 1, "--json", cache=Path(cache))
+        command("generate", quantized, "-o", beside, *options(BEST[0]), BEST[1])
+        best, _ = command("simulate", beside, "--inputs", data, "--images", 1, "--json", cache=Path(cache))
     return {
         **json.loads(said),
-        "unfolded": json.loads(unfolded),
+        "best": json.loads(best),
         "generate_seconds": generated,
         "simulate_seconds": simulated,
         "golden_seconds": golden_seconds(quantized, data),
@@ -171,9 +173,9 @@ def beside(value: float, target: float | None, digits: int = 0) -> str:
 
 def main(folder: Path, names: list[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
-    caption = "one photograph each; measured / target; unfolded: of limit, if the host unfolds the input"
+    caption = "one photograph each; measured / target; at best: of limit, with 8 lanes and the input unfolded"
     table = Table(box=None, pad_edge=False, caption=caption, caption_justify="left")
-    headings = "exact, cycles, of limit, convolutions, predicted, unfolded, golden s, generate s, simulate s, cycles/s"
+    headings = "exact, cycles, of limit, convolutions, predicted, at best, golden s, generate s, simulate s, cycles/s"
     for heading in ["", *headings.split(", ")]:
         table.add_column(heading, justify="right" if heading else "left")
     console = Console(highlight=False, soft_wrap=True)
@@ -182,8 +184,8 @@ def main(folder: Path, names: list[str]) -> int:
     for name in names:
         with console.status(name):
             found, target = measure(name, folder), TARGETS[name]
-        unfolded = found["unfolded"]
-        mismatches = found["mismatches"] + unfolded["mismatches"]
+        best = found["best"]
+        mismatches = found["mismatches"] + best["mismatches"]
         wrong += bool(mismatches)
         table.add_row(
             name,
@@ -192,7 +194,7 @@ def main(folder: Path, names: list[str]) -> int:
             f"{found['cycles_per_image'] / found['limit_cycles']:.3f}",
             f"{found['convolutions']:.1%}",
             f"{found['predicted_cycles'] / found['cycles_per_image'] - 1:+.2%}",
-            f"{unfolded['cycles_per_image'] / unfolded['limit_cycles']:.3f}",
+            f"{best['cycles_per_image'] / best['limit_cycles']:.3f}",
             beside(found["golden_seconds"], target.golden, 2),
             f"{found['generate_seconds']:.0f}",
             beside(found["simulate_seconds"], target.simulate),
