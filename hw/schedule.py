@@ -302,7 +302,8 @@ class _Model:
                     # a row a cycle, and out of the FIFO a beat a cycle
                     cycles = max(rows if number < 0 else p.pass_cycles, beat - first + 1)
                     finished = max(begin + cycles - 1, there)
-                    for gone in [*range(released + BURST_BEATS, beat, BURST_BEATS), beat]:
+                    while released < beat:  # as far as makes room for another burst
+                        gone = min(released + BURST_BEATS - self.weight_room % BURST_BEATS, beat)
                         out = begin + cycles * (gone - first) // (beat - first + 1)
                         yield finished if gone == beat else min(out, finished)
                         self.weight_room += gone - released
