@@ -34,6 +34,8 @@ from systolith.simulation import report_tables
 from .photographs import MEAN, photographs
 
 SIDE = 224
+WIDTH = 110
+"""Of the tables, in columns, wherever they go."""
 SHARE = 0.875
 ROWS = COLUMNS = 16
 SIZES = {"bus_bytes": 16, "activation_kib": 512}
@@ -174,7 +176,9 @@ def main() -> int:
     options = parser.parse_args()
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        return run(options.out, Console(highlight=False, soft_wrap=True))
+        console = Console(highlight=False, soft_wrap=True)
+        console.width = max(console.width, WIDTH)
+        return run(options.out, console)
     except ModuleNotFoundError as error:
         print(f"efficientnet: error: no module '{error.name}'; pip install 'systolith[efficientnet]'", file=sys.stderr)
     except (quant.SystolithError, OSError) as error:
