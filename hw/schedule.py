@@ -309,6 +309,7 @@ class _Model:
                         self.weight_room += gone - released
                         released = gone
                         clock.notify(self.room_changed)
+                    yield finished
                     if number >= 0:
                         tiles += 1
                         self.loaded_at.append(clock.now + 1)
