@@ -148,6 +148,18 @@ def test_rescaling_is_goldens_concatenation(part):
         assert not tables[256:].any()
 
 
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 1.25, 1.5, 2.5])
+def test_rescaling_rounds_twice_where_goldens_concatenation_does(ratio):
+    """Near ties: the ratio of the scales is not quite what it is in float32."""
+    rng = np.random.default_rng(int(100 * ratio))
+    for scale in rng.uniform(0.01, 1, 200).astype(np.float32):
+        source = FeatureMap("", (1, 1, 1), np.float32(scale * np.float32(ratio)), 0, -128, 127)
+        target = FeatureMap("", (1, 1, 1), scale, 0, -128, 127)
+        tables = rescaling_tables(source, 0, target, 0)
+        values = np.arange(-128, 128)
+        np.testing.assert_array_equal(looked_up(tables, values, np.zeros_like(values), target), moved(source, target))
+
+
 @pytest.mark.parametrize("bounds", RANGES)
 def test_functions_are_their_values(bounds):
     rng = np.random.default_rng(bounds[1])

@@ -33,9 +33,9 @@ from systolith.hw.tiling import (
 )
 from systolith.quant import ConfigurationError, Graph, MaxPool, check
 
-from .branches import branches
+from .branches import Branches, branches
 from .graphs import conv_graph, pool_graph
-from .hw_networks import BRANCHED, NAMES, branched, check_against_golden, network
+from .hw_networks import BRANCHED, NAMES, branched, check_against_golden, network, planned
 from .test_hw_plan import chains, sizes
 
 
@@ -331,6 +331,17 @@ def test_slots_alternate():
         used = [(i.fields["chip"] - slots[0]) // slot for i in made.program if i.operation == operation]
         assert len(used) > 2
         assert used == [n % 2 for n in range(len(used))]
+
+
+def test_slots_of_what_is_added_alternate():
+    chain = Branches(0, (4, 14, 12))
+    chain.sum(chain.conv("x", 4, 3), "x")
+    made = planned(chain.graph(0), rows=4, columns=4, activation_kib=4, accumulator_kib=1)
+    place = made.placements[0]
+    assert place.tiling.count > 2
+    operands = [i.fields["chip"] for i in made.program if i.operation == Operation.LOAD and i.layer == 0]
+    operands = [chip for chip in operands if chip in place.operand_slots]
+    assert operands == [place.operand_slots[n % 2] for n in range(place.tiling.count)]
 
 
 def test_a_layer_that_does_not_fit_names_the_memory_and_the_size_that_does():

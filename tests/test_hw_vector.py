@@ -97,7 +97,7 @@ class Work:
 
     def _format(self, scale=1.0):
         reach = 1 << (self.p.activation_bits - 1)
-        low, high = self.rng.choice([(-reach, reach - 1), (-reach, reach - 1), (-reach // 2, reach - 1)])
+        low, high = self.rng.choice([(-reach, reach - 1), (-reach // 2, reach - 1), (-reach, reach // 2)])
         zero_point = self.rng.choice([low, high, 0, self.rng.randint(low, high)])
         return FeatureMap("", (1, 1, 1), np.float32(scale), zero_point, low, high)
 

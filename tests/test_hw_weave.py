@@ -1,6 +1,7 @@
 """Order of layers and of tiles: everything once, after what it reads, in its working window."""
 
 from collections import Counter, defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from systolith.hw.lowering import lower
 from systolith.hw.order import array_cycles, ordered, vector_cycles
 from systolith.hw.parameters import Parameters
 from systolith.hw.program import Operation
+from systolith.hw.residency import lifetimes, working_windows
 from systolith.hw.tiling import channel_tiles, source_rows
+from systolith.quant import Graph
 
 from .branches import Branches, branches
 from .hw_networks import BRANCHED, branched, planned
@@ -163,20 +166,52 @@ def test_rows_are_there_before_anybody_reads_them(hardware):
                 )
 
 
+def test_a_working_window_lasts_from_the_last_maker_to_the_first_reader():
+    c = Branches(0, (8, 6, 6))
+    first, second = c.conv("x", 8, 1), c.conv("x", 8, 3)
+    total = c.sum(first, second)  # both have other readers, so it is the vector unit's own
+    readers = [c.conv(total, 8, 1), c.conv(total, 8, 3), c.conv(first, 8, 1), c.conv(second, 8, 3)]
+    pooled = c.max_pool(total, 2, 1, 0)
+    c.tensors = dict(c.tensors)
+    layers = {layer.name: layer for layer in lower(Graph("x", pooled, tuple(c.layers), c.tensors), 8)}
+    assert not layers["l2"].on_array
+    order = [layers[name] for name in ("l0", "l1", "l5", "l2", "l6", "l3", "l4", "l7")]
+    assert [layer.output for layer in order[5:7]] == readers[:2]
+    windows = working_windows(order, set())
+    assert windows == [(0, 0), (1, 1), (2, 2), (1, 5), (4, 4), (5, 5), (6, 6), (1, 7)]
+    assert working_windows(order, {3})[3] == (3, 3), "on its own"
+    lives = lifetimes(order, windows)
+    assert lives["x"] == (0, 1)
+    assert (lives[first], lives[second], lives[total]) == ((0, 5), (1, 5), (1, 7))
+
+
 def test_the_vector_units_own_tiles_go_between_the_arrays_channel_tiles():
     """Where the array leaves the vector unit time, a branch's pooling is done when the other branch is."""
-    c = Branches(2, (16, 14, 14))
+    c = Branches(2, (32, 28, 28))
     pooled = c.max_pool("x", 3, 1, 1)
-    long = c.conv(c.conv("x", 40, 3), 40, 3)
+    long = c.conv("x", 40, 5)
     c.concat(c.conv(pooled, 16, 1), long)
     made = planned(c.graph(0), rows=8, columns=8, bus_bytes=8)
-    own = [n for n, layer in enumerate(made.layers) if layer.input == "x" and not layer.on_array]
-    places = [n for n, i in enumerate(made.program) if i.operation == Operation.VECTOR and i.layer in own]
-    arrays = [n for n, i in enumerate(made.program) if i.operation == Operation.ARRAY]
-    assert len(places) > 1
-    assert arrays[0] < places[0]
-    assert sum(places[0] < n < places[-1] for n in arrays) >= 1, "the array's are between them"
-    assert places[-1] < arrays[-1]
+    numbers = {layer.name.split("+")[0]: n for n, layer in enumerate(made.layers)}
+    first, last = {}, {}
+    for n, i in enumerate(made.program):
+        if i.operation == Operation.VECTOR:
+            first.setdefault(i.layer, n)
+            last[i.layer] = n
+    pool, conv, behind = numbers["l0"], numbers["l1"], numbers["l2"]
+    assert first[conv] < first[pool] < last[pool] < last[conv] < first[behind]
+    # while it is waiting the array's channel tiles come one by one, then as many as there are
+    grouped = [
+        (n, i.fields["tiles"]) for n, i in enumerate(made.program) if (i.operation, i.layer) == (Operation.VECTOR, conv)
+    ]
+    assert all(tiles == 0 for n, tiles in grouped if n < last[pool])
+    assert grouped[-1][1] == 4
+    between = [sum(a < n < b for n, _ in grouped) for a, b in pairwise(tiles_of(made, pool))]
+    assert all(1 <= count <= 3 for count in between), "spread out among them"
+
+
+def tiles_of(made, number):
+    return [n for n, i in enumerate(made.program) if i.operation == Operation.VECTOR and i.layer == number]
 
 
 def test_settings_are_sent_when_they_change_and_only_then():
