@@ -268,7 +268,7 @@ def reads(layer: EngineLayer) -> int:
 
 
 def interval(layer: EngineLayer, p: Parameters) -> int:
-    """Cycles from one result of the vector unit to the next."""
+    """Cycles from one result of the vector unit to the next, if no read of a map waits for its bank."""
     return max(reads(layer), p.lane_groups)
 
 

@@ -26,7 +26,8 @@ class Unfolding:
     Row r of the input holds, for each column, the channels of the image's rows ``r * stride - top + k * dilation``, k
     = 0 .. kernel_rows - 1; rows outside the image are the zero point.
 
-    shape : the image, (channels, rows, columns);  rows : of the convolution's result
+    shape : the image, (channels, rows, columns);  rows : of the convolution's result;  kernel_rows, stride, dilation :
+    in rows;  top : rows of padding above;  zero_point : integer of the real 0, before the engine's offset
     """
 
     shape: Shape
