@@ -35,7 +35,7 @@ lint: .venv/.check
 types: .venv/.check
 	@rm -rf $(BUILD)/types
 	@mkdir -p $(BUILD)/types/systolith
-	@for file in systolith/*.py; do ln -s "$(CURDIR)/$$file" $(BUILD)/types/systolith/; done
+	@for entry in systolith/*; do ln -s "$(CURDIR)/$$entry" $(BUILD)/types/systolith/; done
 	@for package in $(PACKAGES); do ln -s "$(CURDIR)/$$package" $(BUILD)/types/systolith/; done
 	cd $(BUILD)/types && $(CURDIR)/$(BIN)/mypy --config-file "$(CURDIR)/pyproject.toml" \
 		--cache-dir "$(CURDIR)/.mypy_cache" -p systolith

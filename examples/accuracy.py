@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from systolith import golden, quant
-from systolith.api import accuracy
+from systolith.commands.golden import accuracy
 from systolith.data import Data, load_data
 
 Floats = NDArray[np.float32]

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from systolith import golden, quant, quantize_model
-from systolith.hw.generate import generate, parameters_for
+from systolith.hw.build import generate, parameters_for
 from tests.models import cifar
 from tests.models import images as cifar_images
 

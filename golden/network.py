@@ -10,10 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..quant.errors import DataError
-from ..quant.flat import flat_tensors
 from ..quant.graph import Conv, FeatureMap, Graph
-from .layer import FEW_POSITIONS, Ready, compute, make_ready
+from ..quant.graph.errors import DataError
+from ..quant.graph.flat import flat_tensors
+from .layer import (
+    FEW_POSITIONS,
+    Ready,
+    compute,
+    make_ready,
+)
 from .requantize import dequantize, quantize
 from .storage import storage
 

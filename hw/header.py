@@ -1,9 +1,9 @@
 """The C header of a build: registers, memory layout, and how to run one image."""
 
 from ..quant.graph import FeatureMap
-from .lowering import storage
-from .plan import Plan
-from .registers import IDENTITY, REGISTERS
+from .compiler.lowering import storage
+from .compiler.plan import Plan
+from .isa.register_map import IDENTITY, REGISTERS
 
 _RUN = """
 /* Runs one image: the input map lies at base + SYSTOLITH_INPUT_ADDRESS; the output map is written at

@@ -4,15 +4,14 @@ from dataclasses import asdict
 from typing import Any
 
 from ..quant.graph import Sums
-from .emit import TOP
-from .fetch import CAUSES
-from .limits import limit_cycles, weight_bytes
-from .lowering import storage
-from .plan import Plan
-from .program import UNITS, Operation
-from .registers import REGISTERS, STALLS
-from .schedule import predict
-from .sync import UNIT_OF
+from .compiler.instruction import UNIT_OF
+from .compiler.limits import limit_cycles, weight_bytes
+from .compiler.lowering import storage
+from .compiler.plan import Plan
+from .engine.emit import TOP
+from .isa.program import UNITS, Operation
+from .isa.register_map import CAUSES, REGISTERS, STALLS
+from .model.schedule import predict
 
 FORMAT = 1
 LATENCY = 30
@@ -83,9 +82,9 @@ def _bytes_moved(plan: Plan) -> list[tuple[int, int]]:
 def _address(plan: Plan, number: int) -> int | None:
     """Byte address of the layer's part of its output tensor, channel 0; None if it does not pass through DRAM."""
     layer = plan.layers[number]
-    if layer.output not in plan.maps:
+    if layer.output not in plan.dram.maps:
         return None
-    return plan.maps[layer.output].address + layer.output_at * (4 if layer.raw else plan.parameters.element_bytes)
+    return plan.dram.maps[layer.output].address + layer.output_at * (4 if layer.raw else plan.parameters.element_bytes)
 
 
 def _stored(plan: Plan, name: str) -> dict[str, Any]:
@@ -99,7 +98,7 @@ def _stored(plan: Plan, name: str) -> dict[str, Any]:
 
 def _map(plan: Plan, name: str) -> dict[str, Any]:
     """Where the network's input or output lies: ``shape`` is one image's."""
-    tensor, region = plan.graph.tensors[name], plan.maps[name]
+    tensor, region = plan.graph.tensors[name], plan.dram.maps[name]
     channels, rows, columns = tensor.shape
     shape = [channels, rows // plan.batch, columns]
     place = {"tensor": name, **asdict(region), "images": plan.batch, "shape": shape, "layout": "NHWC"}

@@ -1,16 +1,6 @@
 """Trained float networks to quantized graphs: import, calibration, quantization, and the QDQ ONNX file."""
 
-from .builder import Network, NetworkLayer
-from .errors import (
-    ConfigurationError,
-    DataError,
-    GraphError,
-    ModelError,
-    SimulationError,
-    SystolithError,
-)
 from .files import check_target, write_whole
-from .floats import FloatGraph
 from .graph import (
     Add,
     AveragePool,
@@ -25,12 +15,23 @@ from .graph import (
     Table,
     Tensor,
 )
-from .importer import import_onnx
-from .legality import check
-from .posttraining import check_images, load_float, quantize
-from .reader import load
-from .settings import Settings
-from .writer import save, to_onnx
+from .graph.errors import (
+    ConfigurationError,
+    DataError,
+    GraphError,
+    ModelError,
+    SimulationError,
+    SystolithError,
+)
+from .graph.legality import check
+from .networks.builder import Network
+from .networks.layers import FloatGraph
+from .networks.network_layer import NetworkLayer
+from .onnx.importer import import_onnx
+from .posttraining.quantize import check_images, load_float, quantize
+from .posttraining.settings import Settings
+from .qdq.reader import load
+from .qdq.writer import save, to_onnx
 
 __all__ = [
     "Add",

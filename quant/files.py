@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from .errors import DataError
+from .graph.errors import DataError
 
 
 def check_target(path: str | Path) -> None:

@@ -1,7 +1,7 @@
 """Run the emitted Verilog on real inputs and compare every byte with golden."""
 
 from .accelerator import Accelerator, load
-from .compare import Difference
+from .comparison.compare import Difference
 from .report import Report
 from .simulation import simulate, simulate_tensors
 

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..quant.errors import ConfigurationError
 from ..quant.files import write_whole
-from .compare import Difference
+from ..quant.graph.errors import ConfigurationError
+from .comparison.compare import Difference
 
 MODEL_TOLERANCE = 0.02
 SAVED = "simulation.json"

@@ -11,8 +11,14 @@ from pathlib import Path
 
 from cocotb_tools.runner import Icarus, Runner, get_runner
 
-from ..quant.errors import SimulationError
-from .job import OUTCOMES, Failure, Job, Outcome, read_outcomes
+from ..quant.graph.errors import SimulationError
+from .comparison.job import (
+    OUTCOMES,
+    Failure,
+    Job,
+    Outcome,
+    read_outcomes,
+)
 from .toolchain import Compiled, environment
 
 POLL_SECONDS = 0.1
@@ -66,7 +72,7 @@ def _test(runner: Runner, compiled: Compiled, job: Job, folder: Path, log: Path)
         runner.build_dir = compiled.folder
     try:
         runner.test(
-            test_module=f"systolith.sim.{compiled.bench}_bench",
+            test_module=f"systolith.sim.benches.{compiled.bench}",
             hdl_toplevel=compiled.bench,
             hdl_toplevel_lang="verilog",
             build_dir=compiled.folder,

@@ -12,19 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import golden, quant
+from ..hw.compiler.planner import plan
+from ..hw.compiler.unfold import unfold
+from ..hw.isa.parameters import Parameters
 from ..hw.manifest import LATENCY as MANIFEST_LATENCY
-from ..hw.parameters import Parameters
-from ..hw.plan import plan
-from ..hw.schedule import predict
-from ..hw.unfold import unfold
-from ..quant.errors import ConfigurationError, DataError, SimulationError
+from ..hw.model.schedule import predict
 from ..quant.graph import FeatureMap, Graph
+from ..quant.graph.errors import ConfigurationError, DataError, SimulationError
 from . import accelerator as accelerators
 from . import session
 from .accelerator import Accelerator
-from .compare import Difference
-from .expected import Expectation, Placed, encode, expectation
-from .job import Job
+from .comparison.compare import Difference
+from .comparison.expected import (
+    Expectation,
+    Placed,
+    encode,
+    expectation,
+)
+from .comparison.job import Job
 from .report import Report
 from .toolchain import BenchName, Simulator, compile_simulation
 

@@ -18,14 +18,14 @@ from typing import Literal
 import cocotb_tools.config
 from cocotb_tools.runner import Runner, get_runner
 
-from ..quant.errors import SimulationError
+from ..quant.graph.errors import SimulationError
 from . import cache
 from .accelerator import Accelerator, module_ports
 
 Simulator = Literal["verilator", "icarus"]
 BenchName = Literal["bulk", "protocol"]
 
-HERE = Path(__file__).parent
+VERILOG = Path(__file__).parent / "verilog"
 SOURCES: Mapping[str, tuple[str, ...]] = {
     "bulk": ("axi_checker.sv", "axi_memory.sv", "recorder.sv", "register_port.sv", "bulk.sv"),
     "protocol": ("axi_checker.sv", "recorder.sv", "protocol.sv"),
@@ -123,7 +123,7 @@ def environment(simulator: Simulator, scratch: Path) -> Iterator[None]:
 def public(bench: str) -> str:
     """A Verilator control file that lets Python see the ports of ``bench`` and nothing else."""
     ports = module_ports(
-        (HERE / f"{bench}.sv").read_text().replace("8*BUS_BYTES-1", "7").replace("BUS_BYTES-1", "0"), bench
+        (VERILOG / f"{bench}.sv").read_text().replace("8*BUS_BYTES-1", "7").replace("BUS_BYTES-1", "0"), bench
     )
     lines = [f'public_flat_rw -module "{bench}" -var "{port}"' for port in ports]
     return "\n".join(["`verilator_config", *lines, ""])
@@ -145,8 +145,8 @@ def compile_simulation(
     }
     if simulator == "icarus" and bench == "bulk":
         parameters["MEMORY_BYTES"] = -(-accelerator.memory_bytes // 64) * 64
-    sources = [HERE / name for name in SOURCES[bench]]
-    native = HERE / "memory.cpp"
+    sources = [VERILOG / name for name in SOURCES[bench]]
+    native = VERILOG / "memory.cpp"
     key = cache.digest(
         {
             "simulator": simulator,

@@ -1,12 +1,29 @@
 """Systolith: fixed-point CNN accelerators for FPGAs, from a trained ONNX model to bit-exact Verilog."""
 
-from .api import GoldenRun, QuantizedModel, quantize_model, run_golden
+from importlib import import_module as _import_module
+from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if not (_Path(__file__).parent / "quant").is_dir():
+    # A checkout, where quant, golden, hw and sim stand beside this folder: installed, they are inside it.
+    __path__.append(str(_Path(__file__).resolve().parent.parent))
+
+from .commands.golden import GoldenRun, run_golden
+from .commands.quantize import QuantizedModel, quantize_model
 from .quant import SystolithError
+
+if _TYPE_CHECKING:
+    from .commands.generate import generate_build
+    from .commands.report import report_build
+    from .commands.simulate import simulate_build
 
 __all__ = [
     "GoldenRun",
     "QuantizedModel",
     "SystolithError",
+    "__version__",
     "generate_build",
     "quantize_model",
     "report_build",
@@ -14,19 +31,15 @@ __all__ = [
     "simulate_build",
 ]
 
+_LATER = {"generate_build": "generate", "report_build": "report", "simulate_build": "simulate"}
+"""The hardware side, on first use: reading a model should not wait for Amaranth and the simulation to load."""
+
 
 def __getattr__(name: str) -> object:
-    """The hardware side on first use: reading a model should not wait for Amaranth and the simulation to load."""
-    if name == "generate_build":
-        from .generation import generate_build
-
-        return generate_build
-    if name == "report_build":
-        from .reporting import report_build
-
-        return report_build
-    if name == "simulate_build":
-        from .simulation import simulate_build
-
-        return simulate_build
+    if name in _LATER:
+        return getattr(_import_module(f".commands.{_LATER[name]}", __name__), name)
     raise AttributeError(f"module 'systolith' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from .quant.errors import SystolithError
+from .quant.graph.errors import SystolithError
 
 app = typer.Typer(
     name="systolith",
@@ -35,7 +35,7 @@ class Scales(StrEnum):
     POW2 = "pow2"
 
 
-class Range(StrEnum):
+class RangeMethod(StrEnum):
     MINMAX = "minmax"
     PERCENTILE = "percentile"
     MSE = "mse"
@@ -64,15 +64,15 @@ def quantize(
     weight_bits: Annotated[int, typer.Option(metavar="N", help="Width of the weights, 2 to 16 bits.")] = 8,
     activation_bits: Annotated[int, typer.Option(metavar="N", help="Width of the activations, 2 to 16 bits.")] = 8,
     range_: Annotated[
-        Range,
+        RangeMethod,
         typer.Option("--range", help="How ranges are chosen: all values, nearly all, or the least squared error."),
-    ] = Range.MSE,
+    ] = RangeMethod.MSE,
 ) -> None:
     """Quantize a trained float model to a QDQ ONNX file, which ONNX Runtime runs too.
 
     Example: `systolith quantize lenet5.onnx --calibration calibration.npz -o lenet5-q.onnx --scales pow2`
     """
-    from .api import quantize_model
+    from .commands.quantize import quantize_model
 
     result = quantize_model(
         model,
@@ -103,7 +103,7 @@ def golden(
 
     Example: `systolith golden lenet5-q.onnx --inputs test.npz -o expected.npz`
     """
-    from .api import run_golden
+    from .commands.golden import run_golden
 
     result = run_golden(model, inputs, output, show_progress=True)
     for line in result.lines():
@@ -142,7 +142,7 @@ def generate(
 
     Example: `systolith generate lenet5-q.onnx --rows 8 --columns 8 -o build/lenet5`
     """
-    from .generation import generate_build, plan_tables
+    from .commands.generate import generate_build, plan_tables
 
     sizes = {"bus_bytes": bus_bytes, "activation_kib": activation_kib, "accumulator_kib": accumulator_kib}
     sizes |= {"weight_fifo_kib": weight_fifo_kib} | ({} if lanes is None else {"lanes": lanes})
@@ -176,7 +176,7 @@ def simulate(
 
     Example: `systolith simulate build/lenet5 --inputs test.npz --images 100`
     """
-    from .simulation import report_tables, simulate_build
+    from .commands.simulate import report_tables, simulate_build
 
     report = simulate_build(
         build,
@@ -215,7 +215,7 @@ def report(
 
     Example: `systolith report build/lenet5 -o report.html --float lenet5.onnx --inputs test.npz`
     """
-    from .reporting import report_build
+    from .commands.report import report_build
 
     result = report_build(build, output, float_model=float_, inputs=inputs, images=images, show_progress=True)
     for line in result.lines():

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from systolith.quant import Conv, FeatureMap, Graph, MaxPool, Sums, check
+from systolith.quant import (
+    Conv,
+    FeatureMap,
+    Graph,
+    MaxPool,
+    Sums,
+    check,
+)
 from systolith.quant.graph import output_shape
 
 Range = tuple[int, int, int]  # low, high, zero point

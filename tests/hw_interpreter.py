@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from systolith.hw.parameters import INSTRUCTION_BYTES, PARAMETER_BITS, Parameters
-from systolith.hw.program import LAYOUTS, Operation, decode
+from systolith.hw.isa.parameters import INSTRUCTION_BYTES, PARAMETER_BITS, Parameters
+from systolith.hw.isa.program import LAYOUTS, Operation, decode
 
 SIGNED = {
     "padding", "column", "line", "first_row", "first_column", "zero_point", "low", "high", "final_low", "final_high",

@@ -12,9 +12,17 @@ import numpy as np
 import onnx
 
 from systolith import golden
-from systolith.hw.generate import parameters_for
-from systolith.hw.plan import Plan, plan
-from systolith.quant import ConfigurationError, FeatureMap, Graph, Settings, load_float, quantize
+from systolith.hw.build import parameters_for
+from systolith.hw.compiler.plan import Plan
+from systolith.hw.compiler.planner import plan
+from systolith.quant import (
+    ConfigurationError,
+    FeatureMap,
+    Graph,
+    Settings,
+    load_float,
+    quantize,
+)
 
 from . import models
 from .branches import branches
@@ -92,7 +100,7 @@ def execute(made: Plan, image: np.ndarray) -> Machine:
     machine = Machine(made.parameters, made.memory_bytes)
     source = made.graph.map_of(made.graph.input)
     for name, content in (
-        ("constants", np.frombuffer(made.constants, np.uint8)),
+        ("constants", np.frombuffer(made.dram.constants, np.uint8)),
         ("program", np.frombuffer(made.program_bytes(), np.uint8)),
         ("input", memory_of(image, source, made.parameters.activation_bits)),
     ):
@@ -150,11 +158,11 @@ def check_against_golden(made: Plan, seed: int = 0) -> Machine:
         found = result if each == 1 else result.astype(f"<i{kind}").view("<i4")
         offset = element_offset(graph.tensors[name], bits) if isinstance(graph.tensors[name], FeatureMap) else 0
         np.testing.assert_array_equal(found, wanted.transpose(1, 2, 0) - offset, err_msg=made.layers[n].name)
-    region = made.maps[graph.output]
+    region = made.dram.maps[graph.output]
     found = machine.dram[region.address : region.address + region.bytes]
     np.testing.assert_array_equal(found, memory_of(expected[graph.output][0], graph.tensors[graph.output], bits))
     written = np.zeros(made.memory_bytes, bool)
-    for name, region in made.maps.items():
+    for name, region in made.dram.maps.items():
         written[region.address : region.address + region.bytes] |= name != graph.input
     np.testing.assert_array_equal(machine.dram_written > 0, written)
     return machine

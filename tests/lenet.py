@@ -7,7 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from systolith.quant import Graph, Settings, load_float, quantize
+from systolith.quant import (
+    Graph,
+    Settings,
+    load_float,
+    quantize,
+)
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "lenet5"
 

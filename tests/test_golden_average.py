@@ -10,7 +10,12 @@ from onnx import TensorProto, helper
 
 from systolith import golden
 from systolith.golden.average import counts, window_sums
-from systolith.quant import AveragePool, FeatureMap, Graph, check
+from systolith.quant import (
+    AveragePool,
+    FeatureMap,
+    Graph,
+    check,
+)
 from systolith.quant.graph import output_shape
 
 from . import models, oracle

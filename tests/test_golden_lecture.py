@@ -8,7 +8,7 @@ import pytest
 
 from examples.lecture.networks import FILES, lecture_network
 from systolith import golden, quant
-from systolith.quant.float_shapes import shapes
+from systolith.quant.networks.shapes import shapes
 
 from . import models, oracle
 

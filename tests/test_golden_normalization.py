@@ -9,8 +9,13 @@ import pytest
 
 from systolith import golden, quant
 from systolith.golden.normalization import table_index
-from systolith.quant import FeatureMap, Graph, Normalization, check
-from systolith.quant.normalization import normalization
+from systolith.quant import (
+    FeatureMap,
+    Graph,
+    Normalization,
+    check,
+)
+from systolith.quant.arithmetic.normalization import normalization
 
 from . import models, oracle
 from .graphs import integers

@@ -7,8 +7,8 @@ import pytest
 
 from systolith import golden, quant
 from systolith.quant import FeatureMap
-from systolith.quant.functions import DEFAULTS, apply
-from systolith.quant.tables import table
+from systolith.quant.arithmetic.tables import table
+from systolith.quant.networks.functions import DEFAULTS, apply
 
 from . import models, oracle
 

@@ -4,18 +4,18 @@
 import pytest
 from amaranth import Shape
 
-from systolith.hw.accelerator import Accelerator
-from systolith.hw.accumulators import Accumulators
-from systolith.hw.activations import ActivationMemory
-from systolith.hw.array import SystolicArray
-from systolith.hw.dma import ReadMaster, WeightStream
-from systolith.hw.fetch import Fetch
-from systolith.hw.loader import Loader
-from systolith.hw.parameters import Parameters
-from systolith.hw.sequencer import Sequencer, Window
-from systolith.hw.storer import Storer
-from systolith.hw.vector import VectorUnit
-from systolith.hw.weights import Gearbox, WeightWriter
+from systolith.hw.engine.accelerator import Accelerator
+from systolith.hw.engine.accumulators import Accumulators
+from systolith.hw.engine.activations import ActivationMemory
+from systolith.hw.engine.array import SystolicArray
+from systolith.hw.engine.dma import ReadMaster, WeightStream
+from systolith.hw.engine.fetch import Fetch
+from systolith.hw.engine.loader import Loader
+from systolith.hw.engine.sequencer import Sequencer, Window
+from systolith.hw.engine.storer import Storer
+from systolith.hw.engine.vector import VectorUnit
+from systolith.hw.engine.weights import Gearbox, WeightWriter
+from systolith.hw.isa.parameters import Parameters
 
 SIZES = [
     {"rows": 5, "columns": 3, "bus_bytes": 8},

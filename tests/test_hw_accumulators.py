@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from systolith.hw.accumulators import Accumulators
-from systolith.hw.parameters import Parameters
+from systolith.hw.engine.accumulators import Accumulators
+from systolith.hw.isa.parameters import Parameters
 
 from .hw_streams import plain, run
 

@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from systolith.hw.activations import ActivationMemory
-from systolith.hw.parameters import Parameters
+from systolith.hw.engine.activations import ActivationMemory
+from systolith.hw.isa.parameters import Parameters
 
 from .hw_streams import plain, run
 

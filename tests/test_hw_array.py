@@ -5,8 +5,8 @@ import random
 import numpy as np
 import pytest
 
-from systolith.hw.array import SystolicArray, array_latency
-from systolith.hw.parameters import Parameters
+from systolith.hw.engine.array import SystolicArray, array_latency
+from systolith.hw.isa.parameters import Parameters
 
 from .hw_streams import run
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from systolith import golden, quant, sim
-from systolith.hw.generate import generate, parameters_for
-from systolith.hw.plan import plan
-from systolith.hw.program import Operation
+from systolith.hw.build import generate, parameters_for
+from systolith.hw.compiler.planner import plan
+from systolith.hw.isa.program import Operation
 from systolith.quant import ConfigurationError, DataError
 
 from .branches import branches

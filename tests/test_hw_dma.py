@@ -5,8 +5,8 @@ from collections import deque
 
 import pytest
 
-from systolith.hw.dma import Bursts, ReadMaster, WeightStream
-from systolith.hw.parameters import Parameters
+from systolith.hw.engine.dma import Bursts, ReadMaster, WeightStream
+from systolith.hw.isa.parameters import Parameters
 
 from .hw_memory import LONGEST, answers, beat_of, check_burst
 from .hw_streams import STALLS, arrival, plain, run, sink, source

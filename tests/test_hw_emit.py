@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from systolith.hw.emit import emit_verilog
-from systolith.hw.parameters import Parameters
+from systolith.hw.engine.emit import emit_verilog
+from systolith.hw.isa.parameters import Parameters
 
 SCRIPT = """
 import hashlib

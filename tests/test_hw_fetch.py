@@ -4,9 +4,15 @@ import random
 
 import pytest
 
-from systolith.hw.fetch import Cause, Fetch
-from systolith.hw.parameters import INSTRUCTION_BYTES, Parameters
-from systolith.hw.program import LAYOUTS, Operation, decode, encode
+from systolith.hw.engine.fetch import Fetch
+from systolith.hw.isa.parameters import INSTRUCTION_BYTES, Parameters
+from systolith.hw.isa.program import (
+    LAYOUTS,
+    Operation,
+    decode,
+    encode,
+)
+from systolith.hw.isa.register_map import Cause
 
 from .hw_memory import check_burst
 from .hw_streams import STALLS, plain, run, sink

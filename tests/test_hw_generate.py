@@ -6,10 +6,10 @@ import subprocess
 import pytest
 
 from systolith import quant
-from systolith.hw.generate import FILES, generate, parameters_for
-from systolith.hw.lowering import lower
-from systolith.hw.plan import plan
-from systolith.hw.registers import REGISTERS
+from systolith.hw.build import FILES, generate, parameters_for
+from systolith.hw.compiler.lowering import lower
+from systolith.hw.compiler.planner import plan
+from systolith.hw.isa.register_map import REGISTERS
 from systolith.quant import ConfigurationError, Normalization
 
 from .branches import Branches

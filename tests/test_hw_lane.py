@@ -7,11 +7,16 @@ import pytest
 
 from systolith import golden
 from systolith.golden.normalization import square_sums, table_index
-from systolith.hw.lane import Lane, Squares, lane_latency, squares_latency
-from systolith.hw.lowering import fixed_scales
-from systolith.hw.parameters import Parameters
-from systolith.hw.program import TABLE_FRACTION, Combine
-from systolith.hw.requantize import Requantize
+from systolith.hw.compiler.lowering import fixed_scales
+from systolith.hw.engine.lane import (
+    Lane,
+    Squares,
+    lane_latency,
+    squares_latency,
+)
+from systolith.hw.engine.requantize import Requantize
+from systolith.hw.isa.parameters import Parameters
+from systolith.hw.isa.program import TABLE_FRACTION, Combine
 from systolith.quant import FeatureMap, Normalization
 
 from .hw_streams import run

@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from systolith.hw.activations import ActivationMemory
-from systolith.hw.loader import Loader
-from systolith.hw.parameters import Parameters
-from systolith.hw.program import TRANSFER
+from systolith.hw.engine.activations import ActivationMemory
+from systolith.hw.engine.loader import Loader
+from systolith.hw.isa.parameters import Parameters
+from systolith.hw.isa.program import TRANSFER
 
 from .hw_memory import answers, byte
 from .hw_streams import STALLS, plain, run, source

@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from systolith.hw.generate import parameters_for
-from systolith.hw.lowering import lower, needed_sum_bits, storage
-from systolith.hw.program import Combine
+from systolith.hw.build import parameters_for
+from systolith.hw.compiler.lowering import lower, needed_sum_bits, storage
+from systolith.hw.isa.program import Combine
 from systolith.quant import ConfigurationError, FeatureMap, check
 from systolith.quant.graph import Graph
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from systolith.hw.parameters import Parameters
+from systolith.hw.isa.parameters import Parameters
 from systolith.quant import ConfigurationError
 
 TABLES = {"operands": True, "tables": True}

@@ -5,10 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from systolith.hw.generate import parameters_for
-from systolith.hw.plan import plan
-from systolith.hw.program import Operation
-from systolith.quant import AveragePool, ConfigurationError, Conv, Graph, MaxPool, Sums, check
+from systolith.hw.build import parameters_for
+from systolith.hw.compiler.planner import plan
+from systolith.hw.isa.program import Operation
+from systolith.quant import (
+    AveragePool,
+    ConfigurationError,
+    Conv,
+    Graph,
+    MaxPool,
+    Sums,
+    check,
+)
 from systolith.quant.graph import output_shape
 
 from .graphs import feature_map
@@ -68,8 +76,8 @@ def test_dead_maps_make_room_in_memory():
     """Scratch is smaller than all maps that pass through it together."""
     smaller = 0
     for _, made in branched(BRANCHED["4x4, all cut"], range(12), layers=14):
-        names = [n for n in made.maps if n not in (made.graph.input, made.graph.output)]
-        smaller += sum(made.maps[n].bytes for n in names) > made.regions["scratch"].bytes
+        names = [n for n in made.dram.maps if n not in (made.graph.input, made.graph.output)]
+        smaller += sum(made.dram.maps[n].bytes for n in names) > made.regions["scratch"].bytes
     assert smaller
 
 

@@ -4,8 +4,18 @@ import random
 
 import pytest
 
-from systolith.hw.parameters import INSTRUCTION_BYTES
-from systolith.hw.program import BITS, CHANNEL, DRAIN, LAYOUTS, SETTINGS, VECTOR_BITS, Operation, decode, encode
+from systolith.hw.isa.parameters import INSTRUCTION_BYTES
+from systolith.hw.isa.program import (
+    BITS,
+    CHANNEL,
+    DRAIN,
+    LAYOUTS,
+    SETTINGS,
+    VECTOR_BITS,
+    Operation,
+    decode,
+    encode,
+)
 
 
 def fields_of(operation):

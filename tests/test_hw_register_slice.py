@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from systolith.hw.register_slice import RegisterSlice
+from systolith.hw.engine.register_slice import RegisterSlice
 
 from .hw_streams import STALLS, arrival, recorder, run, sink, source
 

@@ -4,7 +4,12 @@ import random
 
 import pytest
 
-from systolith.hw.registers import IDENTITY, REGISTERS, STALLS, Registers
+from systolith.hw.engine.registers import (
+    IDENTITY,
+    REGISTERS,
+    STALLS,
+    Registers,
+)
 
 from .hw_streams import run
 

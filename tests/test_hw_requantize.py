@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from systolith import golden
-from systolith.hw.lowering import fixed_scales
-from systolith.hw.parameters import Parameters
-from systolith.hw.requantize import Requantize
+from systolith.hw.compiler.lowering import fixed_scales
+from systolith.hw.engine.requantize import Requantize
+from systolith.hw.isa.parameters import Parameters
 from systolith.quant import ConfigurationError, FeatureMap
 
 from .hw_streams import plain, run

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from systolith.hw.parameters import Parameters
-from systolith.hw.program import PASSES
-from systolith.hw.sequencer import Sequencer, Window
+from systolith.hw.engine.sequencer import Sequencer, Window
+from systolith.hw.isa.parameters import Parameters
+from systolith.hw.isa.program import PASSES
 
 from .hw_streams import STALLS, plain, run, source
 

@@ -5,9 +5,9 @@ from collections import deque
 
 import pytest
 
-from systolith.hw.activations import ActivationMemory
-from systolith.hw.parameters import Parameters
-from systolith.hw.storer import Storer
+from systolith.hw.engine.activations import ActivationMemory
+from systolith.hw.engine.storer import Storer
+from systolith.hw.isa.parameters import Parameters
 
 from .hw_memory import beat_of, byte, check_burst
 from .hw_streams import STALLS, run, source

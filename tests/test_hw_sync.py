@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from systolith.hw.accelerator import QUEUE
-from systolith.hw.generate import parameters_for
-from systolith.hw.plan import plan
-from systolith.hw.program import Operation, decode
-from systolith.hw.sync import Instruction, synchronize
-from systolith.hw.tokens import Tokens
+from systolith.hw.build import parameters_for
+from systolith.hw.compiler.instruction import Instruction
+from systolith.hw.compiler.planner import plan
+from systolith.hw.compiler.sync import synchronize
+from systolith.hw.engine.accelerator import QUEUE
+from systolith.hw.engine.tokens import Tokens
+from systolith.hw.isa.program import Operation, decode
 from systolith.quant import ConfigurationError
 
 from .branches import branches
@@ -242,14 +243,14 @@ def test_one_token_covers_what_came_before_it():
     again = Instruction(Operation.LOAD, 0, {}, chip_writes=(10, 20))
     array = Instruction(Operation.ARRAY, 0, {}, chip_reads=((0, 20),))
     other = Instruction(Operation.ARRAY, 0, {}, chip_reads=((5, 6),))
-    synchronize([load, again, array, other])
+    load, again, array, other = synchronize([load, again, array, other])
     assert (load.post, again.post, array.wait, other.wait) == (set(), {ARRAY}, {LOADER}, set())
 
 
 def test_a_touch_is_no_overlap():
     load = Instruction(Operation.LOAD, 0, {}, chip_writes=(0, 10))
     array = Instruction(Operation.ARRAY, 0, {}, chip_reads=((10, 20), (30, 30)))
-    synchronize([load, array])
+    load, array = synchronize([load, array])
     assert not load.post | array.wait
 
 
@@ -259,7 +260,7 @@ def test_each_range_that_is_read_counts():
     vector = Instruction(Operation.VECTOR, 0, {}, chip_reads=((40, 50), (9, 10)), chip_writes=(60, 70))
     setup = Instruction(Operation.SETUP, 0, {}, chip_reads=((29, 31),))
     over = Instruction(Operation.LOAD, 0, {}, chip_writes=(49, 60))
-    synchronize([load, again, vector, setup, over])
+    load, again, vector, setup, over = synchronize([load, again, vector, setup, over])
     assert (load.post, again.post, vector.wait, setup.wait) == ({VECTOR}, {VECTOR}, {LOADER}, {LOADER})
     assert (vector.post, setup.post, over.wait) == ({LOADER}, set(), {VECTOR})
 
@@ -269,12 +270,12 @@ def test_memory_counts_by_64_bytes(first, then, ordered):
     """Coarser than bytes: never less order, and at most for neighbours more."""
     store = Instruction(Operation.STORE, 0, {}, dram_writes=(first, first + 1))
     load = Instruction(Operation.LOAD, 0, {}, dram_reads=(then, then + 1))
-    synchronize([store, load])
+    store, load = synchronize([store, load])
     assert (store.post, load.wait) == (({LOADER}, {STORER}) if ordered else (set(), set()))
 
 
 def test_more_tokens_than_a_counter_holds_are_refused(monkeypatch):
-    monkeypatch.setattr(Tokens, "WIDTH", 5)
+    monkeypatch.setattr("systolith.hw.compiler.sync.TOKEN_BITS", 5)
     pair = [
         lambda: Instruction(Operation.LOAD, 0, {}, chip_writes=(0, 1)),
         lambda: Instruction(Operation.ARRAY, 0, {}, chip_reads=((0, 1),)),

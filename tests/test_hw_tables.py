@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from systolith import golden
 from systolith.golden.concat import moved
-from systolith.hw.program import TABLE_FRACTION
-from systolith.hw.tables import (
+from systolith.hw.compiler.tables import (
     addition_tables,
     nearest,
     normalization_tables,
@@ -19,7 +18,13 @@ from systolith.hw.tables import (
     rescaling_tables,
     unary_tables,
 )
-from systolith.quant import ConfigurationError, FeatureMap, Normalization, Table
+from systolith.hw.isa.program import TABLE_FRACTION
+from systolith.quant import (
+    ConfigurationError,
+    FeatureMap,
+    Normalization,
+    Table,
+)
 
 from .hw_networks import element_offset
 from .rationals import fl32
@@ -130,7 +135,7 @@ def test_a_pair_that_no_tables_can_give_is_seen(monkeypatch):
     target = FeatureMap("", (1, 1, 1), np.float32(0.05), 0, 0, 40)
     wanted = reference_sum((source, source), target)
     wanted[5, 5] += 3
-    monkeypatch.setattr("systolith.hw.tables.reference_sum", lambda sources, target: wanted)
+    monkeypatch.setattr("systolith.hw.compiler.tables.reference_sum", lambda sources, target: wanted)
     with pytest.raises(ConfigurationError, match=r"^layer 'sum': its sums at scales 0.05, 0.05, 0.05 fit no tables"):
         addition_tables((source, source), (0, 0), target, 0, "sum")
 

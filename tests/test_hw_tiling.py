@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from systolith.hw.generate import parameters_for
-from systolith.hw.lowering import lower
-from systolith.hw.parameters import Parameters
-from systolith.hw.plan import plan
-from systolith.hw.program import Operation
-from systolith.hw.residency import lifetimes
-from systolith.hw.tiling import (
+from systolith.hw.build import parameters_for
+from systolith.hw.compiler.lowering import lower
+from systolith.hw.compiler.planner import plan
+from systolith.hw.compiler.residency import lifetimes
+from systolith.hw.compiler.span import size
+from systolith.hw.compiler.tiling import (
     PIECE,
     Traffic,
     best_tiling,
@@ -25,13 +24,19 @@ from systolith.hw.tiling import (
     pixel_pitch,
     row_pitch,
     run_shape,
-    size,
     source_elements,
     source_rows,
     tiles_of,
     tilings,
 )
-from systolith.quant import ConfigurationError, Graph, MaxPool, check
+from systolith.hw.isa.parameters import Parameters
+from systolith.hw.isa.program import Operation
+from systolith.quant import (
+    ConfigurationError,
+    Graph,
+    MaxPool,
+    check,
+)
 
 from .branches import Branches, branches
 from .graphs import conv_graph, pool_graph
@@ -249,9 +254,9 @@ def check_layout(made):
         assert region.address + region.bytes <= following.address or not region.bytes
     # maps in DRAM: input and output on their own, the others apart while they live
     lives, scratch = lifetimes(made.layers, made.layout.windows), made.regions["scratch"]
-    passing = [(name, r) for name, r in made.maps.items() if name not in (graph.input, graph.output)]
-    assert {*lives} == {*made.maps} | {*made.layout.resident}
-    assert not {*made.maps} & {*made.layout.resident}
+    passing = [(name, r) for name, r in made.dram.maps.items() if name not in (graph.input, graph.output)]
+    assert {*lives} == {*made.dram.maps} | {*made.layout.resident}
+    assert not {*made.dram.maps} & {*made.layout.resident}
     for n, (name, r) in enumerate(passing):
         assert scratch.address <= r.address
         assert r.address + r.bytes <= scratch.address + scratch.bytes
@@ -276,7 +281,7 @@ def test_what_lives_at_once_does_not_overlap_in_branches(hardware):
     for _, made in branched(hardware, range(40)):
         check_layout(made)
         resident += len(made.layout.resident)
-        passing += len(made.maps) - 2
+        passing += len(made.dram.maps) - 2
     assert resident
     assert passing or hardware.get("activation_kib", 64) > 32
 

@@ -3,8 +3,8 @@
 import random
 from itertools import permutations
 
-from systolith.hw.program import UNITS
-from systolith.hw.tokens import Tokens
+from systolith.hw.engine.tokens import Tokens
+from systolith.hw.isa.program import UNITS
 
 from .hw_streams import run
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from systolith import golden, quant, sim
-from systolith.hw.generate import generate, parameters_for
-from systolith.hw.plan import plan
-from systolith.hw.tiling import passes
-from systolith.hw.unfold import unfold, unfolded
+from systolith.hw.build import generate, parameters_for
+from systolith.hw.compiler.planner import plan
+from systolith.hw.compiler.tiling import passes
+from systolith.hw.compiler.unfold import unfold, unfolded
 from systolith.quant import ConfigurationError
 
 from .branches import Branches
@@ -69,7 +69,7 @@ def test_the_engine_returns_what_golden_says_of_the_image(name, sizes):
     check_against_golden(made, seed=1)
     image = integers(graph, 1, seed=2)
     machine = execute(made, by_hand(image, graph.layers[0], made.unfolding.zero_point, made.unfolding.rows)[0])
-    region = made.maps[graph.output]
+    region = made.dram.maps[graph.output]
     expected = golden.run(graph, image)[graph.output][0]
     np.testing.assert_array_equal(
         machine.dram[region.address : region.address + region.bytes],

@@ -9,13 +9,25 @@ import numpy as np
 import pytest
 
 from systolith import golden
-from systolith.hw.activations import ActivationMemory
-from systolith.hw.lowering import ONE, fixed_scales
-from systolith.hw.parameters import Parameters
-from systolith.hw.program import DRAIN, SETTINGS, Combine, Operation, encode
-from systolith.hw.tables import addition_tables, normalization_tables, unary_tables
-from systolith.hw.vector import VectorUnit
-from systolith.quant import AveragePool, FeatureMap, MaxPool, Normalization, Table
+from systolith.hw.compiler.lowering import ONE, fixed_scales
+from systolith.hw.compiler.tables import addition_tables, normalization_tables, unary_tables
+from systolith.hw.engine.activations import ActivationMemory
+from systolith.hw.engine.vector import VectorUnit
+from systolith.hw.isa.parameters import Parameters
+from systolith.hw.isa.program import (
+    DRAIN,
+    SETTINGS,
+    Combine,
+    Operation,
+    encode,
+)
+from systolith.quant import (
+    AveragePool,
+    FeatureMap,
+    MaxPool,
+    Normalization,
+    Table,
+)
 
 from .hw_streams import STALLS, plain, run, source
 

@@ -6,13 +6,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from systolith.hw.generate import parameters_for
-from systolith.hw.lowering import lower
-from systolith.hw.order import array_cycles, ordered, vector_cycles
-from systolith.hw.parameters import Parameters
-from systolith.hw.program import Operation
-from systolith.hw.residency import lifetimes, working_windows
-from systolith.hw.tiling import channel_tiles, source_rows
+from systolith.hw.build import parameters_for
+from systolith.hw.compiler.lowering import lower
+from systolith.hw.compiler.order import array_cycles, ordered, vector_cycles
+from systolith.hw.compiler.residency import lifetimes, working_windows
+from systolith.hw.compiler.tiling import channel_tiles, source_rows
+from systolith.hw.isa.parameters import Parameters
+from systolith.hw.isa.program import Operation
 from systolith.quant import Graph
 
 from .branches import Branches, branches

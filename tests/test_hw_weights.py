@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 
-from systolith.hw.parameters import Parameters
-from systolith.hw.weights import Gearbox, WeightWriter
+from systolith.hw.engine.weights import Gearbox, WeightWriter
+from systolith.hw.isa.parameters import Parameters
 
 from .hw_streams import STALLS, arrival, plain, recorder, run, source
 

@@ -10,7 +10,7 @@ import pytest
 
 from examples.lecture import efficientnet
 from systolith import golden, quant, sim
-from systolith.hw.generate import generate, parameters_for
+from systolith.hw.build import generate, parameters_for
 
 from . import models, oracle
 from .hw_networks import check_against_golden, planned

@@ -7,7 +7,7 @@ import pytest
 
 from examples.lecture.networks import lecture_network
 from systolith import golden, quant, sim
-from systolith.hw.generate import generate, parameters_for
+from systolith.hw.build import generate, parameters_for
 
 from . import models
 from .test_golden_lecture import SIZES

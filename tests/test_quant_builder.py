@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from systolith import golden, quant
-from systolith.quant.size_rule import fits
+from systolith.quant.networks.size_rule import fits
 from tests import oracle
 
 SMALL = quant.Network((3, 12, 12)).conv(8, 3, padding=1).relu().max_pool(2).conv(4, 3).relu().fully_connected(5)

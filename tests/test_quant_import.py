@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from systolith import quant
-from systolith.quant.execute import run_float
+from systolith.quant.networks.execute import run_float
 
 from . import models, oracle
 

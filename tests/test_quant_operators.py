@@ -10,8 +10,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from systolith import quant
-from systolith.quant.execute import run_float
-from systolith.quant.functions import DEFAULTS
+from systolith.quant.networks.execute import run_float
+from systolith.quant.networks.functions import DEFAULTS
 
 from . import models, oracle
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from systolith import quant
-from systolith.quant.activations import affine_grid, choose_grid
-from systolith.quant.histogram import BINS, Histogram
-from systolith.quant.settings import RANGES, SCALES, Settings
+from systolith.quant.posttraining.histogram import BINS, Histogram
+from systolith.quant.posttraining.range_search import affine_grid, choose_grid
+from systolith.quant.posttraining.settings import RANGES, SCALES, Settings
 
 RANDOM = np.random.default_rng(11)
 NORMAL = RANDOM.standard_normal(50_000).astype(np.float32)

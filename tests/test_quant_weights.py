@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from systolith.quant.floats import Convolution
-from systolith.quant.settings import RANGES, SCALES, Settings
-from systolith.quant.weights import quantize_weights
+from systolith.quant.networks.layers import Convolution
+from systolith.quant.posttraining.settings import RANGES, SCALES, Settings
+from systolith.quant.posttraining.weights import quantize_weights
 
 INT32_MAX = 2**31 - 1
 

@@ -11,7 +11,12 @@ import html5lib
 import numpy as np
 import pytest
 
-from systolith import generate_build, quant, report_build, sim
+from systolith import (
+    generate_build,
+    quant,
+    report_build,
+    sim,
+)
 from systolith.cli import run
 from systolith.sim.report import Report, read_saved
 

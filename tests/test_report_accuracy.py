@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from systolith import golden, quant
-from systolith.report_accuracy import INTEGERS, confusion, load_network, noise
+from systolith.report.accuracy import (
+    INTEGERS,
+    confusion,
+    load_network,
+    noise,
+)
 from tests import oracle
 
 NETWORK = quant.Network((2, 9, 9)).conv(4, 3).relu().conv(5, 3).max_pool(2, 1).fully_connected(3)

@@ -8,7 +8,7 @@ import pytest
 
 from systolith import quant
 from systolith.cli import run
-from systolith.hw.generate import generate, parameters_for
+from systolith.hw.build import generate, parameters_for
 
 from .test_report import cells, page_of, section, words
 from .test_sim_faults import network

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from systolith.report_timeline import LEVELS, bars, busy_share
+from systolith.report.timeline import LEVELS, bars, busy_share
 
 
 def pieces(count, span, layers, seed):

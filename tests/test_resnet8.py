@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 from systolith import golden, quant, sim
-from systolith.api import accuracy
+from systolith.commands.golden import accuracy
 from systolith.data import load_data
-from systolith.hw.generate import generate, parameters_for
+from systolith.hw.build import generate, parameters_for
 
 from . import oracle
 from .test_lecture_simulated import HARDWARE, TOLERANCE

@@ -8,7 +8,7 @@ import pytest
 from systolith import sim
 from systolith.quant import ConfigurationError, SimulationError
 from systolith.sim import toolchain
-from systolith.sim.protocol_rules import broken_rule
+from systolith.sim.benches.protocol_rules import broken_rule
 
 from .copy_accelerator import copy_images, write_copy
 

@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 
 from systolith.quant import ConfigurationError
-from systolith.sim.compare import KEPT, Verdict, compare
-from systolith.sim.expected import Expectation, Placed, encode, expectation
-from systolith.sim.native import Contents, event_type
+from systolith.sim.benches.native import Contents, event_type
+from systolith.sim.comparison.compare import KEPT, Verdict, compare
+from systolith.sim.comparison.expected import (
+    Expectation,
+    Placed,
+    encode,
+    expectation,
+)
 
 WIDTH = 8
 MAP_AT, SUMS_AT = 64, 256

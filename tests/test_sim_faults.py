@@ -7,11 +7,23 @@ import numpy as np
 import pytest
 
 from systolith import golden, quant, sim
-from systolith.hw.generate import generate, parameters_for
-from systolith.hw.parameters import INSTRUCTION_BYTES
-from systolith.hw.plan import plan
-from systolith.hw.program import UNITS, Operation, decode, encode
-from systolith.quant import Add, Conv, FeatureMap, Graph, SimulationError, Sums
+from systolith.hw.build import generate, parameters_for
+from systolith.hw.compiler.planner import plan
+from systolith.hw.isa.parameters import INSTRUCTION_BYTES
+from systolith.hw.isa.program import (
+    UNITS,
+    Operation,
+    decode,
+    encode,
+)
+from systolith.quant import (
+    Add,
+    Conv,
+    FeatureMap,
+    Graph,
+    SimulationError,
+    Sums,
+)
 
 from .graphs import integers
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from systolith import golden, quant, sim
-from systolith.hw.generate import generate, parameters_for
-from systolith.hw.program import Operation
+from systolith.hw.build import generate, parameters_for
+from systolith.hw.isa.program import Operation
 
 from .branches import branches
 from .graphs import integers

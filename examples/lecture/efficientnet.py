@@ -27,9 +27,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from systolith import generate_build, golden, quant, sim, simulate_build
-from systolith.api import accuracy
-from systolith.simulation import report_tables
+from systolith import (
+    generate_build,
+    golden,
+    quant,
+    sim,
+    simulate_build,
+)
+from systolith.commands.golden import accuracy
+from systolith.commands.simulate import report_tables
 
 from .photographs import MEAN, photographs
 

@@ -17,7 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith import generate_build, golden, quant, sim
+from systolith import (
+    generate_build,
+    golden,
+    quant,
+    sim,
+)
 
 FILTER = 5
 AVERAGE = np.full((FILTER, FILTER), 1 / FILTER**2, np.float32)

@@ -1,0 +1,1 @@
+"""From the quantized graph to a program and its constants."""

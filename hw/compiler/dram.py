@@ -1,0 +1,102 @@
+"""Where everything lies in DRAM: constants, input, output, and the maps that pass through it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ...quant.graph import FeatureMap, Graph
+from ..isa.parameters import Parameters
+from .image import table_bytes, weight_stream
+from .lowering import EngineLayer
+from .residency import Layout, lifetimes, meet
+from .tiling import channel_tiles
+
+ALIGNMENT = 4096
+"""Of every region of DRAM, bytes: a page, and the boundary that no burst crosses."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Bytes of DRAM, relative to BASE."""
+
+    address: int
+    bytes: int
+
+    @property
+    def end(self) -> int:
+        """Behind its last byte."""
+        return self.address + self.bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Dram:
+    """The layout of DRAM, but for the program.
+
+    maps : region of each tensor that passes through DRAM, input and output among them; dead ones' are used again
+    streams, tables : of each layer, its weight stream and its tables among the constants
+    constants : their bytes;  regions : constants, input, output, scratch
+    """
+
+    maps: Mapping[str, Region]
+    streams: tuple[Region, ...]
+    tables: tuple[Region, ...]
+    constants: bytes
+    regions: Mapping[str, Region]
+
+    def behind(self, size: int) -> Region:
+        """The next free region of ``size`` bytes."""
+        return Region(_aligned(max(region.end for region in self.regions.values())), size)
+
+
+def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], layout: Layout) -> Dram:
+    """Constants, input, output, then the maps that pass through DRAM, over others that are dead."""
+    pieces: list[bytes] = []
+    streams, all_tables = [], []
+    address = 0
+    for layer, placement in zip(layers, layout.placements, strict=True):
+        stream = b""
+        if layer.on_array:
+            tiles = [t for series in channel_tiles(layer, p) for t in series]
+            stream = weight_stream(layer, tiles, list(placement.tiling.parts), p)
+        tables = table_bytes(layer, p)
+        streams.append(Region(address, len(stream)))
+        all_tables.append(Region(address + len(stream), len(tables)))
+        pieces += [stream, tables]
+        address += len(stream) + len(tables)
+    maps: dict[str, Region] = {}
+    regions = {"constants": Region(0, address)}
+    for name, tensor in (("input", graph.input), ("output", graph.output)):
+        regions[name] = maps[tensor] = Region(_aligned(address), map_bytes(graph, tensor, p))
+        address = regions[name].end
+    first = end = _aligned(address)
+    lives = lifetimes(layers, layout.windows)
+    for name in sorted(lives, key=lambda n: (-map_bytes(graph, n, p), n)):
+        if name in maps or name in layout.resident:
+            continue
+        size = map_bytes(graph, name, p)
+        taken = [maps[n] for n in maps if n in lives and meet(lives[n], lives[name])]
+        maps[name] = Region(_free(first, size, taken), size)
+        end = max(end, maps[name].end)
+    regions["scratch"] = Region(first, end - first)
+    return Dram(maps, tuple(streams), tuple(all_tables), b"".join(pieces), regions)
+
+
+def map_bytes(graph: Graph, name: str, p: Parameters) -> int:
+    """Bytes that a tensor takes in DRAM: dense NHWC, elements of 1 or 2 bytes, sums of 4."""
+    tensor = graph.tensors[name]
+    channels, rows, columns = tensor.shape
+    each = p.element_bytes if isinstance(tensor, FeatureMap) else 4
+    return channels * rows * columns * each
+
+
+def _free(first: int, size: int, taken: Sequence[Region]) -> int:
+    """The lowest aligned address from ``first`` on where ``size`` bytes meet none of ``taken``."""
+    address = first
+    for region in sorted(taken, key=lambda r: r.address):
+        if address + size <= region.address:
+            break
+        address = max(address, _aligned(region.end))
+    return address
+
+
+def _aligned(address: int) -> int:
+    return -(-address // ALIGNMENT) * ALIGNMENT

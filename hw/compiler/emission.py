@@ -1,0 +1,340 @@
+"""The instructions of one spatial tile of one layer."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from ...quant.graph import Pair
+from ..isa.program import Operation
+from .instruction import Drained, Instruction
+from .lowering import EngineLayer, Pool
+from .plan import Plan
+from .residency import TABLE_BYTES, Placement
+from .span import Span, size
+from .tiling import (
+    ChannelTile,
+    Part,
+    SpatialTile,
+    pixel_pitch,
+    row_pitch,
+    source_elements,
+    source_rows,
+)
+from .vector_settings import rectangles, settings
+
+WRAP = 1 << 24
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A rectangle of a map in the activation memory: ``rows`` and ``elements`` of each, half open, from ``base`` on."""
+
+    base: int
+    rows: Span
+    elements: Span
+
+    def address(self, row: int, element: int) -> int:
+        return self.base + (row - self.rows[0]) * size(self.elements) + element - self.elements[0]
+
+
+@dataclass
+class Turns:
+    """How often each layer has used its slots, and what the vector unit was last set up for."""
+
+    loads: dict[int, int] = field(default_factory=partial(defaultdict, int))
+    tiles: dict[int, int] = field(default_factory=partial(defaultdict, int))
+    settings: Mapping[str, int] = field(default_factory=dict)
+    tables: int = -1  # the layer whose tables the lanes hold
+    tables_on_chip: set[int] = field(default_factory=set)
+
+
+class TileEmitter:
+    """Makes the instructions of one tile; those of others may come in between.
+
+    plan : its program is not looked at;  turns : shared by all tiles of a program
+    """
+
+    def __init__(self, plan: Plan, turns: Turns, number: int, tile: SpatialTile) -> None:
+        self.plan, self.turns, self.number, self.tile = plan, turns, number, tile
+        self.p = plan.parameters
+        self.it: EngineLayer = plan.layers[number]
+        self.place: Placement = plan.placements[number]
+        self.turn = turns.tiles[number]
+        turns.tiles[number] += 1
+        self.depth = plan.graph.tensors[self.it.output].shape[0]  # channels of the whole output tensor
+        self.source = Piece(0, (0, 0), (0, 0))
+        self.added = Piece(0, (0, 0), (0, 0))
+
+    # transfers in
+
+    def load(self, part: Part, channels: Pair) -> list[Instruction]:
+        """Bring the part's piece of the source into the next slot, unless the source is resident."""
+        depth, height, width = self.it.source
+        if self.place.source is not None:
+            self.source = Piece(self.place.source + self.it.input_at, (0, height), (0, depth * width))
+            return []
+        slots, turn = self.place.input_slots, self.turns.loads[self.number]
+        self.turns.loads[self.number] += 1
+        rows = source_rows(self.it, self.tile, part)
+        elements = source_elements(self.it, self.tile, part, channels)
+        self.source = Piece(slots[turn % len(slots)], rows, elements)
+        return self._fill(self.source, self.it.input, self.it.input_at, width * depth)
+
+    def load_operand(self) -> list[Instruction]:
+        """Bring the tile's piece of the map that is added, unless it is resident."""
+        depth, height, width = self.it.target
+        if not self.it.operand:
+            return []
+        if self.place.operand is not None:
+            self.added = Piece(self.place.operand + self.it.operand_at, (0, height), (0, depth * width))
+            return []
+        slots, columns = self.place.operand_slots, self.tile.columns
+        elements = (columns[0] * depth, columns[1] * depth)
+        self.added = Piece(slots[self.turn % len(slots)], self.tile.rows, elements)
+        return self._fill(self.added, self.it.operand, self.it.operand_at, width * depth)
+
+    def _fill(self, piece: Piece, tensor: str, first: int, row: int) -> list[Instruction]:
+        """LOAD ``piece`` of ``tensor`` from element ``first`` on, whose rows have ``row`` elements."""
+        each = self.p.element_bytes
+        count, pitch = size(piece.rows), size(piece.elements)
+        start = self.plan.dram.maps[tensor].address + (first + piece.rows[0] * row + piece.elements[0]) * each
+        step = row * each
+        spans = {"rows": count - 1, "bytes": pitch * each}
+        if pitch == row:
+            spans = {"rows": 0, "bytes": count * pitch * each}
+        return [
+            Instruction(
+                Operation.LOAD,
+                self.number,
+                {**spans, "dram": start, "dram_step": step, "chip": piece.base, "chip_step": pitch},
+                dram_reads=(start, start + (count - 1) * step + pitch * each),
+                chip_writes=(piece.base, piece.base + count * pitch),
+            )
+        ]
+
+    def weights(self) -> list[Instruction]:
+        stream = self.plan.dram.streams[self.number]
+        address = self.plan.dram.regions["constants"].address + stream.address
+        fields = {"dram": address, "beats": stream.bytes // self.p.bus_bytes}
+        return [Instruction(Operation.WEIGHTS, self.number, fields)]
+
+    # the array
+
+    def reduction(self, group: list[ChannelTile], last_group: bool) -> list[Instruction]:
+        """Each channel tile of ``group`` part by part, each with its own load."""
+        parts = self.place.tiling.parts
+        made: list[Instruction] = []
+        for channel_tile in group:
+            for part in parts:
+                first, last = part is parts[0], part is parts[-1]
+                made += self.load(part, (channel_tile.input, channel_tile.input))
+                flush = last_group and channel_tile is group[-1] and last
+                made += self.array([channel_tile], part, first=first, last=last, flush=flush)
+        return made
+
+    def array(self, group: list[ChannelTile], part: Part, *, first: bool, last: bool, flush: bool) -> list[Instruction]:
+        it, p, source = self.it, self.p, self.source
+        depth, height, width = it.source
+        rows, columns = self.tile.convolved_rows, self.tile.convolved_columns
+        pitch = size(source.elements)
+        line = rows[0] * it.strides[0] - it.pads[0] + part.kernel_rows[0] * it.dilations[0]
+        column = columns[0] * it.strides[1] - it.pads[1] + part.kernel_columns[0] * it.dilations[1]
+        chunks = -(-size(part.run) // p.rows)
+        kernel_rows, kernel_columns = size(part.kernel_rows), size(part.kernel_columns)
+        used = source_rows(it, self.tile, part)
+        start = source.address(used[0], source.elements[0])
+        fields: dict[str, int] = {
+            "first": first,
+            "last": last,
+            "parameters": first,
+            "flush": flush,
+            "tiles": len(group) - 1,
+            "passes": kernel_rows * kernel_columns * chunks - 1,
+            "kernel_rows": kernel_rows - 1,
+            "kernel_columns": kernel_columns - 1,
+            "chunks": chunks - 1,
+            "rows": size(rows) - 1,
+            "columns": size(columns) - 1,
+            "padding": it.padding,
+            "column": column * depth + part.run[0] + group[0].input,
+            "column_step": it.strides[1] * depth,
+            "kernel_column_step": it.dilations[1] * depth,
+            "tile_step": group[1].input - group[0].input if len(group) > 1 else 0,
+            "row": source.address(line, 0) % WRAP,
+            "row_step": it.strides[0] * pitch,
+            "kernel_row_step": it.dilations[0] * pitch,
+            "line": line,
+            "line_step": it.strides[0],
+            "kernel_line_step": it.dilations[0],
+            "lines": height,
+            "row_elements": width * depth,
+        }
+        chip_reads = ((start, start + size(used) * pitch),)
+        return [Instruction(Operation.ARRAY, self.number, fields, chip_reads)]
+
+    # the vector unit
+
+    def vector(self, group: list[ChannelTile]) -> list[Instruction]:
+        """Everything behind the sums of ``group``'s channel tiles, or behind the source where there is no array."""
+        made: list[Instruction] = []
+        for tile, scale in rectangles(self.it, self.tile):
+            made += self._setup(group, scale)
+            made.append(self._results(group, tile))
+        return made
+
+    def _setup(self, group: list[ChannelTile], scale: Pair) -> list[Instruction]:
+        """Settings, if they are not those that the vector unit has already."""
+        fields = settings(self.it, self.p, group, scale, self._pixel_pitch())
+        loading = self.it.tables is not None and self.turns.tables != self.number
+        if not loading and fields == self.turns.settings:
+            return []
+        self.turns.settings = fields
+        if not loading:
+            return [Instruction(Operation.SETUP, self.number, fields)]
+        chip = self.place.tables
+        assert chip is not None
+        self.turns.tables = self.number
+        return [
+            *self._load_tables(chip),
+            Instruction(
+                Operation.SETUP,
+                self.number,
+                {**fields, "load_tables": 1, "tables": chip},
+                chip_reads=((chip, chip + TABLE_BYTES),),
+            ),
+        ]
+
+    def _load_tables(self, chip: int) -> list[Instruction]:
+        if self.number in self.turns.tables_on_chip:
+            return []
+        self.turns.tables_on_chip.add(self.number)
+        region = self.plan.dram.tables[self.number]
+        start = self.plan.dram.regions["constants"].address + region.address
+        fields = {"rows": 0, "bytes": region.bytes, "dram": start, "dram_step": 0, "chip": chip, "chip_step": 0}
+        return [Instruction(Operation.LOAD, self.number, fields, chip_writes=(chip, chip + TABLE_BYTES))]
+
+    def _results(self, group: list[ChannelTile], tile: SpatialTile) -> Instruction:
+        it, p, source = self.it, self.p, self.source
+        each = p.sum_elements if it.raw else 1
+        pool = it.pool or Pool((1, 1), (1, 1), (0, 0, 0, 0))
+        first_row = tile.rows[0] * pool.strides[0] - pool.pads[0] - tile.convolved_rows[0]
+        first_column = tile.columns[0] * pool.strides[1] - pool.pads[1] - tile.convolved_columns[0]
+        reads: list[Span] = []
+        if it.on_array:
+            pitch = size(tile.convolved_columns)
+            start = first_row * pitch + first_column
+        else:
+            pitch, depth = size(source.elements), it.source[0]
+            row, column = tile.convolved_rows[0] + first_row, tile.convolved_columns[0] + first_column
+            start = source.address(row, column * depth + group[0].input)
+            low = source.address(tile.convolved_rows[0], source.elements[0])
+            reads.append((low, low + size(tile.convolved_rows) * pitch))
+        operand = {}
+        if it.operand:
+            added_pitch = size(self.added.elements)
+            where = self.added.address(tile.rows[0], tile.columns[0] * it.target[0])
+            operand = {"operand": where + group[0].output, "operand_row_step": added_pitch}
+            low = self.added.address(tile.rows[0], self.added.elements[0])
+            reads.append((low, low + size(tile.rows) * added_pitch))
+        pixel, row_step = self._pixel_pitch(), self._row_pitch()
+        chip = self._output(tile)
+        last = chip + (size(tile.rows) - 1) * row_step + (size(tile.columns) - 1) * pixel
+        return Instruction(
+            Operation.VECTOR,
+            self.number,
+            {
+                "tiles": len(group) - 1,
+                "rows": size(tile.rows) - 1,
+                "columns": size(tile.columns) - 1,
+                "first_row": first_row,
+                "first_column": first_column,
+                "map_rows": size(tile.convolved_rows),
+                "map_columns": size(tile.convolved_columns),
+                "source": start % WRAP,
+                "source_row_step": pool.strides[0] * pitch,
+                "window_row_step": pitch,
+                "chip": chip + group[0].output * each,
+                "row_step": row_step,
+                "channels": group[0].channels,
+                "last_channels": group[-1].channels,
+                **operand,
+            },
+            chip_reads=tuple(reads),
+            chip_writes=(chip + group[0].output * each, last + (group[-1].output + group[-1].channels) * each),
+            drained=tuple(self._drained(tile, channel_tile) for channel_tile in group),
+        )
+
+    def _drained(self, tile: SpatialTile, channels: ChannelTile) -> Drained:
+        return Drained(
+            self.number,
+            (tile.rows[0], size(tile.rows)),
+            (tile.columns[0], size(tile.columns)),
+            (self.it.channel + channels.output, channels.channels),
+            self.p.lanes if self.it.raw else self.p.columns,
+        )
+
+    # the result
+
+    def _pixel_pitch(self) -> int:
+        if self.place.output is not None:
+            return self.depth
+        return pixel_pitch(self.it, self.p, self.depth)
+
+    def _row_pitch(self) -> int:
+        if self.place.output is not None:
+            return self.it.target[2] * self.depth
+        return row_pitch(self.it, self.tile, self.p, self.depth)
+
+    def _output(self, tile: SpatialTile) -> int:
+        """Chip address of channel 0 of the first result of ``tile``, which lies in this tile."""
+        if self.place.output is not None:
+            width = self.it.target[2]
+            inside = (tile.rows[0] * width + tile.columns[0]) * self.depth + self.it.channel
+            return self.place.output + self.it.output_at + inside
+        slots = self.place.output_slots
+        inside = (tile.rows[0] - self.tile.rows[0]) * self._row_pitch()
+        inside += (tile.columns[0] - self.tile.columns[0]) * self._pixel_pitch()
+        start, _ = self._output_dram()
+        return slots[self.turn % len(slots)] + start // self.p.element_bytes % self.p.bus_elements + inside
+
+    def _output_dram(self) -> tuple[int, int]:
+        """(byte address of the tile's first result, bytes from row to row)."""
+        each = 4 if self.it.raw else self.p.element_bytes
+        width = self.it.target[2]
+        start = self.it.output_at + (self.tile.rows[0] * width + self.tile.columns[0]) * self.depth + self.it.channel
+        return self.plan.dram.maps[self.it.output].address + start * each, width * self.depth * each
+
+    def store(self) -> list[Instruction]:
+        """The tile's result to DRAM, unless it is resident."""
+        if self.place.output is not None:
+            return []
+        chip, pitch = self._output(self.tile), self._row_pitch()
+        start, step = self._output_dram()
+        each = 4 if self.it.raw else self.p.element_bytes
+        rows, columns, pixel = size(self.tile.rows), size(self.tile.columns), self.it.target[0] * each
+        if self.it.target[0] == self.depth:
+            if columns * pixel == step:
+                return [self._span(1, rows * step, start, 0, chip, 0)]
+            return [self._span(rows, columns * pixel, start, step, chip, pitch)]
+        # a part of each pixel
+        apart, near = self.depth * each, self._pixel_pitch()
+        if columns * apart == step:
+            return [self._span(rows * columns, pixel, start, apart, chip, near)]
+        return [self._span(columns, pixel, start + row * step, apart, chip + row * pitch, near) for row in range(rows)]
+
+    def _span(self, count: int, length: int, dram: int, dram_step: int, chip: int, chip_step: int) -> Instruction:
+        return Instruction(
+            Operation.STORE,
+            self.number,
+            {
+                "rows": count - 1,
+                "bytes": length,
+                "dram": dram,
+                "dram_step": dram_step,
+                "chip": chip,
+                "chip_step": chip_step,
+            },
+            chip_reads=((chip, chip + (count - 1) * chip_step + length // self.p.element_bytes),),
+            dram_writes=(dram, dram + (count - 1) * dram_step + length),
+        )

@@ -1,0 +1,95 @@
+"""The constants as the engine reads them: requantization parameters and weights, bit-packed in order of use."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..isa.parameters import PARAMETER_BITS, Parameters
+from ..isa.program import CHANNEL
+from .lowering import EngineLayer
+from .tiling import ChannelTile, Part
+
+MASK32 = 0xFFFFFFFF
+
+
+def weight_stream(layer: EngineLayer, tiles: list[ChannelTile], parts: list[Part], parameters: Parameters) -> bytes:
+    """Everything that one spatial tile of ``layer`` draws from the weight FIFO, padded to whole bus beats.
+
+    For each channel tile: its parameters, then for each part, kernel row, kernel column and chunk R rows of C weights.
+    """
+    packed, rest = [], np.zeros(0, np.uint8)
+    for tile in tiles:
+        pieces = [(_parameter_bits(layer, tile, parameters), 1)]
+        pieces += [(_weight_rows(layer, tile, part, parameters), parameters.weight_bits) for part in parts]
+        for values, width in pieces:
+            whole, rest = _packed(values, width, rest)
+            packed.append(whole)
+    stream = b"".join(packed) + np.packbits(rest, bitorder="little").tobytes()
+    return stream + bytes(-len(stream) % parameters.bus_bytes)
+
+
+def table_bytes(layer: EngineLayer, parameters: Parameters) -> bytes:
+    """Tables A and B as the engine reads them, 512 entries of 32 bits, on a bus boundary; nothing without tables."""
+    if layer.tables is None:
+        return b""
+    return layer.tables.astype("<i4").tobytes()
+
+
+def _packed(values: NDArray[np.int64], width: int, before: NDArray[np.uint8]) -> tuple[bytes, NDArray[np.uint8]]:
+    """Whole bytes of the bits ``before`` and of ``values`` in ``width`` bits each, and the bits that are left."""
+    if width in (8, 16) and not before.size:  # the same bytes, many times faster
+        return values.astype(f"<i{width // 8}").tobytes(), before
+    bits = np.concatenate([before, _bits(values, width).reshape(-1)])
+    end = len(bits) - len(bits) % 8
+    return np.packbits(bits[:end], bitorder="little").tobytes(), bits[end:]
+
+
+def _bits(values: NDArray[np.int64], width: int) -> NDArray[np.uint8]:
+    """Two's complement bits, least significant first, a new last axis of ``width``."""
+    return ((values[..., None] >> np.arange(width)) & 1).astype(np.uint8)
+
+
+def _parameter_bits(layer: EngineLayer, tile: ChannelTile, p: Parameters) -> NDArray[np.int64]:
+    """Bit-sliced over weight rows: row j has bits [j * weight_bits, ...) of every channel's parameters."""
+    rows = p.parameter_rows
+    bits = np.zeros((p.columns, rows * p.weight_bits), np.int64)
+    outputs = slice(tile.output, tile.output + tile.channels)
+    fields = {"bias": layer.bias[outputs] & MASK32}
+    if layer.mantissas is not None and layer.shifts is not None:
+        fields |= {"mantissa": layer.mantissas[outputs], "shift": layer.shifts[outputs]}
+    for name, values in fields.items():
+        field = CHANNEL[name]
+        bits[: tile.channels, field.offset : field.offset + field.width] = _bits(values, field.width)
+    assert CHANNEL.size == PARAMETER_BITS
+    return bits.reshape(p.columns, rows, p.weight_bits).transpose(1, 0, 2).reshape(-1)
+
+
+def _weight_rows(layer: EngineLayer, tile: ChannelTile, part: Part, p: Parameters) -> NDArray[np.int64]:
+    """(kernel rows, kernel column steps, chunks x R, C), with zeros where the run or the channels end."""
+    kernel = tile_kernel(layer, tile)[
+        part.kernel_rows[0] : part.kernel_rows[1], part.kernel_columns[0] : part.kernel_columns[1]
+    ]
+    run = kernel[:, :, part.run[0] : part.run[1]]
+    chunks = -(-run.shape[2] // p.rows)
+    padded = np.zeros((*run.shape[:2], chunks * p.rows, p.columns), np.int64)
+    padded[:, :, : run.shape[2], : tile.channels] = run
+    return padded
+
+
+def tile_kernel(layer: EngineLayer, tile: ChannelTile) -> NDArray[np.int64]:
+    """Weights of one channel tile as (kernel rows, kernel column steps, run, channels): see tiling.run_shape."""
+    per_group_out = layer.weights.shape[0] // layer.groups
+    per_group_in = layer.weights.shape[1]
+    weights = layer.weights[tile.output : tile.output + tile.channels].astype(np.int64)
+    weights = weights.transpose(2, 3, 1, 0)
+    if layer.groups > 1:
+        # several groups side by side: block diagonal
+        first = tile.output // per_group_out
+        last = (tile.output + tile.channels - 1) // per_group_out
+        blocks = np.zeros((*weights.shape[:2], (last - first + 1) * per_group_in, tile.channels), np.int64)
+        for channel in range(tile.channels):
+            start = ((tile.output + channel) // per_group_out - first) * per_group_in
+            blocks[:, :, start : start + per_group_in, channel] = weights[:, :, :, channel]
+        return blocks
+    if layer.dilations[1] == 1:
+        return weights.reshape(weights.shape[0], 1, -1, tile.channels)
+    return weights

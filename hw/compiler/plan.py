@@ -1,0 +1,56 @@
+"""The plan: a program for one accelerator and one graph, and where everything lies in DRAM and on chip."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...quant.graph import Graph
+from ..isa.parameters import Parameters
+from ..isa.program import PREFETCH, Operation
+from .dram import Dram, Region
+from .instruction import Drained, Instruction
+from .lowering import EngineLayer
+from .residency import Layout, Placement
+from .unfold import Unfolding
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A program for one accelerator and one graph, whose tensors are those of all ``batch`` images of a run.
+
+    single : the graph of one image;  unfolding : how its input is written, None for as it is
+    layout, dram : where things lie on chip and in DRAM;  program : without END; empty before it is woven
+    """
+
+    graph: Graph
+    parameters: Parameters
+    batch: int
+    single: Graph
+    layers: tuple[EngineLayer, ...]
+    layout: Layout
+    dram: Dram
+    unfolding: Unfolding | None = None
+    program: tuple[Instruction, ...] = ()
+
+    @property
+    def placements(self) -> tuple[Placement, ...]:
+        return self.layout.placements
+
+    @property
+    def drained(self) -> list[Drained]:
+        """What the vector unit writes, in the order of the program."""
+        return [drained for instruction in self.program for drained in instruction.drained]
+
+    @property
+    def regions(self) -> Mapping[str, Region]:
+        """Constants, input, output, scratch, program."""
+        return {**self.dram.regions, "program": self.dram.behind(len(self.program_bytes()))}
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of DRAM from BASE on."""
+        return max(region.end for region in self.regions.values())
+
+    def program_bytes(self) -> bytes:
+        """The program as the engine fetches it, with what it prefetches behind END."""
+        end = Instruction(Operation.END, -1, {})
+        return b"".join(i.encode() for i in [*self.program, *[end] * (1 + PREFETCH)])

@@ -1,0 +1,282 @@
+"""Which feature maps stay in the activation memory while they live, and where everything lies in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from ...quant.graph import Graph, Sums
+from ...quant.graph.errors import ConfigurationError
+from ..isa.parameters import Parameters
+from ..isa.program import TABLE_ENTRIES
+from .lowering import EngineLayer
+from .order import vector_cycles
+from .tiling import (
+    CLOSE,
+    Tiling,
+    Traffic,
+    best_tiling,
+    refuse,
+)
+
+Lifetime = tuple[int, int]
+TABLE_BYTES = 4 * TABLE_ENTRIES
+
+ROOMY = 1.02
+"""Room that maps leave for slots: that of the smallest tiling at most so much slower than the best."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """One layer's tiling and its addresses in the activation memory, in elements; None: not resident.
+
+    input_slots, operand_slots, output_slots : addresses that its tiles use in turn;  tables : of its tables, or None
+    """
+
+    tiling: Tiling
+    source: int | None = None
+    operand: int | None = None
+    output: int | None = None
+    input_slots: tuple[int, ...] = ()
+    operand_slots: tuple[int, ...] = ()
+    output_slots: tuple[int, ...] = ()
+    tables: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where the planner put things.  ``windows``: the layers, by index, during which each layer may be at work."""
+
+    placements: tuple[Placement, ...]
+    windows: tuple[Lifetime, ...]
+    resident: Mapping[str, int]
+
+
+def working_windows(layers: Sequence[EngineLayer], alone: set[int]) -> list[Lifetime]:
+    """First and last layer, by index, during which each layer may be at work.
+
+    The array runs one layer after the other.  A layer of the vector unit alone, unless it is in ``alone``, follows the
+    last of those that make its input row by row, and may take until somebody reads its result.
+    """
+    count = len(layers)
+    writers: dict[str, list[int]] = {}
+    for n, layer in enumerate(layers):
+        writers.setdefault(layer.output, []).append(n)
+    starts = list(range(count))
+    for n, layer in enumerate(layers):
+        if not layer.on_array and n not in alone:
+            starts[n] = max((starts[w] for name in layer.inputs for w in writers.get(name, ())), default=n)
+    ends = list(range(count))
+    for n in reversed(range(count)):
+        if not layers[n].on_array and n not in alone:
+            readers = [ends[r] for r in range(n + 1, count) if layers[n].output in layers[r].inputs]
+            ends[n] = min(readers, default=count - 1)
+    return list(zip(starts, ends, strict=True))
+
+
+def lifetimes(layers: Sequence[EngineLayer], windows: Sequence[Lifetime]) -> dict[str, Lifetime]:
+    """First and last layer, by index, during which each tensor is written or read."""
+    lives: dict[str, Lifetime] = {}
+    for layer, (start, end) in zip(layers, windows, strict=True):
+        for name in (*layer.inputs, layer.output):
+            first, last = lives.get(name, (start, end))
+            lives[name] = min(first, start), max(last, end)
+    return lives
+
+
+def lay_out(layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> Layout:
+    """Decide what is resident and where all of it lies.
+
+    The network's input and output are in DRAM.  Others stay on chip while they live, those first that take the least
+    of it, as long as every layer's slots still have room.  Raises ConfigurationError for a layer that no tiling fits.
+    """
+    return _Layouter(layers, graph, p).layout()
+
+
+def meet(a: Lifetime, b: Lifetime) -> bool:
+    """Whether both hold a layer."""
+    return a[0] <= b[1] and b[0] <= a[1]
+
+
+class _Layouter:
+    def __init__(self, layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> None:
+        self.layers, self.graph, self.p = layers, graph, p
+        self.capacity = p.activation_elements
+        self.resident: dict[str, int] = {}
+        self.tops = [0] * len(layers)
+        self.tiling = cache(self._tiling)
+        self.trailing = [self._trailing(n) for n in range(len(layers))]
+
+    def layout(self) -> Layout:
+        alone: set[int] = set()
+        for n in range(len(self.layers)):
+            if self._reserve(n) > self.capacity:
+                raise self._refuse(n)
+        while True:
+            self._spread(alone)
+            self._choose()
+            placements = self._place()
+            if not isinstance(placements, int):
+                return Layout(tuple(placements), tuple(self.windows), self.resident)
+            beside = {n for n in self._active(placements) if not self.layers[n].on_array} - alone
+            if not beside:
+                raise self._refuse(placements)
+            alone |= beside
+
+    def _spread(self, alone: set[int]) -> None:
+        """Nothing is resident; the windows are as wide as the slots of all who work at once have room."""
+        self.resident, self.tops = {}, [0] * len(self.layers)
+        self.windows = working_windows(self.layers, alone)
+        while crowded := [n for n in range(len(self.layers)) if self._need(n) > self.capacity]:
+            more = {w for s in crowded for w in self._active(s) if not self.layers[w].on_array} - alone
+            if not more:
+                raise self._refuse(crowded[0])
+            alone |= more
+            self.windows = working_windows(self.layers, alone)
+
+    # what a layer needs
+
+    def _trailing(self, n: int) -> float:
+        """Cycles of the vector unit's own layers that follow array layer ``n`` row by row, if it joins last."""
+        if not self.layers[n].on_array:
+            return 0.0
+        cycles, tensors = 0.0, {self.layers[n].output}
+        for other in self.layers[n + 1 :]:
+            if tensors & {other.output} and other.on_array:
+                return 0.0  # somebody after it writes the same map
+            if not other.on_array and tensors & set(other.inputs):
+                cycles += vector_cycles(other, self.p)
+                tensors.add(other.output)
+        return cycles
+
+    def _traffic(self, n: int) -> Traffic:
+        layer = self.layers[n]
+        return Traffic(
+            layer.input not in self.resident,
+            bool(layer.operand) and layer.operand not in self.resident,
+            layer.output not in self.resident,
+            self.graph.tensors[layer.output].shape[0],
+            self.trailing[n],
+        )
+
+    def _tiling(self, n: int, space: int, traffic: Traffic, slack: float) -> Tiling | None:
+        return best_tiling(self.layers[n], self.p, space, traffic, slack)
+
+    def _tables(self, n: int) -> int:
+        return TABLE_BYTES if self.layers[n].tables is not None else 0
+
+    def _reserve(self, n: int) -> int:
+        """Elements of the layer's slots, at least."""
+        tiling = self.tiling(n, self.capacity - self._tables(n), self._traffic(n), ROOMY)
+        return self._tables(n) + self.capacity + 1 if tiling is None else self._tables(n) + self._padded(tiling)
+
+    def _refuse(self, n: int) -> ConfigurationError:
+        return refuse(self.layers[n], self.p, self._traffic(n), self._tables(n))
+
+    def _padded(self, tiling: Tiling) -> int:
+        return tiling.space + -tiling.space % self.p.bus_elements
+
+    def _active(self, step: int) -> list[int]:
+        return [n for n, (start, end) in enumerate(self.windows) if start <= step <= end]
+
+    def _need(self, step: int) -> int:
+        return self.tops[step] + sum(self._reserve(n) for n in self._active(step))
+
+    # maps
+
+    def _choose(self) -> None:
+        lives = lifetimes(self.layers, self.windows)
+        sizes = {}
+        for name in lives:
+            tensor = self.graph.tensors[name]
+            if name not in (self.graph.input, self.graph.output) and not isinstance(tensor, Sums):
+                channels, rows, columns = tensor.shape
+                size = channels * rows * columns
+                sizes[name] = size + -size % self.p.bus_elements
+        for name in sorted(sizes, key=lambda n: sizes[n] * (lives[n][1] - lives[n][0] + 1)):
+            self._settle(name, sizes[name], lives, sizes)
+
+    def _settle(self, name: str, size: int, lives: dict[str, Lifetime], sizes: dict[str, int]) -> None:
+        """Make ``name`` resident at the lowest free address, if every layer keeps its room."""
+        first, last = lives[name]
+        taken = sorted(
+            (address, address + sizes[other])
+            for other, address in self.resident.items()
+            if meet(lives[other], (first, last))
+        )
+        address = 0
+        for start, end in taken:
+            if address + size <= start:
+                break
+            address = max(address, end)
+        before = self.tops[first : last + 1]
+        self.resident[name] = address
+        self.tops[first : last + 1] = [max(top, address + size) for top in before]
+        if any(self._need(step) > self.capacity for step in range(first, last + 1)):
+            del self.resident[name]
+            self.tops[first : last + 1] = before
+
+    # slots
+
+    def _place(self) -> list[Placement] | int:
+        """The vector unit's own layers get their slots at the memory's end, the array's the room between.
+
+        The index of the first layer that finds none, if there is one.
+        """
+        placements: list[Placement | None] = [None] * len(self.layers)
+        bottoms = [self.capacity] * len(self.layers)
+        blocks: list[tuple[Lifetime, int, int]] = []
+        for n, layer in enumerate(self.layers):
+            if layer.on_array:
+                continue
+            first, last = self.windows[n]
+            space = self._reserve(n) - self._tables(n)
+            tiling = self.tiling(n, space, self._traffic(n), ROOMY)
+            assert tiling is not None
+            size = self._padded(tiling) + self._tables(n)
+            bottom = self.capacity - size
+            for _, low, high in sorted((b for b in blocks if meet(b[0], (first, last))), key=lambda b: -b[2]):
+                if bottom >= high:
+                    break
+                bottom = min(bottom, low - size)
+            if bottom < max(self.tops[first : last + 1]):
+                return n
+            placements[n] = self._slots(n, tiling, bottom)
+            blocks.append(((first, last), bottom, bottom + size))
+            bottoms[first : last + 1] = [min(old, bottom) for old in bottoms[first : last + 1]]
+        for n, layer in enumerate(self.layers):
+            if not layer.on_array:
+                continue
+            room = bottoms[n] - self.tops[n]
+            tiling = self.tiling(n, room - self._tables(n), self._traffic(n), CLOSE)
+            if tiling is None:
+                return n
+            space = self._padded(tiling) + self._tables(n)
+            # every other layer from the other side: so the next one's first loads need not wait for this one's last
+            bottom = self.tops[n] if n % 2 else bottoms[n] - space
+            placements[n] = self._slots(n, tiling, bottom)
+        return [placement for placement in placements if placement is not None]
+
+    def _slots(self, n: int, tiling: Tiling, bottom: int) -> Placement:
+        layer = self.layers[n]
+        address = bottom + self._tables(n)
+
+        def slots(count: int, size: int) -> tuple[int, ...]:
+            nonlocal address
+            found = tuple(address + i * size for i in range(count)) if size else ()
+            address += count * size if size else 0
+            return found
+
+        outputs = slots(tiling.others, tiling.output_slot)
+        operands = slots(tiling.others, tiling.operand_slot)
+        return Placement(
+            tiling,
+            self.resident.get(layer.input),
+            self.resident.get(layer.operand),
+            self.resident.get(layer.output),
+            slots(tiling.loads, tiling.input_slot),
+            operands,
+            outputs,
+            bottom if layer.tables is not None else None,
+        )

@@ -1,0 +1,97 @@
+"""Dependency tokens: who must wait for whom, found from what each instruction reads and writes."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...quant.graph.errors import ConfigurationError
+from ..isa.program import TOKEN_BITS, UNITS
+from .instruction import Instruction
+from .span import Span
+
+DRAM_GRAIN = 64
+"""Bytes of DRAM that count as touched together."""
+
+
+class _Touched:
+    """Which of one unit's instructions read and wrote each grain of a memory last, by number, -1 for none."""
+
+    def __init__(self, end: int, grain: int) -> None:
+        self.grain = grain
+        self.read = np.full(-(-end // grain), -1, np.int32)
+        self.written = self.read.copy()
+
+    def _slice(self, span: Span) -> slice:
+        return slice(span[0] // self.grain, -(-span[1] // self.grain) if span[1] > span[0] else span[0] // self.grain)
+
+    def note(self, number: int, reads: Iterable[Span], writes: Span) -> None:
+        for span in reads:
+            self.read[self._slice(span)] = number
+        self.written[self._slice(writes)] = number
+
+    def latest(self, reads: Iterable[Span], writes: Span) -> int:
+        """The last instruction that wrote what is read now, or touched what is written now."""
+        pieces = [self.written[self._slice(span)] for span in (*reads, writes)] + [self.read[self._slice(writes)]]
+        return max(int(piece.max(initial=-1)) for piece in pieces)
+
+
+class _History:
+    """One unit's past instructions, and what they touched."""
+
+    def __init__(self, program: Sequence[Instruction]) -> None:
+        self.numbers: list[int] = []  # where each stands in the program
+        chip = max((end for i in program for _, end in (*i.chip_reads, i.chip_writes)), default=0)
+        dram = max((end for i in program for _, end in (i.dram_reads, i.dram_writes)), default=0)
+        self.chip, self.dram = _Touched(chip, 1), _Touched(dram, DRAM_GRAIN)
+
+    def append(self, place: int, instruction: Instruction) -> None:
+        number = len(self.numbers)
+        self.numbers.append(place)
+        self.chip.note(number, instruction.chip_reads, instruction.chip_writes)
+        self.dram.note(number, (instruction.dram_reads,), instruction.dram_writes)
+
+    def latest(self, instruction: Instruction) -> int:
+        """Number of the last instruction here that ``instruction`` must not overtake, or -1."""
+        return max(
+            self.chip.latest(instruction.chip_reads, instruction.chip_writes),
+            self.dram.latest((instruction.dram_reads,), instruction.dram_writes),
+        )
+
+
+def synchronize(program: Sequence[Instruction]) -> tuple[Instruction, ...]:
+    """``program`` with ``wait`` and ``post`` of every instruction.
+
+    Each unit runs its own instructions in order, so of those of another unit only the last conflicting one counts,
+    and only if no earlier wait has covered it.  So between two units tokens are given and taken in the same order,
+    and a counter does.  Raises ConfigurationError if there could be more tokens than a counter holds.
+    """
+    histories = [_History(program) for _ in UNITS]
+    covered = {(a, b): 0 for a in range(len(UNITS)) for b in range(len(UNITS))}
+    edges = dict.fromkeys(covered, 0)
+    waits: list[set[int]] = [set() for _ in program]
+    posts: list[set[int]] = [set() for _ in program]
+    for number, instruction in enumerate(program):
+        unit = instruction.unit
+        if unit is None:
+            continue
+        for other, history in enumerate(histories):
+            if other == unit:
+                continue
+            latest = history.latest(instruction)
+            if latest >= covered[other, unit]:
+                posts[history.numbers[latest]].add(unit)
+                waits[number].add(other)
+                covered[other, unit] = latest + 1
+                edges[other, unit] += 1
+        histories[unit].append(number, instruction)
+    worst = max(edges.values())
+    if worst >= 1 << TOKEN_BITS:
+        raise ConfigurationError(
+            f"the program needs {worst} tokens between two units, {(1 << TOKEN_BITS) - 1} are possible; "
+            "larger memories make fewer tiles"
+        )
+    return tuple(
+        replace(instruction, wait=frozenset(wait), post=frozenset(post))
+        for instruction, wait, post in zip(program, waits, posts, strict=True)
+    )

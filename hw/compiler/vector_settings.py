@@ -1,0 +1,83 @@
+"""How the vector unit is set up for a layer, and the rectangles of its result that one setting serves."""
+
+from collections.abc import Iterator, Sequence
+
+from ...quant.graph import Pair
+from ..isa.parameters import Parameters
+from ..isa.program import Combine
+from .lowering import ONE, EngineLayer, Pool
+from .span import Span
+from .tiling import ChannelTile, SpatialTile, spatial_tile
+
+
+def rectangles(layer: EngineLayer, tile: SpatialTile) -> Iterator[tuple[SpatialTile, Pair]]:
+    """``tile``, cut where the number of elements that a window counts changes, and the scale of each piece."""
+    pool = layer.pool
+    if pool is None or pool.average is None:
+        yield tile, ONE
+        return
+    for rows, high in _constant(pool, 0, tile.rows, layer.source[1]):
+        for columns, wide in _constant(pool, 1, tile.columns, layer.source[2]):
+            yield spatial_tile(layer, rows, columns), pool.scales[high * wide]
+
+
+def settings(it: EngineLayer, p: Parameters, group: Sequence[ChannelTile], scale: Pair, pixel: int) -> dict[str, int]:
+    """Fields of SETUP for ``group``'s channel tiles of layer ``it``, but for its tables.
+
+    scale : mantissa and shift of a map's windows;  pixel : elements from pixel to pixel of the result
+    """
+    pool = it.pool or Pool((1, 1), (1, 1), (0, 0, 0, 0))
+    depth = it.source[0]
+    each = p.sum_elements if it.raw else 1
+    fields = {
+        "from_map": not it.on_array,
+        "total": pool.average is not None,
+        "raw": it.raw,
+        "combine": it.combine,
+        "window_rows": pool.kernel[0] - 1,
+        "window_columns": pool.kernel[1] - 1,
+        "stride_rows": pool.strides[0],
+        "stride_columns": pool.strides[1],
+        "source_column_step": pool.strides[1] * (1 if it.on_array else depth),
+        "window_column_step": 1 if it.on_array else depth,
+        "column_step": pixel,
+        "tile_step": group[0].channels * each,
+    }
+    if not it.on_array:
+        fields |= {"mantissa": scale[0], "shift": scale[1], "source_zero": it.source_zero}
+        fields["source_tile_step"] = group[1].input - group[0].input if len(group) > 1 else 0
+    if it.format is not None:
+        fields |= {n: getattr(it.format, n) for n in ("zero_point", "low", "high")}
+    if it.combine != Combine.NONE:
+        fields |= {"final_low": it.final[0], "final_high": it.final[1]}
+    if it.operand:
+        fields |= {"operand_column_step": it.target[0], "operand_tile_step": group[0].channels}
+    if (layer := it.normalization) is not None:
+        before = (layer.size - 1) // 2
+        fields |= {
+            "normalize": 1,
+            "size": layer.size - 1,
+            "before": before,
+            "drop": layer.shift,
+            "shift": layer.exponent - 20,
+            "depth": it.target[0] + before,
+            "source_tile_step": p.columns - layer.size + 1,
+        }
+    return fields
+
+
+def _constant(pool: Pool, axis: int, span: Span, length: int) -> list[tuple[Span, int]]:
+    """``span`` of an average's results cut where windows count other numbers, along one axis of ``length``."""
+    average = pool.average
+    assert average is not None
+    before, after = pool.pads[axis], pool.pads[axis + 2]
+    low, high = (-before, length + after - average.ceil[axis]) if average.include_pad else (0, length)
+    cuts: list[tuple[Span, int]] = []
+    for place in range(*span):
+        first = place * pool.strides[axis] - before
+        count = min(high, first + pool.kernel[axis]) - max(low, first)
+        if cuts and cuts[-1][1] == count:
+            cuts[-1] = ((cuts[-1][0][0], place + 1), count)
+        else:
+            cuts.append(((place, place + 1), count))
+    return cuts

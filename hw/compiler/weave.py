@@ -1,0 +1,185 @@
+"""The order of the program: tile after tile of the array's layers, the vector unit's own woven in between."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from ..isa.program import Operation
+from .emission import TileEmitter, Turns
+from .instruction import Instruction
+from .plan import Plan
+from .span import size
+from .tiling import SpatialTile, channel_tiles, interval, passes, source_rows
+
+CREDIT = 4
+"""Channel tiles of the array whose time the vector unit may have saved up."""
+
+PATIENCE = 1.2
+"""The vector unit's own tiles go between channel tiles of the array that take 1 / PATIENCE of their time or more."""
+
+
+def weave(plan: Plan) -> list[Instruction]:
+    """The instructions of ``plan``'s layers in order, BEGIN before them, without tokens; its own program is ignored."""
+    begin = Instruction(Operation.BEGIN, -1, {"fingerprint": plan.parameters.fingerprint})
+    return [begin, *_Weaver(plan).weave()]
+
+
+class _Weaver:
+    """Collects the instructions of all layers.
+
+    The array's layers follow one another, spatial tile by spatial tile.  Those of the vector unit alone are emitted
+    tile by tile as soon as the rows that they read are there, between channel tiles of the array that leave the vector
+    unit time, and at the latest before somebody reads their rows.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.p = plan, plan.parameters
+        self.program: list[Instruction] = []
+        self.makers: dict[str, list[int]] = defaultdict(list)
+        for number, layer in enumerate(plan.layers):
+            self.makers[layer.output].append(number)
+        self.next_tile = [0] * len(plan.layers)
+        self.waiting = [n for n, layer in enumerate(plan.layers) if not layer.on_array]
+        self.turns = Turns()
+        self.loaded: dict[int, TileEmitter] = {}  # tiles of the vector unit's own that have been loaded ahead
+        self.now = 0  # the layer in work, by index
+        self.credit = 0.0  # cycles that the vector unit is ahead of the array
+
+    def weave(self) -> list[Instruction]:
+        for number, layer in enumerate(self.plan.layers):
+            self.now = number
+            if layer.on_array:
+                for tile in self.plan.placements[number].tiling.tiles:
+                    self._array_tile(number, tile)
+            elif self.plan.layout.windows[number] == (number, number):
+                self._finish(number)
+        for number in list(self.waiting):
+            self._finish(number)
+        return self.program
+
+    # order
+
+    def _finish(self, number: int) -> None:
+        while self.next_tile[number] < len(self.plan.placements[number].tiling.tiles):
+            self._vector_tile(number)
+
+    def _rows_done(self, number: int) -> int:
+        """Rows of the layer's result that have been emitted whole."""
+        tiles = self.plan.placements[number].tiling.tiles
+        following = self.next_tile[number]
+        return tiles[following].rows[0] if following < len(tiles) else tiles[-1].rows[1]
+
+    def _there(self, tensor: str, rows: int) -> bool:
+        return all(self._rows_done(n) >= self._rows_of(n, rows) for n in self.makers[tensor])
+
+    def _rows_of(self, number: int, rows: int) -> int:
+        """How many rows of its own a layer must have made for the first ``rows`` of the whole tensor.
+
+        All of them where the tensor holds several images, of which this layer makes one, or is read as one row.
+        """
+        layer = self.plan.layers[number]
+        own, whole = layer.target[1:], self.plan.graph.tensors[layer.output].shape[1:]
+        return min(rows, own[0]) if own == whole and rows < whole[0] else own[0]
+
+    def _need(self, tensor: str, rows: int) -> None:
+        """Emit what is missing of the first ``rows`` rows of ``tensor``."""
+        for number in self.makers[tensor]:
+            while self._rows_done(number) < self._rows_of(number, rows):
+                assert not self.plan.layers[number].on_array, "layers are out of order"
+                self._vector_tile(number)
+
+    def _reads(self, number: int) -> Iterator[tuple[str, int]]:
+        """The tensors that the layer's next tile reads, and how many rows of them."""
+        layer, placement = self.plan.layers[number], self.plan.placements[number]
+        tile = placement.tiling.tiles[self.next_tile[number]]
+        yield layer.input, max(source_rows(layer, tile, part)[1] for part in placement.tiling.parts)
+        if layer.operand:
+            yield layer.operand, tile.rows[1]
+
+    def _background(self, step: float) -> None:
+        """Tiles of the vector unit's own, for as long as it is ahead; ``step``: the array's time for a channel tile.
+
+        What a tile must load is asked for a channel tile before, so that the vector unit need not wait for it.
+        """
+        budget = min(self.credit, step * PATIENCE)
+        while (number := self._ready()) is not None and (cycles := self._cycles(number)) <= budget:
+            if number not in self.loaded and self._loads(number):
+                self._load(number)
+                break
+            self.credit -= cycles
+            budget -= cycles
+            self._vector_tile(number)
+        self.credit = min(self.credit, CREDIT * step)
+
+    def _loads(self, number: int) -> bool:
+        placement, layer = self.plan.placements[number], self.plan.layers[number]
+        return placement.source is None or (bool(layer.operand) and placement.operand is None)
+
+    def _load(self, number: int) -> TileEmitter:
+        """Have the layer's next tile loaded; what it reads is there."""
+        if number not in self.loaded:
+            placement = self.plan.placements[number]
+            emit = TileEmitter(self.plan, self.turns, number, placement.tiling.tiles[self.next_tile[number]])
+            self.program += emit.load(placement.tiling.parts[0], (0, 0))
+            self.program += emit.load_operand()
+            self.loaded[number] = emit
+        return self.loaded[number]
+
+    def _ready(self) -> int | None:
+        """The first layer of the vector unit alone that has a tile whose sources are all there."""
+        return next(
+            (
+                n
+                for n in self.waiting
+                if self.plan.layout.windows[n][0] <= self.now and all(self._there(*read) for read in self._reads(n))
+            ),
+            None,
+        )
+
+    def _cycles(self, number: int) -> int:
+        """The vector unit's cycles for the layer's next tile."""
+        layer = self.plan.layers[number]
+        tile = self.plan.placements[number].tiling.tiles[self.next_tile[number]]
+        count = sum(map(len, channel_tiles(layer, self.p)))
+        return size(tile.rows) * size(tile.columns) * count * interval(layer, self.p)
+
+    def _array_tile(self, number: int, tile: SpatialTile) -> None:
+        for tensor, rows in list(self._reads(number)):
+            self._need(tensor, rows)
+        p, layer, parts = self.p, self.plan.layers[number], self.plan.placements[number].tiling.parts
+        emit = TileEmitter(self.plan, self.turns, number, tile)
+        series = channel_tiles(layer, p)
+        if len(parts) == 1:
+            self.program += emit.load(parts[0], (series[0][0].input, series[-1][-1].input))
+        self.program += emit.load_operand()
+        self.program += emit.weights()
+        step = sum(passes(q, p) for q in parts) * max(tile.positions, p.pass_cycles)
+        drain = size(tile.rows) * size(tile.columns) * interval(layer, p) + p.parameter_rows
+        for whole in series:
+            start = 0
+            while start < len(whole):
+                # one by one while the vector unit has something of its own to do between them
+                group = whole[start:] if self._ready() is None else whole[start : start + 1]
+                start += len(group)
+                last_group = whole is series[-1] and start == len(whole)
+                self.program += emit.vector(group)
+                if len(parts) == 1:
+                    self.program += emit.array(group, parts[0], first=True, last=True, flush=last_group)
+                else:
+                    self.program += emit.reduction(group, last_group)
+                self.credit += len(group) * (step - drain)
+                self._background(step)
+        self.program += emit.store()
+        self.next_tile[number] += 1
+
+    def _vector_tile(self, number: int) -> None:
+        """The next tile of a layer of the vector unit alone."""
+        for tensor, rows in list(self._reads(number)):
+            self._need(tensor, rows)
+        emit = self._load(number)
+        del self.loaded[number]
+        for group in channel_tiles(self.plan.layers[number], self.p):
+            self.program += emit.vector(group)
+        self.program += emit.store()
+        self.next_tile[number] += 1
+        if self.next_tile[number] == len(self.plan.placements[number].tiling.tiles):
+            self.waiting.remove(number)

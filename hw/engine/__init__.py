@@ -1,0 +1,1 @@
+"""The circuits, one component a file."""

@@ -1,0 +1,201 @@
+"""AXI4 reads shared by three users: bursts in, beats out, in order."""
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from ..isa.parameters import BURST_BEATS
+from ..isa.program import STREAM
+from .register_slice import RegisterSlice
+
+BURST = data.StructLayout({"address": 32, "length": ceil_log2(BURST_BEATS), "final": 1})
+"""One AXI burst: byte address, beats less one, and whether its span ends with it."""
+
+SPAN = data.StructLayout({"address": 32, "beats": 32})
+"""Consecutive beats of the bus: the bus-aligned byte address of the first, and how many, at least one."""
+
+
+def beat_layout(parameters):
+    return data.StructLayout({"data": 8 * parameters.bus_bytes, "last": 1})
+
+
+class Bursts(wiring.Component):
+    """Cuts spans into bursts of at most BURST_BEATS beats that never cross a multiple of as many (so never 4 KiB).
+
+    The first burst of a span follows it by one cycle; then one burst a cycle.
+    """
+
+    def __init__(self, parameters):
+        self._shift = ceil_log2(parameters.bus_bytes)
+        super().__init__({"spans": In(stream.Signature(SPAN)), "bursts": Out(stream.Signature(BURST))})
+
+    def elaborate(self, platform):
+        m = Module()
+        length_bits = ceil_log2(BURST_BEATS)
+        beat = Signal(32 - self._shift, reset_less=True)
+        left = Signal(32)
+        room = Signal(length_bits + 1)
+        size = Signal(length_bits + 1)
+        burst = self.bursts.payload
+        m.d.comb += [
+            room.eq(BURST_BEATS - beat[:length_bits]),
+            size.eq(Mux(left < room, left, room)),
+            self.bursts.valid.eq(left != 0),
+            burst.address.eq(beat << self._shift),
+            burst.length.eq(size - 1),
+            burst.final.eq(left <= room),
+            self.spans.ready.eq((left == 0) | (self.bursts.ready & burst.final)),
+        ]
+        with m.If(self.bursts.valid & self.bursts.ready):
+            m.d.sync += [beat.eq(beat + size), left.eq(left - size)]
+        with m.If(self.spans.valid & self.spans.ready):
+            m.d.sync += [beat.eq(self.spans.payload.address >> self._shift), left.eq(self.spans.payload.beats)]
+        return m
+
+
+class ReadMaster(wiring.Component):
+    """AXI4 read channels for several users, bursts round robin, data in the order of the bursts.
+
+    A user asks only for what it can take soon: a beat that nobody takes would hold up those behind it.
+
+    Members: requests_n : In(stream), BURST;  beats_n : Out(stream), data and last (of a final burst)
+             base : In, added to every address;  ar*, r* : the AXI4 channels;  error : Out, pulse
+    """
+
+    OUTSTANDING = 16
+
+    def __init__(self, parameters, users):
+        self._parameters = p = parameters
+        self._users = users
+        super().__init__(
+            {
+                **{f"requests_{n}": In(stream.Signature(BURST)) for n in range(users)},
+                **{f"beats_{n}": Out(stream.Signature(beat_layout(p))) for n in range(users)},
+                "base": In(32),
+                "araddr": Out(32),
+                "arlen": Out(8),
+                "arvalid": Out(1),
+                "arready": In(1),
+                "rdata": In(8 * p.bus_bytes),
+                "rresp": In(2),
+                "rlast": In(1),
+                "rvalid": In(1),
+                "rready": Out(1),
+                "error": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        users = range(self._users)
+        requests = [getattr(self, f"requests_{n}") for n in users]
+        beats = [getattr(self, f"beats_{n}") for n in users]
+        tag = data.StructLayout({"user": ceil_log2(self._users), "final": 1})
+        m.submodules.tags = tags = SyncFIFOBuffered(width=tag.size, depth=self.OUTSTANDING)
+        issued, returning = tag(tags.w_data), tag(tags.r_data)
+
+        # round robin: the user after the last one served goes first
+        last = Signal(range(self._users))
+        chosen = Signal(range(self._users))
+        with m.Switch(last):
+            for n in users:
+                with m.Case(n):
+                    for distance in reversed(range(1, self._users + 1)):
+                        candidate = (n + distance) % self._users
+                        with m.If(requests[candidate].valid):
+                            m.d.comb += chosen.eq(candidate)
+
+        free = Signal()
+        m.d.comb += free.eq((~self.arvalid | self.arready) & tags.w_rdy)
+        with m.If(self.arready):
+            m.d.sync += self.arvalid.eq(0)
+        for n, request in enumerate(requests):
+            with m.If(chosen == n):
+                m.d.comb += [request.ready.eq(free), issued.user.eq(n), issued.final.eq(request.payload.final)]
+                with m.If(request.valid & free):
+                    m.d.comb += tags.w_en.eq(1)
+                    m.d.sync += [
+                        self.arvalid.eq(1),
+                        self.araddr.eq(request.payload.address + self.base),
+                        self.arlen.eq(request.payload.length),
+                        last.eq(n),
+                    ]
+
+        # the bus ends at registers: no path from its valid to its ready, none from its data into the engine
+        answer = data.StructLayout({"data": 8 * self._parameters.bus_bytes, "resp": 2, "last": 1})
+        m.submodules.answers = slice_ = RegisterSlice(answer)
+        arriving = slice_.outgoing
+        m.d.comb += [
+            slice_.incoming.valid.eq(self.rvalid),
+            slice_.incoming.payload.data.eq(self.rdata),
+            slice_.incoming.payload.resp.eq(self.rresp),
+            slice_.incoming.payload.last.eq(self.rlast),
+            self.rready.eq(slice_.incoming.ready),
+        ]
+        for n, beat in enumerate(beats):
+            mine = tags.r_rdy & (returning.user == n)
+            m.d.comb += [
+                beat.valid.eq(arriving.valid & mine),
+                beat.payload.data.eq(arriving.payload.data),
+                beat.payload.last.eq(arriving.payload.last & returning.final),
+            ]
+            with m.If(mine):
+                m.d.comb += arriving.ready.eq(beat.ready)
+        taken = arriving.valid & arriving.ready
+        m.d.comb += [
+            tags.r_en.eq(taken & arriving.payload.last),
+            self.error.eq(taken & arriving.payload.resp[1]),
+        ]
+        return m
+
+
+class WeightStream(wiring.Component):
+    """Fetches the array's weights ahead of it, as far as its FIFO has room for whole bursts.
+
+    Members: instructions : In(stream), program.STREAM;  requests : Out(stream), BURST;  arriving : In(stream), beats
+             beats : Out(stream), data and last of each instruction's stream;  idle : Out
+    """
+
+    def __init__(self, parameters):
+        self._parameters = p = parameters
+        super().__init__(
+            {
+                "instructions": In(stream.Signature(STREAM)),
+                "requests": Out(stream.Signature(BURST)),
+                "arriving": In(stream.Signature(beat_layout(p))),
+                "beats": Out(stream.Signature(beat_layout(p))),
+                "idle": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        p = self._parameters
+        m = Module()
+        m.submodules.bursts = bursts = Bursts(p)
+        depth = p.weight_fifo_beats
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=beat_layout(p).size, depth=depth)
+        room = Signal(range(depth + 1), init=depth)  # neither filled nor promised to a burst
+        enough = room >= BURST_BEATS
+        burst = bursts.bursts
+        asked = self.requests.valid & self.requests.ready
+        left = self.beats.valid & self.beats.ready
+        m.d.comb += [
+            bursts.spans.valid.eq(self.instructions.valid),
+            bursts.spans.payload.address.eq(self.instructions.payload.dram),
+            bursts.spans.payload.beats.eq(self.instructions.payload.beats),
+            self.instructions.ready.eq(bursts.spans.ready),
+            self.requests.payload.eq(burst.payload),
+            self.requests.valid.eq(burst.valid & enough),
+            burst.ready.eq(self.requests.ready & enough),
+            fifo.w_data.eq(Cat(self.arriving.payload.as_value())),
+            fifo.w_en.eq(self.arriving.valid),
+            self.arriving.ready.eq(fifo.w_rdy),
+            self.beats.payload.as_value().eq(fifo.r_data),
+            self.beats.valid.eq(fifo.r_rdy),
+            fifo.r_en.eq(self.beats.ready),
+            self.idle.eq((room == depth) & ~burst.valid),
+        ]
+        m.d.sync += room.eq(room - Mux(asked, burst.payload.length + 1, 0) + left)
+        return m

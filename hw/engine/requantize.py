@@ -1,0 +1,129 @@
+"""Rescale sums to activations exactly as ONNX Runtime's QLinearConv does in float32."""
+
+from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..isa.program import CHANNEL, SHIFT_BASE
+from .delay import delayed
+
+MANTISSA = 24
+"""Significant bits of a float32."""
+
+FRACTION = MANTISSA + 1
+"""Fraction bits kept before rounding: the finest tie window is 2**-25."""
+
+
+def format_layout(parameters):
+    """Zero point and clamp of the target feature map, as the engine stores it."""
+    return data.StructLayout({n: signed(8 * parameters.element_bytes) for n in ("zero_point", "low", "high")})
+
+
+class Requantize(wiring.Component):
+    """``clamp(rne(fl32(fl32(sum + bias) * scale)) + zero_point, low, high)``, one value a cycle.
+
+    fl32 rounds to 24 significant bits, rne to an integer, both half to even; ``scale = mantissa * 2**-(shift +
+    SHIFT_BASE)`` is the float32 itself.  Two roundings in a row differ from one only near a tie: a value v with
+    ``2**k <= |v| < 2**(k+1)`` lies on a grid of 2**(k-23) after fl32, so it becomes exactly half-way when it was
+    within half a grid step of it, and then goes to even.  So the hardware rounds once and widens the tie to that
+    window; no normalization, no second adder (docs/architecture.md has the proof).  Magnitudes of
+    2**activation_bits and more saturate whatever they are.
+
+    Latency LATENCY cycles, no flow control: whoever sends knows that the result is taken.
+    ``raw`` passes ``sum + bias`` through, as ``raw_sum``, with the same latency.
+
+    Parameters: parameters : Parameters (sum_bits, activation_bits, multiplier)
+    Members:    sum : In, signed;  channel : In, see program.CHANNEL;  format : In, see format_layout
+                activation : Out, signed(8 * element_bytes);  raw_sum : Out, signed 32
+    Source:     ONNX QuantizeLinear-21; IEEE 754-2019, 4.3.1
+    """
+
+    LATENCY = 9
+
+    def __init__(self, parameters):
+        self._parameters = p = parameters
+        super().__init__(
+            {
+                "sum": In(signed(p.sum_bits)),
+                "channel": In(CHANNEL),
+                "format": In(format_layout(p)),
+                "activation": Out(signed(8 * p.element_bytes)),
+                "raw_sum": Out(signed(32)),
+            }
+        )
+
+    def elaborate(self, platform):
+        p = self._parameters
+        m = Module()
+
+        def register(value, name, shape=None):
+            r = Signal(value.shape() if shape is None else shape, name=name, reset_less=True)
+            m.d.sync += r.eq(value)
+            return r
+
+        # 1: the bias.  2: sign and magnitude
+        biased = register(self.sum + self.channel.bias.as_signed(), "biased", signed(32))
+        magnitude = register(Mux(biased < 0, -biased, biased), "magnitude", 32)
+
+        # 3: fl32 of the sum: past 24 bits, drop ``extra`` bits, half to even
+        extra_bits = 8
+        candidates = [magnitude[:MANTISSA]]
+        for extra in range(1, extra_bits + 1):
+            kept = magnitude[extra:][:MANTISSA]
+            tie_up = kept[0] | (magnitude[: extra - 1] != 0 if extra > 1 else Const(0))
+            candidates.append(kept + (magnitude[extra - 1] & tie_up))
+        significand = Signal(MANTISSA + 1, reset_less=True)
+        extra = Signal(range(extra_bits + 1), reset_less=True)
+        m.d.sync += [significand.eq(candidates[0]), extra.eq(0)]
+        for e in range(1, extra_bits + 1):
+            with m.If(magnitude[MANTISSA + e - 1]):
+                m.d.sync += [significand.eq(candidates[e]), extra.eq(e)]
+
+        # 4, 5: times the scale's mantissa.  A power of two has only the leading bit
+        channel = CHANNEL(delayed(m, self.channel.as_value(), 3, name="channel"))
+        if p.multiplier:
+            product = register(significand * channel.mantissa, "product")
+        else:
+            product = register(significand << (MANTISSA - 1), "product")
+        shift = register(channel.shift + (extra_bits - extra), "shift", 8)
+        product = register(product, "product_2")
+        shift = register(shift, "shift_2")
+
+        # 6, 7: align to FRACTION fraction bits; what falls off stays known as ``sticky``
+        value = Cat(Const(0, FRACTION - SHIFT_BASE + extra_bits), product)
+        sticky = Const(0)
+        for stage, bits in ((6, (7, 6, 5, 4)), (7, (3, 2, 1, 0))):
+            for bit in bits:
+                step = 1 << bit
+                sticky = sticky | (shift[bit] & (value[:step] != 0))
+                value = Mux(shift[bit], value[step:] if step < len(value) else Const(0), value)
+            value, sticky = register(value, f"aligned_{stage}"), register(sticky, f"sticky_{stage}")
+            if stage == 6:
+                shift = register(shift, "shift_6")
+
+        # 8: round half to even, where "half" is as wide as fl32's grid
+        fraction, whole = value[:FRACTION], value[FRACTION:]
+        half = 1 << (FRACTION - 1)
+        if p.multiplier:
+            highest = [whole[b] & (whole[b + 1 : p.activation_bits] == 0) for b in range(p.activation_bits)]
+            window = Cat(whole[: p.activation_bits] == 0, *highest)
+        else:
+            window = Const(0)
+        above = fraction - (half - window)
+        tie = Signal()
+        m.d.comb += tie.eq((above >= 0) & ((fraction < half + window) | ((fraction == half + window) & ~sticky)))
+        up = Mux(tie, whole[0], fraction >= half)
+        huge = register(whole[p.activation_bits :] != 0, "huge")
+        rounded = register(whole[: p.activation_bits] + up, "rounded")
+
+        # 9: sign, zero point, clamp
+        negative = delayed(m, biased < 0, 7, name="negative")
+        form = format_layout(p)(delayed(m, self.format.as_value(), 8, name="format"))
+        moved = Mux(negative, form.zero_point - rounded, form.zero_point + rounded)
+        clamped = Mux(moved < form.low, form.low, Mux(moved > form.high, form.high, moved))
+        saturated = Mux(huge, Mux(negative, form.low, form.high), clamped)
+        m.d.comb += [
+            self.activation.eq(register(saturated, "activation_9", signed(8 * p.element_bytes))),
+            self.raw_sum.eq(delayed(m, biased, 8, name="raw")),
+        ]
+        return m

@@ -1,0 +1,182 @@
+"""STORE: spans of activation memory out to DRAM."""
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from ..isa.parameters import BURST_BEATS
+from ..isa.program import TRANSFER
+from .activations import ActivationMemory
+from .delay import delayed
+from .dma import Bursts
+
+
+class Storer(wiring.Component):
+    """Reads spans line piece by line piece and writes them as AXI4 bursts; bytes outside a span are not strobed.
+
+    A span must start at the same place in a bus beat on both sides (the planner sees to it), so no shifter is needed.
+    An instruction is complete, and gives its tokens, when memory has answered all its bursts.
+
+    Members: instructions : In(stream), TRANSFER;  tokens, take, give, give_to : as the sequencer's
+             read_address, read_valid : Out;  read_ready, read_data : In, of the activation memory
+             base : In;  aw*, w*, b* : the AXI4 channels;  error : Out, pulse
+             idle, waiting : Out
+    """
+
+    FIFO = 32
+    """Beats between activation memory and bus."""
+
+    def __init__(self, parameters):
+        self._parameters = p = parameters
+        super().__init__(
+            {
+                "instructions": In(stream.Signature(TRANSFER)),
+                "tokens": In(1),
+                "take": Out(1),
+                "give": Out(1),
+                "give_to": Out(4),
+                "read_address": Out(p.address_bits),
+                "read_valid": Out(1),
+                "read_ready": In(1),
+                "read_data": In(8 * p.bus_bytes),
+                "base": In(32),
+                "awaddr": Out(32),
+                "awlen": Out(8),
+                "awvalid": Out(1),
+                "awready": In(1),
+                "wdata": Out(8 * p.bus_bytes),
+                "wstrb": Out(p.bus_bytes),
+                "wlast": Out(1),
+                "wvalid": Out(1),
+                "wready": In(1),
+                "bresp": In(2),
+                "bvalid": In(1),
+                "bready": Out(1),
+                "error": Out(1),
+                "idle": Out(1),
+                "waiting": Out(data.StructLayout({"tokens": 1})),
+            }
+        )
+
+    def elaborate(self, platform):
+        p = self._parameters
+        m = Module()
+        bus_bits = ceil_log2(p.bus_bytes)
+        element_bits = ceil_log2(p.element_bytes)
+        m.submodules.bursts = bursts = Bursts(p)
+        flags = data.StructLayout({"strobe": p.bus_bytes, "last": 1})
+        entry = data.StructLayout({"data": 8 * p.bus_bytes, "flags": flags})
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=entry.size, depth=self.FIFO)
+
+        i = Signal(TRANSFER, reset_less=True)
+        active, spans_left = Signal(), Signal()
+        bursting = Signal()  # a burst's address has been handed over, its beats are being read
+        beats_left = Signal(range(BURST_BEATS))
+        final = Signal()
+        span_first = Signal()
+        chip = Signal(24, reset_less=True)
+        room = Signal(range(self.FIFO + 1), init=self.FIFO)
+        unanswered = Signal(16)
+
+        # spans into bursts
+        size = i.dram[:bus_bits] + i.bytes
+        m.d.comb += [
+            bursts.spans.valid.eq(active & spans_left & ~bursting & ~bursts.bursts.valid),
+            bursts.spans.payload.address.eq(i.dram),
+            bursts.spans.payload.beats.eq((size + (p.bus_bytes - 1)) >> bus_bits),
+        ]
+        with m.If(bursts.spans.valid & bursts.spans.ready):
+            m.d.sync += [spans_left.eq(0), span_first.eq(1), chip.eq(i.chip - i.dram[element_bits:bus_bits])]
+
+        # each burst: its address, then its beats
+        burst = bursts.bursts.payload
+        handing = Signal()
+        m.d.comb += [
+            handing.eq(bursts.bursts.valid & ~bursting & (~self.awvalid | self.awready)),
+            bursts.bursts.ready.eq(handing),
+        ]
+        with m.If(self.awready):
+            m.d.sync += self.awvalid.eq(0)
+        with m.If(handing):
+            m.d.sync += [
+                self.awvalid.eq(1),
+                self.awaddr.eq(burst.address + self.base),
+                self.awlen.eq(burst.length),
+                beats_left.eq(burst.length),
+                final.eq(burst.final),
+                bursting.eq(1),
+            ]
+        reading = Signal()
+        m.d.comb += [
+            self.read_address.eq(chip),
+            self.read_valid.eq(bursting & (room != 0)),
+            reading.eq(self.read_valid & self.read_ready),
+        ]
+        span_last = final & (beats_left == 0)
+        instruction_read = Signal()
+        with m.If(reading):
+            m.d.sync += [chip.eq(chip + p.bus_elements), beats_left.eq(beats_left - 1), span_first.eq(0)]
+            with m.If(beats_left == 0):
+                m.d.sync += bursting.eq(0)
+            with m.If(span_last):
+                with m.If(i.rows == 0):
+                    m.d.comb += instruction_read.eq(1)
+                with m.Else():
+                    m.d.sync += [
+                        i.rows.eq(i.rows - 1),
+                        i.dram.eq(i.dram + i.dram_step),
+                        i.chip.eq(i.chip + i.chip_step),
+                        spans_left.eq(1),
+                    ]
+
+        # strobes: all bytes but those before the span's first and after its last
+        head = (1 << p.bus_bytes) - 1
+        before = Signal(p.bus_bytes)
+        after = Signal(p.bus_bytes)
+        end = Signal(range(p.bus_bytes))
+        m.d.comb += [
+            end.eq(size - 1),
+            before.eq(Mux(span_first, head << i.dram[:bus_bits], head)),
+            after.eq(Mux(span_last, head >> ~end, head)),
+        ]
+        mark = flags(Signal(flags.size, name="mark"))
+        m.d.comb += [mark.strobe.eq(before & after), mark.last.eq(beats_left == 0)]
+        latency = ActivationMemory.READ_LATENCY
+        put = entry(fifo.w_data)
+        m.d.comb += [
+            fifo.w_en.eq(delayed(m, reading, latency, name="reading", init=0)),
+            put.data.eq(self.read_data),
+            put.flags.eq(flags(delayed(m, mark.as_value(), latency, name="mark"))),
+        ]
+        out = entry(fifo.r_data)
+        m.d.comb += [
+            self.wvalid.eq(fifo.r_rdy),
+            self.wdata.eq(out.data),
+            self.wstrb.eq(out.flags.strobe),
+            self.wlast.eq(out.flags.last),
+            fifo.r_en.eq(self.wready),
+        ]
+        m.d.sync += room.eq(room - reading + (self.wvalid & self.wready))
+
+        # answers, and the end of an instruction
+        answered = self.bvalid & self.bready
+        m.d.comb += [self.bready.eq(1), self.error.eq(answered & self.bresp[1])]
+        m.d.sync += unanswered.eq(unanswered + handing - answered)
+        all_read = Signal()
+        with m.If(instruction_read):
+            m.d.sync += all_read.eq(1)
+        m.d.comb += [
+            self.give.eq(all_read & (unanswered == 0)),
+            self.give_to.eq(i.post),
+            self.instructions.ready.eq(~active & self.tokens),
+            self.take.eq(~active & self.instructions.valid & self.tokens),
+            self.waiting.tokens.eq(~active & self.instructions.valid & ~self.tokens),
+            self.idle.eq(~active),
+        ]
+        with m.If(self.give):
+            m.d.sync += [active.eq(0), all_read.eq(0)]
+        with m.If(self.take):
+            m.d.sync += [i.eq(self.instructions.payload), active.eq(1), spans_left.eq(1)]
+        return m

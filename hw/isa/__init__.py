@@ -1,0 +1,1 @@
+"""What compiler and circuits share: parameters, instructions, registers."""

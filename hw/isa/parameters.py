@@ -1,0 +1,191 @@
+"""The accelerator's parameters, validated once, and every size that follows from them."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from math import gcd
+
+from ...quant.graph.errors import ConfigurationError
+
+BURST_BEATS = 16
+"""Longest AXI burst, in beats: 16 x 64 bytes stays inside the 4 KiB that a burst may not cross."""
+
+INSTRUCTION_BYTES = 64
+MAXIMUM_KIB = 8192
+"""Largest activation memory and accumulators, KiB."""
+PARAMETER_BITS = 64
+"""Requantization parameters of one output channel: bias, mantissa, shift (see ``program.CHANNEL``)."""
+
+
+def _choice(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ConfigurationError(f"{name} must be {low} to {high}, not {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """What one generated accelerator is.
+
+    rows, columns : multipliers of the systolic array, R x C
+    bus_bytes : AXI4 data width, bytes a cycle (4, 8, 16, 32 or 64)
+    activation_kib : activation memory, KiB
+    accumulator_kib : accumulators, KiB counted at four bytes a sum; half of it fills while half drains
+    weight_fifo_kib : weights fetched ahead of the array, KiB
+    activation_bits, weight_bits : operand widths, 2 to 16 bits, two's complement
+    sum_bits : accumulator width, 8 to 32 bits
+    lanes : requantizers shared by the columns, values a cycle; 0 means a quarter of the columns
+    multiplier : False leaves out the requantizers' multiplier: power-of-two scales only
+    operands : the vector unit reads feature maps: additions, averages, poolings that stand alone
+    tables : lookup tables behind the requantizers: additions, other scales in a concatenation, unary functions
+    normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
+    """
+
+    rows: int
+    columns: int
+    bus_bytes: int = 8
+    activation_kib: int = 64
+    accumulator_kib: int = 32
+    weight_fifo_kib: int = 4
+    activation_bits: int = 8
+    weight_bits: int = 8
+    sum_bits: int = 32
+    lanes: int = 0
+    multiplier: bool = True
+    operands: bool = False
+    tables: bool = False
+    normalization: int = 0
+
+    def __post_init__(self) -> None:
+        _choice("rows", self.rows, 1, 128)
+        _choice("columns", self.columns, 1, 128)
+        if self.bus_bytes not in (4, 8, 16, 32, 64):
+            raise ConfigurationError(f"bus bytes must be 4, 8, 16, 32 or 64, not {self.bus_bytes}")
+        _choice("activation KiB", self.activation_kib, 1, MAXIMUM_KIB)
+        _choice("accumulator KiB", self.accumulator_kib, 1, MAXIMUM_KIB)
+        _choice("weight FIFO KiB", self.weight_fifo_kib, 1, 1024)
+        _choice("activation bits", self.activation_bits, 2, 16)
+        _choice("weight bits", self.weight_bits, 2, 16)
+        _choice("sum bits", self.sum_bits, 8, 32)
+        if self.lanes == 0:
+            object.__setattr__(self, "lanes", -(-self.columns // 4))
+        _choice("lanes", self.lanes, 1, self.columns)
+        _choice("normalization", self.normalization, 0, 16)
+        self._check_features()
+        if self.accumulator_depth < 4:
+            raise ConfigurationError(
+                f"accumulator KiB must be at least {-(-self.columns * 32 // 1024)} for {self.columns} columns, "
+                f"not {self.accumulator_kib}"
+            )
+        if self.weight_fifo_beats < 2 * BURST_BEATS:
+            raise ConfigurationError(
+                f"weight FIFO KiB must be at least {-(-2 * BURST_BEATS * self.bus_bytes // 1024)} "
+                f"for a bus of {self.bus_bytes} bytes, not {self.weight_fifo_kib}"
+            )
+        if self.activation_elements < 2 * self.banks * self.line:
+            raise ConfigurationError(
+                f"activation KiB must be at least {-(-2 * self.banks * self.line * self.element_bytes // 1024)} "
+                f"for {self.banks} banks of lines of {self.line} values, not {self.activation_kib}"
+            )
+
+    def _check_features(self) -> None:
+        if self.tables and not (self.operands and self.activation_bits <= 8 and self.columns >= 4):
+            raise ConfigurationError("tables need operands, at most 8 activation bits and at least 4 columns")
+        if self.normalization and not (self.tables and self.multiplier and self.columns >= self.normalization):
+            raise ConfigurationError(
+                f"normalization over {self.normalization} channels needs tables, the multiplier and at least as many"
+                f" columns, not {self.columns}"
+            )
+        if self.operands and self.sum_bits < self.activation_bits + 2:
+            raise ConfigurationError(
+                f"sum bits must be at least {self.activation_bits + 2} to read maps of {self.activation_bits} bits"
+            )
+
+    @property
+    def element_bytes(self) -> int:
+        """Bytes that one activation takes in memory: 1 up to 8 bits, else 2."""
+        return 1 if self.activation_bits <= 8 else 2
+
+    @property
+    def bus_elements(self) -> int:
+        return self.bus_bytes // self.element_bytes
+
+    @property
+    def sum_elements(self) -> int:
+        """Activation elements that one raw int32 sum takes in memory."""
+        return 4 // self.element_bytes
+
+    @property
+    def write_elements(self) -> int:
+        """Elements that the vector unit writes at once: one a column, or the raw sums of all lanes."""
+        return max(self.columns, self.lanes * self.sum_elements)
+
+    @property
+    def port_elements(self) -> int:
+        """Elements that the activation memory's write port takes at once."""
+        return max(self.write_elements, self.bus_elements)
+
+    @property
+    def line(self) -> int:
+        """Elements in one line of each of the activation memory's banks, a power of two: a window, a vector, a beat."""
+        return 1 << (max(self.rows, self.columns, self.bus_elements) - 1).bit_length()
+
+    @property
+    def banks(self) -> int:
+        """Banks of the activation memory, a power of two: what is written at once lies in different ones."""
+        return 2 << ((self.port_elements - 1) // self.line).bit_length()
+
+    @property
+    def activation_elements(self) -> int:
+        """Capacity of the activation memory in elements, whole lines of all banks."""
+        elements = self.activation_kib * 1024 // self.element_bytes
+        return elements - elements % (self.banks * self.line)
+
+    @property
+    def address_bits(self) -> int:
+        """Width of an element address in the activation memory."""
+        return (self.activation_elements - 1).bit_length()
+
+    @property
+    def accumulator_depth(self) -> int:
+        """Output positions that each half of the accumulators holds."""
+        return self.accumulator_kib * 1024 // (2 * 4 * self.columns)
+
+    @property
+    def weight_fifo_beats(self) -> int:
+        return self.weight_fifo_kib * 1024 // self.bus_bytes
+
+    @property
+    def weight_row_bits(self) -> int:
+        """One row of the array's weights, as it travels: a weight for each column."""
+        return self.columns * self.weight_bits
+
+    @property
+    def parameter_rows(self) -> int:
+        """Weight rows that carry the requantization parameters of one channel tile."""
+        return -(-PARAMETER_BITS // self.weight_bits)
+
+    @property
+    def lane_groups(self) -> int:
+        """Cycles that the lanes need for one value of every column."""
+        return -(-self.columns // self.lanes)
+
+    @property
+    def table_entries(self) -> int:
+        """Table entries that one read of activation memory brings: C bytes hold so many, a power of two."""
+        return 1 << (max(self.columns // 4, 1).bit_length() - 1)
+
+    @property
+    def pass_cycles(self) -> int:
+        """Fewest cycles from one weight tile to the next: R to load it, 3 for an accumulator to settle."""
+        return max(self.rows, 3)
+
+    @property
+    def gearbox_unit(self) -> int:
+        """Greatest common divisor of a bus beat and a weight row, in bits."""
+        return gcd(8 * self.bus_bytes, self.weight_row_bits)
+
+    @property
+    def fingerprint(self) -> int:
+        """32 bits that differ between accelerators whose programs are not interchangeable."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")

@@ -1,0 +1,1 @@
+"""The cycle model: what the engine does when, from the program alone."""

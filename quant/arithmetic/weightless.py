@@ -1,0 +1,57 @@
+"""Layers without weights, from their float form and the maps around them to their quantized form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..graph import (
+    Add,
+    AveragePool,
+    Concat,
+    FeatureMap,
+    Layer,
+    MaxPool,
+    Table,
+)
+from ..networks.functions import stored
+from ..networks.layers import (
+    Addition,
+    Average,
+    Concatenation,
+    FloatLayer,
+    Function,
+    LocalResponse,
+    Pooling,
+)
+from .normalization import normalization
+from .tables import table
+
+
+def copied_bounds(sources: Sequence[FeatureMap], scale: np.float32, zero_point: int) -> tuple[int, int] | None:
+    """Bounds of a concatenation that only copies, because all its ``sources`` are on its grid; None if some are not."""
+    if any((source.scale, source.zero_point) != (scale, zero_point) for source in sources):
+        return None
+    return min(source.low for source in sources), max(source.high for source in sources)
+
+
+def layer_without_weights(layer: FloatLayer, sources: tuple[FeatureMap, ...], target: FeatureMap) -> Layer:
+    """The quantized form of a float ``layer`` that has no weights, from ``sources`` to ``target``."""
+    names = layer.name, sources[0].name, target.name
+    if isinstance(layer, Pooling):
+        return MaxPool(*names, layer.kernel, layer.strides, layer.pads)
+    if isinstance(layer, Average):
+        return AveragePool(*names, layer.kernel, layer.strides, layer.pads, layer.include_pad, layer.ceil)
+    if isinstance(layer, Addition):
+        return Add(layer.name, (sources[0].name, sources[1].name), target.name)
+    if isinstance(layer, Concatenation):
+        return Concat(layer.name, tuple(source.name for source in sources), target.name)
+    if isinstance(layer, Function):
+        attributes = stored(layer.attributes)
+        values = table(layer.name, layer.operator, attributes, sources[0], target)
+        return Table(layer.name, layer.operator, sources[0].name, target.name, values, attributes)
+    if isinstance(layer, LocalResponse):
+        parameters = layer.size, layer.alpha, layer.beta, layer.bias
+        return normalization(layer.name, sources[0], target, *parameters)
+    raise TypeError(f"{type(layer).__name__} must be simplified away before quantizing")

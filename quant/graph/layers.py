@@ -1,0 +1,308 @@
+"""The quantized graph: the contract that ``golden`` computes and ``hw`` builds.
+
+A feature map is integers with one scale and one zero point, ``real = scale * (q - zero_point)``
+(ONNX QuantizeLinear-21).  Weights are signed and symmetric with one scale per output channel, biases are
+int32 at ``scale_x * scale_w[c]``.  Nothing here knows about hardware, files or results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import GraphError
+
+INT32 = np.iinfo(np.int32)
+LARGEST_WEIGHT = 2**15 - 1
+
+Pair = tuple[int, int]
+"""(rows, columns), or (first, count)."""
+
+Pads = tuple[int, int, int, int]
+"""(top, left, bottom, right)."""
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """Integers of one tensor, shape (channels, rows, columns) per image.
+
+    ``low`` and ``high`` bound the integers inclusively: the storage type's range, or less where an
+    activation function or a narrower width (2 to 16 bits) clamps them.
+    """
+
+    name: str
+    shape: Shape
+    scale: np.float32
+    zero_point: int
+    low: int
+    high: int
+
+    @property
+    def bits(self) -> int:
+        """Width that tells all integers from low to high apart, in bits."""
+        return max(1, (self.high - self.low).bit_length())
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Raw int32 sums of a last layer: ``real[c] = scales[c] * sum[c]``, scales (channels,) float32."""
+
+    name: str
+    shape: Shape
+    scales: NDArray[np.float32]
+
+
+Tensor = FeatureMap | Sums
+
+
+@dataclass(frozen=True, eq=False)
+class Conv:
+    """Convolution; a fully connected layer is one whose kernel covers its whole input map.
+
+    ``sum[o] = bias[o] + sum over (i, ky, kx) of weights[o, i, ky, kx] * (x - zero_point_x)`` with zero
+    padding in the real domain, then requantized into ``output`` (or left as sums).
+
+    weights : int16, (outputs, inputs / groups, kernel rows, kernel columns), in -2**15+1 .. 2**15-1
+    weight_scales : float32, (outputs,);  bias : int64 within int32, (outputs,)
+    strides, dilations : (rows, columns);  pads : (top, left, bottom, right)
+    """
+
+    name: str
+    operator: str
+    input: str
+    output: str
+    weights: NDArray[np.int16]
+    weight_scales: NDArray[np.float32]
+    bias: NDArray[np.int64]
+    strides: Pair = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    dilations: Pair = (1, 1)
+    groups: int = 1
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+    @property
+    def kernel(self) -> Pair:
+        return self.weights.shape[2], self.weights.shape[3]
+
+    @property
+    def weight_bits(self) -> int:
+        """Width of the widest weight, two's complement, in bits."""
+        return weight_width(self.weights)
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Maximum over windows; elements outside the map never win.  Input and output share scale and zero point.
+
+    ``pads`` are (top, left, bottom, right) and already include what ceil_mode adds below and right, so
+    that the output is ``(size + pads - kernel) // stride + 1`` exactly.
+    """
+
+    name: str
+    input: str
+    output: str
+    kernel: Pair
+    strides: Pair = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+
+    operator = "MaxPool"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+@dataclass(frozen=True)
+class AveragePool:
+    """Mean over windows, from exact integer sums.
+
+    ``sum = sum over the window of (x - zero_point_x)``, elements outside the map counting as 0, then
+    ``y = clamp(rne(fl32(fl32(sum) * s)) + zero_point_y)`` with ``s = fl32(s_x / fl32(s_y * fl32(count)))``:
+    ONNX Runtime's QLinearGlobalAveragePool.  ``count`` is the window's size if ``include_pad``, else the number of its
+    elements inside the map; ``pads`` are as MaxPool's, and what ceil_mode adds never counts: ``ceil`` is how much of
+    the bottom and right pads it is.  A global average is one whose kernel covers the map.
+    """
+
+    name: str
+    input: str
+    output: str
+    kernel: Pair
+    strides: Pair = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    include_pad: bool = False
+    ceil: Pair = (0, 0)
+    operator: str = "AveragePool"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+@dataclass(frozen=True)
+class Add:
+    """Elementwise sum of two maps of one shape, each with its own scale: ONNX Runtime's QLinearAdd, at most 8 bits.
+
+    With ``r_a = fl32(s_a / s_y)``, ``r_b = fl32(s_b / s_y)`` and every multiply-add rounded once to float32:
+
+        offset = fl32(zp_y - fl32(r_a * zp_a + fl32(r_b * zp_b)))
+        y = clamp(rne(fl32(r_a * a + fl32(r_b * b + offset))))
+    """
+
+    name: str
+    inputs: tuple[str, str]
+    output: str
+
+    operator = "Add"
+
+
+@dataclass(frozen=True)
+class Concat:
+    """Maps of one size joined along the channels, each moved to the output's scale: ONNX Runtime's QLinearConcat.
+
+    Where scale and zero point differ, ``y = clamp(rne(fl32(fl32(s_x * (x - zp_x)) / s_y)) + zp_y)``, at most 8 bits.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+
+    operator = "Concat"
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Any function of one value: ``y = values[x - low]``, low being the input's, at most 8 bits.
+
+    values : int32, (high - low + 1,), within the output's low..high
+    operator, attributes : Tanh, Sigmoid, LeakyRelu, ... and what ONNX says of it: what the values were computed from
+    """
+
+    name: str
+    operator: str
+    input: str
+    output: str
+    values: NDArray[np.int32]
+    attributes: Mapping[str, float | str] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+@dataclass(frozen=True, eq=False)
+class Normalization:
+    """Local response normalization over channels (Krizhevsky et al. 2012; ONNX LRN-13), at most 8 bits.
+
+    With ``before = (size - 1) // 2`` and channels outside the map counting as 0:
+
+        S = sum over channels c - before .. c - before + size - 1 of (x - zero_point_x)**2
+        t = S >> shift                                      (0 .. 65535)
+        i = t if t < 512 else (e << 9) + (t >> (e - 1) & 511), e = bits of t - 9    (0 .. 4095)
+        G = coarse[i >> 4] + fine[(i >> 8 << 4) + (i & 15)]   (0 .. 2**24 - 1)
+        y = clamp(rne(fl32((x - zero_point_x) * G * 2**-exponent)) + zero_point_y)
+
+    i is t as a float of 3 bits of exponent and 9 of mantissa: small sums, whose factors differ most, count best.
+    G is the factor ``s_x / s_y * (bias + alpha / size * s_x**2 * S)**-beta`` as a fraction, in bipartite tables (Das
+    Sarma and Matula 1995); ``quant.normalization`` makes them and bounds their error.
+
+    coarse, fine : int32, (256,)
+    """
+
+    name: str
+    input: str
+    output: str
+    size: int
+    alpha: float
+    beta: float
+    bias: float
+    shift: int
+    exponent: int
+    coarse: NDArray[np.int32]
+    fine: NDArray[np.int32]
+
+    operator = "LRN"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,)
+
+
+Layer = Conv | MaxPool | AveragePool | Add | Concat | Table | Normalization
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Layers in execution order, with the tensors that they read and write by name; a tensor may have many readers."""
+
+    input: str
+    output: str
+    layers: tuple[Layer, ...]
+    tensors: Mapping[str, Tensor]
+
+    def map_of(self, name: str) -> FeatureMap:
+        """The feature map called ``name``.  Raises GraphError if it is missing or raw sums."""
+        tensor = self.tensors.get(name)
+        if not isinstance(tensor, FeatureMap):
+            raise GraphError(f"tensor '{name}' is not a quantized feature map")
+        return tensor
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image, all layers."""
+        return sum(macs(layer, self) for layer in self.layers)
+
+
+def weight_width(weights: NDArray[np.int16]) -> int:
+    """Width of the widest of ``weights``, two's complement, at least 2, in bits."""
+    low, high = int(weights.min(initial=0)), int(weights.max(initial=0))
+    return max(2, max(high, ~low).bit_length() + 1)
+
+
+def window_outputs(size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1) -> int:
+    """``(W - F + 2P) / S + 1``, rounded down (Dumoulin and Visin 2016, relationship 14 with dilation)."""
+    return (size + before + after - (dilation * (kernel - 1) + 1)) // stride + 1
+
+
+def output_shape(layer: Layer, sources: tuple[Shape, ...]) -> Shape:
+    """Shape (channels, rows, columns) that ``layer`` makes of inputs of these shapes."""
+    channels, height, width = sources[0]
+    if isinstance(layer, Concat):
+        return sum(shape[0] for shape in sources), height, width
+    if not isinstance(layer, Conv | MaxPool | AveragePool):
+        return sources[0]
+    top, left, bottom, right = layer.pads
+    dilation_y, dilation_x = layer.dilations if isinstance(layer, Conv) else (1, 1)
+    rows = window_outputs(height, layer.kernel[0], layer.strides[0], top, bottom, dilation_y)
+    columns = window_outputs(width, layer.kernel[1], layer.strides[1], left, right, dilation_x)
+    return (layer.weights.shape[0] if isinstance(layer, Conv) else channels), rows, columns
+
+
+def macs(layer: Layer, graph: Graph) -> int:
+    """Multiply-accumulates of ``layer`` for one image (0 for all but convolutions)."""
+    if not isinstance(layer, Conv):
+        return 0
+    _, rows, columns = graph.tensors[layer.output].shape
+    return layer.weights.size * rows * columns
+
+
+def requantization_scales(layer: Conv, graph: Graph) -> NDArray[np.float32]:
+    """``fl32(fl32(s_x * s_w) / s_y)`` per output channel, (outputs,) float32: ONNX Runtime's QLinearConv."""
+    target = graph.map_of(layer.output)
+    return (graph.map_of(layer.input).scale * layer.weight_scales) / target.scale
+
+
+def sum_bounds(layer: Conv, graph: Graph) -> NDArray[np.int64]:
+    """Largest magnitude that each output channel's sum can reach, ``sum |w| * max |x - zp| + |b|``, (outputs,)."""
+    source = graph.map_of(layer.input)
+    reach = max(abs(source.low - source.zero_point), abs(source.high - source.zero_point))
+    # Output by output: each stays in the cache, whereas a copy of all weights in int64 would not.
+    absolute = np.array([np.abs(weights).sum(dtype=np.int64) for weights in layer.weights], np.int64)
+    return np.asarray(absolute * reach + np.abs(layer.bias))

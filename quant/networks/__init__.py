@@ -1,0 +1,1 @@
+"""The float side: layers, their shapes, passes, execution, and networks described layer by layer."""

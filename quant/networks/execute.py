@@ -1,0 +1,151 @@
+"""The float network in NumPy: what calibration observes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from ..graph import Pads, Pair
+from . import functions
+from .layers import (
+    Addition,
+    Average,
+    Clamped,
+    Concatenation,
+    Convolution,
+    FloatGraph,
+    FloatLayer,
+    Floats,
+    Function,
+    LocalResponse,
+    Pooling,
+)
+
+
+def run_float(graph: FloatGraph, images: Floats) -> Iterator[tuple[str, Floats]]:
+    """Each tensor of a simplified network in order, the input first: (name, float32 of shape (N, C, rows, columns)).
+
+    images : float32, (N, C, rows, columns).  A tensor is forgotten once its last reader has run.
+    """
+    left = Counter(name for layer in graph.layers for name in layer.inputs)
+    found = {graph.input: images}
+    yield graph.input, images
+    for layer in graph.layers:
+        values = compute(layer, [found[name] for name in layer.inputs])
+        for name in layer.inputs:
+            left[name] -= 1
+            if not left[name]:
+                found.pop(name, None)
+        found[layer.output] = values
+        yield layer.output, values
+
+
+def compute(layer: FloatLayer, sources: list[Floats]) -> Floats:
+    """What ``layer`` makes of ``sources``, float32 (N, C, rows, columns) all; it must be one that passes leave."""
+    if isinstance(layer, Convolution):
+        values = convolve(layer, sources[0])
+    elif isinstance(layer, Pooling):
+        values = pool(layer, sources[0])
+    elif isinstance(layer, Average):
+        values = average(layer, sources[0])
+    elif isinstance(layer, Addition):
+        values = sources[0] + sources[1]
+    elif isinstance(layer, Concatenation):
+        values = np.concatenate(sources, axis=1)
+    elif isinstance(layer, Function):
+        values = functions.apply(layer.operator, layer.attributes, sources[0])
+    elif isinstance(layer, LocalResponse):
+        values = normalize(layer, sources[0])
+    else:
+        raise TypeError(f"{type(layer).__name__} must be simplified away before running")
+    if isinstance(layer, Clamped) and (layer.low, layer.high) != (-np.inf, np.inf):
+        np.clip(values, np.float32(layer.low), np.float32(layer.high), out=values)
+    return values
+
+
+def convolve(layer: Convolution, images: Floats) -> Floats:
+    """Convolution and bias of (N, C, rows, columns), by one matrix product for each image and group."""
+    outputs, inputs = layer.weights.shape[:2]
+    each = outputs // layer.groups
+    padded = _padded(images, layer.pads, 0)
+    windows = _windows(padded, layer.weights.shape[2:], layer.strides, layer.dilations)
+    count, _, rows, columns = windows.shape[:4]
+    if inputs == each == 1:
+        return _depthwise(layer, windows)
+    result = np.empty((count, outputs, rows * columns), np.float32)
+    for group in range(layer.groups):
+        chosen = slice(group * each, (group + 1) * each)
+        weights = layer.weights[chosen].reshape(each, -1)
+        for index in range(count):  # one at a time: the matrix of windows stays small
+            taken = windows[index, group * inputs : (group + 1) * inputs]
+            matrix = taken.transpose(0, 3, 4, 1, 2).reshape(weights.shape[1], -1)
+            np.matmul(weights, matrix, out=result[index, chosen])
+    result += layer.bias[:, None]
+    return result.reshape(count, outputs, rows, columns)
+
+
+def _depthwise(layer: Convolution, windows: Floats) -> Floats:
+    """One channel of input for each of output: products of shifted maps, summed."""
+    count, channels, rows, columns, down, across = windows.shape
+    result = np.empty((count, channels, rows, columns), np.float32)
+    result[:] = layer.bias[:, None, None]
+    for ky in range(down):
+        for kx in range(across):
+            result += windows[..., ky, kx] * layer.weights[:, :1, ky, kx, None]
+    return result
+
+
+def pool(layer: Pooling, images: Floats) -> Floats:
+    """Maximum over windows; what lies outside the map never wins."""
+    windows = _windows(_padded(images, layer.pads, -np.inf), layer.kernel, layer.strides, (1, 1))
+    result = windows[..., 0, 0].copy()
+    for ky, kx in np.ndindex(*layer.kernel):
+        np.maximum(result, windows[..., ky, kx], out=result)
+    return result
+
+
+def average(layer: Average, images: Floats) -> Floats:
+    """Mean over windows; what lies outside the map adds nothing."""
+    if layer.kernel == images.shape[2:] and not any(layer.pads):
+        return np.asarray(images.mean(axis=(2, 3), keepdims=True, dtype=np.float32))
+    windows = _windows(_padded(images, layer.pads, 0), layer.kernel, layer.strides, (1, 1))
+    total = sum(windows[..., ky, kx] for ky, kx in np.ndindex(*layer.kernel))
+    return np.asarray(total / counts(layer, (images.shape[2], images.shape[3])), np.float32)
+
+
+def counts(layer: Average, size: Pair) -> Floats:
+    """What each window over a map of ``size`` divides by, float32, (rows, columns)."""
+    top, left, bottom, right = layer.pads
+    inside = np.ones((1, 1, *size), np.float32)
+    if layer.include_pad:
+        inside = _padded(inside, (top, left, bottom - layer.ceil[0], right - layer.ceil[1]), 1)
+        top, left, bottom, right = 0, 0, *layer.ceil
+    windows = _windows(_padded(inside, (top, left, bottom, right), 0), layer.kernel, layer.strides, (1, 1))
+    return np.asarray(windows.sum(axis=(4, 5))[0, 0])
+
+
+def normalize(layer: LocalResponse, images: Floats) -> Floats:
+    """``x * (bias + alpha / size * sum of x**2 over channels nearby)**-beta`` (Krizhevsky et al. 2012)."""
+    before = (layer.size - 1) // 2
+    squares = np.pad(images**2, ((0, 0), (before, layer.size - 1 - before), (0, 0), (0, 0)))
+    channels = images.shape[1]
+    total = sum(squares[:, start : start + channels] for start in range(layer.size))
+    base = np.float32(layer.bias) + np.float32(layer.alpha / layer.size) * np.asarray(total)
+    return np.asarray(images * base ** np.float32(-layer.beta))
+
+
+def _padded(images: Floats, pads: Pads, value: float) -> Floats:
+    top, left, bottom, right = pads
+    if not any(pads):
+        return images
+    return np.pad(images, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=np.float32(value))
+
+
+def _windows(padded: Floats, kernel: tuple[int, ...], strides: Pair, dilations: Pair) -> Floats:
+    """View of (N, C, rows, columns) as (N, C, output rows, output columns, kernel rows, kernel columns)."""
+    extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
+    every = sliding_window_view(padded, extent, axis=(2, 3))
+    return every[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]

@@ -1,0 +1,82 @@
+"""Shapes of the float network's tensors; to find them is the legality check after import and after each pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..graph import Pair, Shape, window_outputs
+from .layers import (
+    Addition,
+    Affine,
+    Average,
+    Concatenation,
+    Convolution,
+    Dense,
+    Flatten,
+    FloatGraph,
+    FloatLayer,
+    Padding,
+    Pooling,
+    refusal,
+)
+
+
+def shapes(graph: FloatGraph) -> dict[str, Shape]:
+    """Shape of every tensor by name, (channels, rows, columns).
+
+    Raises ModelError, naming the layer, where weights or windows do not fit.
+    """
+    found = {graph.input: graph.shape}
+    for layer in graph.layers:
+        found[layer.output] = next_shape(layer, [found[name] for name in layer.inputs])
+    return found
+
+
+def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
+    """Shape that ``layer`` makes of ``sources``, (channels, rows, columns) all.  Raises ModelError if it cannot."""
+    channels, rows, columns = source = sources[0]
+    if isinstance(layer, Convolution):
+        outputs, inputs = layer.weights.shape[:2]
+        if inputs * layer.groups != channels or outputs % layer.groups:
+            raise refusal(
+                layer,
+                f"weights {layer.weights.shape} with group {layer.groups} do not fit its input of {channels} channels",
+            )
+        return outputs, *_windows(layer, source, layer.weights.shape[2:], layer.dilations)
+    if isinstance(layer, Pooling | Average):
+        return channels, *_windows(layer, source, layer.kernel, (1, 1))
+    if isinstance(layer, Dense):
+        if (rows, columns) != (1, 1) or layer.weights.shape[1] != channels:
+            raise refusal(
+                layer, f"weights {layer.weights.shape} do not fit its input of shape {source}; flatten it before"
+            )
+        return layer.weights.shape[0], 1, 1
+    if isinstance(layer, Affine) and layer.scale.shape != (channels,):
+        raise refusal(layer, f"{layer.scale.size} parameters do not fit {channels} channels; it needs one for each")
+    if isinstance(layer, Flatten):
+        return channels * rows * columns, 1, 1
+    if isinstance(layer, Padding):
+        top, left, bottom, right = layer.pads
+        return channels, rows + top + bottom, columns + left + right
+    if isinstance(layer, Addition) and len(set(sources)) > 1:
+        raise refusal(layer, f"adds maps of shapes {_listed(sources)}; they must be equal")
+    if isinstance(layer, Concatenation):
+        if len({shape[1:] for shape in sources}) > 1:
+            raise refusal(layer, f"joins maps of shapes {_listed(sources)}; their rows and columns must be equal")
+        return sum(shape[0] for shape in sources), rows, columns
+    return source
+
+
+def _windows(layer: Convolution | Pooling | Average, source: Shape, kernel: tuple[int, ...], dilations: Pair) -> Pair:
+    top, left, bottom, right = layer.pads
+    rows = window_outputs(source[1], kernel[0], layer.strides[0], top, bottom, dilations[0])
+    columns = window_outputs(source[2], kernel[1], layer.strides[1], left, right, dilations[1])
+    if rows < 1 or columns < 1:
+        raise refusal(
+            layer, f"kernel {tuple(kernel)} is larger than its padded input of shape {source}; use a larger image"
+        )
+    return rows, columns
+
+
+def _listed(sources: Sequence[Shape]) -> str:
+    return ", ".join(str(shape) for shape in sources)

@@ -1,0 +1,1 @@
+"""Float ONNX models in: one file for each family of operators."""

@@ -1,0 +1,100 @@
+"""What a builder of layers is given: one ONNX node, the constants known before it, and the tensors that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from ..graph import Shape
+from ..networks.layers import FloatLayer, Floats
+from .file import Array, node_name, refuse
+
+Dimensions = tuple[int, ...]
+Built = tuple[FloatLayer, Dimensions]
+
+
+def image_of(dimensions: Dimensions) -> Shape:
+    """(channels, rows, columns) of (N, C, H, W), of (N, C, L), which is one row, or of (N, K), which is one pixel."""
+    channels, *size = dimensions[1:]
+    rows, columns = [1, 1, *size][-2:]
+    return channels, rows, columns
+
+
+@dataclass(frozen=True)
+class Context:
+    """A node, the constants known before it, and the sizes of computed tensors: (N, C, H, W), (N, C, L) or (N, K)."""
+
+    node: onnx.NodeProto
+    constants: Mapping[str, Array]
+    sizes: Mapping[str, Dimensions]
+    opset: int
+
+    @property
+    def name(self) -> str:
+        return node_name(self.node)
+
+    @property
+    def operator(self) -> str:
+        return str(self.node.op_type)
+
+    @property
+    def output(self) -> str:
+        return str(self.node.output[0])
+
+    @property
+    def computed(self) -> tuple[str, ...]:
+        """The inputs that depend on the image, in order."""
+        return tuple(name for name in self.node.input if name and name not in self.constants)
+
+    @property
+    def current(self) -> str:
+        """The one input that depends on the image.  Raises ModelError if there is none, or there are several."""
+        if len(self.computed) != 1:
+            raise refuse(self.node, f"reads {len(self.computed)} computed tensors; exactly one works")
+        return self.computed[0]
+
+    @property
+    def dimensions(self) -> Dimensions:
+        return self.sizes[self.current]
+
+    def constant(self, index: int, role: str) -> Array | None:
+        """Input ``index`` as an array, None if it is left out.  Raises ModelError if it is computed from the image."""
+        if index >= len(self.node.input) or not self.node.input[index]:
+            return None
+        name = self.node.input[index]
+        if name not in self.constants:
+            raise refuse(self.node, f"its {role} '{name}' is not constant; only constant {role} works")
+        return self.constants[name]
+
+    def floats(self, index: int, role: str) -> Floats | None:
+        """Input ``index`` as finite float32, None if it is left out."""
+        value = self.constant(index, role)
+        if value is None:
+            return None
+        if value.dtype.kind != "f":
+            raise refuse(self.node, f"its {role} '{self.node.input[index]}' is {value.dtype}; it must be float32")
+        if not np.isfinite(value).all():
+            raise refuse(
+                self.node, f"its {role} '{self.node.input[index]}' contains NaN or infinity; all must be finite"
+            )
+        return value.astype(np.float32, copy=False)
+
+    def image(self) -> Shape:
+        """(channels, rows, columns) of the input, which must be an image, or a row of N, C, L."""
+        if len(self.dimensions) not in (3, 4):
+            raise refuse(
+                self.node, f"its input has {len(self.dimensions)} dimensions; it must have 4 (NxCxHxW) or 3 (NxCxL)"
+            )
+        return image_of(self.dimensions)
+
+    def like_input(self, shape: Shape) -> Dimensions:
+        """Dimensions of an output of ``shape`` with as many axes as the input has."""
+        return self.dimensions[0], shape[0], *shape[5 - len(self.dimensions) :]
+
+    def data_is_first(self) -> None:
+        name = self.node.input[0] if self.node.input else ""
+        if name != self.current:
+            raise refuse(self.node, f"its first input must be the image '{self.current}', not '{name}'")

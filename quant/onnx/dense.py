@@ -1,0 +1,66 @@
+"""Gemm and MatMul: ONNX nodes that multiply a flat tensor with a constant matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..networks.layers import Dense, Floats
+from .context import Built, Context
+from .file import Attributes, refuse
+
+
+def _flat(context: Context) -> int:
+    if len(context.dimensions) != 2:
+        raise refuse(context.node, f"its input has {len(context.dimensions)} dimensions; flatten it before, to 2")
+    return context.dimensions[1]
+
+
+def gemm(context: Context) -> Built:
+    context.data_is_first()
+    attributes = Attributes(context.node)
+    if attributes.integer("transA", 0):
+        raise refuse(context.node, "transA is 1; only 0 works")
+    alpha, beta = attributes.real("alpha", 1.0), attributes.real("beta", 1.0)
+    transposed = attributes.integer("transB", 0)
+    attributes.raw("broadcast", 1)  # opset 6 and before
+    attributes.finish()
+    weights = _matrix(context)
+    weights = weights if transposed else weights.T
+    if alpha != 1:
+        weights = np.float32(alpha) * weights
+    bias = context.floats(2, "bias")
+    total = np.zeros(weights.shape[0], np.float32)
+    if bias is not None:
+        total = np.float32(beta) * _row(context, bias, weights.shape[0])
+    return _dense(context, weights, total)
+
+
+def matmul(context: Context) -> Built:
+    context.data_is_first()
+    weights = _matrix(context).T
+    return _dense(context, weights, np.zeros(weights.shape[0], np.float32))
+
+
+def _matrix(context: Context) -> Floats:
+    weights = context.floats(1, "weight")
+    if weights is None or weights.ndim != 2 or 0 in weights.shape:
+        shape = "missing" if weights is None else weights.shape
+        raise refuse(context.node, f"its weights are {shape}; they must have 2 dimensions")
+    return weights
+
+
+def _row(context: Context, bias: Floats, outputs: int) -> Floats:
+    """A bias of shape (), (1,), (outputs,), (1, 1) or (1, outputs) as (outputs,)."""
+    if bias.size not in (1, outputs) or (bias.ndim and bias.shape[-1] != bias.size) or bias.ndim > 2:
+        raise refuse(
+            context.node, f"its bias has shape {bias.shape}; it must have one value for each of {outputs} outputs"
+        )
+    return np.broadcast_to(bias.reshape(-1), (outputs,)).astype(np.float32)
+
+
+def _dense(context: Context, weights: Floats, bias: Floats) -> Built:
+    inputs = _flat(context)
+    if weights.shape[1] != inputs:
+        raise refuse(context.node, f"its weights take {weights.shape[1]} inputs, but '{context.current}' has {inputs}")
+    layer = Dense(context.name, context.operator, (context.current,), context.output, weights, bias)
+    return layer, (context.dimensions[0], weights.shape[0])

@@ -1,0 +1,162 @@
+"""Operators that work on each value alone: additions, constants per channel, activation functions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..networks.functions import DEFAULTS
+from ..networks.layers import (
+    INFINITY,
+    Addition,
+    Affine,
+    Clamp,
+    Concatenation,
+    Function,
+)
+from .context import Built, Context
+from .file import Attributes, refuse
+
+
+def add(context: Context) -> Built:
+    """Add, and Sum of two: of two maps, or of a map and a constant for each channel."""
+    if len(context.node.input) != 2:
+        raise refuse(context.node, f"has {len(context.node.input)} inputs; it must have two")
+    if len(context.computed) == 1:
+        shift = _for_each_channel(context)
+        return _affine(context, np.ones_like(shift), shift)
+    sizes = [context.sizes[name] for name in context.computed]
+    if sizes[0] != sizes[1]:
+        raise refuse(context.node, f"adds maps of shapes {list(sizes[0])} and {list(sizes[1])}; they must be equal")
+    return Addition(context.name, context.operator, context.computed, context.output), sizes[0]
+
+
+def subtract(context: Context) -> Built:
+    shift = _for_each_channel(context)
+    ones = np.ones_like(shift)
+    if context.node.input[0] == context.current:
+        return _affine(context, ones, -shift)
+    return _affine(context, -ones, shift)
+
+
+def multiply(context: Context) -> Built:
+    scale = _for_each_channel(context)
+    return _affine(context, scale, np.zeros_like(scale))
+
+
+def divide(context: Context) -> Built:
+    divisor = _for_each_channel(context)
+    if context.node.input[0] != context.current:
+        raise refuse(context.node, "divides a constant by a map; only a map by a constant works")
+    if not divisor.all():
+        raise refuse(context.node, "divides by 0")
+    return _affine(context, 1 / divisor, np.zeros_like(divisor))
+
+
+def negate(context: Context) -> Built:
+    minus = -np.ones(context.dimensions[1])
+    return _affine(context, minus, np.zeros_like(minus))
+
+
+def batch_normalization(context: Context) -> Built:
+    attributes = Attributes(context.node)
+    epsilon = attributes.real("epsilon", 1e-5)
+    if attributes.integer("training_mode", 0):
+        raise refuse(context.node, "training_mode is 1; export the model for inference")
+    if attributes.integer("spatial", 1) != 1:
+        raise refuse(context.node, "spatial is 0; only statistics per channel work (spatial 1)")
+    attributes.raw("momentum", 0.9)
+    attributes.finish()
+    channels = context.dimensions[1]
+    roles = ("scale", "bias", "mean", "variance")
+    found = [context.floats(index, role) for index, role in enumerate(roles, start=1)]
+    for role, values in zip(roles, found, strict=True):
+        if values is None or values.shape != (channels,):
+            raise refuse(context.node, f"its {role} must have one value for each of {channels} channels")
+    scale, bias, mean, variance = (np.asarray(values, np.float64) for values in found)
+    if (variance + epsilon <= 0).any():
+        raise refuse(context.node, "its variance plus epsilon is not positive; it must be")
+    slope = scale / np.sqrt(variance + epsilon)
+    return _affine(context, slope, bias - mean * slope)
+
+
+def _affine(context: Context, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> Built:
+    layer = Affine(context.name, context.operator, (context.current,), context.output, scale, shift)
+    return layer, context.dimensions
+
+
+def _for_each_channel(context: Context) -> NDArray[np.float64]:
+    """The constant input as (channels,) float64."""
+    verb = {"Add": "adds", "Sum": "adds", "Sub": "subtracts", "Mul": "multiplies by", "Div": "divides by"}
+    if len(context.node.input) != 2:
+        raise refuse(context.node, f"has {len(context.node.input)} inputs; it must have two")
+    index = 1 if context.node.input[0] == context.current else 0
+    values = context.floats(index, "constant")
+    assert values is not None
+    channels, rank = context.dimensions[1], len(context.dimensions)
+    shape = (1,) * (rank - values.ndim) + values.shape
+    if len(shape) != rank or shape[0] != 1 or shape[1] not in (1, channels) or any(size != 1 for size in shape[2:]):
+        raise refuse(
+            context.node,
+            f"{verb[context.operator]} a constant of shape {values.shape};"
+            f" it must be one value for each of {channels} channels",
+        )
+    return np.broadcast_to(values.reshape(-1), (channels,)).astype(np.float64)
+
+
+def relu(context: Context) -> Built:
+    return Clamp(context.name, "Relu", (context.current,), context.output, 0.0, INFINITY), context.dimensions
+
+
+def clip(context: Context) -> Built:
+    attributes = Attributes(context.node)
+    low, high = attributes.real("min", -INFINITY), attributes.real("max", INFINITY)
+    attributes.finish()
+    for index, role in ((1, "min"), (2, "max")):
+        bound = context.constant(index, role)
+        if bound is None:
+            continue
+        if bound.size != 1 or np.isnan(bound).any():
+            raise refuse(context.node, f"its {role} must be one number")
+        low, high = (float(bound.item()), high) if role == "min" else (low, float(bound.item()))
+    if not low <= 0 <= high:
+        raise refuse(context.node, f"clips to {low:g}..{high:g}; the range must contain 0, so that 0 stays exact")
+    return Clamp(context.name, "Clip", (context.current,), context.output, low, high), context.dimensions
+
+
+def function(context: Context) -> Built:
+    """Any operator of ``functions.DEFAULTS``, with the attributes listed there."""
+    attributes = Attributes(context.node)
+    found = {
+        name: attributes.text(name, value) if isinstance(value, str) else attributes.real(name, value)
+        for name, value in DEFAULTS[context.operator].items()
+    }
+    attributes.finish()
+    layer = Function(context.name, context.operator, (context.current,), context.output, found)
+    return layer, context.dimensions
+
+
+def prelu(context: Context) -> Built:
+    context.data_is_first()
+    slope = context.floats(1, "slope")
+    if slope is None or slope.size == 0 or (slope != slope.flat[0]).any():
+        raise refuse(context.node, "its slopes differ; only one for all channels works")
+    alpha = {"alpha": float(slope.flat[0])}
+    return Function(context.name, "LeakyRelu", (context.current,), context.output, alpha), context.dimensions
+
+
+def concat(context: Context) -> Built:
+    attributes = Attributes(context.node)
+    axis = attributes.integer("axis", 1)
+    attributes.finish()
+    if len(context.computed) != len(context.node.input):
+        constant = next(name for name in context.node.input if name not in context.computed)
+        raise refuse(context.node, f"joins the constant '{constant}' to a map; only maps work")
+    sizes = [context.sizes[name] for name in context.computed]
+    if len({len(size) for size in sizes}) > 1 or axis % len(sizes[0]) != 1:
+        raise refuse(context.node, f"axis is {axis}; only the channels, axis 1, work")
+    if len({(size[0], *size[2:]) for size in sizes}) > 1:
+        shapes = ", ".join(str(list(size)) for size in sizes)
+        raise refuse(context.node, f"joins maps of shapes {shapes}; their rows and columns must be equal")
+    dimensions = (sizes[0][0], sum(size[1] for size in sizes), *sizes[0][2:])
+    return Concatenation(context.name, "Concat", context.computed, context.output), dimensions

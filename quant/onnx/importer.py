@@ -1,0 +1,143 @@
+"""ONNX to the float network: one layer for each node that depends on the image, refusing what is not understood."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from ..graph.errors import ModelError
+from ..networks.layers import FloatGraph, FloatLayer
+from ..networks.shapes import shapes
+from .constants import fold
+from .context import (
+    Built,
+    Context,
+    Dimensions,
+    image_of,
+)
+from .file import (
+    STANDARD_DOMAINS,
+    Array,
+    array,
+    image_dimensions,
+    initializers,
+    load_model,
+    opset,
+    refuse,
+    single_input,
+)
+from .operators import BUILDERS
+from .spelled_lrn import Spelled, spelled
+
+
+def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
+    """The float network in an ONNX model (path or ModelProto), layer for layer as the exporter wrote it.
+
+    Raises ModelError, naming node, operator and attribute, for anything that is not a supported operator.
+    """
+    model = load_model(source)
+    constants = initializers(model)
+    value = single_input(model, constants)
+    walk = _Walk(opset(model), constants, {value.name: image_dimensions(value)})
+    walk.nodes(model.graph.node)
+    output = model.graph.output[0].name
+    if not walk.layers:
+        raise ModelError("the model has no layers; there is nothing to quantize")
+    if output not in walk.sizes or output in walk.spelled:
+        raise ModelError(f"the output '{output}' is not what any node makes from the input")
+    layers = tuple(_needed(walk.layers, output))
+    graph = FloatGraph(value.name, image_of(walk.sizes[value.name]), output, layers)
+    shapes(graph)
+    return graph
+
+
+class _Walk:
+    """The nodes in order: constants are computed, everything else becomes a layer."""
+
+    def __init__(self, version: int, constants: dict[str, Array], sizes: dict[str, Dimensions]) -> None:
+        self.version = version
+        self.constants = constants
+        self.sizes = sizes
+        self.layers: list[FloatLayer] = []
+        self.spelled: dict[str, Spelled] = {}
+
+    def nodes(self, nodes: Iterable[onnx.NodeProto]) -> None:
+        for node in nodes:
+            if node.domain not in STANDARD_DOMAINS:
+                raise refuse(
+                    node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are"
+                )
+            if not self._constant(node):
+                self._layer(node)
+
+    def _constant(self, node: onnx.NodeProto) -> bool:
+        """Compute ``node`` if it depends on constants and shapes only."""
+        name = node.input[0] if node.input else ""
+        if node.op_type == "Shape" and name in self.sizes:
+            self.constants[node.output[0]] = shape_of(node, self.sizes[name])
+        elif node.op_type == "If" and name in self.constants:
+            self._branch(node)
+        else:
+            folded = fold(node, self.constants, self.version)
+            self.constants.update(folded or {})
+            return folded is not None
+        return True
+
+    def _branch(self, node: onnx.NodeProto) -> None:
+        """The nodes of the branch that ``node``, an If with a constant condition, takes."""
+        taken = "then_branch" if self.constants[node.input[0]].any() else "else_branch"
+        graph = next(item.g for item in node.attribute if item.name == taken)
+        self.constants.update({tensor.name: array(tensor) for tensor in graph.initializer})
+        self.nodes(graph.node)
+        for made, name in zip(graph.output, node.output, strict=True):
+            self.nodes([onnx.helper.make_node("Identity", [made.name], [name], f"{node.name}_{taken}")])
+
+    def _layer(self, node: onnx.NodeProto) -> None:
+        for name in node.input:
+            if name and name not in self.constants and name not in self.sizes:
+                raise refuse(node, f"reads '{name}', which no supported node before it makes")
+        context = Context(node, self.constants, self.sizes, self.version)
+        part = spelled(context, self.spelled)
+        if isinstance(part, Spelled):
+            self.spelled[context.output], self.sizes[context.output] = part, part.dimensions
+            return
+        if part is not None:
+            layer: FloatLayer = part
+            dimensions = self.sizes[part.inputs[0]]
+        else:
+            layer, dimensions = _builder(node)(context)
+        self.layers.append(layer)
+        self.sizes[layer.output] = dimensions
+
+
+def _builder(node: onnx.NodeProto) -> Callable[[Context], Built]:
+    builder = BUILDERS.get(node.op_type)
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear") or node.op_type.startswith("QLinear"):
+        raise refuse(node, "the model is quantized already; quantize the float model that it was made from")
+    if builder is None:
+        raise refuse(node, f"operator {node.op_type} is not supported; {', '.join(sorted(BUILDERS))} are")
+    return builder
+
+
+def _needed(layers: list[FloatLayer], output: str) -> list[FloatLayer]:
+    """Those of ``layers``, in execution order, that ``output`` depends on."""
+    wanted, found = {output}, []
+    for layer in reversed(layers):
+        if layer.output in wanted:
+            wanted |= set(layer.inputs)
+            found.append(layer)
+    return found[::-1]
+
+
+def shape_of(node: onnx.NodeProto, dimensions: tuple[int, ...]) -> Array:
+    """What a Shape node says of a tensor of ``dimensions``, from its ``start`` to its ``end`` (ONNX Shape-15)."""
+    start, end = 0, len(dimensions)
+    for item in node.attribute:
+        if item.name == "start":
+            start = item.i
+        elif item.name == "end":
+            end = item.i
+    return np.array(dimensions[start:end], np.int64)

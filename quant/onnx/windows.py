@@ -1,0 +1,61 @@
+"""What ONNX says about windows: auto_pad, ceil_mode and explicit pads all become (top, left, bottom, right)."""
+
+from __future__ import annotations
+
+from ..graph import Pads, Pair, window_outputs
+from .file import Attributes, refuse
+
+
+def window_pair(attributes: Attributes, name: str, spatial: int) -> Pair:
+    """``name`` (kernel_shape, strides, dilations; 1 where left out) for (rows, columns); ``spatial`` 1 is one row."""
+    found = (1, *attributes.integers(name, (1,) * spatial, 1))
+    return found[-2], found[-1]
+
+
+def pads_of(attributes: Attributes, size: Pair, kernel: Pair, strides: Pair, dilations: Pair, spatial: int = 2) -> Pads:
+    """Padding (top, left, bottom, right) of a window over a map of ``size`` (rows, columns): ONNX Conv-22, auto_pad."""
+    explicit = attributes.integers("pads", (0,) * (2 * spatial), 0)
+    mode = attributes.text("auto_pad", "NOTSET")
+    if mode == "NOTSET":
+        before, after = (0, *explicit[:spatial])[-2:], (0, *explicit[spatial:])[-2:]
+        return before[0], before[1], after[0], after[1]
+    if mode == "VALID":
+        return 0, 0, 0, 0
+    if mode not in ("SAME_UPPER", "SAME_LOWER"):
+        raise refuse(
+            attributes.node, f"auto_pad is '{mode}'; NOTSET, VALID, SAME_UPPER and SAME_LOWER are the ones that exist"
+        )
+    rows, columns = (
+        _same(*axis, upper=mode == "SAME_UPPER") for axis in zip(size, kernel, strides, dilations, strict=True)
+    )
+    return rows[0], columns[0], rows[1], columns[1]
+
+
+def _same(size: int, kernel: int, stride: int, dilation: int, *, upper: bool) -> Pair:
+    outputs = -(-size // stride)
+    total = max((outputs - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
+    less, more = total // 2, total - total // 2
+    return (less, more) if upper else (more, less)
+
+
+def ceil_pads(size: Pair, kernel: Pair, strides: Pair, pads: Pads) -> Pads:
+    """``pads`` grown below and right so that the rounded-down outputs are ONNX MaxPool's with ceil_mode.
+
+    A last window that would start in the padding after the map is ignored (ONNX MaxPool-22).
+    """
+    top, left, bottom, right = pads
+    return (
+        top,
+        left,
+        _ceil_after(size[0], kernel[0], strides[0], top, bottom),
+        _ceil_after(size[1], kernel[1], strides[1], left, right),
+    )
+
+
+def _ceil_after(size: int, kernel: int, stride: int, before: int, after: int) -> int:
+    outputs = -(-(size + before + after - kernel) // stride) + 1
+    if (outputs - 1) * stride >= size + before:
+        outputs -= 1
+    if outputs <= window_outputs(size, kernel, stride, before, after):
+        return after
+    return (outputs - 1) * stride + kernel - size - before

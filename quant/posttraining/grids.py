@@ -1,0 +1,68 @@
+"""Which tensors share a grid, and the scale and zero point of each: from the histograms of a float network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..networks.layers import (
+    Clamped,
+    Concatenation,
+    FloatGraph,
+    Pooling,
+)
+from .histogram import Histogram, merged
+from .range_search import Grid, choose_grid
+from .settings import Settings
+
+
+def grids(network: FloatGraph, histograms: Mapping[str, Histogram], settings: Settings) -> dict[str, Grid]:
+    """Scale and zero point of every tensor of a simplified ``network`` that is a map, by name.
+
+    Tensors of one group share theirs, and it suits the values that leave the group: what a max pooling does not let
+    through, or lies before a concatenation, is not looked at.
+    """
+    group = groups(network)
+    readers = network.readers()
+    found: dict[str, Grid] = {}
+    members: dict[str, list[str]] = {}
+    for name, root in group.items():
+        members.setdefault(root, []).append(name)
+    for names in members.values():
+        leaving = [
+            name
+            for name in names
+            if name == network.output or any(group[reader.output] != group[name] for reader in readers[name])
+        ]
+        grid = choose_grid(merged([histograms[name] for name in leaving]), settings)
+        found |= dict.fromkeys(names, grid)
+    return found
+
+
+def groups(network: FloatGraph) -> dict[str, str]:
+    """The tensor that stands for each tensor's group.
+
+    Max pooling keeps its input's grid.  A concatenation copies, instead of rescaling, what has its output's grid: so
+    every map that nobody else reads takes that grid, as far back as poolings and concatenations keep it.  So does
+    another concatenation, whoever reads it: in a dense block each map would else be rounded anew at every layer.
+    """
+    stands_for = {network.input: network.input} | {layer.output: layer.output for layer in network.layers}
+
+    def root(name: str) -> str:
+        while stands_for[name] != name:
+            name = stands_for[name]
+        return name
+
+    producers, private = network.producers(), network.private()
+
+    def follows(name: str) -> bool:
+        """Whether the grid of ``name`` is nobody else's concern, or that of other concatenations only."""
+        layer = producers.get(name)
+        if layer is None or isinstance(layer, Concatenation):
+            return layer is not None
+        return name in private and (isinstance(layer, Clamped) or all(follows(source) for source in layer.inputs))
+
+    for layer in network.layers:
+        for name in layer.inputs:
+            if isinstance(layer, Pooling) or (isinstance(layer, Concatenation) and follows(name)):
+                stands_for[root(name)] = root(layer.output)
+    return {name: root(name) for name in stands_for}

@@ -1,0 +1,177 @@
+"""Post-training quantization: calibrate a float network on the user's data and choose every integer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from ..arithmetic.weightless import copied_bounds, layer_without_weights
+from ..graph import (
+    Conv,
+    FeatureMap,
+    Graph,
+    Layer,
+    Shape,
+    Sums,
+    Tensor,
+)
+from ..graph.errors import DataError
+from ..graph.legality import check
+from ..networks.execute import run_float
+from ..networks.layers import (
+    INFINITY,
+    Clamped,
+    Concatenation,
+    Convolution,
+    FloatGraph,
+    FloatLayer,
+    Floats,
+    Pooling,
+)
+from ..networks.passes import simplify
+from ..networks.shapes import shapes
+from ..onnx.importer import import_onnx
+from .grids import grids
+from .histogram import Histogram
+from .range_search import Grid
+from .settings import Settings
+from .weights import QuantizedWeights, quantize_weights
+
+Progress = Callable[[int, int], None]  # images done, images in all
+BATCH_VALUES = 2**23  # floats of the largest tensor of one batch
+
+
+def load_float(source: onnx.ModelProto | str | Path) -> FloatGraph:
+    """The float network of an ONNX model (path or ModelProto), as what can be quantized.  Raises ModelError."""
+    return simplify(import_onnx(source))
+
+
+def quantize(
+    model: FloatGraph | onnx.ModelProto | str | Path,
+    calibration: Floats,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Graph:
+    """Quantize ``model`` with ranges seen on ``calibration``, float32 of (N, C, rows, columns).
+
+    Raises ModelError if the model is not supported and DataError if the calibration does not fit it.
+    """
+    settings = settings or Settings()
+    network = simplify(model) if isinstance(model, FloatGraph) else load_float(model)
+    histograms = observe(network, calibration, progress)
+    return build(network, histograms, settings)
+
+
+def check_images(images: Floats, shape: Shape, what: str) -> None:
+    """Raises DataError unless ``images`` is finite float32 of (N, *shape) with N of at least 1."""
+    expected = "Nx" + "x".join(str(size) for size in shape)
+    if images.dtype != np.float32:
+        raise DataError(f"{what} has type {images.dtype}; it must be float32")
+    if images.shape[1:] != shape or images.ndim != 4:
+        found = "x".join(str(size) for size in images.shape) or "a single number"
+        raise DataError(f"{what} has shape {found}; the model takes {expected}")
+    if len(images) == 0:
+        raise DataError(f"{what} holds no images; at least one is needed")
+    if not np.isfinite(images).all():
+        raise DataError(
+            f"{what} contains NaN or infinity in image {int(np.argmin(np.isfinite(images).all(axis=(1, 2, 3))))}"
+        )
+
+
+def observe(network: FloatGraph, calibration: Floats, progress: Progress | None = None) -> dict[str, Histogram]:
+    """A histogram of every tensor of a simplified ``network`` over ``calibration``, batch by batch."""
+    check_images(calibration, network.shape, "the calibration data")
+    histograms = {network.input: Histogram()} | {layer.output: Histogram() for layer in network.layers}
+    batch = batch_size(network)
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is found, and named, by the histogram
+        for start in range(0, len(calibration), batch):
+            for name, values in run_float(network, calibration[start : start + batch]):
+                histograms[name].add(name, values)
+            if progress:
+                progress(min(start + batch, len(calibration)), len(calibration))
+    return histograms
+
+
+def batch_size(network: FloatGraph) -> int:
+    """Images whose largest tensor stays bounded, 1 to 64."""
+    largest = max(rows * columns * channels for channels, rows, columns in shapes(network).values())
+    return max(1, min(64, BATCH_VALUES // largest))
+
+
+def build(network: FloatGraph, histograms: dict[str, Histogram], settings: Settings) -> Graph:
+    """The quantized graph of a simplified ``network`` whose tensors have these ``histograms``."""
+    size = shapes(network)
+    grid = grids(network, histograms, settings)
+    source = _map(network.input, size[network.input], grid[network.input], settings)
+    tensors: dict[str, Tensor] = {source.name: source}
+    layers: list[Layer] = []
+    for layer in network.layers:
+        sources = [tensors[integer_name(name)] for name in layer.inputs]
+        maps = [source for source in sources if isinstance(source, FeatureMap)]
+        target = _map(layer.output, size[layer.output], grid[layer.output], settings, layer, maps)
+        if isinstance(layer, Convolution):
+            reach = max(maps[0].high - maps[0].zero_point, maps[0].zero_point - maps[0].low)
+            integers = quantize_weights(layer, maps[0].scale, reach, settings)
+            if layer.output == network.output and _hands_out_sums(layer):
+                sums = Sums(layer.output, target.shape, maps[0].scale * integers.scales)
+                layers.append(_conv(layer, maps[0], sums, integers))
+                tensors[sums.name] = sums
+                continue
+            layers.append(_conv(layer, maps[0], target, integers))
+        else:
+            layers.append(layer_without_weights(layer, tuple(maps), target))
+        tensors[target.name] = target
+    return check(Graph(integer_name(network.input), layers[-1].output, tuple(layers), tensors))
+
+
+def integer_name(name: str) -> str:
+    """Name of the integers of the float tensor ``name``, as ONNX Runtime's quantizer spells it."""
+    return f"{name}_quantized"
+
+
+def _hands_out_sums(layer: Convolution) -> bool:
+    return layer.operator == "Gemm" and layer.low == -INFINITY and layer.high == INFINITY
+
+
+def _conv(layer: Convolution, source: FeatureMap, target: Tensor, integers: QuantizedWeights) -> Conv:
+    return Conv(
+        layer.name,
+        layer.operator,
+        source.name,
+        target.name,
+        integers.weights,
+        integers.scales,
+        integers.bias,
+        layer.strides,
+        layer.pads,
+        layer.dilations,
+        layer.groups,
+    )
+
+
+def _map(
+    name: str,
+    shape: Shape,
+    grid: Grid,
+    settings: Settings,
+    layer: FloatLayer | None = None,
+    sources: Sequence[FeatureMap] = (),
+) -> FeatureMap:
+    """The map that ``layer`` makes of ``sources`` (None: the input), clamped as its activation function says."""
+    scale, zero_point = grid
+    low, high = 0, 2**settings.activation_bits - 1
+    if isinstance(layer, Clamped):
+        low = max(low, _on_grid(layer.low, scale, zero_point))
+        high = min(high, _on_grid(layer.high, scale, zero_point))
+    elif isinstance(layer, Pooling | Concatenation):
+        low, high = copied_bounds(sources, scale, zero_point) or (low, high)
+    return FeatureMap(integer_name(name), shape, scale, zero_point, low, high)
+
+
+def _on_grid(bound: float, scale: np.float32, zero_point: int) -> int:
+    """The integer nearest to the real ``bound``, held within +-2**20."""
+    steps = np.rint(np.clip(np.float64(bound) / np.float64(scale), -(2.0**20), 2.0**20))
+    return int(steps) + zero_point

@@ -1,0 +1,1 @@
+"""Quantized ONNX models (QDQ form) in and out."""

@@ -1,0 +1,75 @@
+"""One layer of a QDQ model: the node between DequantizeLinear and QuantizeLinear, with its integer weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from ..graph import Conv, FeatureMap
+from ..networks.layers import Convolution, Function
+from ..onnx.context import Context, Dimensions
+from ..onnx.file import Attributes, refuse
+from ..onnx.operators import BUILDERS
+from .linear import StoredGrid
+from .parameters import Parameter, bias_of, weights_of
+
+
+def conv_layer(context: Context, parameters: Mapping[str, Parameter], source: FeatureMap) -> tuple[Conv, Dimensions]:
+    """The convolution or fully connected layer of ``context`` over ``source``; its output is named later."""
+    node = context.node
+    name = node.input[1] if len(node.input) > 1 else ""
+    if name not in parameters:
+        raise refuse(node, f"its weights '{name}' are not quantized; they need a DequantizeLinear before")
+    found = parameters[name]
+    # The float builder checks attributes and shapes; it is given zeros of the right shape.
+    constants = {**context.constants, name: np.broadcast_to(np.float32(0), found.integers.shape)}
+    bias_name = node.input[2] if len(node.input) > 2 else ""
+    bias: Parameter | np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None = None
+    if bias_name:
+        bias = parameters[bias_name] if bias_name in parameters else context.floats(2, "bias")
+        if bias_name in parameters:
+            constants[bias_name] = np.broadcast_to(np.float32(0), parameters[bias_name].integers.shape)
+    built, sizes = BUILDERS[node.op_type](replace(context, constants=constants))
+    if isinstance(built, Convolution):
+        weights, scales = weights_of(node, found, 0)
+        layer = replace(
+            Conv(built.name, "Conv", source.name, "", weights, scales, np.zeros(len(weights), np.int64)),
+            weights=weights.reshape(built.weights.shape),
+            strides=built.strides,
+            pads=built.pads,
+            dilations=built.dilations,
+            groups=built.groups,
+        )
+    else:
+        weights, scales = weights_of(node, found, _dense_outputs_axis(context))
+        weights = weights.reshape(len(weights), *source.shape)
+        layer = Conv(context.name, "Gemm", source.name, "", weights, scales, np.zeros(len(weights), np.int64))
+    if bias is not None:
+        layer = replace(layer, bias=bias_of(node, bias, source.scale * scales))
+    return layer, sizes
+
+
+def _dense_outputs_axis(context: Context) -> int:
+    attributes = Attributes(context.node)
+    for name in ("alpha", "beta"):
+        if attributes.real(name, 1.0) != 1.0:
+            raise refuse(context.node, f"{name} is {attributes.real(name, 1.0):g}; only 1 works in a quantized model")
+    return 0 if attributes.integer("transB", 0) else 1
+
+
+def clamp_function(name: str, low: float, high: float, source: FeatureMap, output: str) -> Function:
+    """A clamp that stands alone, as a function."""
+    if (low, high) == (0, np.inf):
+        return Function(name, "Relu", (source.name,), output)
+    return Function(name, "Clip", (source.name,), output, {"min": low, "max": high})
+
+
+def rounded(low: float, high: float, grid: StoredGrid) -> tuple[int, int]:
+    """The integers of ``grid`` that an activation function to the reals low..high leaves."""
+    bounds = [
+        int(np.rint(np.clip(np.float32(bound) / grid.scale, -(2.0**20), 2.0**20))) + grid.zero_point
+        for bound in (low, high)
+    ]
+    return max(grid.low, bounds[0]), min(grid.high, bounds[1])

@@ -1,0 +1,93 @@
+"""One layer of the quantized graph as the float operator that stands between DequantizeLinear and QuantizeLinear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arithmetic.normalization import normalization
+from ..arithmetic.tables import table
+from ..arithmetic.weightless import copied_bounds
+from ..graph import (
+    AveragePool,
+    Concat,
+    Conv,
+    FeatureMap,
+    Layer,
+    MaxPool,
+    Normalization,
+    Table,
+    Tensor,
+)
+from ..graph.errors import GraphError
+from ..networks.functions import DEFAULTS
+from ..onnx.windows import ceil_pads
+
+Attributes = dict[str, Any]
+
+
+def node_of(layer: Layer, sources: Sequence[FeatureMap], target: Tensor) -> tuple[str, Attributes]:
+    """Operator and attributes of ``layer``.  Raises GraphError if no operator computes its tables."""
+    if isinstance(layer, Conv) and layer.operator == "Gemm":
+        return "Gemm", {"transB": 1}
+    if isinstance(layer, Conv):
+        return "Conv", _window(layer) | {"dilations": layer.dilations, "group": layer.groups}
+    if isinstance(layer, MaxPool):
+        return "MaxPool", _window(layer)
+    if isinstance(layer, AveragePool):
+        return _average(layer, sources[0])
+    if isinstance(layer, Concat):
+        return "Concat", {"axis": 1}
+    assert isinstance(target, FeatureMap)
+    if isinstance(layer, Table):
+        if layer.operator not in DEFAULTS:
+            raise GraphError(f"layer '{layer.name}': {layer.operator} is not one of {', '.join(DEFAULTS)}")
+        expected = table(layer.name, layer.operator, layer.attributes, sources[0], target)
+        if not np.array_equal(layer.values, expected):
+            raise GraphError(f"layer '{layer.name}': its table is not that of {layer.operator}; ONNX has no such node")
+        return layer.operator, {} if layer.operator == "Clip" else dict(layer.attributes)
+    if isinstance(layer, Normalization):
+        parameters = layer.size, layer.alpha, layer.beta, layer.bias
+        made = normalization(layer.name, sources[0], target, *parameters)
+        same = (made.shift, made.exponent) == (layer.shift, layer.exponent)
+        if not (same and np.array_equal(made.coarse, layer.coarse) and np.array_equal(made.fine, layer.fine)):
+            raise GraphError(f"layer '{layer.name}': its tables are not those of its LRN; ONNX has no such node")
+        return "LRN", dict(zip(("size", "alpha", "beta", "bias"), parameters, strict=True))
+    return "Add", {}
+
+
+def constants_of(layer: Layer) -> list[tuple[str, Any]]:
+    """What ``layer``'s node reads besides maps, weights and biases: role and value."""
+    if isinstance(layer, Table) and layer.operator == "Clip":
+        return [(role, np.float32(layer.attributes[role])) for role in ("min", "max")]
+    return []
+
+
+def clamps(layer: Layer, sources: Sequence[FeatureMap], target: FeatureMap) -> bool:
+    """Whether values outside the output's low..high can reach its QuantizeLinear."""
+    if isinstance(layer, MaxPool):
+        return False
+    if isinstance(layer, Concat):
+        return copied_bounds(sources, target.scale, target.zero_point) is None
+    return True
+
+
+def _window(layer: Conv | MaxPool | AveragePool) -> Attributes:
+    return {"kernel_shape": layer.kernel, "strides": layer.strides, "pads": layer.pads}
+
+
+def _average(layer: AveragePool, source: FeatureMap) -> tuple[str, Attributes]:
+    if layer.kernel == source.shape[1:] and not any(layer.pads):
+        return "GlobalAveragePool", {}
+    top, left, bottom, right = layer.pads
+    pads = top, left, bottom - layer.ceil[0], right - layer.ceil[1]
+    grown = ceil_pads((source.shape[1], source.shape[2]), layer.kernel, layer.strides, pads)
+    if any(layer.ceil) and grown != layer.pads:
+        raise GraphError(
+            f"layer '{layer.name}': pads {layer.pads} with ceil {layer.ceil} are not what ONNX's ceil_mode makes,"
+            f" {grown}; ONNX has no such node"
+        )
+    extra = {"pads": pads, "count_include_pad": int(layer.include_pad), "ceil_mode": int(any(layer.ceil))}
+    return "AveragePool", _window(layer) | extra

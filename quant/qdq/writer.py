@@ -1,0 +1,207 @@
+"""The quantized graph as a QDQ ONNX model: QuantizeLinear and DequantizeLinear around float operators.
+
+Integer tensors carry the names of the graph's tensors, so what golden computes can be fetched from ONNX Runtime.
+A map narrower than its storage type goes through Q, DQ, Clip, Q with one scale: the layer itself then still ends in the
+Q that ONNX Runtime needs to run it in integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from ..files import write_whole
+from ..graph import (
+    Conv,
+    FeatureMap,
+    Graph,
+    Layer,
+)
+from ..graph.errors import GraphError
+from ..graph.flat import flat_tensors
+from ..graph.legality import check
+from .write_layers import clamps, constants_of, node_of
+
+OPSET, IR_VERSION = 21, 10
+SUFFIX = "_quantized"
+STORAGE: Mapping[str, int] = {
+    "uint8": TensorProto.UINT8,
+    "int8": TensorProto.INT8,
+    "uint16": TensorProto.UINT16,
+    "int16": TensorProto.INT16,
+}
+
+
+def save(graph: Graph, path: str | Path) -> None:
+    """Write ``graph`` to ``path`` as a QDQ ONNX model.  Raises GraphError if illegal, DataError if it cannot."""
+    write_whole(path, to_onnx(graph).SerializeToString(deterministic=True))
+
+
+def to_onnx(graph: Graph) -> onnx.ModelProto:
+    """``graph`` as a QDQ ONNX model of opset 21 with a symbolic batch size.  Raises GraphError if it is not legal."""
+    return _Writer(check(graph)).model()
+
+
+def storage_type(graph: Graph) -> str:
+    """The one integer type that holds every map: ONNX Runtime's integer kernels want inputs and outputs alike."""
+    maps = [tensor for tensor in graph.tensors.values() if isinstance(tensor, FeatureMap)]
+    low, high = min(m.low for m in maps), max(m.high for m in maps)
+    for name in STORAGE:
+        kind = np.iinfo(name)
+        if kind.min <= low and high <= kind.max:
+            return name
+    raise GraphError(f"feature maps reach from {low} to {high}; no 16-bit type holds that")
+
+
+class _Writer:
+    """Collects nodes and constants of one model; names that are taken get a number."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.kind = np.dtype(storage_type(graph))
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self.grids: dict[str, list[str]] = {}
+        self.flat = flat_tensors(graph)
+        self.names = {""} | set(graph.tensors)
+        self.node_names = {""} | {layer.name for layer in graph.layers}
+
+    def model(self) -> onnx.ModelProto:
+        graph = self.graph
+        source = graph.map_of(graph.input)
+        name = self._fresh(_float_name(source.name))
+        inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *source.shape])]
+        last = graph.tensors[graph.output]
+        result = last.name if not isinstance(last, FeatureMap) else self._fresh(_float_name(last.name))
+        self._quantize(name, source)
+        for layer in graph.layers:
+            self._layer(layer, result)
+        if isinstance(last, FeatureMap):
+            self._dequantize(last.name, last, result)
+        shape = last.shape[:1] if last.name in self.flat else last.shape
+        outputs = [helper.make_tensor_value_info(result, TensorProto.FLOAT, ["N", *shape])]
+        model = helper.make_model(
+            helper.make_graph(self.nodes, "systolith", inputs, outputs, self.constants),
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="systolith",
+        )
+        onnx.checker.check_model(model)
+        return model
+
+    def _layer(self, layer: Layer, result: str) -> None:
+        sources = [self.graph.map_of(name) for name in layer.inputs]
+        target = self.graph.tensors[layer.output]
+        flat = layer.operator == "Gemm" or layer.output in self.flat
+        inputs = [self._dequantize(self._arranged(source.name, flat), source) for source in sources]
+        if isinstance(layer, Conv):
+            inputs += self._parameters(layer, sources[0])
+        operator, attributes = node_of(layer, sources, target)
+        inputs += [self._constant(f"{layer.name}.{role}", value) for role, value in constants_of(layer)]
+        if not isinstance(target, FeatureMap):
+            self._node(operator, inputs, result, layer.name, **attributes)
+            return
+        name = _float_name(target.name)
+        raw = self._fresh(name if name != result else f"{name}_raw")
+        self._node(operator, inputs, raw, layer.name, **attributes)
+        if clamps(layer, sources, target):
+            self._quantize(raw, target)
+        else:
+            self._node("QuantizeLinear", [raw, *self._grid(target)], target.name)
+
+    def _arranged(self, integers: str, flat: bool) -> str:
+        """``integers`` as (N, K) if ``flat``, else as (N, C, rows, columns)."""
+        if flat == (integers in self.flat):
+            return integers
+        if flat:
+            output = self._fresh(f"{integers}_flat")
+            self._node("Flatten", [integers], output, axis=1)
+            return output
+        output = self._fresh(f"{integers}_image")
+        axes = self._constant(f"{output}_axes", np.array([2, 3]))
+        self._node("Unsqueeze", [integers, axes], output)
+        return output
+
+    def _parameters(self, layer: Conv, source: FeatureMap) -> list[str]:
+        """Weights and bias behind a DequantizeLinear for each; the bias has the scale of the sums."""
+        weights: NDArray[Any] = layer.weights
+        if layer.operator == "Gemm":
+            weights = weights.reshape(len(weights), -1)
+        kind = np.int8 if weights.min(initial=0) >= -128 and weights.max(initial=0) <= 127 else np.int16
+        found = []
+        for role, values, scales in (
+            ("weight", weights.astype(kind), layer.weight_scales),
+            ("bias", layer.bias.astype(np.int32), source.scale * layer.weight_scales),
+        ):
+            integers = self._constant(f"{layer.name}.{role}{SUFFIX}", values)
+            scale = self._constant(f"{layer.name}.{role}_scale", scales.astype(np.float32))
+            # ONNX Runtime's graph rewriting wants the zeros spelled out.
+            zeros = self._constant(f"{layer.name}.{role}_zero_point", np.zeros(len(scales), values.dtype))
+            output = self._fresh(f"{layer.name}.{role}")
+            self._node("DequantizeLinear", [integers, scale, zeros], output, axis=0)
+            found.append(output)
+        return found
+
+    def _quantize(self, source: str, target: FeatureMap) -> None:
+        """Q from float ``source`` to the integers ``target``, clamped where the type alone does not."""
+        kind = np.iinfo(self.kind)
+        grid = self._grid(target)
+        if (target.low, target.high) == (kind.min, kind.max):
+            self._node("QuantizeLinear", [source, *grid], target.name)
+            return
+        wide = self._fresh(f"{target.name}_unclamped")
+        real = self._fresh(f"{wide}_dequantized")
+        self._node("QuantizeLinear", [source, *grid], wide)
+        self._node("DequantizeLinear", [wide, *grid], real)
+        bounds = [
+            self._constant(f"{target.name}_{role}", target.scale * np.float32(bound - target.zero_point))
+            for role, bound in (("low", target.low), ("high", target.high))
+        ]
+        clamped = self._fresh(f"{target.name}_clamped")
+        self._node("Clip", [real, *bounds], clamped)
+        self._node("QuantizeLinear", [clamped, *grid], target.name)
+
+    def _dequantize(self, integers: str, source: FeatureMap, output: str | None = None) -> str:
+        output = output or self._fresh(f"{integers}_dequantized")
+        self._node("DequantizeLinear", [integers, *self._grid(source)], output)
+        return output
+
+    def _grid(self, tensor: FeatureMap) -> list[str]:
+        """Names of the scale and the zero point of ``tensor``."""
+        if tensor.name not in self.grids:
+            scale = self._constant(f"{tensor.name}_scale", np.float32(tensor.scale))
+            zero_point = self._constant(f"{tensor.name}_zero_point", np.array(tensor.zero_point, self.kind))
+            self.grids[tensor.name] = [scale, zero_point]
+        return self.grids[tensor.name]
+
+    def _constant(self, name: str, values: Any) -> str:
+        name = self._fresh(name)
+        self.constants.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def _node(self, operator: str, inputs: list[str], output: str, name: str = "", **attributes: Any) -> None:
+        if not name:
+            name = _unique(f"{output}_{operator}", self.node_names)
+        self.nodes.append(helper.make_node(operator, inputs, [output], name, **attributes))
+
+    def _fresh(self, name: str) -> str:
+        return _unique(name, self.names)
+
+
+def _float_name(integers: str) -> str:
+    return integers.removesuffix(SUFFIX) if integers.removesuffix(SUFFIX) else integers
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    found, number = name, 1
+    while found in taken:
+        number += 1
+        found = f"{name}_{number}"
+    taken.add(found)
+    return found

@@ -1,0 +1,35 @@
+"""cocotb test of the bulk bench: runs in the simulator's process, in the folder of its job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cocotb
+
+from ..comparison.job import Job
+from .bench import Bench, power_up
+from .native import FileEvents, NativeEvents, NativeMemory
+from .plain_memory import PlainMemory
+from .registers import PortRegisters
+
+SPARE_EVENTS = 1024
+
+
+def events_of(job: Job) -> NativeEvents | FileEvents:
+    """The recorder's other end."""
+    if job.simulator == "verilator":
+        return NativeEvents(job.monitor_bytes, len(job.expectation.stream) + SPARE_EVENTS)
+    return FileEvents(job.monitor_bytes)
+
+
+@cocotb.test()
+async def bulk(dut: Any) -> None:
+    job = Job.load(Path())
+    dut.latency.value = job.memory_latency
+    dut.load.value = 0
+    dut.dump.value = 0
+    registers = PortRegisters(dut)
+    await power_up(dut, job)
+    memory = NativeMemory(job.bus_bytes) if job.simulator == "verilator" else PlainMemory(dut, job.bus_bytes)
+    await Bench(dut, job, registers, memory, events_of(job)).run()

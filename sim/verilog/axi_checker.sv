@@ -1,0 +1,141 @@
+// Watches an AXI4 master and latches the first rule that it breaks, with its cycle and address.
+//
+// Rules (ARM IHI 0022H): A3.2.1 valid stays, with the same payload, until ready; A3.4.1 no burst crosses 4 KiB;
+// A3.4.1 wlast marks exactly the last beat.  Systolith's own: INCR bursts of full width, aligned, at most 16
+// beats, inside [base, base + bytes).  Codes are named in sim/benches/protocol_rules.py.
+
+module axi_checker #(
+    parameter BUS_BYTES = 8
+) (
+    input wire clk,
+    input wire rst,
+    input wire [63:0] cycle,
+    input wire [31:0] base,
+    input wire [31:0] bytes,
+
+    input wire [0:0] arid,
+    input wire [31:0] araddr,
+    input wire [7:0] arlen,
+    input wire [2:0] arsize,
+    input wire [1:0] arburst,
+    input wire arvalid,
+    input wire arready,
+
+    input wire [0:0] awid,
+    input wire [31:0] awaddr,
+    input wire [7:0] awlen,
+    input wire [2:0] awsize,
+    input wire [1:0] awburst,
+    input wire awvalid,
+    input wire awready,
+    input wire [8*BUS_BYTES-1:0] wdata,
+    input wire [BUS_BYTES-1:0] wstrb,
+    input wire wlast,
+    input wire wvalid,
+    input wire wready,
+
+    output reg [7:0] violation,
+    output reg [63:0] violation_cycle,
+    output reg [31:0] violation_address
+);
+    localparam SIZE = $clog2(BUS_BYTES);
+    localparam DEPTH = 256;  // write bursts of which only the address or only the data has come
+
+    // 0 when the burst keeps the rules
+    function automatic [7:0] burst_fault(
+        input [31:0] address, input [7:0] length, input [2:0] size, input [1:0] burst,
+        input [31:0] first, input [31:0] count);
+        reg [31:0] span;
+        begin
+            span = ({24'd0, length} + 1) * BUS_BYTES;
+            burst_fault = 0;
+            if (address - first >= count || count - (address - first) < span) burst_fault = 7;
+            if ((address & (BUS_BYTES - 1)) != 0) burst_fault = 6;
+            if ({20'd0, address[11:0]} + span > 4096) burst_fault = 5;
+            if (length > 15) burst_fault = 4;
+            if (size != SIZE[2:0]) burst_fault = 3;
+            if (burst != 2'b01) burst_fault = 2;
+        end
+    endfunction
+
+    reg ar_waiting;
+    reg aw_waiting;
+    reg w_waiting;
+    reg [45:0] ar_payload;
+    reg [45:0] aw_payload;
+    reg [9*BUS_BYTES:0] w_payload;
+    wire [45:0] ar_now = {arid, araddr, arlen, arsize, arburst};
+    wire [45:0] aw_now = {awid, awaddr, awlen, awsize, awburst};
+    wire [9*BUS_BYTES:0] w_now = {wdata, wstrb, wlast};
+
+    // AXI4 lets write data come before its address (A3.3.1): each burst is judged when both have come.
+    reg [7:0] promised [0:DEPTH-1];
+    reg [7:0] delivered [0:DEPTH-1];
+    reg [7:0] promises;
+    reg [7:0] deliveries;
+    reg [7:0] judged;
+    reg [7:0] beat;
+    reg [7:0] fault;
+    reg [31:0] where;
+
+    always @(posedge clk) begin
+        if (rst) begin
+            ar_waiting <= 0;
+            aw_waiting <= 0;
+            w_waiting <= 0;
+            promises <= 0;
+            deliveries <= 0;
+            judged <= 0;
+            beat <= 0;
+            violation <= 0;
+            violation_cycle <= 0;
+            violation_address <= 0;
+        end else begin
+            fault = 0;
+            where = 0;
+            ar_waiting <= arvalid && !arready;
+            aw_waiting <= awvalid && !awready;
+            w_waiting <= wvalid && !wready;
+            if (arvalid && !arready) ar_payload <= ar_now;
+            if (awvalid && !awready) aw_payload <= aw_now;
+            if (wvalid && !wready) w_payload <= w_now;
+
+            if (w_waiting && !wvalid) fault = 14;
+            if (w_waiting && wvalid && w_payload !== w_now) fault = 15;
+            if (aw_waiting && !awvalid) begin fault = 12; where = awaddr; end
+            if (aw_waiting && awvalid && aw_payload !== aw_now) begin fault = 13; where = awaddr; end
+            if (ar_waiting && !arvalid) begin fault = 10; where = araddr; end
+            if (ar_waiting && arvalid && ar_payload !== ar_now) begin fault = 11; where = araddr; end
+
+            if (judged != promises && judged != deliveries) begin
+                if (promised[judged] != delivered[judged]) fault = 8;
+                judged <= judged + 1'b1;
+            end
+            if (wvalid && wready) begin
+                beat <= wlast ? 8'd0 : beat + 8'd1;
+                if (beat > 15) fault = 9;
+                if (wlast) begin
+                    delivered[deliveries] <= beat;
+                    deliveries <= deliveries + 1'b1;
+                end
+            end
+            if (awvalid && awready) begin
+                promised[promises] <= awlen;
+                promises <= promises + 1'b1;
+                if (burst_fault(awaddr, awlen, awsize, awburst, base, bytes) != 0) begin
+                    fault = burst_fault(awaddr, awlen, awsize, awburst, base, bytes) + 8'd32;
+                    where = awaddr;
+                end
+            end
+            if (arvalid && arready && burst_fault(araddr, arlen, arsize, arburst, base, bytes) != 0) begin
+                fault = burst_fault(araddr, arlen, arsize, arburst, base, bytes) + 8'd16;
+                where = araddr;
+            end
+            if (fault != 0 && violation == 0) begin
+                violation <= fault;
+                violation_cycle <= cycle;
+                violation_address <= where;
+            end
+        end
+    end
+endmodule

@@ -1,0 +1,5 @@
+"""``python -m systolith``."""
+
+from .cli import main
+
+main()

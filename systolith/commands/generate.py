@@ -1,0 +1,59 @@
+"""The ``generate`` command as a function, and its summary for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from .. import quant
+from ..hw.build import generate, parameters_for
+from ..hw.compiler.plan import Plan
+
+
+def generate_build(
+    model: str | Path,
+    output: str | Path,
+    *,
+    rows: int,
+    columns: int,
+    batch: int = 1,
+    unfold_input: bool = False,
+    **sizes: Any,
+) -> Plan:
+    """Generate the accelerator that runs the quantized ``model`` into folder ``output``, and return its plan.
+
+    batch : images in one run, whose fully connected layers share each fetched weight
+    unfold_input : the host writes the input with the rows of each window of the first convolution side by side
+    sizes : bus_bytes, activation_kib, accumulator_kib, weight_fifo_kib, lanes, and any other field of hw's
+    Parameters; operand and sum widths are what the model needs unless given.
+    Raises ModelError for a file that is no quantized model, ConfigurationError for parameters out of range or a
+    layer that cannot fit, naming the memory and the size that would do.
+    """
+    graph = quant.load(model)
+    parameters = parameters_for(graph, rows=rows, columns=columns, **sizes)
+    return generate(graph, Path(model), parameters, Path(output), batch, unfold_input)
+
+
+def plan_tables(plan: Plan, output: Path) -> RenderableType:
+    """Each layer's cut and predicted cycles, and where the files are."""
+    facts: dict[str, Any] = json.loads((output / "manifest.json").read_text())
+    table = Table(box=None, header_style="bold")
+    table.add_column("layer", overflow="fold")
+    for heading in ("spatial tiles", "reduction parts", "MACs", "predicted cycles", "limit"):
+        table.add_column(heading, justify="right")
+    keys = ("spatial_tiles", "reduction_parts", "macs", "predicted_cycles", "limit_cycles")
+    for layer in facts["layers"]:
+        table.add_row(escape(layer["name"]), *(f"{layer[key]:,}" for key in keys))
+    table.add_row("network", "", "", *(f"{facts[key]:,}" for key in keys[2:]))
+    p = plan.parameters
+    return Group(
+        table,
+        f"{p.rows}x{p.columns} multipliers of {p.weight_bits}x{p.activation_bits} bits, {p.sum_bits}-bit sums, "
+        f"{p.lanes} requantizer lanes, {p.bus_bytes}-byte bus; {plan.memory_bytes:,} bytes of memory",
+        f"written to {output}",
+    )
