@@ -28,6 +28,7 @@ from .layers import (
 
 TABLE_BITS = 8  # widest map that an operator made of tables takes
 SMALLEST_NORMAL = np.finfo(np.float32).tiny
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def check(graph: Graph) -> Graph:
@@ -104,6 +105,11 @@ def _check_shapes(layer: Layer, sources: tuple[FeatureMap, ...]) -> None:
 def _check_map(tensor: FeatureMap) -> None:
     if not (np.isfinite(tensor.scale) and tensor.scale > 0):
         raise GraphError(f"tensor '{tensor.name}': scale must be finite and positive, not {tensor.scale}")
+    reach = max(tensor.high - tensor.zero_point, tensor.zero_point - tensor.low)
+    if float(tensor.scale) * reach > LARGEST:
+        raise GraphError(
+            f"tensor '{tensor.name}': scale {tensor.scale:g} takes {reach} steps beyond float32; use smaller weights"
+        )
     if not tensor.low <= tensor.zero_point <= tensor.high:
         raise GraphError(
             f"tensor '{tensor.name}': zero point {tensor.zero_point} is outside {tensor.low}..{tensor.high}"

@@ -19,7 +19,7 @@ from .mutate import mutated
 
 IMAGES = 2
 LARGEST_IMAGE = 2**20  # values; a model that takes a larger one is given a small one, which it must refuse
-PLANNED_MACS = 10**6
+PLANNED_MACS, PLANNED_LAYERS = 10**5, 4  # of what is planned for an accelerator too, as that takes long
 SETTINGS = (quant.Settings(), quant.Settings("pow2", 4, 6, "percentile"), quant.Settings("float", 16, 16, "minmax"))
 FAILURES = ("exception", "over memory", "over time", "died")
 
@@ -78,7 +78,7 @@ def _compute(graph: quant.Graph) -> None:
     images = _images(graph.map_of(graph.input).shape)
     quant.check_images(images, graph.map_of(graph.input).shape, "the images")
     golden.output(graph, images)
-    if graph.macs <= PLANNED_MACS:
+    if graph.macs <= PLANNED_MACS and len(graph.layers) <= PLANNED_LAYERS:
         plan(graph, parameters_for(graph, rows=4, columns=4))
 
 
