@@ -106,7 +106,7 @@ def largest_size(node: onnx.NodeProto, inputs: Sequence[Array]) -> int:
         return inputs[1].size * extent(left)
     if operator == "Range":
         start, limit, step = (value.item() for value in inputs)
-        return max(0, ceil((limit - start) / step))
+        return int(max(0, ceil((limit - start) / step)))
     return extent(first.shape)
 
 

@@ -66,6 +66,7 @@ def _check_texts(graph: onnx.GraphProto) -> None:
     """Raises ModelError if a name is not text, which protobuf lets pass, or would not fit a line of text."""
     values = (*graph.initializer, *graph.input, *graph.output, *(item for n in graph.node for item in n.attribute))
     names = [name for node in graph.node for name in (node.name, node.op_type, node.domain, *node.input, *node.output)]
+    names += [size.dim_param for value in graph.input for size in value.type.tensor_type.shape.dim]
     for name in (*names, *(value.name for value in values)):
         if not isinstance(name, str) or len(name) > LONGEST_NAME or not name.isprintable():
             raise ModelError(

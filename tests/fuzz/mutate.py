@@ -389,7 +389,7 @@ def change_image(model, random):
         if dims and random.random() < 0.9:
             dims[int(random.integers(0, len(dims)))].dim_value = value_of(random)
         elif dims:
-            del dims[-1]
+            dims[0].dim_param = pick(random, NAMES)
 
 
 def change_ends(model, random):
