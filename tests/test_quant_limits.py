@@ -126,7 +126,8 @@ def test_constants_are_measured_before_they_are_computed(case):
 
 
 def test_a_large_file_may_have_weights_in_proportion():
-    allowed = budget.Budget(stored=2**30)
+    allowed = budget.Budget()
+    allowed.stored = 2**30
     allowed.spend("weights", 2**32)
     with pytest.raises(quant.ModelError, match=r"^more: takes 1 values after 4,294,967,296 before; constants and"):
         allowed.spend("more", 1)

@@ -204,7 +204,8 @@ def _check_conv(layer: Conv, graph: Graph, source: FeatureMap) -> None:
     if layer.weights.min(initial=0) < -LARGEST_WEIGHT or layer.weights.max(initial=0) > LARGEST_WEIGHT:
         raise GraphError(f"layer '{layer.name}': weights must be within +-{LARGEST_WEIGHT}")
     if layer.output != graph.output or isinstance(graph.tensors[layer.output], FeatureMap):
-        scales = requantization_scales(layer, graph)
+        with np.errstate(over="ignore", under="ignore"):
+            scales = requantization_scales(layer, graph)
         if not (np.isfinite(scales).all() and (scales >= SMALLEST_NORMAL).all()):
             raise GraphError(
                 f"layer '{layer.name}': its scales leave the range of float32; rescale the model's weights"
