@@ -98,11 +98,11 @@ class _Writer:
     def _layer(self, layer: Layer, result: str) -> None:
         sources = [self.graph.map_of(name) for name in layer.inputs]
         target = self.graph.tensors[layer.output]
-        flat = layer.operator == "Gemm" or layer.output in self.flat
+        flat = layer.output in self.flat
         inputs = [self._dequantize(self._arranged(source.name, flat), source) for source in sources]
         if isinstance(layer, Conv):
             inputs += self._parameters(layer, sources[0])
-        operator, attributes = node_of(layer, sources, target)
+        operator, attributes = node_of(layer, self.graph)
         inputs += [self._constant(f"{layer.name}.{role}", value) for role, value in constants_of(layer)]
         if not isinstance(target, FeatureMap):
             self._node(operator, inputs, result, layer.name, **attributes)

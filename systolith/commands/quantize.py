@@ -8,6 +8,7 @@ from pathlib import Path
 from .. import quant
 from ..data import load_data
 from ..progress import progress_bar
+from ..quant.posttraining.settings import Ranges, Scales
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +41,10 @@ def quantize_model(
     calibration: str | Path,
     output: str | Path,
     *,
-    scales: str = "float",
+    scales: Scales = "float",
     weight_bits: int = 8,
     activation_bits: int = 8,
-    range_method: str = "mse",
+    range_method: Ranges = "mse",
     show_progress: bool = False,
 ) -> QuantizedModel:
     """Quantize a float ONNX model on the images of an .npz file and write it as a QDQ ONNX model.
