@@ -74,8 +74,12 @@ def check_layer(layer: Layer) -> None:
     if not _is_name(layer.name):
         raise GraphError(f"the layer that makes '{layer.output}' is called {layer.name!r}; give it a name")
     where = f"layer '{layer.name}'"
-    if not layer.inputs or not all(map(_is_name, (*layer.inputs, layer.output))):
-        raise GraphError(f"{where}: reads {layer.inputs} and makes {layer.output!r}; each must be the name of a tensor")
+    named = isinstance(layer.inputs, tuple) and all(map(_is_name, (*layer.inputs, layer.output)))
+    if not named or not layer.inputs:
+        raise GraphError(
+            f"{where}: reads {layer.inputs} and makes {layer.output!r}; it must be the names of tensors that it reads,"
+            " at least one, and of one that it makes"
+        )
     match layer:
         case Conv():
             _check_conv(where, layer)

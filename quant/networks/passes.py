@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..graph import Shape
 from ..graph.errors import ModelError
+from ..graph.names import unique
 from .flattening import lower_dense
 from .layers import (
     Affine,
@@ -156,20 +157,17 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
 
 
 def simplify(graph: FloatGraph) -> FloatGraph:
-    """Run every pass with a legality check after each.
+    """Run every pass with a legality check after each, and tell layers of one name apart.
 
-    Raises ModelError, naming the layer, if one is left over, or two have one name.
+    Raises ModelError, naming the layer, if one is left over.
     """
     for step in PASSES:
         graph = step(graph)
         shapes(graph)
-    names: set[str] = set()
     for layer in graph.layers:
         if not isinstance(layer, Simple):
             raise refusal(layer, "has nothing that it can be merged into")
-        if layer.name in names:
-            raise refusal(layer, "a node before it has this name already; names must differ")
-        names.add(layer.name)
     if not graph.layers:
         raise ModelError("the model has no convolution, pooling or fully connected layer; there is nothing to quantize")
-    return graph
+    taken: set[str] = set()
+    return graph.with_layers(replace(layer, name=unique(layer.name, taken)) for layer in graph.layers)

@@ -9,6 +9,8 @@ from ..graph.errors import ConfigurationError
 
 Scales = Literal["float", "pow2"]
 Ranges = Literal["minmax", "percentile", "mse"]
+SCALES: tuple[Scales, ...] = get_args(Scales)
+RANGES: tuple[Ranges, ...] = get_args(Ranges)
 PERCENTILE = 0.9999  # share of values inside the range, at each end, that "percentile" keeps
 
 
@@ -25,7 +27,7 @@ class Settings:
     ranges: Ranges = "mse"
 
     def __post_init__(self) -> None:
-        for what, found, known in (("scales", self.scales, get_args(Scales)), ("range", self.ranges, get_args(Ranges))):
+        for what, found, known in (("scales", self.scales, SCALES), ("range", self.ranges, RANGES)):
             if found not in known:
                 raise ConfigurationError(f"{what} must be one of {', '.join(known)}, not '{found}'")
         for what, bits in (("weight", self.weight_bits), ("activation", self.activation_bits)):
