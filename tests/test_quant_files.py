@@ -158,7 +158,6 @@ def test_names_that_clash_are_told_apart():
         for field in (node.input, node.output):
             for index, name in enumerate(field):
                 field[index] = {"relu1_out": "image_quantized", "conv1_out": "image_scale"}.get(name, name)
-        node.name = "same"
     model = net.model()
     graph = quant.quantize(model, models.images(model, 4))
     assert [layer.name for layer in graph.layers] == ["same", "same_2"]
