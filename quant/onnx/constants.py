@@ -99,9 +99,9 @@ def largest_size(node: onnx.NodeProto, inputs: Sequence[Array]) -> int:
     if operator == "ConstantOfShape":
         return int(prod(first.tolist()))
     if operator == "Expand":
-        return prod(np.broadcast_shapes(first.shape, tuple(inputs[1].tolist())))
+        return int(prod(np.broadcast_shapes(first.shape, tuple(inputs[1].tolist()))))
     if operator == "Gather":
-        return inputs[1].size * first.size // max(1, first.shape[Attributes(node).integer("axis", 0)])
+        return int(inputs[1].size * first.size // max(1, first.shape[Attributes(node).integer("axis", 0)]))
     if operator == "Range":
         start, limit, step = (value.item() for value in inputs)
         return int(max(0, ceil((limit - start) / step)))
