@@ -1,6 +1,5 @@
 """The build folder: Verilog, program, constants, C header and manifest for one quantized graph."""
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,10 +11,10 @@ from ..quant.graph.errors import ConfigurationError
 from .compiler.lowering import lower, needed_sum_bits
 from .compiler.plan import Plan
 from .compiler.planner import plan
+from .describe import describe
 from .engine.emit import emit_verilog
 from .header import c_header
 from .isa.parameters import Parameters
-from .manifest import manifest
 
 FILES = ("systolith.v", "program.bin", "memory.bin", "systolith.h", "manifest.json", "model.onnx")
 SIMULATION = "simulation.json"
@@ -68,7 +67,7 @@ def generate(
         "program.bin": planned.program_bytes(),
         "memory.bin": planned.dram.constants,
         "systolith.h": c_header(planned).encode(),
-        "manifest.json": (json.dumps(manifest(planned), indent=1) + "\n").encode(),
+        "manifest.json": describe(planned).to_bytes(),
         "model.onnx": model.read_bytes(),
         "systolith.v": emit_verilog(parameters).encode(),
     }
