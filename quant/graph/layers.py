@@ -254,6 +254,9 @@ class Graph:
     layers: tuple[Layer, ...]
     tensors: Mapping[str, Tensor]
 
+    def __repr__(self) -> str:
+        return f"<Graph: {len(self.layers)} layers, {self.macs:,} MACs an image>"
+
     def map_of(self, name: str) -> FeatureMap:
         """The feature map called ``name``.  Raises GraphError if it is missing or raw sums."""
         tensor = self.tensors.get(name)

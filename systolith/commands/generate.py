@@ -13,10 +13,11 @@ from .. import quant
 from ..hw.build import generate, parameters_for
 from ..hw.compiler.plan import Plan
 from ..hw.manifest import read_manifest
+from .quantize import Quantized, model_of
 
 
 def generate_build(
-    model: str | Path,
+    model: Quantized,
     output: str | Path,
     *,
     rows: int,
@@ -31,12 +32,14 @@ def generate_build(
     unfold_input : the host writes the input with the rows of each window of the first convolution side by side
     sizes : bus_bytes, activation_kib, accumulator_kib, weight_fifo_kib, lanes, and any other field of hw's
     Parameters; operand and sum widths are what the model needs unless given.
-    Raises ModelError for a file that is no quantized model, ConfigurationError for parameters out of range or a
+    Raises ModelError for what is no quantized model, ConfigurationError for parameters out of range or a
     layer that cannot fit, naming the memory and the size that would do.
     """
-    graph = quant.load(model)
+    written = model_of(model)
+    graph = quant.load(written)
     parameters = parameters_for(graph, rows=rows, columns=columns, **sizes)
-    return generate(graph, Path(model), parameters, Path(output), batch, unfold_input)
+    file = written.SerializeToString(deterministic=True)
+    return generate(graph, file, parameters, Path(output), batch, unfold_input)
 
 
 def plan_tables(plan: Plan, output: Path) -> RenderableType:
