@@ -60,7 +60,7 @@ def test_the_source_distribution_has_all_that_its_tests_need():
     packed = {name for command, *names in MANIFEST if command in ("include", "graft") for name in names}
     own = {"pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"}  # setuptools packs these
     kept = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")} - set(TOPS)
-    made = {"build", "dist", "systolith.egg-info"}
+    made = {"build", "dist", "systolith.egg-info", "PKG-INFO", "setup.cfg"}
     assert kept - made == (packed | own) - {".ci/run"}
     assert all((ROOT / name).exists() for name in packed)
 
