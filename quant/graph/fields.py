@@ -26,6 +26,7 @@ from .layers import (
 
 STORAGE = (np.iinfo(np.int16), np.iinfo(np.uint16))
 """The widest types of a feature map."""
+LARGEST = float(np.finfo(np.float32).max)
 FACTORS = 2**24
 """Beyond every factor of a normalization."""
 
@@ -64,6 +65,9 @@ def _check_range(where: str, tensor: FeatureMap) -> None:
             f"{where}: integers {tensor.low}..{tensor.high} have no type of 16 bits; they must be within"
             f" {' or '.join(f'{kind.min}..{kind.max}' for kind in STORAGE)}"
         )
+    reach = max(tensor.high - tensor.zero_point, tensor.zero_point - tensor.low)
+    if float(tensor.scale) * reach > LARGEST:
+        raise GraphError(f"{where}: scale {tensor.scale:g} takes {reach} steps beyond float32; use smaller weights")
 
 
 def check_layer(layer: Layer) -> None:

@@ -37,18 +37,19 @@ from .shapes import shapes
 
 def drop_passes(graph: FloatGraph) -> FloatGraph:
     """Remove layers that leave values as they are in inference; what they read takes over the name of their output."""
-    while True:
-        size = shapes(graph)
-        layer = next((layer for layer in graph.layers if _changes_nothing(layer, size)), None)
-        if layer is None:
-            return graph
-        if layer.inputs[0] == graph.input == graph.output:
-            return graph
-        rest = graph.with_layers(other for other in graph.layers if other is not layer)
-        if layer.inputs[0] == graph.input:
-            graph = renamed(rest, {layer.output: graph.input})
-        else:
-            graph = renamed(rest, {layer.inputs[0]: layer.output})
+    size = shapes(graph)
+    origin: dict[str, str] = {}  # of what such a layer makes: the tensor whose values it has
+    names: dict[str, str] = {}  # what that tensor is called from now on
+    kept = []
+    for layer in graph.layers:
+        if not _changes_nothing(layer, size):
+            kept.append(layer)
+            continue
+        first = origin[layer.output] = origin.get(layer.inputs[0], layer.inputs[0])
+        if first != graph.input:
+            names[first] = layer.output
+    names |= {name: names.get(first, first) for name, first in origin.items()}
+    return renamed(graph.with_layers(kept), names)
 
 
 def _changes_nothing(layer: FloatLayer, size: Mapping[str, Shape]) -> bool:

@@ -42,7 +42,8 @@ class Budget:
             spent = self.limit - self.left
             before = f" after {spent:,} before" if spent else ""
             raise ModelError(
-                f"{what}: takes {values:,} values{before}; all constants and weights may have {self.limit:,} together"
+                f"{what}: takes {values:,} values{before}; constants and weights of a file of this size may have"
+                f" {self.limit:,} together"
             )
         self.left -= values
 

@@ -93,19 +93,26 @@ def largest_size(node: onnx.NodeProto, inputs: Sequence[Array]) -> int:
     """The most values that a foldable ``node`` can make of ``inputs``, without computing it."""
     operator, first = node.op_type, inputs[0]
     if operator in BROADCASTING:
-        return prod(np.broadcast_shapes(*(value.shape for value in inputs)))
+        return extent(np.broadcast_shapes(*(value.shape for value in inputs)))
     if operator == "Concat":
-        return sum(value.size for value in inputs)
+        return sum(extent(value.shape) for value in inputs)
     if operator == "ConstantOfShape":
-        return int(prod(first.tolist()))
+        return extent(first.tolist())
     if operator == "Expand":
-        return int(prod(np.broadcast_shapes(first.shape, tuple(inputs[1].tolist()))))
+        return extent(np.broadcast_shapes(first.shape, tuple(inputs[1].tolist())))
     if operator == "Gather":
-        return int(inputs[1].size * first.size // max(1, first.shape[Attributes(node).integer("axis", 0)]))
+        left = list(first.shape)
+        left.pop(Attributes(node).integer("axis", 0))
+        return inputs[1].size * extent(left)
     if operator == "Range":
         start, limit, step = (value.item() for value in inputs)
         return int(max(0, ceil((limit - start) / step)))
-    return first.size
+    return extent(first.shape)
+
+
+def extent(shape: Sequence[int]) -> int:
+    """Values of an array of ``shape``, a size of 0 counting as 1: the next operator may leave it out."""
+    return prod(max(1, size) for size in shape)
 
 
 def _model_of(node: onnx.NodeProto, opset: int) -> onnx.ModelProto:

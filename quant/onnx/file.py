@@ -32,12 +32,15 @@ FIELDS = {
 
 
 def opset(model: onnx.ModelProto) -> int:
-    """Version of the standard operators that ``model`` uses.  Raises ModelError below 7."""
+    """Version of the standard operators that ``model`` uses.  Raises ModelError below 7, and beyond what onnx knows."""
     version = max((entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS), default=1)
     if version < OLDEST_OPSET:
         raise ModelError(
             f"the model uses opset {version}; {OLDEST_OPSET} or newer works, so export or convert it again"
         )
+    newest = onnx.defs.onnx_opset_version()
+    if version > newest:
+        raise ModelError(f"the model uses opset {version}; up to {newest} are known, so export it again")
     return version
 
 
@@ -78,9 +81,16 @@ def attribute_value(node: onnx.NodeProto, item: onnx.AttributeProto) -> Any:
     """
     filled = {field.name for field, _ in item.ListFields()} - {"name", "type", "doc_string"}
     if item.type not in FIELDS or filled - {FIELDS[item.type]}:
-        raise refuse(node, f"attribute '{item.name}' is of type {item.type} and holds {', '.join(filled) or 'nothing'}")
+        raise refuse(
+            node, f"attribute '{item.name}' is of type {item.type} and holds {', '.join(sorted(filled)) or 'nothing'}"
+        )
     value = getattr(item, FIELDS[item.type])
     return list(value) if item.type in (KINDS.FLOATS, KINDS.INTS) else value
+
+
+def shown(value: Any) -> str:
+    """A value of an attribute, or its type, on one line and not too long."""
+    return reprlib.repr(value) if isinstance(value, int | float | bytes | list) else f"a {type(value).__name__}"
 
 
 class Attributes:
@@ -102,19 +112,19 @@ class Attributes:
     def integer(self, name: str, default: int) -> int:
         value = self.raw(name, default)
         if not isinstance(value, int) or value not in INT32:
-            raise refuse(self.node, f"{name} is {reprlib.repr(value)}; it must be an integer of 32 bits")
+            raise refuse(self.node, f"{name} is {shown(value)}; it must be an integer of 32 bits")
         return value
 
     def real(self, name: str, default: float) -> float:
         value = self.raw(name, default)
         if not isinstance(value, int | float) or math.isnan(value) or (isinstance(value, int) and value not in INT32):
-            raise refuse(self.node, f"{name} is {reprlib.repr(value)}; it must be a number")
+            raise refuse(self.node, f"{name} is {shown(value)}; it must be a number")
         return float(value)
 
     def text(self, name: str, *choices: str) -> str:
         """One of ``choices``, of which the first is the default."""
         value = self.raw(name, choices[0].encode())
-        found = value.decode(errors="replace") if isinstance(value, bytes) else reprlib.repr(value)
+        found = value.decode(errors="replace") if isinstance(value, bytes) else shown(value)
         if found not in choices:
             raise refuse(self.node, f"{name} is '{found}'; it must be {' or '.join(choices)}")
         return found
@@ -125,9 +135,7 @@ class Attributes:
         if found is None:
             return default
         if len(found) != len(default) or min(found, default=least) < least:
-            raise refuse(
-                self.node, f"{name} is {reprlib.repr(found)}; it must be {len(default)} values of at least {least}"
-            )
+            raise refuse(self.node, f"{name} is {shown(found)}; it must be {len(default)} values of at least {least}")
         return tuple(found)
 
     def listed(self, name: str) -> list[int] | None:
@@ -146,7 +154,7 @@ def integer_list(node: onnx.NodeProto, name: str, found: Any) -> list[int]:
     """``found``, an attribute or an array, as integers.  Raises ModelError, naming ``node``, if they are none."""
     values = found.reshape(-1).tolist() if isinstance(found, np.ndarray) and found.dtype.kind in "iu" else found
     if not isinstance(values, list) or not all(isinstance(value, int) and value in INT32 for value in values):
-        raise refuse(node, f"{name} is {reprlib.repr(values)}; it must be integers of 32 bits")
+        raise refuse(node, f"{name} is {shown(values)}; it must be integers of 32 bits")
     return values
 
 

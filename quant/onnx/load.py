@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 import stat
 from collections.abc import Container, Iterator
 from math import prod
@@ -16,27 +17,27 @@ from .budget import LARGEST_FILE
 from .file import STANDARD_DOMAINS, describe, node_name, opset, refuse
 from .foreign import foreign
 
+LONGEST_NAME = 1000
+
 
 def load_model(source: onnx.ModelProto | str | Path) -> onnx.ModelProto:
     """The model in ``source``, a path or a ModelProto, external data included.
 
     Raises ModelError if it is not one, is larger than LARGEST_FILE, or its names are not what ONNX wants.
     """
-    if isinstance(source, onnx.ModelProto):
-        model = source
-    else:
-        model = _read(Path(source))
-        _check_texts(model.graph)
-        _load_external_data(model.graph, Path(source).parent)
+    model = source if isinstance(source, onnx.ModelProto) else _read(Path(source))
+    _check_texts(model.graph)
     check_graph(model.graph, opset(model))
+    if not isinstance(source, onnx.ModelProto):
+        _load_external_data(model.graph, Path(source).parent)
     return model
 
 
 def _read(path: Path) -> onnx.ModelProto:
     try:
-        check_file(path)
+        size = check_file(path)
         with path.open("rb") as file:
-            data = file.read(LARGEST_FILE)
+            data = file.read(size)
     except OSError as error:
         raise ModelError(f"cannot read the model '{path}': {error.strerror or error}") from error
     except ValueError as error:  # a null character in the path
@@ -62,11 +63,15 @@ def check_file(path: Path) -> int:
 
 
 def _check_texts(graph: onnx.GraphProto) -> None:
-    """Raises ModelError if a name is not text, which protobuf lets pass."""
+    """Raises ModelError if a name is not text, which protobuf lets pass, or would not fit a line of text."""
     values = (*graph.initializer, *graph.input, *graph.output, *(item for n in graph.node for item in n.attribute))
     names = [name for node in graph.node for name in (node.name, node.op_type, node.domain, *node.input, *node.output)]
-    if not all(isinstance(name, str) for name in (*names, *(value.name for value in values))):
-        raise ModelError("the model is damaged: a name in it is not text")
+    names += [size.dim_param for value in graph.input for size in value.type.tensor_type.shape.dim]
+    for name in (*names, *(value.name for value in values)):
+        if not isinstance(name, str) or len(name) > LONGEST_NAME or not name.isprintable():
+            raise ModelError(
+                f"a name in the model is {reprlib.repr(name)}; it must be text of at most {LONGEST_NAME} characters"
+            )
     for inner in _inner_graphs(graph):
         _check_texts(inner)
 

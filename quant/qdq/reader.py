@@ -113,6 +113,11 @@ class _Reader:
 
     def graph(self) -> Graph:
         for node in self.model.graph.node:
+            linear = node.op_type in (QUANTIZE, DEQUANTIZE)
+            if node.domain not in (LINEAR_DOMAINS if linear else STANDARD_DOMAINS):
+                raise refuse(
+                    node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are"
+                )
             if not self._constant(node):
                 self._step(node)
         return self.made.graph(self._finish())
@@ -139,9 +144,6 @@ class _Reader:
         return [name for name in node.input if name and name not in self.constants and name not in self.parameters]
 
     def _step(self, node: onnx.NodeProto) -> None:
-        linear = node.op_type in (QUANTIZE, DEQUANTIZE)
-        if node.domain not in (LINEAR_DOMAINS if linear else STANDARD_DOMAINS):
-            raise refuse(node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are")
         names = self._computed(node)
         for name in names:
             if name not in self.values:

@@ -19,7 +19,8 @@ from .mutate import mutated
 
 IMAGES = 2
 LARGEST_IMAGE = 2**20  # values; a model that takes a larger one is given a small one, which it must refuse
-PLANNED_MACS = 10**6
+PLANNED_MACS, PLANNED_LAYERS = 10**5, 4  # of what is planned for an accelerator too, as that takes long
+LONGEST = 3000  # characters of a refusal: three names
 SETTINGS = (quant.Settings(), quant.Settings("pow2", 4, 6, "percentile"), quant.Settings("float", 16, 16, "minmax"))
 FAILURES = ("exception", "over memory", "over time", "died")
 
@@ -53,8 +54,8 @@ def run(path: Path) -> Outcome:
             warnings.simplefilter("error")
             _float(path) if path.name.startswith("float") else _quantized(path)
     except quant.SystolithError as error:
-        lines = str(error).splitlines()
-        return Outcome("refused" if lines and len(str(error)) < 2000 else "exception", str(error))
+        one_line = len(str(error).splitlines()) == 1 and len(str(error)) < LONGEST
+        return Outcome("refused" if one_line else "exception", str(error))
     except MemoryError:
         return Outcome("over memory", traceback.format_exc())
     except Exception:
@@ -78,7 +79,7 @@ def _compute(graph: quant.Graph) -> None:
     images = _images(graph.map_of(graph.input).shape)
     quant.check_images(images, graph.map_of(graph.input).shape, "the images")
     golden.output(graph, images)
-    if graph.macs <= PLANNED_MACS:
+    if graph.macs <= PLANNED_MACS and len(graph.layers) <= PLANNED_LAYERS:
         plan(graph, parameters_for(graph, rows=4, columns=4))
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from .trial import Outcome, run
 
-MEMORY, SECONDS = 2 * 10**9, 20
+MEMORY, SECONDS = 2 * 10**9, 20  # of address space, of its processor
+PATIENCE = 300  # seconds of the clock: for one that waits and computes nothing
 
 
 class Worker:
@@ -28,17 +30,17 @@ class Worker:
 
     def run(self, path: Path) -> Outcome:
         self.pipe.send(path)
-        if not self.pipe.poll(SECONDS):
-            self.process.kill()
-            outcome = Outcome("over time", f"more than {SECONDS} s")
-        else:
+        if self.pipe.poll(PATIENCE):
             try:
                 return self.pipe.recv()
             except EOFError:
-                outcome = Outcome("died", "the process ended without an answer")
-        self.process.join()
+                self.process.join()
+        else:
+            self.process.kill()
+            self.process.join()
+        late = self.process.exitcode in (-signal.SIGPROF, -signal.SIGKILL)
         self._start()
-        return outcome
+        return Outcome("over time" if late else "died", "the process ended without an answer")
 
     def stop(self) -> None:
         self.process.kill()
@@ -50,4 +52,6 @@ def serve(pipe: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     pipe.send("ready")
     while True:
-        pipe.send(run(pipe.recv()))
+        path = pipe.recv()
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        pipe.send(run(path))
