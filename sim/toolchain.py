@@ -155,7 +155,7 @@ def compile_simulation(
             "parameters": str(parameters),
             "flags": str((VERILATOR_FLAGS, OPTIMIZE, TIMESCALE)),
             "versions": _versions(simulator),
-            "accelerator": accelerator.verilog.read_text(),
+            "accelerator": accelerator.verilog,
             **{source.name: source.read_text() for source in [*sources, native]},
         }
     )
@@ -165,6 +165,8 @@ def compile_simulation(
     def build(target: Path) -> None:
         work = target / "work"
         work.mkdir()
+        design = work / "systolith.v"
+        design.write_text(accelerator.verilog)  # what was verified, whatever the folder holds by now
         arguments: list[str] = []
         if simulator == "verilator":
             (work / "public.vlt").write_text(public(bench))
@@ -174,7 +176,7 @@ def compile_simulation(
         with environment(simulator, target / "shim"):
             _run_build(
                 get_runner(simulator),
-                sources=[*sources, accelerator.verilog],
+                sources=[*sources, design],
                 hdl_toplevel=bench,
                 parameters=parameters,
                 defines={"SYSTOLITH_TRACE": 1} if trace else {},
@@ -206,8 +208,9 @@ def _keep_runtime(work: Path, kept: Path) -> None:
 
 
 def _reuse_runtime(key: str, work: Path) -> None:
-    for compiled in (cache.folder() / "builds" / key).glob("verilated*.o"):
-        shutil.copy(compiled, work)  # newer than its source, so make leaves it alone
+    if kept := cache.find(key):
+        for compiled in kept.glob("verilated*.o"):
+            shutil.copy(compiled, work)  # newer than its source, so make leaves it alone
 
 
 def _run_build(runner: Runner, *, log_file: Path, **options: object) -> None:

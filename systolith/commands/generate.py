@@ -12,7 +12,7 @@ from rich.table import Table
 from .. import quant
 from ..hw.build import generate, parameters_for
 from ..hw.compiler.plan import Plan
-from ..hw.manifest import read_manifest
+from ..hw.folder import read_manifest
 
 
 def generate_build(
@@ -34,14 +34,23 @@ def generate_build(
     Raises ModelError for a file that is no quantized model, ConfigurationError for parameters out of range or a
     layer that cannot fit, naming the memory and the size that would do.
     """
-    graph = quant.load(model)
+    graph, data = _read(Path(model))
     parameters = parameters_for(graph, rows=rows, columns=columns, **sizes)
-    return generate(graph, Path(model), parameters, Path(output), batch, unfold_input)
+    return generate(graph, data, parameters, Path(output), batch, unfold_input)
+
+
+def _read(model: Path) -> tuple[quant.Graph, bytes]:
+    """The graph that the file holds, and its bytes.  Raises DataError if it is written meanwhile."""
+    data = model.read_bytes() if model.is_file() else None
+    graph = quant.load(model)
+    if data is None or model.read_bytes() != data:
+        raise quant.DataError(f"'{model}' changed while it was read; try again")
+    return graph, data
 
 
 def plan_tables(plan: Plan, output: Path) -> RenderableType:
     """Each layer's cut and predicted cycles, and where the files are."""
-    facts = read_manifest(output)
+    facts, _ = read_manifest(output)
     table = Table(box=None, header_style="bold")
     table.add_column("layer", overflow="fold")
     for heading in ("spatial tiles", "reduction parts", "MACs", "predicted cycles", "limit"):

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from .. import sim
 from ..data import load_data
+from ..hw.folder import SIMULATION
 from ..quant import check_target
-from ..sim.report import SAVED
 from ..sim.toolchain import BenchName, Simulator
 
 SHOWN = 10
@@ -40,7 +40,7 @@ def simulate_build(
     """
     data = load_data(inputs)
     if Path(build).is_dir():
-        check_target(Path(build) / SAVED)
+        check_target(Path(build) / SIMULATION)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not (show_progress and console.is_terminal)) as bar:
         report = sim.simulate(
