@@ -50,6 +50,8 @@ def write_whole(path: str | Path, data: bytes) -> None:
             mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
             try:
                 create(new, data)
+                with new.open("r+b") as file:
+                    os.fsync(file.fileno())  # or its name may survive a power failure that its bytes do not
                 if mode is not None:
                     new.chmod(mode)
                 new.replace(target)
@@ -69,8 +71,6 @@ def create(path: Path, data: bytes) -> None:
     path.unlink(missing_ok=True)
     with path.open("xb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())  # or its new name may survive a power failure that its bytes do not
 
 
 @contextmanager
