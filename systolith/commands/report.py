@@ -57,10 +57,10 @@ def report_build(
     if float_model is not None and inputs is None:
         raise ConfigurationError("a float model is compared on images; give --inputs DATA.npz too")
     accelerator = accelerators.load(Path(build))
-    graph = quant.load(accelerator.model)
+    graph = accelerator.graph()
     saved = read_saved(Path(build))
-    report = saved.report if saved and saved.current else None
-    said = _facts(accelerator, graph, report) | {"stale": saved is not None and not saved.current}
+    stale = saved is not None and saved.build != accelerator.build
+    said = _facts(accelerator, graph, None if stale else saved) | {"stale": stale}
     data = None if inputs is None else _first(load_data(inputs), images, graph, inputs)
     with progress_bar("comparing with the float model", show_progress) as progress:
         said |= _on_images(graph, data, float_model, said["layers"], progress)
