@@ -18,7 +18,7 @@ from .foreign import foreign
 RESHAPING = ("Flatten", "Identity", "Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 REDUCING = ("ReduceProd",)
 OF_ONE = ("Cast", "Ceil", "Exp", "Floor", "Neg", "Reciprocal", "Sqrt")
-BROADCASTING = ("Add", "Div", "Equal", "Max", "Min", "Mul", "Pow", "Sub", "Where")
+BROADCASTING = ("Add", "Div", "Equal", "Max", "Min", "Mul", "Pow", "Sub", "Sum", "Where")
 GROWING = ("Concat", "ConstantOfShape", "Expand", "Gather", "Range")
 FOLDABLE = frozenset((*RESHAPING, *REDUCING, *OF_ONE, *BROADCASTING, *GROWING))
 
