@@ -20,7 +20,7 @@ def found(tmp_path_factory):
     checker = toolchain.compile_sources(
         [source], "axi_checker", "tests.cocotb_checker", "verilator", {"BUS_BYTES": BUS_BYTES}
     )
-    assert session.test(checker, folder) == {"checker": ""}
+    assert session.run_tests(checker, folder) == {"checker": ""}
     return json.loads((folder / "found.json").read_text())
 
 
