@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.table import Table
 from .. import quant
 from ..hw.build import generate, parameters_for
 from ..hw.compiler.plan import Plan
+from ..hw.folder import read_manifest
 from .quantize import Quantized, model_of
 
 
@@ -44,15 +44,15 @@ def generate_build(
 
 def plan_tables(plan: Plan, output: Path) -> RenderableType:
     """Each layer's cut and predicted cycles, and where the files are."""
-    facts: dict[str, Any] = json.loads((output / "manifest.json").read_text())
+    facts, _ = read_manifest(output)
     table = Table(box=None, header_style="bold")
     table.add_column("layer", overflow="fold")
     for heading in ("spatial tiles", "reduction parts", "MACs", "predicted cycles", "limit"):
         table.add_column(heading, justify="right")
     keys = ("spatial_tiles", "reduction_parts", "macs", "predicted_cycles", "limit_cycles")
-    for layer in facts["layers"]:
-        table.add_row(escape(layer["name"]), *(f"{layer[key]:,}" for key in keys))
-    table.add_row("network", "", "", *(f"{facts[key]:,}" for key in keys[2:]))
+    for layer in facts.layers:
+        table.add_row(escape(layer.name), *(f"{getattr(layer, key):,}" for key in keys))
+    table.add_row("network", "", "", *(f"{getattr(facts, key):,}" for key in keys[2:]))
     p = plan.parameters
     return Group(
         table,

@@ -10,7 +10,8 @@ import onnx
 from .. import quant
 from ..data import Inputs, load_data
 from ..progress import progress_bar
-from ..quant.onnx.file import load_model
+from ..quant.onnx.load import load_model
+from ..quant.posttraining.settings import Ranges, Scales
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +72,10 @@ def quantize_model(
     calibration: Inputs,
     output: str | Path | None = None,
     *,
-    scales: str = "float",
+    scales: Scales = "float",
     weight_bits: int = 8,
     activation_bits: int = 8,
-    range_method: str = "mse",
+    range_method: Ranges = "mse",
     show_progress: bool = False,
 ) -> QuantizedModel:
     """Quantize a float ONNX model on images, and write it as a QDQ ONNX model if ``output`` names a file.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,10 @@ def report_build(
     if float_model is not None and inputs is None:
         raise ConfigurationError("a float model is compared on images; give --inputs DATA.npz too")
     accelerator = accelerators.load(Path(build))
-    graph = quant.load(accelerator.model)
+    graph = accelerator.graph()
     saved = read_saved(Path(build))
-    report = saved.report if saved and saved.current else None
-    said = _facts(accelerator, graph, report) | {"stale": saved is not None and not saved.current}
+    stale = saved is not None and saved.build != accelerator.build
+    said = _facts(accelerator, graph, None if stale else saved) | {"stale": stale}
     data = None if inputs is None else _first(load_data(inputs), images, graph, inputs)
     with progress_bar("comparing with the float model", show_progress) as progress:
         said |= _on_images(graph, data, float_model, said["layers"], progress)
@@ -73,24 +73,21 @@ def _facts(accelerator: Accelerator, graph: quant.Graph, report: Report | None) 
     """What the page says without any images."""
     manifest = accelerator.manifest
     layers = facts.layer_rows(accelerator, graph, report)
-    found = manifest.get("timeline")
-    span = int(manifest["predicted_cycles"])
     measured = report is not None and bool(report.layer_cycles)
     return {
         "build": accelerator.folder.absolute().name,
-        "parameters": manifest["parameters"],
+        "parameters": asdict(manifest.parameters),
         "memory_bytes": accelerator.memory_bytes,
         "report": report,
         "verdict": _verdict(report),
         "layers": layers,
-        "traffic": all(row.moved is not None for row in layers),
         "measured": measured,
         "groups": facts.groups(accelerator, layers, report),
         "array_time": facts.array_time(accelerator, report) if report else [],
         "stalls": facts.stalls(accelerator, report) if report else [],
         "compared": facts.compared(layers, report) if report else [],
         "infinity": float("inf"),
-        "timeline": Markup(plots.timeline(found, layers, span)) if found else None,
+        "timeline": Markup(plots.timeline(dict(manifest.timeline), layers, manifest.predicted_cycles)),
         "roofline": _roofline(layers, accelerator.bus_bytes),
         "colours": plots.PALETTE,
     }

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 from .. import quant
 from ..sim.accelerator import Accelerator
@@ -20,7 +19,7 @@ class LayerRow:
 
     shape : (channels, rows, columns) of its output;  parameters : weights and biases
     measured : cycles, None unless a simulation measured them;  cells : multipliers of the array
-    bound : "array" or "bus", whichever sets ``limit``;  read, written : DRAM bytes, None if the manifest does not say
+    bound : "array" or "bus", whichever sets ``limit``;  read, written : DRAM bytes
     """
 
     number: int
@@ -29,14 +28,13 @@ class LayerRow:
     shape: tuple[int, ...]
     parameters: int
     macs: int
-    weight_bytes: int
     predicted: int
     measured: float | None
     limit: int
     bound: str
     cells: int
-    read: int | None
-    written: int | None
+    read: int
+    written: int
 
     @property
     def cycles(self) -> float:
@@ -49,9 +47,9 @@ class LayerRow:
         return self.macs / (self.cells * self.cycles) if self.cycles > 0 else 0.0
 
     @property
-    def moved(self) -> int | None:
+    def moved(self) -> int:
         """DRAM bytes read and written."""
-        return None if self.read is None or self.written is None else self.read + self.written
+        return self.read + self.written
 
 
 @dataclass(frozen=True)
@@ -99,30 +97,28 @@ class Part:
 
 def layer_rows(accelerator: Accelerator, graph: quant.Graph, report: Report | None) -> list[LayerRow]:
     """A row for each layer of the manifest, in order."""
-    entries: Sequence[Mapping[str, Any]] = accelerator.manifest["layers"]
-    starts = {graph.input} | {entry["output"] for entry in entries}
+    entries = accelerator.manifest.layers
+    starts = {graph.input} | {entry.output for entry in entries}
     makers = {layer.output: layer for layer in graph.layers}
     bus = accelerator.bus_bytes
     measured = report.layer_cycles if report else {}
     rows = []
     for number, entry in enumerate(entries):
-        output, weight_bytes = str(entry["output"]), int(entry["weight_bytes"])
         rows.append(
             LayerRow(
                 number=number,
-                name=str(entry["name"]),
-                operator=str(entry["operator"]),
-                shape=graph.tensors[output].shape,
-                parameters=_parameters(output, starts, makers),
-                macs=int(entry["macs"]),
-                weight_bytes=weight_bytes,
-                predicted=int(entry["predicted_cycles"]),
-                measured=measured.get(str(entry["name"])),
-                limit=int(entry["limit_cycles"]),
-                bound="bus" if weight_bytes * accelerator.cells > int(entry["macs"]) * bus else "array",
+                name=entry.name,
+                operator=entry.operator,
+                shape=graph.tensors[entry.output].shape,
+                parameters=_parameters(entry.output, starts, makers),
+                macs=entry.macs,
+                predicted=entry.predicted_cycles,
+                measured=measured.get(entry.name),
+                limit=entry.limit_cycles,
+                bound="bus" if entry.weight_bytes * accelerator.cells > entry.macs * bus else "array",
                 cells=accelerator.cells,
-                read=_optional(entry, "bytes_read"),
-                written=_optional(entry, "bytes_written"),
+                read=entry.bytes_read,
+                written=entry.bytes_written,
             )
         )
     return rows
@@ -137,10 +133,6 @@ def _parameters(output: str, starts: set[str], makers: Mapping[str, quant.Layer]
             total += layer.weights.size + layer.bias.size
         names += [name for name in layer.inputs if name not in starts]
     return total
-
-
-def _optional(entry: Mapping[str, Any], key: str) -> int | None:
-    return int(entry[key]) if key in entry else None
 
 
 def groups(accelerator: Accelerator, rows: list[LayerRow], report: Report | None) -> list[Figures]:
@@ -180,10 +172,11 @@ def _figures(name: str, rows: list[LayerRow], cells: int) -> Figures:
 
 def stalls(accelerator: Accelerator, report: Report) -> list[Stall]:
     """The hardware's stall counters, with the manifest's words for their causes."""
-    registers = accelerator.manifest["registers"]
+    registers = accelerator.manifest.registers
     found = []
     for name, cycles in report.stalls.items():
-        described = str(registers.get(f"STALL_{name.upper()}", {}).get("description", name.replace("_", " ")))
+        register = registers.get(f"STALL_{name.upper()}")
+        described = register.description if register else name.replace("_", " ")
         unit, _, cause = described.removeprefix("cycles: ").partition(" waits for ")
         share = cycles / report.cycles_per_image if report.cycles_per_image else 0.0
         found.append(Stall(unit, cause or unit, cycles, share))
