@@ -1,8 +1,8 @@
 """Systolith: fixed-point CNN accelerators for FPGAs, from a trained ONNX model to bit-exact Verilog."""
 
+import typing as _typing
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
-from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -14,7 +14,7 @@ from .commands.golden import GoldenRun, run_golden
 from .commands.quantize import QuantizedModel, quantize_model
 from .quant import SystolithError
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from .commands.generate import generate_build
     from .commands.report import report_build
     from .commands.simulate import simulate_build
@@ -31,7 +31,7 @@ __all__ = [
     "simulate_build",
 ]
 
-if not _TYPE_CHECKING:
+if not _typing.TYPE_CHECKING:
     _LATER = {"generate_build": "generate", "report_build": "report", "simulate_build": "simulate"}
     """The hardware side, on first use: reading a model should not wait for Amaranth to load."""
 
