@@ -1,12 +1,13 @@
 """The manifest: registers, memory layout and plan of a build, as JSON."""
 
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from typing import Any
 
 from ..quant.graph import Sums
 from .compiler.instruction import UNIT_OF
 from .compiler.limits import limit_cycles, weight_bytes
 from .compiler.lowering import storage
+from .compiler.occupancy import blocks
 from .compiler.plan import Plan
 from .engine.emit import TOP
 from .isa.program import UNITS, Operation
@@ -50,6 +51,9 @@ def manifest(plan: Plan) -> dict[str, Any]:
                 "bytes_written": moved[number][1],
                 "spatial_tiles": len(plan.placements[number].tiling.tiles),
                 "reduction_parts": len(plan.placements[number].tiling.parts),
+                "tile_positions": max(t.positions for t in plan.placements[number].tiling.tiles)
+                if layer.on_array
+                else 0,
             }
             for number, layer in enumerate(plan.layers)
         ],
@@ -64,6 +68,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
             if to != u
         },
         "timeline": prediction.timeline,
+        "activations": [list(astuple(block)) for block in blocks(plan)],
         "writes": [[d.layer, *d.rows, *d.columns, *d.channels, d.group] for d in plan.drained],
     }
 

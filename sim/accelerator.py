@@ -20,7 +20,8 @@ PORT = re.compile(r"\b(?:input|output)\b\s*(?:wire|reg|logic)?\s*(?:\[\s*(\d+)\s
 
 USED_REGISTERS = ("CONTROL", "STATUS", "PROGRAM", "BASE", "INTERRUPT_ENABLE", "CYCLES", "CYCLES_HIGH", "WAITS")
 NEEDED = {
-    "parameters", "registers", "memory", "input", "output", "layers", "writes", "predicted_cycles", "limit_cycles"
+    "parameters", "registers", "memory", "input", "output", "layers", "writes", "predicted_cycles", "limit_cycles",
+    "timeline", "activations",
 }  # fmt: skip
 
 

@@ -43,7 +43,8 @@ FIFO_DELAY = 2
 class Prediction:
     """Cycles from start to done, and how many of them pass until each layer is complete after the one before.
 
-    timeline : for each unit, when it works: [layer, first cycle, last cycle], pauses of SAME cycles at most left out
+    timeline : for each unit, when it is on a layer: [layer, first cycle, last cycle, cycles of work], pauses of SAME
+    cycles at most left out.  Work: windows that enter the array, vectors that the vector unit takes, beats on the bus
     """
 
     cycles: int
@@ -152,13 +153,14 @@ class _Model:
             self.tokens[UNIT_OF[instruction.operation], other] += 1
         self.clock.notify(self.token)
 
-    def end_of(self, instruction: Instruction, begin: int, cycle: int) -> None:
+    def end_of(self, instruction: Instruction, begin: int, cycle: int, work: int) -> None:
         self.last = max(self.last, cycle)
         spans = self.timeline[UNITS[UNIT_OF[instruction.operation]]]
         if spans and spans[-1][0] == instruction.layer and begin - spans[-1][2] <= SAME:
             spans[-1][2] = cycle
+            spans[-1][3] += work
         else:
-            spans.append([instruction.layer, begin, cycle])
+            spans.append([instruction.layer, begin, cycle, work])
         self.finished[instruction.layer] = max(self.finished.get(instruction.layer, 0), cycle)
         if instruction.post:
             self.clock.start(self.give_tokens(instruction, cycle))
@@ -239,15 +241,15 @@ class _Model:
             for number, beats in enumerate(bursts):
                 final = number == len(bursts) - 1
                 yield from self.bus.burst(
-                    LOADER, beats, partial(self.load_arrived, instruction if final else None, begin)
+                    LOADER, beats, partial(self.load_arrived, instruction if final else None, begin, sum(bursts))
                 )
                 yield clock.now + 1
 
-    def load_arrived(self, finished: Instruction | None, begin: int, first: int, last: int) -> None:
+    def load_arrived(self, finished: Instruction | None, begin: int, beats: int, first: int, last: int) -> None:
         if finished:
             self.loads_under_way -= 1
             self.clock.notify(self.load_done)
-            self.end_of(finished, begin, last + ActivationMemory.WRITE_LATENCY)
+            self.end_of(finished, begin, last + ActivationMemory.WRITE_LATENCY, beats)
 
     def weight_requests(self) -> Process:
         clock, queue, bus = self.clock, self.queues[Operation.WEIGHTS], self.p.bus_bytes
@@ -350,7 +352,7 @@ class _Model:
                 if f["last"]:
                     self.complete.append(clock.now + settled + 1)
                     clock.notify(self.completed)
-            self.end_of(instruction, begin, clock.now)
+            self.end_of(instruction, begin, clock.now, positions * (f["passes"] + 1) * (f["tiles"] + 1))
 
     def vector(self) -> Process:
         p, clock, queue = self.p, self.clock, self.queues[Operation.VECTOR]
@@ -364,10 +366,11 @@ class _Model:
             if instruction.operation == Operation.SETUP:
                 yield clock.now + 1
                 self.ports.settings = f
-                if f.get("load_tables"):
-                    yield from self.ports.read(TABLE_ENTRIES // p.table_entries, 1.0)
+                lines = TABLE_ENTRIES // p.table_entries if f.get("load_tables") else 0
+                if lines:
+                    yield from self.ports.read(lines, 1.0)
                     yield clock.now + ARRIVING + written
-                self.end_of(instruction, begin, clock.now)
+                self.end_of(instruction, begin, clock.now, lines)
                 yield clock.now + 1
                 continue
             layer = self.plan.layers[instruction.layer]
@@ -376,6 +379,7 @@ class _Model:
             outputs = (f["rows"] + 1) * (f["columns"] + 1)
             if not layer.on_array and steps >= p.lane_groups:  # it reads in every cycle
                 each += self.ports.own_writes(f)
+            needed = steps + int((outputs - 1) * each)
             yield clock.now + 1
             idle = done = clock.now
             for _ in range(f["tiles"] + 1):
@@ -387,7 +391,7 @@ class _Model:
                     self.slots += 1
                     clock.notify(self.slot_changed)
                 first_write = clock.now + steps + ARRIVING + p.lane_groups + lane_latency(p)
-                done = clock.now + steps + int((outputs - 1) * each)
+                done = clock.now + needed
                 self.ports.writes.append(range(first_write, done + (first_write - clock.now - steps) + 1, round(each)))
                 if layer.operand or not layer.on_array:
                     maps = 1 if layer.on_array or steps < each else steps
@@ -400,7 +404,7 @@ class _Model:
                 yield done + 1
                 idle = done + ARRIVING + p.lane_groups
             yield idle + written
-            self.end_of(instruction, begin, clock.now)
+            self.end_of(instruction, begin, clock.now, needed * (f["tiles"] + 1))
             yield clock.now + 1
 
     def free_half(self, cycle: int) -> Process:
@@ -417,10 +421,11 @@ class _Model:
             yield from self.take_tokens(instruction)
             queue.pop()
             begin = clock.now
-            for span in self.spans(instruction):
+            spans = self.spans(instruction)
+            for span in spans:
                 first, beats = clock.now, sum(span)
                 yield first + 1 + beats + len(span) + self.ports.put_off(first, beats)
             # read, FIFO, then the answer to the last beat
             yield clock.now + 1 + ActivationMemory.READ_LATENCY + FIFO_DELAY + self.latency
-            self.end_of(instruction, begin, clock.now)
+            self.end_of(instruction, begin, clock.now, sum(map(sum, spans)))
             yield clock.now + 1
