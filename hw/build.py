@@ -1,6 +1,5 @@
 """The build folder: Verilog, program, constants, C header and manifest for one quantized graph."""
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,10 +11,10 @@ from ..quant.graph.errors import ConfigurationError
 from .compiler.lowering import lower, needed_sum_bits
 from .compiler.plan import Plan
 from .compiler.planner import plan
+from .describe import describe
 from .engine.emit import emit_verilog
 from .header import c_header
 from .isa.parameters import Parameters
-from .manifest import manifest
 
 FILES = ("systolith.v", "program.bin", "memory.bin", "systolith.h", "manifest.json", "model.onnx")
 SIMULATION = "simulation.json"
@@ -55,9 +54,9 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
 
 
 def generate(
-    graph: Graph, model: Path, parameters: Parameters, output: Path, batch: int = 1, unfold_input: bool = False
+    graph: Graph, model: Path | bytes, parameters: Parameters, output: Path, batch: int = 1, unfold_input: bool = False
 ) -> Plan:
-    """Write the build folder ``output`` for ``graph``, read from the file ``model``; whole or not at all.
+    """Write the build folder ``output`` for ``graph``, read from the file ``model`` or its bytes; whole or not at all.
 
     batch, unfold_input : see plan
 
@@ -68,8 +67,8 @@ def generate(
         "program.bin": planned.program_bytes(),
         "memory.bin": planned.dram.constants,
         "systolith.h": c_header(planned).encode(),
-        "manifest.json": (json.dumps(manifest(planned), indent=1) + "\n").encode(),
-        "model.onnx": model.read_bytes(),
+        "manifest.json": describe(planned).to_bytes(),
+        "model.onnx": model if isinstance(model, bytes) else model.read_bytes(),
         "systolith.v": emit_verilog(parameters).encode(),
     }
     _replace_folder(output, files)

@@ -52,6 +52,10 @@ class Report:
     differences: list[Difference] = field(default_factory=list)
     waveform: Path | None = None
 
+    def __repr__(self) -> str:
+        exact = "bit-exact" if self.bit_exact else f"{self.mismatches:,} values differ"
+        return f"<Report: {exact}, {self.images} images, {self.cycles_per_image:,.0f} cycles an image>"
+
     @property
     def prediction_error(self) -> float:
         """(measured - predicted) / predicted."""

@@ -31,15 +31,14 @@ __all__ = [
     "simulate_build",
 ]
 
-_LATER = {"generate_build": "generate", "report_build": "report", "simulate_build": "simulate"}
-"""The hardware side, on first use: reading a model should not wait for Amaranth and the simulation to load."""
+if not _TYPE_CHECKING:
+    _LATER = {"generate_build": "generate", "report_build": "report", "simulate_build": "simulate"}
+    """The hardware side, on first use: reading a model should not wait for Amaranth to load."""
 
+    def __getattr__(name: str) -> object:
+        if name in _LATER:
+            return getattr(_import_module(f".commands.{_LATER[name]}", __name__), name)
+        raise AttributeError(f"module 'systolith' has no attribute '{name}'")
 
-def __getattr__(name: str) -> object:
-    if name in _LATER:
-        return getattr(_import_module(f".commands.{_LATER[name]}", __name__), name)
-    raise AttributeError(f"module 'systolith' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

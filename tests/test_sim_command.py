@@ -25,7 +25,7 @@ def build(tmp_path_factory):
     graph = network()
     quant.save(graph, folder / "q.onnx")
     # the same Verilog as that of tests/test_sim_faults.py, so that it is compiled once
-    parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=2, multiplier=1)
+    parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=2, multiplier=True)
     generate(graph, folder / "q.onnx", parameters, folder / "build")
     x = np.random.default_rng(0).integers(-30, 30, (3, 3, 10, 10)).astype(np.float32)
     np.savez(folder / "data.npz", x=x, y=np.array([0, 1, 2]))

@@ -61,7 +61,7 @@ def build(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
     graph = network()
     quant.save(graph, folder / "q.onnx")
-    parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=2, multiplier=1)
+    parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=2, multiplier=True)
     generate(graph, folder / "q.onnx", parameters, folder / "build")
     x = integers(graph, IMAGES, seed=5) // 4  # so that few sums saturate
     return folder / "build", graph, parameters, golden.run(graph, x)
@@ -267,7 +267,7 @@ def added(tmp_path_factory):
     folder = tmp_path_factory.mktemp("added")
     graph = residual()
     quant.save(graph, folder / "q.onnx")
-    parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=4, multiplier=1)
+    parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=4, multiplier=True)
     generate(graph, folder / "q.onnx", parameters, folder / "build")
     x = integers(graph, IMAGES, seed=6) // 8
     return folder / "build", graph, parameters, golden.run(graph, x)

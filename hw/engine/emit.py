@@ -3,13 +3,14 @@
 import gc
 import re
 from functools import lru_cache
+from typing import Final
 
 from amaranth.back import verilog
 
 from ..isa.parameters import Parameters
 from .accelerator import Accelerator
 
-TOP = "systolith"
+TOP: Final = "systolith"
 
 
 @lru_cache(maxsize=4)

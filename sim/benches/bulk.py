@@ -27,8 +27,8 @@ def events_of(job: Job) -> NativeEvents | FileEvents:
 async def bulk(dut: Any) -> None:
     job = Job.load(Path())
     dut.latency.value = job.memory_latency
-    dut.load.value = 0
-    dut.dump.value = 0
+    for name in ("load", "dump", "read_error", "write_error"):
+        getattr(dut, name).value = 0
     registers = PortRegisters(dut)
     await power_up(dut, job)
     memory = NativeMemory(job.bus_bytes) if job.simulator == "verilator" else PlainMemory(dut, job.bus_bytes)

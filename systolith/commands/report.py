@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from markupsafe import Markup
 from .. import golden, quant
 from ..data import Data, load_data
 from ..hw.compiler.planner import plan
-from ..hw.isa.parameters import Parameters
 from ..hw.manifest import LATENCY
 from ..hw.model.schedule import predict
 from ..progress import progress_bar
@@ -26,7 +25,6 @@ from ..report.compared import compared
 from ..report.figures import Speed, groups, run_cycles
 from ..report.layers import LayerRow, layer_rows
 from ..report.memory import (
-    half_depth,
     in_dram,
     occupancy,
     on_chip,
@@ -100,10 +98,9 @@ def _facts(accelerator: Accelerator, rows: list[LayerRow], report: Report | None
     """What the page says without any images."""
     manifest = accelerator.manifest
     occupied = occupancy(accelerator)
-    depth = half_depth(accelerator)
     return {
         "build": accelerator.folder.absolute().name,
-        "parameters": manifest["parameters"],
+        "parameters": asdict(manifest.parameters),
         "batch": accelerator.batch,
         "memory_bytes": accelerator.memory_bytes,
         "report": report,
@@ -115,9 +112,9 @@ def _facts(accelerator: Accelerator, rows: list[LayerRow], report: Report | None
         "stalls": stalls(accelerator, report) if report else [],
         "compared": compared(rows, report) if report else [],
         "infinity": float("inf"),
-        "timeline": Markup(timeline(manifest["timeline"], rows, accelerator.predicted_cycles)),
+        "timeline": Markup(timeline(dict(manifest.timeline), rows, accelerator.predicted_cycles)),
         "roofline": Markup(roofline(rows, accelerator.bus_bytes)),
-        "memory": Markup(memory(occupied, rows, depth)),
+        "memory": Markup(memory(occupied, rows, manifest.parameters.accumulator_depth)),
         "on_chip": on_chip(accelerator, occupied, rows),
         "in_dram": in_dram(accelerator),
         "colours": drawing.PALETTE,
@@ -132,7 +129,7 @@ def _verdict(report: Report | None) -> str:
 
 def _predictor(accelerator: Accelerator, graph: quant.Graph) -> Callable[[Change], float | None]:
     """Cycles of an image if one option of ``generate`` were another, None where that cannot be built."""
-    built = Parameters(**accelerator.manifest["parameters"])
+    built = accelerator.manifest.parameters
 
     def predicted(change: Change) -> float | None:
         options: dict[str, Any] = {change.option: change.value}

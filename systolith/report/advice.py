@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from ..sim.accelerator import Accelerator
 from ..sim.report import Report
 from .layers import LayerRow
-from .memory import half_depth
 
 NEAR = 1.05
 """Cycles over the limit, up to which there is nothing to advise."""
@@ -84,11 +83,11 @@ def advise(
 
 def losses(accelerator: Accelerator, rows: Sequence[LayerRow], report: Report) -> list[Loss]:
     """The array's stalls as measured, and its rows that the first layer leaves idle."""
-    p = accelerator.manifest["parameters"]
-    wider = _doubled("bus_bytes", p["bus_bytes"], MOST_BUS_BYTES)
-    lanes = _doubled("lanes", p["lanes"], p["columns"])
-    passing = accelerator.manifest["memory"]["regions"]["scratch"]["bytes"] > 0
-    activations = _doubled("activation_kib", p["activation_kib"])
+    p = accelerator.manifest.parameters
+    wider = _doubled("bus_bytes", p.bus_bytes, MOST_BUS_BYTES)
+    lanes = _doubled("lanes", p.lanes, p.columns)
+    passing = accelerator.manifest.memory.regions.scratch.bytes > 0
+    activations = _doubled("activation_kib", p.activation_kib)
     alone = any(not row.macs for row in rows)
     return [
         Loss(
@@ -123,11 +122,11 @@ def _weights(accelerator: Accelerator, rows: Sequence[LayerRow], report: Report,
     if 2 * bound >= waited:
         batch = _doubled("batch", 2 * report.batch, MOST_BATCH)
         return Loss("waits for weights of layers that use each too seldom for this bus", waited, (*batch, *wider))
-    p = accelerator.manifest["parameters"]
-    full = 2 * max(row.positions for row in rows) > half_depth(accelerator)
-    memories = ("accumulator_kib", "activation_kib") if full else ("activation_kib", "accumulator_kib")
-    changes = [change for memory in memories for change in _doubled(memory, p[memory])]
-    return Loss("waits for weights that come again for each tile of a map", waited, (*changes, *wider))
+    p = accelerator.manifest.parameters
+    activations, sums = _doubled("activation_kib", p.activation_kib), _doubled("accumulator_kib", p.accumulator_kib)
+    full = 2 * max(row.positions for row in rows) > p.accumulator_depth
+    memories = (*sums, *activations) if full else (*activations, *sums)
+    return Loss("waits for weights that come again for each tile of a map", waited, (*memories, *wider))
 
 
 def _idle_rows(accelerator: Accelerator, rows: Sequence[LayerRow]) -> list[Loss]:
@@ -135,7 +134,7 @@ def _idle_rows(accelerator: Accelerator, rows: Sequence[LayerRow]) -> list[Loss]
     first = rows[0]
     if accelerator.unfolding is not None or not first.macs:
         return []
-    entering = sum(work for layer, *_, work in accelerator.manifest["timeline"]["array"] if layer == first.number)
+    entering = sum(item.work for item in accelerator.manifest.timeline.array if item.layer == first.number)
     idle = entering - first.macs / first.cells
     return [
         Loss(f"is partly idle in '{first.name}', whose windows fill few rows", idle, (Change("unfold_input", True),))

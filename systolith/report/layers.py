@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 
 from .. import quant
+from ..hw.manifest import Layer, Timeline
 from ..sim.accelerator import Accelerator
 from ..sim.report import Report
-from .timeline import Interval
 
 
 @dataclass(frozen=True)
@@ -64,62 +63,62 @@ class LayerRow:
 
 def layer_rows(accelerator: Accelerator, graph: quant.Graph, report: Report | None) -> list[LayerRow]:
     """A row for each layer of the manifest, in order.  Raises ConfigurationError if the graph is another's."""
-    entries: Sequence[Mapping[str, Any]] = accelerator.manifest["layers"]
+    entries = accelerator.manifest.layers
     shapes = _shapes(accelerator)
-    turns = _turns(accelerator.manifest["timeline"], len(entries))
-    predicted = accumulate(int(entry["predicted_cycles"]) for entry in entries)
+    turns = _turns(accelerator.manifest.timeline, len(entries))
+    predicted = accumulate(entry.predicted_cycles for entry in entries)
     rows = []
     for number, (entry, done, measured) in enumerate(zip(entries, predicted, _ends(entries, report), strict=True)):
-        macs, weight_bytes = int(entry["macs"]), int(entry["weight_bytes"])
-        bus_bound = weight_bytes * accelerator.cells > macs * accelerator.bus_bytes
+        macs = entry.macs
+        bus_bound = entry.weight_bytes * accelerator.cells > macs * accelerator.bus_bytes
         rows.append(
             LayerRow(
                 number=number,
-                name=str(entry["name"]),
-                operator=str(entry["operator"]),
+                name=entry.name,
+                operator=entry.operator,
                 shape=shapes[number],
                 parameters=_parameters(accelerator, entry, graph) if macs else 0,
                 macs=macs,
-                limit=int(entry["limit_cycles"]) if macs else None,
+                limit=entry.limit_cycles if macs else None,
                 bound="vector unit" if not macs else "bus" if bus_bound else "array",
                 turn=turns[number],
                 predicted=done,
                 measured=measured,
                 cells=accelerator.cells,
                 bus_bytes=accelerator.bus_bytes,
-                read=int(entry["bytes_read"]),
-                written=int(entry["bytes_written"]),
-                positions=int(entry["tile_positions"]),
+                read=entry.bytes_read,
+                written=entry.bytes_written,
+                positions=entry.tile_positions,
             )
         )
     return rows
 
 
-def _ends(entries: Sequence[Mapping[str, Any]], report: Report | None) -> list[float | None]:
+def _ends(entries: Sequence[Layer], report: Report | None) -> list[float | None]:
     """When each layer was complete in the simulation, None if it did not tell all of them apart."""
     cycles = report.layer_cycles if report else {}
     if len(cycles) < len(entries):
         return [None] * len(entries)
-    return [*accumulate(cycles[str(entry["name"])] for entry in entries)]
+    return [*accumulate(cycles[entry.name] for entry in entries)]
 
 
-def _turns(timeline: Mapping[str, Sequence[Interval]], count: int) -> list[int]:
+def _turns(timeline: Timeline, count: int) -> list[int]:
     turns, reached = [0] * count, 0
-    for layer, _, end, _ in timeline["array"]:
-        turns[layer] += end - reached
-        reached = end
-    on_array = {layer for layer, *_ in timeline["array"]}
-    for layer, _, _, work in timeline["vector"]:
-        if layer not in on_array:
-            turns[layer] += work
+    for item in timeline.array:
+        turns[item.layer] += item.end - reached
+        reached = item.end
+    on_array = {item.layer for item in timeline.array}
+    for item in timeline.vector:
+        if item.layer not in on_array:
+            turns[item.layer] += item.work
     return turns
 
 
 def _shapes(accelerator: Accelerator) -> list[tuple[int, ...]]:
     """What each layer writes: of a concatenation's parts, each its own channels."""
-    writes = np.array(accelerator.manifest["writes"], np.int64)
+    writes = np.array(accelerator.manifest.writes, np.int64)
     layers, rows, columns, channels = writes[:, 0], writes[:, 1:3], writes[:, 3:5], writes[:, 5:7]
-    count = len(accelerator.manifest["layers"])
+    count = len(accelerator.manifest.layers)
     extents = []
     for axis in (channels, rows, columns):
         first, end = np.full(count, np.iinfo(np.int64).max), np.zeros(count, np.int64)
@@ -129,9 +128,9 @@ def _shapes(accelerator: Accelerator) -> list[tuple[int, ...]]:
     return [(int(c), int(h), int(w)) for c, h, w in zip(*extents, strict=True)]
 
 
-def _parameters(accelerator: Accelerator, entry: Mapping[str, Any], graph: quant.Graph) -> int:
+def _parameters(accelerator: Accelerator, entry: Layer, graph: quant.Graph) -> int:
     """Weights and biases of the convolution that the layer is, by its name: it comes before what is fused to it."""
-    name = str(entry["name"]).removesuffix(f" (image {entry['image']})")
+    name = entry.name.removesuffix(f" (image {entry.image})")
     named = [c for c in graph.layers if isinstance(c, quant.Conv) and f"{name}+".startswith(f"{c.name}+")]
     if not named:
         raise quant.ConfigurationError(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from ..hw.manifest import Block
 from ..sim.accelerator import Accelerator
 from .layers import LayerRow
 
@@ -16,20 +16,6 @@ CONTENTS = {
     "scratch": "feature maps that do not stay on chip, dead ones written over",
     "program": "instructions",
 }
-
-
-class Block(NamedTuple):
-    """Bytes ``address .. address + bytes`` of the activation memory, taken from layer ``first`` to layer ``last``.
-
-    what : "map", "input", "operand" or "output" slots, or "tables";  name : the map's, or that of the slots' layer
-    """
-
-    what: str
-    name: str
-    first: int
-    last: int
-    address: int
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -68,18 +54,16 @@ class InDram:
 def occupancy(accelerator: Accelerator) -> Occupancy:
     """Of the activation memory."""
     manifest = accelerator.manifest
-    blocks = tuple(Block(*block) for block in manifest["activations"])
-    return Occupancy(blocks, len(manifest["layers"]), 1024 * int(manifest["parameters"]["activation_kib"]))
+    return Occupancy(manifest.activations, len(manifest.layers), 1024 * manifest.parameters.activation_kib)
 
 
 def on_chip(accelerator: Accelerator, occupied: Occupancy, rows: Sequence[LayerRow]) -> list[OnChip]:
     """Activation memory, accumulators, weight FIFO."""
-    p = accelerator.manifest["parameters"]
+    p = accelerator.manifest.parameters
     taken = occupied.taken
     peak = max(taken)
-    depth = half_depth(accelerator)
     largest = max(rows, key=lambda row: row.positions)
-    fifo, tile_bits = 1024 * int(p["weight_fifo_kib"]), accelerator.cells * int(p["weight_bits"])
+    share = largest.positions / p.accumulator_depth
     return [
         OnChip(
             "activation memory",
@@ -88,26 +72,21 @@ def on_chip(accelerator: Accelerator, occupied: Occupancy, rows: Sequence[LayerR
         ),
         OnChip(
             "accumulators",
-            1024 * int(p["accumulator_kib"]),
-            f"at most {largest.positions:,} of {depth:,} positions of each half ({largest.positions / depth:.1%}), by"
+            1024 * p.accumulator_kib,
+            f"at most {largest.positions:,} of {p.accumulator_depth:,} positions of each half ({share:.1%}), by"
             f" '{largest.name}'",
         ),
         OnChip(
             "weight FIFO",
-            fifo,
-            f"has room for {8 * fifo // tile_bits:,} tiles of {p['rows']} by {p['columns']} weights, fetched ahead",
+            1024 * p.weight_fifo_kib,
+            f"has room for {8 * 1024 * p.weight_fifo_kib // (accelerator.cells * p.weight_bits):,} tiles of {p.rows} by"
+            f" {p.columns} weights, fetched ahead",
         ),
     ]
 
 
-def half_depth(accelerator: Accelerator) -> int:
-    """Positions that each half of the accumulators holds, at four bytes for each column."""
-    p = accelerator.manifest["parameters"]
-    return 1024 * int(p["accumulator_kib"]) // (2 * 4 * int(p["columns"]))
-
-
 def in_dram(accelerator: Accelerator) -> list[InDram]:
     """The regions that hold something, by address."""
-    regions = accelerator.manifest["memory"]["regions"]
-    found = [InDram(name, r["address"], r["bytes"], CONTENTS[name]) for name, r in regions.items() if r["bytes"]]
+    regions = dict(accelerator.manifest.memory.regions)
+    found = [InDram(name, r.address, r.bytes, CONTENTS[name]) for name, r in regions.items() if r.bytes]
     return sorted(found, key=lambda region: region.address)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from ..hw.manifest import Block
 from .accuracy import INTEGERS
 from .drawing import (
     INK,
@@ -22,7 +23,7 @@ from .drawing import (
     text_width,
 )
 from .layers import LayerRow
-from .memory import Block, Occupancy
+from .memory import Occupancy
 
 SLOTS = {"input": "#d0d0d0", "operand": "#a8a8a8", "output": "#7c7c7c", "tables": "#404040"}
 LABELS = {

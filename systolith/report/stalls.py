@@ -31,10 +31,10 @@ class Part:
 
 def stalls(accelerator: Accelerator, report: Report) -> list[Stall]:
     """The hardware's stall counters, with the manifest's words for their causes."""
-    registers = accelerator.manifest["registers"]
+    registers = accelerator.manifest.registers
     found = []
     for name, cycles in report.stalls.items():
-        described = str(registers[f"STALL_{name.upper()}"]["description"])
+        described = registers[f"STALL_{name.upper()}"].description
         unit, _, cause = described.removeprefix("cycles: ").partition(" waits for ")
         found.append(Stall(unit, cause, cycles * report.batch, cycles / report.cycles_per_image))
     return found
@@ -48,7 +48,7 @@ def array_time(accelerator: Accelerator, report: Report) -> list[Part]:
     """
     cycles = run_cycles(accelerator, report)
     needed = accelerator.macs / accelerator.cells
-    entering = sum(work for _, _, _, work in accelerator.manifest["timeline"]["array"])
+    entering = sum(item.work for item in accelerator.manifest.timeline.array)
     parts = [("all multipliers busy", needed), ("rows or columns idle", entering - needed)]
     waits: Sequence[Stall] = [stall for stall in stalls(accelerator, report) if stall.unit == "array"]
     parts += [(f"waiting for {stall.cause}", stall.cycles) for stall in waits]

@@ -9,8 +9,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from ..hw.manifest import Work
+
 UNITS = ("array", "vector", "loader", "storer")
-Interval = Sequence[int]  # layer, first cycle, cycle after the last, cycles of work
 MOST_BARS = 1000
 LEVELS = 20
 
@@ -25,7 +26,7 @@ class Bar:
     share: float
 
 
-def bars(intervals: Sequence[Interval], span: int, most: int = MOST_BARS) -> list[Bar]:
+def bars(intervals: Sequence[Work], span: int, most: int = MOST_BARS) -> list[Bar]:
     """At most ``most`` bars that stand for ``intervals`` within 0 .. ``span``.
 
     All of them as they are, if they are few.  Else time is cut into ``most`` bins; a bin belongs to the layer that has
@@ -74,6 +75,6 @@ def _merged(owner: NDArray[np.int64], levels: NDArray[np.int64], edges: NDArray[
     ]
 
 
-def working_share(intervals: Sequence[Interval], span: int) -> float:
+def working_share(intervals: Sequence[Work], span: int) -> float:
     """Share of 0 .. ``span`` that a unit works: what it waits for and what travels through it is no work."""
     return sum(work for *_, work in intervals) / span if span else 0.0

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..hw.manifest import Work
 from .drawing import (
     PALETTE,
     TINTS,
@@ -21,7 +22,6 @@ from .layers import LayerRow
 from .timeline import (
     UNITS,
     Bar,
-    Interval,
     bars,
     working_share,
 )
@@ -31,7 +31,7 @@ HEIGHT = 0.7
 NAME_SIZE = 9
 
 
-def timeline(found: Mapping[str, Sequence[Interval]], layers: Sequence[LayerRow], span: int) -> str:
+def timeline(found: Mapping[str, Sequence[Work]], layers: Sequence[LayerRow], span: int) -> str:
     """What array, vector unit, loader and storer are on in 0 .. ``span`` cycles, and how much of it they work."""
     with plot(3.3) as figure:
         axes = figure.subplots()
@@ -58,7 +58,7 @@ def _draw(axes: Axes, low: float, shown: Sequence[Bar]) -> None:
         fill(axes, [(bar.start, bar.end, low, low + HEIGHT * bar.share) for bar in mine], ink)
 
 
-def _name_layers(figure: Figure, axes: Axes, array: Sequence[Interval], layers: Sequence[LayerRow]) -> None:
+def _name_layers(figure: Figure, axes: Axes, array: Sequence[Work], layers: Sequence[LayerRow]) -> None:
     """The names of layers whose time in the array is long enough to write them above it."""
     figure.draw_without_rendering()  # from now on it is known where a cycle lies
     extents: dict[int, tuple[int, int]] = {}
