@@ -1,5 +1,6 @@
 """The manifest of a plan: registers, memory layout, and what is predicted."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..quant.graph import Sums
@@ -13,6 +14,7 @@ from .isa.register_map import CAUSES, REGISTERS, STALLS
 from .manifest import (
     FORMAT,
     LATENCY,
+    Content,
     InputTensor,
     Layer,
     Manifest,
@@ -27,16 +29,18 @@ from .manifest import (
 )
 from .model.schedule import predict
 from .occupancy import blocks
+from .sealed import sha256
 
 
-def describe(plan: Plan) -> Manifest:
-    """Everything that a host or a simulation needs to know about ``plan``."""
+def describe(plan: Plan, files: Mapping[Content, bytes]) -> Manifest:
+    """Everything that a host or a simulation needs to know about ``plan``, in whose folder ``files`` are."""
     graph, p = plan.graph, plan.parameters
     prediction = predict(plan, LATENCY)
     moved = _bytes_moved(plan)
     return Manifest(
         format=FORMAT,
         top=TOP,
+        files={name: sha256(content) for name, content in files.items()},
         parameters=p,
         registers={n: Register(offset=offset, description=text) for n, (offset, text) in REGISTERS.items()},
         causes={str(number): text for number, text in CAUSES.items()},

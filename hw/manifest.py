@@ -5,33 +5,29 @@ All sizes in bytes, times in cycles, addresses in bytes relative to the BASE reg
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 from math import prod
-from pathlib import Path
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple, get_args
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
-    ValidationError,
     model_validator,
 )
 
-from ..quant.graph.errors import ConfigurationError
 from .compiler.dram import Region
 from .compiler.unfold import Unfolding
 from .isa.parameters import Parameters
+from .sealed import Record, Sealed, Sha256
 
 NAME = "manifest.json"
-FORMAT: Final = 1
+Content = Literal["systolith.v", "program.bin", "memory.bin", "systolith.h", "model.onnx"]
+CONTENTS: tuple[Content, ...] = get_args(Content)
+"""The other files of a build."""
+FORMAT: Final = 2
 LATENCY = 30
 """Memory latency that predictions assume, in cycles."""
-SHOWN = 60
-"""Characters of a field's name that an error message repeats at most."""
 
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Number = Annotated[int, Field(ge=1, lt=1 << 31)]
@@ -56,12 +52,6 @@ def _sensible(how: Unfolding) -> Unfolding:
 
 
 Place = Annotated[Region, AfterValidator(_inside_32_bits)]
-
-
-class Record(BaseModel):
-    """Exactly these fields, of exactly these types."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Register(Record):
@@ -202,13 +192,16 @@ class Timeline(Record):
     storer: tuple[Work, ...]
 
 
+Slots = Literal["input", "operand", "output"]
+
+
 class Block(NamedTuple):
     """Bytes ``address .. address + bytes`` of the activation memory, taken from layer ``first`` to layer ``last``.
 
     what : a map, slots of a layer's input, operand or output, or its tables;  name : the map's or the layer's
     """
 
-    what: Literal["map", "input", "operand", "output", "tables"]
+    what: Slots | Literal["map", "tables"]
     name: str
     first: Count
     last: Count
@@ -216,17 +209,19 @@ class Block(NamedTuple):
     bytes: Number
 
 
-class Manifest(Record):
+class Manifest(Sealed):
     """Everything that a host or a simulation needs to know about a build.
 
+    files : SHA-256 of each other file of the folder
     causes : texts by error code;  waits : texts of the WAITS register's bits;  batch : images in one run
     instructions, tokens : how many the program has of each;  timeline : as predicted
     writes : what the vector unit writes, in time order;  activations : what lies in the activation memory when
     predicted_cycles : of a run, at a memory latency of LATENCY cycles;  limit_cycles : that no schedule can beat
     """
 
-    format: Literal[1]
+    format: Literal[2]
     top: Literal["systolith"]
+    files: dict[Content, Sha256]
     parameters: Parameters
     registers: dict[str, Register]
     causes: dict[Code, str]
@@ -247,6 +242,8 @@ class Manifest(Record):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Manifest:
+        if absent := sorted(set(CONTENTS) - set(self.files)):
+            raise ValueError(f"files has no '{absent[0]}'")
         for name, tensor, region in (
             ("input", self.input, self.memory.regions.input),
             ("output", self.output, self.memory.regions.output),
@@ -274,38 +271,3 @@ class Manifest(Record):
             if block.address + block.bytes > (size := 1024 * self.parameters.activation_kib):
                 raise ValueError(f"activations has {block.bytes} bytes at {block.address} of {size}")
         return self
-
-    def to_bytes(self) -> bytes:
-        """What manifest.json holds."""
-        return (json.dumps(self.model_dump(mode="json"), indent=1) + "\n").encode()
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The record that ``folder``'s manifest.json holds.  Raises ConfigurationError naming the field that is wrong."""
-    path = folder / NAME
-    try:
-        return parse(path.read_bytes())
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror or error}") from error
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}; make the folder again with `systolith generate`") from error
-
-
-def parse(data: bytes) -> Manifest:
-    """The record that ``data`` holds.  Raises ConfigurationError naming the field that is wrong, but no file."""
-    try:
-        return Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise ConfigurationError(_first(error)) from error
-    except ConfigurationError as error:
-        raise ConfigurationError(f"'parameters': {error}") from error
-
-
-def _first(error: ValidationError) -> str:
-    """The first of what ``error`` found, the format's number before all else."""
-    found = error.errors(include_url=False, include_context=False)
-    for item in found:
-        if item["loc"] == ("format",) and item["type"] == "literal_error":
-            return f"'format' is {str(item['input'])[:SHOWN]!r}; this version reads {FORMAT}"
-    place, message = ".".join(map(str, found[0]["loc"])), found[0]["msg"].removeprefix("Value error, ")
-    return f"{place[:SHOWN]!r}: {message}" if place else message

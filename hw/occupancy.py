@@ -2,7 +2,7 @@
 
 from .compiler.plan import Plan
 from .compiler.residency import TABLE_BYTES, lifetimes
-from .manifest import Block
+from .manifest import Block, Slots
 
 
 def blocks(plan: Plan) -> list[Block]:
@@ -15,14 +15,14 @@ def blocks(plan: Plan) -> list[Block]:
         found.append(Block("map", name, *lives[name], address * each, channels * rows * columns * each))
     for layer, placement, window in zip(plan.layers, plan.placements, plan.layout.windows, strict=True):
         tiling = placement.tiling
-        if slots := placement.input_slots:
-            found.append(Block("input", layer.name, *window, slots[0] * each, len(slots) * tiling.input_slot * each))
-        if slots := placement.operand_slots:
-            found.append(
-                Block("operand", layer.name, *window, slots[0] * each, len(slots) * tiling.operand_slot * each)
-            )
-        if slots := placement.output_slots:
-            found.append(Block("output", layer.name, *window, slots[0] * each, len(slots) * tiling.output_slot * each))
+        taken: dict[Slots, tuple[tuple[int, ...], int]] = {
+            "input": (placement.input_slots, tiling.input_slot),
+            "operand": (placement.operand_slots, tiling.operand_slot),
+            "output": (placement.output_slots, tiling.output_slot),
+        }
+        for what, (addresses, size) in taken.items():
+            if addresses:
+                found.append(Block(what, layer.name, *window, addresses[0] * each, len(addresses) * size * each))
         if placement.tables is not None:
             found.append(Block("tables", layer.name, *window, placement.tables * each, TABLE_BYTES))
     return found

@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import quant
 from ..hw.compiler.unfold import Unfolding
-from ..hw.manifest import Manifest, read_manifest
+from ..hw.folder import read_content, read_manifest
+from ..hw.manifest import CONTENTS, Manifest
+from ..quant.graph import Graph
 from ..quant.graph.errors import ConfigurationError
 
 MODULE = re.compile(r"^module\s+(\w+)\b(.*?)^endmodule", re.MULTILINE | re.DOTALL)
@@ -25,24 +28,23 @@ class Accelerator:
     """What ``generate`` wrote into ``folder``.  Addresses are bytes relative to the BASE register.
 
     ports : width in bits of each port of the top module
-    manifest : the record of manifest.json
+    manifest : the record of manifest.json;  build : its SHA-256, and so the name of this build
     program, constants : contents of those two memory regions
     """
 
     folder: Path
+    verilog: str
     ports: Mapping[str, int]
     manifest: Manifest
+    build: str
     program: bytes
     constants: bytes
 
-    @property
-    def verilog(self) -> Path:
-        return self.folder / "systolith.v"
-
-    @property
-    def model(self) -> Path:
-        """The quantized ONNX model that was built."""
-        return self.folder / "model.onnx"
+    def graph(self) -> Graph:
+        """The quantized graph that was built.  Raises ModelError or ConfigurationError if its file is damaged."""
+        graph = quant.load(self.folder / "model.onnx")
+        read_content(self.folder, "model.onnx", self.manifest)  # again: it is still what `load` has seen
+        return graph
 
     @property
     def bus_bytes(self) -> int:
@@ -109,25 +111,19 @@ def module_ports(verilog: str, top: str) -> dict[str, int]:
 
 
 def load(folder: Path) -> Accelerator:
-    """Read a build folder.  Raises ConfigurationError saying which file is missing or broken."""
-    if not folder.is_dir():
-        raise ConfigurationError(f"{folder}: no such folder; make one with `systolith generate MODEL.onnx -o {folder}`")
-    for name in ("systolith.v", "program.bin", "memory.bin", "manifest.json", "model.onnx"):
-        if not (folder / name).is_file():
-            raise ConfigurationError(f"{folder}: {name} is missing; make the folder again with `systolith generate`")
+    """Read a build folder.  Raises ConfigurationError saying which file is missing, broken or of another build."""
+    manifest, build = read_manifest(folder)
+    contents = {name: read_content(folder, name, manifest) for name in CONTENTS}
     try:
-        ports = module_ports((folder / "systolith.v").read_text(), "systolith")
+        verilog = contents["systolith.v"].decode()
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{folder / 'systolith.v'} is no text: {error}") from error
+    ports = module_ports(verilog, manifest.top)
     if missing := {"m_axi_rdata", "monitor_data", "monitor_address", "monitor_count"} - ports.keys():
         raise ConfigurationError(f"{folder / 'systolith.v'}: no port {', '.join(sorted(missing))}")
-    manifest = read_manifest(folder)
-    program, constants = (folder / "program.bin").read_bytes(), (folder / "memory.bin").read_bytes()
     regions = manifest.memory.regions
-    for name, region, content in (
-        ("program.bin", regions.program, program),
-        ("memory.bin", regions.constants, constants),
-    ):
+    program, constants = contents["program.bin"], contents["memory.bin"]
+    for name, region, content in (("program", regions.program, program), ("constants", regions.constants, constants)):
         if len(content) != region.bytes:
-            raise ConfigurationError(f"{folder / name} has {len(content)} bytes, its region {region.bytes}")
-    return Accelerator(folder, ports, manifest, program, constants)
+            raise ConfigurationError(f"{folder}: region '{name}' has {region.bytes} bytes, its file {len(content)}")
+    return Accelerator(folder, verilog, ports, manifest, build, program, constants)

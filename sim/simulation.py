@@ -125,6 +125,7 @@ def simulate_tensors(
     cycles = float(np.mean([outcome.cycles for outcome in outcomes]))
     seconds = sum(outcome.seconds for outcome in outcomes)
     return Report(
+        build=accelerator.build,
         images=images,
         bit_exact=not any(outcome.mismatches for outcome in outcomes),
         mismatches=sum(outcome.mismatches for outcome in outcomes),
@@ -228,7 +229,7 @@ def simulate(
     Raises ConfigurationError or DataError for bad input, SimulationError for a hang or a broken rule.
     """
     source = accelerators.load(Path(build))
-    graph = quant.load(source.model)
+    graph = source.graph()
     quant.check_images(x, graph.map_of(graph.input).shape, "x")
     if images is not None and not 1 <= images <= len(x):
         raise DataError(f"images must be 1 to {len(x)}, as many as the data holds, not {images}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from dataclasses import asdict
 from pathlib import Path
@@ -12,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.hw.isa.parameters import Parameters
-from systolith.hw.manifest import FORMAT, parse
+from systolith.hw.manifest import FORMAT
 from systolith.quant.graph import FeatureMap, Graph, MaxPool
+
+from .builds import seal
 
 FAULTS = {
     "hang": 0, "error": 1, "corrupt": 2, "cross": 3, "drop": 4, "last": 5, "outside": 6, "change": 7,
@@ -104,5 +105,6 @@ def write_copy(
     (folder / "program.bin").write_bytes(struct.pack("<4I", source, target, rows * columns, flags))
     (folder / "memory.bin").write_bytes(b"")
     (folder / "model.onnx").write_bytes(b"")
-    (folder / "manifest.json").write_bytes(parse(json.dumps(manifest).encode()).to_bytes())
+    (folder / "systolith.h").write_bytes(b"")
+    seal(folder, manifest)
     return graph

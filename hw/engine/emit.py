@@ -19,7 +19,7 @@ def emit_verilog(parameters: Parameters) -> str:
     # elaboration makes millions of small objects that all stay alive; collecting them costs a third of its time
     gc.disable()
     try:
-        text = verilog.convert(Accelerator(parameters), name=TOP, strip_internal_attrs=True, emit_src=False)
+        text = verilog.convert(Accelerator(parameters=parameters), name=TOP, strip_internal_attrs=True, emit_src=False)
     finally:
         gc.enable()
     return _shorter_memories(text)

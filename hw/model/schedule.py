@@ -12,10 +12,9 @@ from itertools import accumulate
 from ..compiler.instruction import UNIT_OF, Instruction
 from ..compiler.plan import Plan
 from ..compiler.tiling import interval, reads
-from ..engine.accelerator import QUEUE, settled_cycles
 from ..engine.activations import ActivationMemory
-from ..engine.lane import lane_latency
-from ..engine.vector import SOURCE, written_cycles
+from ..engine.sizes import QUEUE, settled_cycles, vector_configuration
+from ..engine.vector_configuration import SOURCE
 from ..isa.parameters import BURST_BEATS, INSTRUCTION_BYTES
 from ..isa.program import PREFETCH, TABLE_ENTRIES, UNITS, Operation
 from .clockwork import Clockwork, Process, Signal
@@ -356,7 +355,8 @@ class _Model:
 
     def vector(self) -> Process:
         p, clock, queue = self.p, self.clock, self.queues[Operation.VECTOR]
-        written = written_cycles(p)
+        unit = vector_configuration(p)
+        written = unit.written_cycles
         while True:
             yield from self.head(queue)
             instruction = queue.items[0][1]
@@ -390,7 +390,7 @@ class _Model:
                     yield clock.now + p.parameter_rows + 1
                     self.slots += 1
                     clock.notify(self.slot_changed)
-                first_write = clock.now + steps + ARRIVING + p.lane_groups + lane_latency(p)
+                first_write = clock.now + steps + ARRIVING + p.lane_groups + unit.lane.latency
                 done = clock.now + needed
                 self.ports.writes.append(range(first_write, done + (first_write - clock.now - steps) + 1, round(each)))
                 if layer.operand or not layer.on_array:

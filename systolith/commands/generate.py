@@ -12,7 +12,7 @@ from rich.table import Table
 from .. import quant
 from ..hw.build import generate, parameters_for
 from ..hw.compiler.plan import Plan
-from ..hw.manifest import read_manifest
+from ..hw.folder import read_manifest
 from .quantize import Quantized, model_of
 
 
@@ -44,7 +44,7 @@ def generate_build(
 
 def plan_tables(plan: Plan, output: Path) -> RenderableType:
     """Each layer's cut and predicted cycles, and where the files are."""
-    facts = read_manifest(output)
+    facts, _ = read_manifest(output)
     table = Table(box=None, header_style="bold")
     table.add_column("layer", overflow="fold")
     for heading in ("spatial tiles", "reduction parts", "MACs", "predicted cycles", "limit"):

@@ -77,14 +77,15 @@ def report_build(
     if float_model is not None and inputs is None:
         raise ConfigurationError("a float model is compared on images; give --inputs DATA.npz too")
     accelerator = accelerators.load(Path(build))
-    graph = quant.load(accelerator.model)
+    graph = accelerator.graph()
     saved = read_saved(Path(build))
-    report = saved.report if saved and saved.current else None
+    stale = saved is not None and saved.build != accelerator.build
+    report = None if stale else saved
     speed = None
     if clock_mhz is not None:
         speed = Speed(clock_mhz, run_cycles(accelerator, report), accelerator.batch)
     rows = layer_rows(accelerator, graph, report)
-    said = _facts(accelerator, rows, report) | {"stale": saved is not None and not saved.current, "speed": speed}
+    said = _facts(accelerator, rows, report) | {"stale": stale, "speed": speed}
     data = None if inputs is None else _first(load_data(inputs), images, graph, inputs)
     with progress_bar("comparing with the float model", show_progress) as progress:
         said |= _on_images(graph, data, float_model, progress)
@@ -113,7 +114,7 @@ def _facts(accelerator: Accelerator, rows: list[LayerRow], report: Report | None
         "compared": compared(rows, report) if report else [],
         "infinity": float("inf"),
         "timeline": Markup(timeline(dict(manifest.timeline), rows, accelerator.predicted_cycles)),
-        "roofline": Markup(roofline(rows, accelerator.bus_bytes)),
+        "roofline": Markup(roofline(rows, accelerator.bus_bytes)) if any(row.macs for row in rows) else None,
         "memory": Markup(memory(occupied, rows, manifest.parameters.accumulator_depth)),
         "on_chip": on_chip(accelerator, occupied, rows),
         "in_dram": in_dram(accelerator),

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from .. import sim
 from ..data import Inputs, load_data
+from ..hw.folder import SIMULATION
 from ..quant import check_target
-from ..sim.report import SAVED
 
 if TYPE_CHECKING:
     from ..sim.toolchain import BenchName, Simulator
@@ -48,7 +48,7 @@ def simulate_build(
     simulate = sim.simulate  # raises now, not after long work, if the simulator is not installed
     data = load_data(inputs, labels)
     if Path(build).is_dir():
-        check_target(Path(build) / SAVED)
+        check_target(Path(build) / SIMULATION)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not (show_progress and console.is_terminal)) as bar:
         report = simulate(

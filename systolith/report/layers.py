@@ -62,7 +62,7 @@ class LayerRow:
 
 
 def layer_rows(accelerator: Accelerator, graph: quant.Graph, report: Report | None) -> list[LayerRow]:
-    """A row for each layer of the manifest, in order.  Raises ConfigurationError if the graph is another's."""
+    """A row for each layer of the manifest, in order."""
     entries = accelerator.manifest.layers
     shapes = _shapes(accelerator)
     turns = _turns(accelerator.manifest.timeline, len(entries))
@@ -77,7 +77,7 @@ def layer_rows(accelerator: Accelerator, graph: quant.Graph, report: Report | No
                 name=entry.name,
                 operator=entry.operator,
                 shape=shapes[number],
-                parameters=_parameters(accelerator, entry, graph) if macs else 0,
+                parameters=_parameters(entry, graph) if macs else 0,
                 macs=macs,
                 limit=entry.limit_cycles if macs else None,
                 bound="vector unit" if not macs else "bus" if bus_bound else "array",
@@ -128,14 +128,9 @@ def _shapes(accelerator: Accelerator) -> list[tuple[int, ...]]:
     return [(int(c), int(h), int(w)) for c, h, w in zip(*extents, strict=True)]
 
 
-def _parameters(accelerator: Accelerator, entry: Layer, graph: quant.Graph) -> int:
+def _parameters(entry: Layer, graph: quant.Graph) -> int:
     """Weights and biases of the convolution that the layer is, by its name: it comes before what is fused to it."""
     name = entry.name.removesuffix(f" (image {entry.image})")
     named = [c for c in graph.layers if isinstance(c, quant.Conv) and f"{name}+".startswith(f"{c.name}+")]
-    if not named:
-        raise quant.ConfigurationError(
-            f"{accelerator.folder}: manifest.json lists layer '{name}', which model.onnx does not have; make the folder"
-            " again with `systolith generate`"
-        )
     chosen = max(named, key=lambda conv: len(conv.name))
     return chosen.weights.size + chosen.bias.size
