@@ -67,7 +67,7 @@ class Clockwork:
             else:
                 self.now, number = heappop(asleep)
             waits_for = next(processes[number], None)
-            if type(waits_for) is int:
+            if isinstance(waits_for, int):
                 self.wake(number, waits_for)
             elif waits_for is not None:
                 waits_for.waiting = number

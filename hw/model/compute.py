@@ -32,7 +32,7 @@ def sequencer(run: Run) -> Process:
             now += positions
             if f["last"]:
                 run.complete.put(now + settled + 1)
-        run.end(instruction, begin, now)
+        run.end(instruction, begin, now, positions * (f["passes"] + 1) * (f["tiles"] + 1))
 
 
 def vector(run: Run) -> Process:
@@ -45,11 +45,12 @@ def vector(run: Run) -> Process:
         f, now = instruction.fields, begin + 1
         if instruction.operation == Operation.SETUP:
             ports.settings = f
-            if f.get("load_tables"):
+            lines = TABLE_ENTRIES // p.table_entries if f.get("load_tables") else 0
+            if lines:
                 yield now
-                yield from ports.read(TABLE_ENTRIES // p.table_entries, 1.0)
+                yield from ports.read(lines, 1.0)
                 now = clock.now + ARRIVING + written
-            run.end(instruction, begin, now)
+            run.end(instruction, begin, now, lines)
             now += 1
             continue
         layer = run.plan.layers[instruction.layer]
@@ -58,6 +59,7 @@ def vector(run: Run) -> Process:
         outputs = (f["rows"] + 1) * (f["columns"] + 1)
         if not layer.on_array and steps >= p.lane_groups:  # it reads in every cycle
             each += ports.own_writes(f)
+        needed = steps + int((outputs - 1) * each)
         idle = now
         for _ in range(f["tiles"] + 1):
             if layer.on_array:
@@ -66,7 +68,7 @@ def vector(run: Run) -> Process:
                 run.slots.put(now)
             yield now
             first_write = now + steps + ARRIVING + p.lane_groups + unit.lane.latency
-            done = now + steps + int((outputs - 1) * each)
+            done = now + needed
             ports.writes.append(range(first_write, done + (first_write - now - steps) + 1, round(each)))
             if layer.operand or not layer.on_array:
                 maps = 1 if layer.on_array or steps < each else steps
@@ -75,5 +77,5 @@ def vector(run: Run) -> Process:
             if layer.on_array:
                 run.halves.put(done + SOURCE)
             now, idle = done + 1, done + ARRIVING + p.lane_groups
-        run.end(instruction, begin, idle + written)
+        run.end(instruction, begin, idle + written, needed * (f["tiles"] + 1))
         now = idle + written + 1

@@ -32,7 +32,7 @@ class Queue:
 class Run:
     """What the units share.  Each channel's items are cycles unless it says otherwise.
 
-    timeline : for each unit, when it works: [layer, first cycle, last cycle], pauses of SAME cycles at most left out
+    timeline : for each unit, when it is on a layer, see Prediction; pauses of SAME cycles at most left out
     finished : when each layer is complete, by index;  last : when everything is
     """
 
@@ -68,15 +68,19 @@ class Run:
         queue.room.put(now)
         return instruction, now
 
-    def end(self, instruction: Instruction, begin: int, cycle: int) -> None:
-        """``instruction`` was worked on from cycle ``begin`` on and is complete in ``cycle``: it gives its tokens."""
+    def end(self, instruction: Instruction, begin: int, cycle: int, work: int) -> None:
+        """``instruction``, begun in cycle ``begin``, is complete in ``cycle``: it gives its tokens.
+
+        work : its cycles of work in between
+        """
         unit = UNIT_OF[instruction.operation]
         self.last = max(self.last, cycle)
         spans = self.timeline[UNITS[unit]]
         if spans and spans[-1][0] == instruction.layer and begin - spans[-1][2] <= SAME:
             spans[-1][2] = cycle
+            spans[-1][3] += work
         else:
-            spans.append([instruction.layer, begin, cycle])
+            spans.append([instruction.layer, begin, cycle, work])
         self.finished[instruction.layer] = max(self.finished.get(instruction.layer, 0), cycle)
         for other in instruction.post:
             self.tokens[unit, other].put(cycle + 1)  # counts from the next cycle on

@@ -18,7 +18,8 @@ from .weight_path import weight_requests, weight_writer
 class Prediction:
     """Cycles from start to done, and how many of them pass until each layer is complete after the one before.
 
-    timeline : for each unit, when it works: [layer, first cycle, last cycle], short pauses left out
+    timeline : for each unit, when it is on a layer: [layer, first cycle, last cycle, cycles of work], short pauses left
+    out.  Work: windows that enter the array, vectors that the vector unit takes, beats on the bus
     """
 
     cycles: int

@@ -74,12 +74,12 @@ def loader(run: Run) -> Process:
         bursts = [beats for span in spans(instruction, run.p.bus_bytes) for beats in span]
         for beats in bursts[:-1]:
             now = yield from run.bus.burst(LOADER, beats, now, None)
-        now = yield from run.bus.burst(LOADER, bursts[-1], now, partial(_loaded, run, instruction, begin))
+        now = yield from run.bus.burst(LOADER, bursts[-1], now, partial(_loaded, run, instruction, begin, sum(bursts)))
 
 
-def _loaded(run: Run, instruction: Instruction, begin: int, cycles: tuple[int, int]) -> None:
+def _loaded(run: Run, instruction: Instruction, begin: int, beats: int, cycles: tuple[int, int]) -> None:
     run.loads.put(run.clock.now)
-    run.end(instruction, begin, cycles[1] + ActivationMemory.WRITE_LATENCY)
+    run.end(instruction, begin, cycles[1] + ActivationMemory.WRITE_LATENCY, beats)
 
 
 def storer(run: Run) -> Process:
@@ -87,10 +87,11 @@ def storer(run: Run) -> Process:
     while True:
         instruction, begin = yield from run.begin(queue, now)
         yield begin
-        for span in spans(instruction, run.p.bus_bytes):
+        bursts = spans(instruction, run.p.bus_bytes)
+        for span in bursts:
             first, beats = clock.now, sum(span)
             yield first + 1 + beats + len(span) + run.ports.put_off(first, beats)
         # read, FIFO, then the answer to the last beat
         complete = clock.now + 1 + ActivationMemory.READ_LATENCY + FIFO_DELAY + run.latency
-        run.end(instruction, begin, complete)
+        run.end(instruction, begin, complete, sum(map(sum, bursts)))
         now = complete + 1
