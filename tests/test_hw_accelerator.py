@@ -1,20 +1,9 @@
-# amaranth: UnusedElaboratable=no
 """Both ends of every connection in the accelerator have the same shape: Amaranth would convert silently."""
 
 import pytest
-from amaranth import Shape
+from amaranth import Fragment, Shape
 
 from systolith.hw.engine.accelerator import Accelerator
-from systolith.hw.engine.accumulators import Accumulators
-from systolith.hw.engine.activations import ActivationMemory
-from systolith.hw.engine.array import SystolicArray
-from systolith.hw.engine.dma import ReadMaster, WeightStream
-from systolith.hw.engine.fetch import Fetch
-from systolith.hw.engine.loader import Loader
-from systolith.hw.engine.sequencer import Sequencer, Window
-from systolith.hw.engine.storer import Storer
-from systolith.hw.engine.vector import VectorUnit
-from systolith.hw.engine.weights import Gearbox, WeightWriter
 from systolith.hw.isa.parameters import Parameters
 
 SIZES = [
@@ -24,13 +13,21 @@ SIZES = [
 ]
 
 
+def elaborated(**sizes):
+    """Amaranth warns of what nobody elaborates."""
+    accelerator = Accelerator(parameters=Parameters(**sizes))
+    Fragment.get(accelerator, platform=None)
+    return accelerator
+
+
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_both_ends_have_one_shape(sizes):
-    p = Parameters(**sizes)
-    fetch, loader, stream, reads = Fetch(p), Loader(p), WeightStream(p), ReadMaster(p, users=3)
-    storer, memory, sequencer, window = Storer(p), ActivationMemory(p), Sequencer(p), Window(p)
-    gearbox = Gearbox(source=8 * p.bus_bytes, target=p.weight_row_bits, unit=p.gearbox_unit)
-    writer, array, accumulators, vector = WeightWriter(p), SystolicArray(p), Accumulators(p), VectorUnit(p)
+    accelerator = elaborated(**sizes)
+    fetch, loader, stream, reads = accelerator.fetch, accelerator.loader, accelerator.weight_stream, accelerator.reads
+    storer, memory = accelerator.storer, accelerator.activations
+    sequencer, window, array = accelerator.sequencer, accelerator.window, accelerator.array
+    gearbox, writer = accelerator.gearbox, accelerator.writer
+    accumulators, vector = accelerator.accumulators, accelerator.vector
     connections = [
         (fetch.requests.payload, reads.requests_0.payload),
         (loader.requests.payload, reads.requests_1.payload),
@@ -70,7 +67,7 @@ def test_both_ends_have_one_shape(sizes):
 
 
 def test_ports_keep_their_names():
-    names = set(Accelerator(Parameters(rows=1, columns=1)).signature.members)
+    names = set(elaborated(rows=1, columns=1).signature.members)
     assert {n for n in names if not n.startswith(("m_axi_", "s_axil_", "monitor_"))} == {"interrupt"}
     assert len([n for n in names if n.startswith("s_axil_")]) == 17
     assert len([n for n in names if n.startswith("m_axi_")]) == 29

@@ -10,6 +10,10 @@ from systolith.hw.isa.parameters import Parameters
 from .hw_streams import plain, run
 
 
+def accumulators(p):
+    return Accumulators(columns=p.columns, depth=p.accumulator_depth, sum_bits=p.sum_bits)
+
+
 def fill(rng, half, depth, count, density):
     """Control of ``count`` cycles; an address comes again after HAZARD cycles at the earliest, and often just then."""
     recent, started, controls = [], set(), []
@@ -29,7 +33,7 @@ def fill(rng, half, depth, count, density):
 @pytest.mark.parametrize("columns", [1, 4])
 def test_sums_add_up_while_the_other_half_drains(columns, density):
     p = Parameters(rows=2, columns=columns, accumulator_kib=1, sum_bits=20)
-    component, rng = Accumulators(p), random.Random(columns)
+    component, rng = accumulators(p), random.Random(columns)
     limit = 1 << (p.sum_bits - 1)
     halves = [{}, {}]
     settle = columns - 1 + Accumulators.SETTLE
@@ -73,7 +77,7 @@ def test_sums_add_up_while_the_other_half_drains(columns, density):
 
 def test_a_sum_is_readable_when_it_has_settled_and_not_before():
     p = Parameters(rows=2, columns=3, accumulator_kib=1)
-    component, seen = Accumulators(p), {}
+    component, seen = accumulators(p), {}
 
     async def bench(ctx):
         ctx.set(component.drain_half, 0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from systolith.hw.engine.activations import ActivationMemory
+from systolith.hw.engine.sizes import memory_format
 from systolith.hw.isa.parameters import Parameters
 
 from .hw_streams import plain, run
@@ -25,11 +26,24 @@ SIZES = [
 ]
 
 
+def activations(p):
+    return ActivationMemory(
+        memory=memory_format(p),
+        banks=p.banks,
+        line=p.line,
+        rows=p.rows,
+        columns=p.columns,
+        bus_elements=p.bus_elements,
+        activation_bits=p.activation_bits,
+        operands=p.operands,
+    )
+
+
 @pytest.mark.parametrize("writes", [0.15, 0.5])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_ports_at_the_same_time(sizes, writes):
     p = Parameters(**{"activation_kib": 1, **sizes})
-    component, rng = ActivationMemory(p), random.Random(p.line)
+    component, rng = activations(p), random.Random(p.line)
     wrap, elements = 1 << p.address_bits, p.activation_elements
     width = len(component.write.data)
     bits = 8 * p.element_bytes
@@ -157,7 +171,7 @@ def test_ports_at_the_same_time(sizes, writes):
 
 def test_the_storer_gets_every_fourth_turn():
     """In a bank that all ask for without pause, behind its writes; in another, every cycle."""
-    component = ActivationMemory(Parameters(rows=4, columns=4, activation_kib=1, operands=True))
+    component = activations(Parameters(rows=4, columns=4, activation_kib=1, operands=True))
     assert len(component.write.data) == 8
     served = []
 

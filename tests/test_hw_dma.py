@@ -6,16 +6,11 @@ from collections import deque
 import pytest
 
 from systolith.hw.engine.dma import Bursts, ReadMaster, WeightStream
-from systolith.hw.isa.parameters import Parameters
 
 from .hw_memory import LONGEST, answers, beat_of, check_burst
 from .hw_streams import STALLS, arrival, plain, run, sink, source
 
 BUSES = (4, 16, 64)
-
-
-def parameters(bus_bytes, **sizes):
-    return Parameters(rows=2, columns=2, bus_bytes=bus_bytes, **sizes)
 
 
 def spans(rng, bus_bytes, count):
@@ -33,7 +28,7 @@ def spans(rng, bus_bytes, count):
 @pytest.mark.parametrize("stall", STALLS)
 @pytest.mark.parametrize("bus_bytes", BUSES)
 def test_bursts_cover_their_spans_exactly(bus_bytes, stall):
-    component, found = Bursts(parameters(bus_bytes)), []
+    component, found = Bursts(bus_bytes=bus_bytes), []
     rng = random.Random(bus_bytes)
     wanted = spans(rng, bus_bytes, 60)
     # a span has no more bursts than it meets blocks of the longest burst
@@ -57,7 +52,7 @@ def test_bursts_cover_their_spans_exactly(bus_bytes, stall):
 
 
 def test_bursts_leave_no_cycle_unused():
-    component, found = Bursts(parameters(8)), []
+    component, found = Bursts(bus_bytes=8), []
     wanted = [{"address": 128 * n, "beats": 16} for n in range(20)]
     cycles = [0]
 
@@ -73,8 +68,8 @@ def test_bursts_leave_no_cycle_unused():
 @pytest.mark.parametrize("stall", STALLS)
 @pytest.mark.parametrize("bus_bytes", [4, 16])
 def test_read_master_gives_each_user_its_own(bus_bytes, stall):
-    users, base, p = 3, 0x1000_0000, parameters(bus_bytes)
-    component, rng = ReadMaster(p, users=users), random.Random(bus_bytes)
+    users, base = 3, 0x1000_0000
+    component, rng = ReadMaster(bus_bytes=bus_bytes, users=users), random.Random(bus_bytes)
     requests, expected, found = [], [], []
     for _ in range(users):
         mine, beats = [], []
@@ -144,8 +139,7 @@ def test_read_master_gives_each_user_its_own(bus_bytes, stall):
 
 
 def test_users_take_turns():
-    p = parameters(8)
-    component, order = ReadMaster(p, users=3), []
+    component, order = ReadMaster(bus_bytes=8, users=3), []
 
     async def bench(ctx):
         ctx.set(component.arready, 1)
@@ -165,8 +159,7 @@ def test_users_take_turns():
 @pytest.mark.parametrize("slow_array", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("slow_memory", STALLS)
 def test_weight_stream_never_asks_for_more_than_it_can_hold(slow_memory, slow_array):
-    p = parameters(32, weight_fifo_kib=1)
-    component, rng = WeightStream(p), random.Random(2)
+    component, rng = WeightStream(bus_bytes=32, fifo_beats=32), random.Random(2)
     instructions = [{"dram": s["address"], "beats": s["beats"]} for s in spans(rng, 32, 12)]
     expected = [
         {"data": beat_of(i["dram"] + n * 32, 32), "last": int(n == i["beats"] - 1)}

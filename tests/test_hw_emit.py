@@ -12,8 +12,8 @@ from systolith.hw.isa.parameters import Parameters
 
 SCRIPT = """
 import hashlib
-from systolith.hw.emit import emit_verilog
-from systolith.hw.parameters import Parameters
+from systolith.hw.engine.emit import emit_verilog
+from systolith.hw.isa.parameters import Parameters
 text = emit_verilog(Parameters(rows=3, columns=2, activation_kib=1, accumulator_kib=1, weight_fifo_kib=1))
 print(hashlib.sha256(text.encode()).hexdigest())
 """

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from systolith.hw.engine.fetch import Fetch
-from systolith.hw.isa.parameters import INSTRUCTION_BYTES, Parameters
+from systolith.hw.isa.parameters import INSTRUCTION_BYTES
 from systolith.hw.isa.program import (
     LAYOUTS,
     Operation,
@@ -26,6 +26,7 @@ QUEUE = {
     Operation.STORE: "store",
 }
 NAMES = tuple(dict.fromkeys(QUEUE.values()))
+FINGERPRINT = 0x93A5C1E7
 ADDRESS = 4096 - 2 * INSTRUCTION_BYTES
 
 
@@ -40,9 +41,9 @@ def shown(name, items):
     return [(Operation(item["operation"]), {n: v for n, v in item.items() if n != "operation"}) for item in items]
 
 
-def simulate(p, program, stall, *, busy_cycles=30, runs=1):
+def simulate(program, stall, *, bus_bytes=8, busy_cycles=30, runs=1):
     """(dispatched to each queue, outcomes of each run): an outcome is ("done" or the cause, reads behind END)."""
-    component, rng = Fetch(p), random.Random(7)
+    component, rng = Fetch(bus_bytes=bus_bytes, fingerprint=FINGERPRINT), random.Random(7)
     content = b"".join(program)
     outcomes, reads, order = [], [], []
     found = {name: [] for name in NAMES}
@@ -62,14 +63,14 @@ def simulate(p, program, stall, *, busy_cycles=30, runs=1):
                 assert taken, "fetch asked for a beat that it does not take"
                 queue.pop(0)
             if valid and ready:
-                check_burst(burst.address, burst.length + 1, p.bus_bytes)
-                at, size = int(burst.address) - ADDRESS, (int(burst.length) + 1) * p.bus_bytes
+                check_burst(burst.address, burst.length + 1, bus_bytes)
+                at, size = int(burst.address) - ADDRESS, (int(burst.length) + 1) * bus_bytes
                 reads.append(at)
                 assert size == INSTRUCTION_BYTES
                 assert 0 <= at <= len(content) - size, "reads beyond the program's memory"
-                for n in range(0, size, p.bus_bytes):
-                    word = int.from_bytes(content[at + n : at + n + p.bus_bytes], "little")
-                    queue.append({"data": word, "last": int(n + p.bus_bytes == size)})
+                for n in range(0, size, bus_bytes):
+                    word = int.from_bytes(content[at + n : at + n + bus_bytes], "little")
+                    queue.append({"data": word, "last": int(n + bus_bytes == size)})
 
     async def watch(ctx):
         last = dict.fromkeys(NAMES, 0)
@@ -120,14 +121,13 @@ def simulate(p, program, stall, *, busy_cycles=30, runs=1):
 @pytest.mark.parametrize("stall", STALLS)
 @pytest.mark.parametrize("bus_bytes", [4, 16, 64])
 def test_every_instruction_reaches_its_unit_in_order(bus_bytes, stall):
-    p = Parameters(rows=2, columns=2, bus_bytes=bus_bytes, weight_fifo_kib=4)
     rng = random.Random(bus_bytes)
     operations = [rng.choice([*QUEUE]) for _ in range(30)]
     fields = [random_fields(rng, o) for o in operations]
-    program = [encode(Operation.BEGIN, fingerprint=p.fingerprint)]
+    program = [encode(Operation.BEGIN, fingerprint=FINGERPRINT)]
     program += [encode(o, **f) for o, f in zip(operations, fields, strict=True)]
     program += [encode(Operation.END)] * (1 + Fetch.PREFETCH)
-    found, outcomes, order, reads = simulate(p, program, stall, runs=2)
+    found, outcomes, order, reads = simulate(program, stall, bus_bytes=bus_bytes, runs=2)
     assert {*operations} == {*QUEUE}
     for name in NAMES:
         expected = [(o, f) for o, f in zip(operations, fields, strict=True) if QUEUE[o] == name]
@@ -139,21 +139,19 @@ def test_every_instruction_reaches_its_unit_in_order(bus_bytes, stall):
 
 @pytest.mark.parametrize("stall", STALLS)
 def test_a_program_for_other_parameters_is_refused(stall):
-    p = Parameters(rows=2, columns=2)
-    program = [encode(Operation.BEGIN, fingerprint=p.fingerprint ^ 1 << 31), encode(Operation.STORE)]
+    program = [encode(Operation.BEGIN, fingerprint=FINGERPRINT ^ 1 << 31), encode(Operation.STORE)]
     program += [encode(Operation.END)] * (1 + Fetch.PREFETCH)
-    found, outcomes, _, _ = simulate(p, program, stall)
+    found, outcomes, _, _ = simulate(program, stall)
     assert outcomes == [Cause.FINGERPRINT]
     assert not any(found.values())
 
 
 @pytest.mark.parametrize("operation", [8, 0x80, 0xFF])
 def test_an_unknown_operation_stops_the_program(operation):
-    p = Parameters(rows=2, columns=2)
     unknown = operation.to_bytes(INSTRUCTION_BYTES, "little")
     program = [encode(Operation.LOAD, rows=3), unknown, encode(Operation.LOAD, rows=4)]
     program += [encode(Operation.END)] * (1 + Fetch.PREFETCH)
-    found, outcomes, _, _ = simulate(p, program, 0.0)
+    found, outcomes, _, _ = simulate(program, 0.0)
     assert outcomes == [Cause.OPERATION]
     assert [f["rows"] for _, f in found["load"]] == [3]
     assert plain(int(Cause.OPERATION.value)) == 3

@@ -10,19 +10,17 @@ from systolith.golden.normalization import square_sums, table_index
 from systolith.hw.compiler.lowering import fixed_scales
 from systolith.hw.engine.lane import (
     Lane,
+    LaneConfiguration,
     Squares,
-    lane_latency,
-    squares_latency,
 )
 from systolith.hw.engine.requantize import Requantize
-from systolith.hw.isa.parameters import Parameters
 from systolith.hw.isa.program import TABLE_FRACTION, Combine
 from systolith.quant import FeatureMap, Normalization
 
 from .hw_streams import run
 
-PLAIN = {"rows": 2, "columns": 4, "lanes": 1, "sum_bits": 24}
-TABLES = {**PLAIN, "operands": True, "tables": True}
+PLAIN = {"sum_bits": 24, "activation_bits": 8, "element_bits": 8}
+TABLES = {**PLAIN, "tables": True}
 NORMALIZED = {**TABLES, "normalization": 4}
 HALF = 1 << (TABLE_FRACTION - 1)
 WHOLE = FeatureMap("", (1, 1, 1), np.float32(1), 0, -128, 127)
@@ -40,14 +38,14 @@ def settings(source=WHOLE, target=WHOLE, combine=Combine.NONE, normalize=0):
     }
 
 
-def lane(p, tables, inputs, chosen):
+def lane(c, tables, inputs, chosen):
     """(activation, raw sum) for each of ``inputs``: (sum, channel, operand, index), a value a cycle."""
-    component, found = Lane(p), []
-    latency, late = lane_latency(p), squares_latency(p)
+    component, found = Lane(configuration=c), []
+    latency, late = c.latency, c.squares_latency
 
     async def bench(ctx):
         if tables is not None:
-            step = p.table_entries
+            step = c.table_entries
             for first in range(0, 512, step):
                 ctx.set(component.table.valid, 1)
                 ctx.set(component.table.b, first >= 256)
@@ -80,8 +78,8 @@ def rounded(exact):
 
 @pytest.mark.parametrize("sizes", [PLAIN, TABLES, NORMALIZED], ids=["plain", "tables", "normalization"])
 def test_without_tables_a_lane_is_the_requantizer(sizes):
-    p = Parameters(**sizes)
-    assert (lane_latency(p) == Requantize.LATENCY) == (not p.tables)
+    c = LaneConfiguration(**sizes)
+    assert (c.latency == Requantize.LATENCY) == (not c.tables)
     rng = np.random.default_rng(1)
     target = FeatureMap("", (1, 1, 1), np.float32(1), 3, -100, 120)
     count = 500
@@ -94,8 +92,8 @@ def test_without_tables_a_lane_is_the_requantizer(sizes):
         for b, m, s in zip(bias, mantissa, shift, strict=True)
     ]
     inputs = [(s, c, rng.integers(256), rng.integers(4096)) for s, c in zip(sums, channels, strict=True)]
-    noise = rng.integers(-(2**31), 2**31, 512) if p.tables else None
-    found = lane(p, noise, inputs, settings(target))
+    noise = rng.integers(-(2**31), 2**31, 512) if c.tables else None
+    found = lane(c, noise, inputs, settings(target))
     total = (sums + bias).astype(np.int32).reshape(1, -1, 1, 1)
     expected = golden.requantize(total, scale, target).reshape(-1)
     assert [a for a, _ in found] == expected.tolist()
@@ -111,11 +109,11 @@ def hard_tables(rng):
     return np.choose(rng.integers(0, 5, 512), [near, near, near, wide, ends])
 
 
-@pytest.mark.parametrize("columns", [4, 8, 17], ids=["1 entry a row", "2 entries a row", "4 entries a row"])
+@pytest.mark.parametrize("entries", [1, 2, 4])
 @pytest.mark.parametrize("combine", [Combine.TABLE, Combine.ADD])
-def test_entries_are_rounded_to_even_and_clamped(combine, columns):
-    p = Parameters(**{**TABLES, "columns": columns})
-    rng = np.random.default_rng(columns)
+def test_entries_are_rounded_to_even_and_clamped(combine, entries):
+    c = LaneConfiguration(**TABLES, table_entries=entries)
+    rng = np.random.default_rng(entries)
     ties = 0
     for low, high in ((-128, 127), (-20, 90)):
         tables = hard_tables(rng)
@@ -123,7 +121,7 @@ def test_entries_are_rounded_to_even_and_clamped(combine, columns):
         values = rng.permutation(np.repeat(np.arange(-128, 128), 4))
         operands = rng.integers(-128, 128, len(values))
         inputs = [(v, ONE, o, 0) for v, o in zip(values, operands, strict=True)]
-        found = lane(p, tables, inputs, settings(WHOLE, target, combine))
+        found = lane(c, tables, inputs, settings(WHOLE, target, combine))
         exact = [int(tables[v & 255]) for v in values]
         if combine == Combine.ADD:
             exact = [e + int(tables[256 + (o & 255)]) for e, o in zip(exact, operands, strict=True)]
@@ -135,20 +133,20 @@ def test_entries_are_rounded_to_even_and_clamped(combine, columns):
 
 @pytest.mark.parametrize("bits", [5, 8])
 def test_indices_are_the_stored_bytes_of_clamped_activations(bits):
-    p = Parameters(**{**TABLES, "activation_bits": bits})
+    c = LaneConfiguration(**{**TABLES, "activation_bits": bits})
     rng = np.random.default_rng(bits)
     reach = 1 << (bits - 1)
     source = FeatureMap("", (1, 1, 1), np.float32(1), 2, -reach + 1, reach - 1)
     tables = np.arange(512) - 256 << TABLE_FRACTION
     values = rng.integers(-400, 400, 300)
     target = FeatureMap("", (1, 1, 1), np.float32(1), 0, -128, 127)
-    found = lane(p, tables, [(v, ONE, 0, 0) for v in values], settings(source, target, Combine.TABLE))
+    found = lane(c, tables, [(v, ONE, 0, 0) for v in values], settings(source, target, Combine.TABLE))
     clamped = np.clip(values + 2, source.low, source.high)
     assert [a for a, _ in found] == np.clip((clamped & 255) - 256, -128, 127).tolist()
 
 
 def test_normalization_scales_by_the_sum_of_both_tables():
-    p = Parameters(**NORMALIZED)
+    c = LaneConfiguration(**NORMALIZED)
     rng = np.random.default_rng(5)
     coarse, fine = rng.integers(2**19, 2**24 - 2**19, 256), rng.integers(-(2**19), 2**19, 256)
     coarse[7], fine[:16] = 2**24 - 1, 0  # the largest factor there is
@@ -158,7 +156,7 @@ def test_normalization_scales_by_the_sum_of_both_tables():
     index[:20] = 7 << 4
     channel = {"bias": 0, "mantissa": rng.integers(2**24).item(), "shift": exponent - 20}
     inputs = [(v, channel, rng.integers(256), i) for v, i in zip(values, index, strict=True)]
-    found = lane(p, np.concatenate([coarse, fine]), inputs, settings(target, normalize=1))
+    found = lane(c, np.concatenate([coarse, fine]), inputs, settings(target, normalize=1))
     factors = coarse[index >> 4] + fine[(index >> 8 << 4) + (index & 15)]
     assert factors.max() == 2**24 - 1
     expected = []
@@ -169,7 +167,7 @@ def test_normalization_scales_by_the_sum_of_both_tables():
 
 
 def test_a_lane_that_normalizes_agrees_with_golden_channel_by_channel():
-    p = Parameters(**NORMALIZED)
+    c = LaneConfiguration(**NORMALIZED)
     rng = np.random.default_rng(6)
     source = FeatureMap("", (40, 3, 3), np.float32(1), 9, -128, 127)
     target = FeatureMap("", (40, 3, 3), np.float32(1), -3, -128, 127)
@@ -182,7 +180,7 @@ def test_a_lane_that_normalizes_agrees_with_golden_channel_by_channel():
     index = table_index(square_sums(size, centred) >> shift).reshape(-1)
     channel = {"bias": 0, "mantissa": 0, "shift": exponent - 20}
     inputs = [(v, channel, 0, i) for v, i in zip(centred.reshape(-1), index, strict=True)]
-    found = lane(p, np.concatenate([coarse, fine]), inputs, settings(target, normalize=1))
+    found = lane(c, np.concatenate([coarse, fine]), inputs, settings(target, normalize=1))
     assert [a for a, _ in found] == golden.normalize(layer, values, source, target).reshape(-1).tolist()
 
 
@@ -196,9 +194,8 @@ def as_float(kept):
 
 @pytest.mark.parametrize(("lanes", "most"), [(1, 1), (1, 5), (3, 4), (2, 16)])
 def test_squares_are_summed_over_each_lanes_neighbours(lanes, most):
-    p = Parameters(**{**TABLES, "columns": 16, "lanes": lanes, "normalization": most})
-    component, rng = Squares(p), np.random.default_rng(most)
-    width, latency = lanes + most - 1, squares_latency(p)
+    component, rng = Squares(lanes=lanes, normalization=most), np.random.default_rng(most)
+    width, latency = lanes + most - 1, LaneConfiguration(**TABLES, normalization=most).squares_latency
     for size in range(1, most + 1):
         found, expected = [], []
         rows = rng.integers(-255, 256, (60, width))

@@ -6,6 +6,7 @@ import pytest
 
 from systolith.hw.engine.activations import ActivationMemory
 from systolith.hw.engine.loader import Loader
+from systolith.hw.engine.sizes import memory_format
 from systolith.hw.isa.parameters import Parameters
 from systolith.hw.isa.program import TRANSFER
 
@@ -63,7 +64,7 @@ def expected_of(p, t):
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_loader_places_spans(sizes, stall):
     p = Parameters(rows=2, columns=2, **sizes)
-    component, rng = Loader(p), random.Random(p.bus_bytes)
+    component, rng = Loader(bus_bytes=p.bus_bytes, memory=memory_format(p)), random.Random(p.bus_bytes)
     work = transfers(p, rng)
     encoded = [{n: v & ((1 << TRANSFER[n].width) - 1) for n, v in t.items()} for t in work]
     found, events, log = [{}], [], []  # for each instruction: element address: value

@@ -12,7 +12,7 @@ from .hw_streams import STALLS, arrival, recorder, run, sink, source
 @pytest.mark.parametrize("slow_taker", STALLS)
 @pytest.mark.parametrize("slow_giver", STALLS)
 def test_items_come_out_in_order(slow_giver, slow_taker):
-    component, found = RegisterSlice(12), []
+    component, found = RegisterSlice(shape=12), []
     items = [random.Random(8).randrange(1 << 12) for _ in range(400)]
     run(
         component,
@@ -24,7 +24,7 @@ def test_items_come_out_in_order(slow_giver, slow_taker):
 
 
 def test_latency_and_full_throughput():
-    component, taken, found = RegisterSlice(8), [], []
+    component, taken, found = RegisterSlice(shape=8), [], []
     items = list(range(50))
     entered = component.incoming.valid & component.incoming.ready
     run(
@@ -41,7 +41,7 @@ def test_latency_and_full_throughput():
 
 def test_no_path_from_either_side_to_the_other():
     """Within a cycle, ``ready`` does not follow the taker, nor ``valid`` and the payload the giver."""
-    component = RegisterSlice(8)
+    component = RegisterSlice(shape=8)
 
     async def bench(ctx):
         for _ in range(5):

@@ -6,7 +6,6 @@ import pytest
 from systolith import golden
 from systolith.hw.compiler.lowering import fixed_scales
 from systolith.hw.engine.requantize import Requantize
-from systolith.hw.isa.parameters import Parameters
 from systolith.quant import ConfigurationError, FeatureMap
 
 from .hw_streams import plain, run
@@ -14,8 +13,8 @@ from .hw_streams import plain, run
 BITS = (2, 4, 8, 16)
 
 
-def parameters(bits, multiplier=True, sum_bits=32):
-    return Parameters(rows=2, columns=2, activation_bits=bits, sum_bits=sum_bits, multiplier=multiplier)
+def requantize(bits, multiplier=True):
+    return Requantize(sum_bits=32, activation_bits=bits, element_bits=8 if bits <= 8 else 16, multiplier=multiplier)
 
 
 def scales(count, random, bits, multiplier):
@@ -55,7 +54,6 @@ def bounds(random, bits):
 @pytest.mark.parametrize("bits", BITS)
 def test_requantize_matches_golden(bits, multiplier):
     random = np.random.default_rng(100 + bits)
-    p = parameters(bits, multiplier)
     count = 4000
     scale = scales(count, random, bits, multiplier)
     total = hard_sums(random, scale, bits, count)
@@ -71,7 +69,7 @@ def test_requantize_matches_golden(bits, multiplier):
         sums = total[number].astype(np.int32).reshape(1, 1, 1, 1)
         expected.append((golden.requantize(sums, scale[number : number + 1], target).item(), int(total[number])))
 
-    component, found = Requantize(p), []
+    component, found = requantize(bits, multiplier), []
 
     async def bench(ctx):
         for number in range(count + Requantize.LATENCY):
@@ -90,7 +88,7 @@ def test_requantize_matches_golden(bits, multiplier):
 
 
 def test_latency():
-    component = Requantize(parameters(8))
+    component = requantize(8)
     when = []
 
     async def bench(ctx):

@@ -13,6 +13,10 @@ from .hw_streams import STALLS, plain, run, source
 WRAP = 1 << 24
 
 
+def sequencer(p):
+    return Sequencer(rows=p.rows, activation_bits=p.activation_bits, accumulator_depth=p.accumulator_depth)
+
+
 def signed(value, bits):
     return value - (1 << bits) if value >> (bits - 1) & 1 else value
 
@@ -85,7 +89,7 @@ def encoded(instruction):
 
 def simulate(p, instructions, stall, seed):
     """Everything that happened, with its cycle, by name; checks what must hold in every cycle."""
-    component, rng = Sequencer(p), random.Random(seed)
+    component, rng = sequencer(p), random.Random(seed)
     log = {name: [] for name in ("window", "swap", "take", "give", "tile_last")}
     halves = {"used": 0, "filled": 0}
     total = sum(len(list(windows(p, i))) for i in instructions)
@@ -184,7 +188,7 @@ def test_passes_follow_each_other_without_a_bubble():
 
 def test_a_third_tile_waits_for_a_free_half():
     p = Parameters(rows=2, columns=2, accumulator_kib=1)
-    component, seen = Sequencer(p), []
+    component, seen = sequencer(p), []
 
     async def bench(ctx):
         ctx.set(component.tokens, 1)
@@ -207,7 +211,8 @@ def test_a_third_tile_waits_for_a_free_half():
 @pytest.mark.parametrize(("rows", "kib"), [(1, 1), (5, 1), (8, 64)])
 def test_window_finds_address_and_padding(rows, kib):
     p = Parameters(rows=rows, columns=3, activation_kib=kib)
-    component, rng = Window(p), random.Random(rows)
+    component = Window(rows=rows, activation_bits=p.activation_bits, address_bits=p.address_bits)
+    rng = random.Random(rows)
     cases, found = [], []
     for _ in range(600):
         elements = rng.choice([1, rows, 3 * rows + 1, rng.randrange(1, 1 << 22)])

@@ -6,6 +6,7 @@ from collections import deque
 import pytest
 
 from systolith.hw.engine.activations import ActivationMemory
+from systolith.hw.engine.sizes import memory_format
 from systolith.hw.engine.storer import Storer
 from systolith.hw.isa.parameters import Parameters
 
@@ -57,7 +58,7 @@ def expected_of(p, work):
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_storer_writes_spans(sizes, stall):
     p = Parameters(rows=2, columns=2, **sizes)
-    component, rng = Storer(p), random.Random(p.bus_bytes)
+    component, rng = Storer(bus_bytes=p.bus_bytes, memory=memory_format(p)), random.Random(p.bus_bytes)
     work = transfers(p, rng)
     expected, found, gives, errors = expected_of(p, work), {}, [], [0, 0]
 

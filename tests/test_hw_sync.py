@@ -11,7 +11,7 @@ from systolith.hw.build import parameters_for
 from systolith.hw.compiler.instruction import Instruction
 from systolith.hw.compiler.planner import plan
 from systolith.hw.compiler.sync import synchronize
-from systolith.hw.engine.accelerator import QUEUE
+from systolith.hw.engine.sizes import QUEUE
 from systolith.hw.isa.program import Operation, decode
 from systolith.quant import ConfigurationError
 

@@ -12,6 +12,7 @@ from systolith import golden
 from systolith.hw.compiler.lowering import ONE, fixed_scales
 from systolith.hw.compiler.tables import addition_tables, normalization_tables, unary_tables
 from systolith.hw.engine.activations import ActivationMemory
+from systolith.hw.engine.sizes import vector_configuration
 from systolith.hw.engine.vector import VectorUnit
 from systolith.hw.isa.parameters import Parameters
 from systolith.hw.isa.program import (
@@ -287,7 +288,7 @@ class Work:
 
 def simulate(p, board, steps, stall, seed):
     """(writes with their cycle, gives with their cycle, reads)."""
-    component, rng = VectorUnit(p), random.Random(seed)
+    component, rng = VectorUnit(configuration=vector_configuration(p)), random.Random(seed)
     tiles = deque(tile for step in steps for tile in step.tiles)
     writes, gives, taken = [], [], []
     wrap = 1 << p.address_bits

@@ -6,17 +6,19 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..isa.parameters import Parameters
 from ..isa.program import DRAIN, UNITS
 from ..isa.register_map import Cause
 from .accumulators import Accumulators, control_layout
 from .activations import ActivationMemory
-from .array import SystolicArray, array_latency
+from .array import SystolicArray
 from .delay import delayed
 from .dma import ReadMaster, WeightStream
 from .fetch import Fetch
 from .loader import Loader
 from .registers import Registers
 from .sequencer import Sequencer, Window
+from .sizes import QUEUE, entering_cycles, leaving_cycles, memory_format, settled_cycles, vector_configuration
 from .storer import Storer
 from .tokens import Tokens
 from .vector import VectorUnit
@@ -27,9 +29,6 @@ VERSION = 2
 
 WAIT = slice(DRAIN["wait"].offset, DRAIN["post"].offset)
 """Where every instruction that takes tokens says which."""
-
-QUEUE = 8
-"""Instructions that wait at each unit."""
 
 
 def ports(parameters):
@@ -59,21 +58,6 @@ def ports(parameters):
     }
 
 
-def entering_cycles():
-    """Cycles from the sequencer to the array's inputs: window and activation memory."""
-    return Window.LATENCY + ActivationMemory.WINDOW_LATENCY
-
-
-def leaving_cycles(parameters):
-    """Cycles from the sequencer to the accumulators' first control."""
-    return entering_cycles() + array_latency(parameters) - Accumulators.LEAD
-
-
-def settled_cycles(parameters):
-    """Cycles from a channel tile's last window to all its sums being readable."""
-    return leaving_cycles(parameters) + parameters.columns - 1 + Accumulators.SETTLE
-
-
 class Accelerator(wiring.Component):
     """Runs programs (see program.py) on feature maps and weights in memory behind an AXI4 master.
 
@@ -84,27 +68,62 @@ class Accelerator(wiring.Component):
     Members:    see ``ports``
     """
 
-    def __init__(self, parameters):
-        self._parameters = parameters
-        super().__init__(ports(parameters))
+    def __init__(self, *, parameters: Parameters):
+        self._parameters = p = parameters
+        memory = memory_format(p)
+        self.fetch = Fetch(bus_bytes=p.bus_bytes, fingerprint=p.fingerprint)
+        self.tokens = Tokens()
+        self.reads = ReadMaster(bus_bytes=p.bus_bytes, users=3)
+        self.loader = Loader(bus_bytes=p.bus_bytes, memory=memory)
+        self.storer = Storer(bus_bytes=p.bus_bytes, memory=memory)
+        self.activations = ActivationMemory(
+            memory=memory,
+            banks=p.banks,
+            line=p.line,
+            rows=p.rows,
+            columns=p.columns,
+            bus_elements=p.bus_elements,
+            activation_bits=p.activation_bits,
+            operands=p.operands,
+        )
+        self.weight_stream = WeightStream(bus_bytes=p.bus_bytes, fifo_beats=p.weight_fifo_beats)
+        self.gearbox = Gearbox(source=8 * p.bus_bytes, target=p.weight_row_bits)
+        self.writer = WeightWriter(
+            rows=p.rows, row_bits=p.weight_row_bits, pass_cycles=p.pass_cycles, parameter_rows=p.parameter_rows
+        )
+        self.sequencer = Sequencer(
+            rows=p.rows, activation_bits=p.activation_bits, accumulator_depth=p.accumulator_depth
+        )
+        self.window = Window(rows=p.rows, activation_bits=p.activation_bits, address_bits=p.address_bits)
+        self.array = SystolicArray(
+            rows=p.rows,
+            columns=p.columns,
+            activation_bits=p.activation_bits,
+            weight_bits=p.weight_bits,
+            sum_bits=p.sum_bits,
+        )
+        self.accumulators = Accumulators(columns=p.columns, depth=p.accumulator_depth, sum_bits=p.sum_bits)
+        self.vector = VectorUnit(configuration=vector_configuration(p))
+        self.registers = Registers(fingerprint=p.fingerprint, features=_features(p))
+        super().__init__(ports(p))
 
     def elaborate(self, platform):
         p = self._parameters
         m = Module()
-        m.submodules.fetch = fetch = Fetch(p)
-        m.submodules.tokens = tokens = Tokens()
-        m.submodules.read_master = reads = ReadMaster(p, users=3)
-        m.submodules.loader = loader = Loader(p)
-        m.submodules.storer = storer = Storer(p)
-        m.submodules.activations = activations = ActivationMemory(p)
-        m.submodules.weight_stream = weight_stream = WeightStream(p)
-        m.submodules.gearbox = gearbox = Gearbox(source=8 * p.bus_bytes, target=p.weight_row_bits, unit=p.gearbox_unit)
-        m.submodules.weight_writer = writer = WeightWriter(p)
-        m.submodules.sequencer = sequencer = Sequencer(p)
-        m.submodules.window = window = Window(p)
-        m.submodules.array = array = SystolicArray(p)
-        m.submodules.accumulators = accumulators = Accumulators(p)
-        m.submodules.vector = vector = VectorUnit(p)
+        m.submodules.fetch = fetch = self.fetch
+        m.submodules.tokens = tokens = self.tokens
+        m.submodules.read_master = reads = self.reads
+        m.submodules.loader = loader = self.loader
+        m.submodules.storer = storer = self.storer
+        m.submodules.activations = activations = self.activations
+        m.submodules.weight_stream = weight_stream = self.weight_stream
+        m.submodules.gearbox = gearbox = self.gearbox
+        m.submodules.weight_writer = writer = self.writer
+        m.submodules.sequencer = sequencer = self.sequencer
+        m.submodules.window = window = self.window
+        m.submodules.array = array = self.array
+        m.submodules.accumulators = accumulators = self.accumulators
+        m.submodules.vector = vector = self.vector
 
         self._dispatch(m, fetch, loader, weight_stream, writer, sequencer, vector, storer)
         for name, unit in zip(UNITS, (loader, sequencer, vector, storer), strict=True):
@@ -159,7 +178,9 @@ class Accelerator(wiring.Component):
             writer.swap.eq(sequencer.swap),
             sequencer.loaded.eq(writer.loaded),
             accumulators.control.eq(
-                control_layout(p)(delayed(m, sequencer.control.as_value(), leaving, name="control", init=0))
+                control_layout(p.accumulator_depth)(
+                    delayed(m, sequencer.control.as_value(), leaving, name="control", init=0)
+                )
             ),
             accumulators.sums.eq(array.sums),
         ]
@@ -247,8 +268,7 @@ class Accelerator(wiring.Component):
 
     def _control(self, m, fetch, tokens, sequencer, vector, loader, storer, reads):
         p = self._parameters
-        features = p.rows | p.columns << 8 | p.bus_bytes << 16 | (p.activation_bits - 1) << 24 | VERSION << 29
-        m.submodules.registers = registers = Registers(fingerprint=p.fingerprint, features=features)
+        m.submodules.registers = registers = self.registers
         for name, member in ports(p).items():
             if name.startswith("s_axil_"):
                 mine, theirs = getattr(self, name), getattr(registers, name.removeprefix("s_axil_"))
@@ -290,3 +310,8 @@ class Accelerator(wiring.Component):
             registers.array_busy.eq(sequencer.control.valid),
             self.interrupt.eq(registers.interrupt_enable & (done | error)),
         ]
+
+
+def _features(p: Parameters) -> int:
+    """The register FEATURES."""
+    return p.rows | p.columns << 8 | p.bus_bytes << 16 | (p.activation_bits - 1) << 24 | VERSION << 29

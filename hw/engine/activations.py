@@ -1,15 +1,21 @@
 """The activation memory: banks of lines, so that consecutive values are one read wherever they start."""
 
-from amaranth import Array, Cat, Module, Mux, Signal, signed
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from amaranth import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ...quant.graph.errors import ConfigurationError
+from ..isa.ranges import check_power_of_two, check_range
 from .delay import delayed
+from .memory_format import MemoryFormat
 
 
-def rotate(ring, amount, count, *, steps, size):
+def rotate(ring: list[Value], amount: Value, count: int, *, steps: Iterable[int], size: int) -> list[Value]:
     """Some steps of a logarithmic shifter: in all, result[i] = ring[(i + amount) % size] for i < count.
 
     ``steps`` are the bits of ``amount`` to apply, highest first; each step keeps only what the lower bits can
@@ -19,6 +25,15 @@ def rotate(ring, amount, count, *, steps, size):
         keep = min(size, count + (1 << bit) - 1)
         ring = [Mux(amount[bit], ring[(i + (1 << bit)) % size], ring[i]) for i in range(keep)]
     return ring
+
+
+class _Write(NamedTuple):
+    """What is written to one bank."""
+
+    valid: Value
+    address: Value
+    enable: Value
+    elements: list[Value]
 
 
 class ActivationMemory(wiring.Component):
@@ -38,7 +53,16 @@ class ActivationMemory(wiring.Component):
 
     In a bank, writes go first, then the operand port, then the storer, who gets every fourth turn.
 
-    Addresses wrap at the end of the memory's power of two; the planner stays inside ``activation_elements``.
+    Addresses wrap at the end of the memory's power of two; the planner stays inside its elements.
+
+    Parameters: memory : MemoryFormat;  banks, line : int, banks, and elements in a line of each, powers of two
+                rows, columns : int, elements of a window and of a vector, at most a line's
+                bus_elements : int, elements of a beat, a power of two, at most a line's
+                activation_bits : int, of an element's bits those that the window shows;  operands : bool
+    Members:    window_address, window_low, window_high, padding : In;  pixels : Out, (rows,) signed
+                write : In, see MemoryFormat.write_layout
+                read_address, read_valid : In;  read_ready, read_data : Out
+                operand_address, operand_valid : In;  operand_ready, operand_data : Out, (columns,) signed
     """
 
     WINDOW_LATENCY = 3
@@ -48,105 +72,156 @@ class ActivationMemory(wiring.Component):
     PATIENCE = 3
     """Reads of the storer that the operand port may put off in a row."""
 
-    def __init__(self, parameters):
-        self._parameters = p = parameters
-        element = 8 * p.element_bytes
-        address = p.address_bits
+    def __init__(
+        self,
+        *,
+        memory: MemoryFormat,
+        banks: int,
+        line: int,
+        rows: int,
+        columns: int,
+        bus_elements: int,
+        activation_bits: int,
+        operands: bool,
+    ):
+        check_power_of_two("banks", banks, 2, 1 << 12)
+        check_power_of_two("line", line, 1, 1 << 12)
+        check_range("rows", rows, 1, line)
+        check_range("columns", columns, 1, line)
+        check_power_of_two("bus elements", bus_elements, 1, line)
+        check_range("activation bits", activation_bits, 2, memory.element_bits)
+        check_range("port elements", memory.port_elements, 1, (banks - 1) * line + 1)
+        ring = banks * line
+        if memory.elements % ring or memory.elements < 2 * ring:
+            raise ConfigurationError(
+                f"elements must be at least two lines of each of {banks} banks, a multiple of {ring}, "
+                f"not {memory.elements}"
+            )
+        self._memory, self._banks, self._line, self._ring = memory, banks, line, ring
+        self._rows, self._columns, self._bus_elements = rows, columns, bus_elements
+        self._line_bits, self._ring_bits = ceil_log2(line), ceil_log2(ring)
+        self._activation_bits, self._operands = activation_bits, operands
         super().__init__(
             {
-                "window_address": In(address),
-                "window_low": In(range(p.rows + 1)),
-                "window_high": In(range(p.rows + 1)),
-                "padding": In(signed(p.activation_bits)),
-                "pixels": Out(data.ArrayLayout(signed(p.activation_bits), p.rows)),
-                "write": In(write_layout(p)),
-                "read_address": In(address),
+                "window_address": In(memory.address_bits),
+                "window_low": In(range(rows + 1)),
+                "window_high": In(range(rows + 1)),
+                "padding": In(signed(activation_bits)),
+                "pixels": Out(data.ArrayLayout(signed(activation_bits), rows)),
+                "write": In(memory.write_layout),
+                "read_address": In(memory.address_bits),
                 "read_valid": In(1),
                 "read_ready": Out(1),
-                "read_data": Out(8 * p.bus_bytes),
-                "operand_address": In(address),
+                "read_data": Out(memory.element_bits * bus_elements),
+                "operand_address": In(memory.address_bits),
                 "operand_valid": In(1),
                 "operand_ready": Out(1),
-                "operand_data": Out(data.ArrayLayout(signed(element), p.columns)),
+                "operand_data": Out(data.ArrayLayout(signed(memory.element_bits), columns)),
             }
         )
-        self._element = element
 
     def elaborate(self, platform):
-        p = self._parameters
         m = Module()
-        line_bits, bank_bits = ceil_log2(p.line), ceil_log2(p.banks)
-        ring = p.banks * p.line
-        ring_bits = line_bits + bank_bits
-
-        banks = []
-        for number in range(p.banks):
+        windows, writers, readers = [], [], []
+        for number in range(self._banks):
             m.submodules[f"bank_{number}"] = memory = Memory(
-                shape=data.ArrayLayout(self._element, p.line), depth=p.activation_elements // ring, init=[]
+                shape=data.ArrayLayout(self._memory.element_bits, self._line),
+                depth=self._memory.elements // self._ring,
+                init=[],
             )
-            banks.append((memory.read_port(), memory.write_port(granularity=1), memory.read_port()))
-        depth_bits = banks[0][0].addr.shape().width
+            windows.append(memory.read_port())
+            writers.append(memory.write_port(granularity=1))
+            readers.append(memory.read_port())
 
-        def bank_addresses(address):
-            """In each bank, the line that is the first from the address's own line on."""
-            line = address[line_bits:]
-            return [((line + (p.banks - 1 - b)) >> bank_bits)[:depth_bits] for b in range(p.banks)]
+        self._show_window(m, windows)
+        writes = self._place(m)
+        wanted = self._arbitrate(m, Cat(write.valid for write in writes))
+        operand_addresses = self._bank_addresses(self.operand_address)
+        read_addresses = self._bank_addresses(self.read_address)
+        for b, (write, writer, reader) in enumerate(zip(writes, writers, readers, strict=True)):
+            served = Mux(wanted[b] & self.operand_ready, operand_addresses[b], read_addresses[b])
+            address = Mux(write.valid, write.address, served)
+            m.d.comb += [writer.addr.eq(address), reader.addr.eq(address)]
+            for i in range(self._line):
+                m.d.comb += [writer.data[i].eq(write.elements[i]), writer.en[i].eq(write.enable[i])]
+        self._show_piece(m, readers)
+        if self._operands:
+            self._show_operand(m, readers)
+        return m
 
-        def in_front(port, address, count, name):
-            """``count`` elements from ``address`` on: read, then rotate in two steps, a register between them."""
-            offset = delayed(m, address[:ring_bits], 1, name=f"{name}_offset")
-            elements = [banks[i // p.line][port].data[i % p.line] for i in range(ring)]
-            coarse_bits = ring_bits // 2
-            steps = range(ring_bits - 1, -1, -1)
-            coarse = rotate(elements, offset, count, steps=steps[:coarse_bits], size=ring)
-            staged = [Signal(self._element, name=f"{name}_coarse_{i}", reset_less=True) for i in range(len(coarse))]
-            m.d.sync += [s.eq(v) for s, v in zip(staged, coarse, strict=True)]
-            fine_offset = delayed(m, offset, 1, name=f"{name}_fine_offset")
-            return rotate(staged, fine_offset, count, steps=steps[coarse_bits:], size=ring)
+    def _bank_addresses(self, address: Value) -> list[Value]:
+        """In each bank, the line that is the first from the address's own line on."""
+        line = address[self._line_bits :]
+        bank_bits, depth_bits = ceil_log2(self._banks), ceil_log2(self._memory.elements // self._ring)
+        return [((line + (self._banks - 1 - b)) >> bank_bits)[:depth_bits] for b in range(self._banks)]
 
-        # window: read, rotate, mask
-        for (reader, _, _), address in zip(banks, bank_addresses(self.window_address), strict=True):
-            m.d.comb += reader.addr.eq(address)
-        fine = in_front(0, self.window_address, p.rows, "window")
+    def _in_front(self, m: Module, ports: list, address: Value, count: int, name: str) -> list[Value]:
+        """``count`` elements from ``address`` on: read, then rotate in two steps, a register between them."""
+        offset = delayed(m, address[: self._ring_bits], 1, name=f"{name}_offset")
+        elements = [port.data[i] for port in ports for i in range(self._line)]
+        coarse_bits = self._ring_bits // 2
+        steps = range(self._ring_bits - 1, -1, -1)
+        coarse = rotate(elements, offset, count, steps=steps[:coarse_bits], size=self._ring)
+        staged = [
+            Signal(self._memory.element_bits, name=f"{name}_coarse_{i}", reset_less=True) for i in range(len(coarse))
+        ]
+        m.d.sync += [s.eq(v) for s, v in zip(staged, coarse, strict=True)]
+        fine_offset = delayed(m, offset, 1, name=f"{name}_fine_offset")
+        return rotate(staged, fine_offset, count, steps=steps[coarse_bits:], size=self._ring)
+
+    def _show_window(self, m: Module, ports: list) -> None:
+        """Read, rotate, mask."""
+        for port, address in zip(ports, self._bank_addresses(self.window_address), strict=True):
+            m.d.comb += port.addr.eq(address)
+        fine = self._in_front(m, ports, self.window_address, self._rows, "window")
         low = delayed(m, self.window_low, 2, name="window_low")
         high = delayed(m, self.window_high, 2, name="window_high")
         padding = delayed(m, self.padding, 2, name="padding")
         for i, value in enumerate(fine):
-            pixel = Signal(signed(p.activation_bits), name=f"pixel_{i}", reset_less=True)
-            m.d.sync += pixel.eq(Mux((low <= i) & (high > i), value[: p.activation_bits].as_signed(), padding))
+            pixel = Signal(signed(self._activation_bits), name=f"pixel_{i}", reset_less=True)
+            m.d.sync += pixel.eq(Mux((low <= i) & (high > i), value[: self._activation_bits].as_signed(), padding))
             m.d.comb += self.pixels[i].eq(pixel)
 
-        # write: rotate the other way in two steps, then place the elements that count
-        write = self.write
-        size = 1 << ceil_log2(p.port_elements)
-        source = [write.data[i] for i in range(p.port_elements)] + [0] * (size - p.port_elements)
-        turn = Signal(ring_bits)
-        m.d.comb += turn.eq(-write.address[:ring_bits])
+    def _place(self, m: Module) -> list[_Write]:
+        """For each bank, what is written: rotated the other way in two steps, only elements that count enabled."""
+        write, width = self.write, self._memory.port_elements
+        size = 1 << ceil_log2(width)
+        source = [write.data[i] for i in range(width)] + [0] * (size - width)
+        turn = Signal(self._ring_bits)
+        m.d.comb += turn.eq(-write.address[: self._ring_bits])
         turned = rotate(source, turn, size, steps=range(ceil_log2(size) - 1, -1, -1), size=size)
-        rotated = [Signal(self._element, name=f"rotated_{i}", reset_less=True) for i in range(size)]
+        rotated = [Signal(self._memory.element_bits, name=f"rotated_{i}", reset_less=True) for i in range(size)]
         m.d.sync += [s.eq(v) for s, v in zip(rotated, turned, strict=True)]
-        one = write_layout(p)(delayed(m, write.as_value(), 1, name="write", init=0))
-        start = one.address[:ring_bits]
+        one = self._memory.write_layout(delayed(m, write.as_value(), 1, name="write", init=0))
+        start = one.address[: self._ring_bits]
         enables, touched = [], []
-        for b in range(p.banks):
-            counting = Signal(p.line, name=f"counting_{b}")
-            for i in range(p.line):
-                index = Signal(ring_bits, name=f"index_{b}_{i}")
-                m.d.comb += index.eq(b * p.line + i - start)
+        for b in range(self._banks):
+            counting = Signal(self._line, name=f"counting_{b}")
+            for i in range(self._line):
+                index = Signal(self._ring_bits, name=f"index_{b}_{i}")
+                m.d.comb += index.eq(b * self._line + i - start)
                 m.d.comb += counting[i].eq(one.valid & (index >= one.low) & (index < one.high))
             enables.append(delayed(m, counting, 1, name=f"enable_{b}", init=0))
             touched.append(delayed(m, counting.any(), 1, name=f"touched_{b}", init=0))
         placed = [delayed(m, value, 1, name=f"placed_{i}") for i, value in enumerate(rotated)]
-        write_addresses = bank_addresses(delayed(m, one.address, 1, name="write_address"))
+        addresses = self._bank_addresses(delayed(m, one.address, 1, name="write_address"))
+        return [
+            _Write(
+                touched[b], addresses[b], enables[b], [placed[(b * self._line + i) % size] for i in range(self._line)]
+            )
+            for b in range(self._banks)
+        ]
 
-        # who reads in which bank, where nothing is written
-        written, wanted, stored = Cat(touched), Signal(p.banks, name="wanted"), Signal(p.banks, name="stored")
+    def _arbitrate(self, m: Module, written: Value) -> Signal:
+        """Who reads where nothing is ``written``, a bit a bank.  Returns the banks that the operand port wants."""
+        banks, line_bits, ring_bits = self._banks, self._line_bits, self._ring_bits
+        wanted, stored = Signal(banks, name="wanted"), Signal(banks, name="stored")
         m.d.comb += stored.eq(1 << self.read_address[line_bits:ring_bits])
-        if p.operands:
+        if self._operands:
             mine = 1 << self.operand_address[line_bits:ring_bits]
-            beyond = self.operand_address[:line_bits] > p.line - p.columns
-            following = Cat(mine[p.banks - 1], mine[: p.banks - 1]) & beyond.replicate(p.banks)
-            m.d.comb += wanted.eq((mine[: p.banks] | following) & self.operand_valid.replicate(p.banks))
+            beyond = self.operand_address[:line_bits] > self._line - self._columns
+            following = Cat(mine[banks - 1], mine[: banks - 1]) & beyond.replicate(banks)
+            m.d.comb += wanted.eq((mine[:banks] | following) & self.operand_valid.replicate(banks))
         patience = Signal(range(self.PATIENCE + 1), init=self.PATIENCE)
         operand_free, storer_free = ~(wanted & written).any(), ~(stored & written).any()
         meet = self.read_valid & (wanted & stored).any()
@@ -159,45 +234,22 @@ class ActivationMemory(wiring.Component):
             m.d.sync += patience.eq(self.PATIENCE)
         with m.Elif(meet & self.operand_ready):
             m.d.sync += patience.eq(patience - 1)
-        addresses = zip(
-            write_addresses, bank_addresses(self.operand_address), bank_addresses(self.read_address), strict=True
-        )
-        for b, (write_address, operand_address, read_address) in enumerate(addresses):
-            _, writer, reader = banks[b]
-            address = Mux(touched[b], write_address, Mux(wanted[b] & self.operand_ready, operand_address, read_address))
-            m.d.comb += [writer.addr.eq(address), reader.addr.eq(address)]
-            for i in range(p.line):
-                m.d.comb += [writer.data[i].eq(placed[(b * p.line + i) % size]), writer.en[i].eq(enables[b][i])]
+        return wanted
 
-        # storer: one aligned piece of the line that was read
-        where = delayed(m, self.read_address[:ring_bits], 1, name="read_offset")
+    def _show_piece(self, m: Module, ports: list) -> None:
+        """For the storer, one aligned piece of the line that was read."""
+        where = delayed(m, self.read_address[: self._ring_bits], 1, name="read_offset")
         pieces = [
-            Cat(*(banks[b][2].data[i] for i in range(first, first + p.bus_elements)))
-            for b in range(p.banks)
-            for first in range(0, p.line, p.bus_elements)
+            Cat(*(port.data[i] for i in range(first, first + self._bus_elements)))
+            for port in ports
+            for first in range(0, self._line, self._bus_elements)
         ]
-        piece = Signal(8 * p.bus_bytes, reset_less=True)
-        m.d.sync += piece.eq(Array(pieces)[where[ceil_log2(p.bus_elements) :]])
+        piece = Signal(self._memory.element_bits * self._bus_elements, reset_less=True)
+        m.d.sync += piece.eq(Array(pieces)[where[ceil_log2(self._bus_elements) :]])
         m.d.comb += self.read_data.eq(piece)
 
-        if p.operands:
-            for i, value in enumerate(in_front(2, self.operand_address, p.columns, "operand")):
-                element = Signal(signed(self._element), name=f"operand_{i}", reset_less=True)
-                m.d.sync += element.eq(value)
-                m.d.comb += self.operand_data[i].eq(element)
-        return m
-
-
-def write_layout(parameters):
-    """Elements ``low <= i < high`` of ``data`` go to ``address + i``."""
-    p = parameters
-    width = p.port_elements
-    return data.StructLayout(
-        {
-            "valid": 1,
-            "address": p.address_bits,
-            "low": range(width + 1),
-            "high": range(width + 1),
-            "data": data.ArrayLayout(8 * p.element_bytes, width),
-        }
-    )
+    def _show_operand(self, m: Module, ports: list) -> None:
+        for i, value in enumerate(self._in_front(m, ports, self.operand_address, self._columns, "operand")):
+            element = Signal(signed(self._memory.element_bits), name=f"operand_{i}", reset_less=True)
+            m.d.sync += element.eq(value)
+            m.d.comb += self.operand_data[i].eq(element)

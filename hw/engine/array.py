@@ -4,13 +4,14 @@ from amaranth import C, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..isa.ranges import check_range
 from . import cell
 from .delay import delayed
 
 
-def array_latency(parameters):
+def array_latency(rows: int) -> int:
     """Cycles from ``pixels`` to ``sums[0]``: a row each, and the last cell's own."""
-    return parameters.rows - 1 + cell.LATENCY
+    return rows - 1 + cell.LATENCY
 
 
 class SystolicArray(wiring.Component):
@@ -25,47 +26,53 @@ class SystolicArray(wiring.Component):
     least R pixels follow each other without a bubble.  A row is broadcast down its column rather than shifted:
     the cell below the swap wave still uses its old weight, so a shift chain would cost 2R cycles a tile.
 
-    Parameters: parameters : Parameters (rows, columns, activation_bits, weight_bits, sum_bits)
+    Parameters: rows, columns : int, R and C;  activation_bits, weight_bits, sum_bits : int, all signed
     Members:    pixels : In, (R,) signed; swap : In; weights : In, (C,) signed; weight_row : In, R bits
                 sums : Out, (C,) signed, skewed by one cycle a column
     """
 
-    def __init__(self, parameters):
-        self._parameters = p = parameters
+    def __init__(self, *, rows: int, columns: int, activation_bits: int, weight_bits: int, sum_bits: int):
+        check_range("rows", rows, 1, 128)
+        check_range("columns", columns, 1, 128)
+        check_range("activation bits", activation_bits, 2, 16)
+        check_range("weight bits", weight_bits, 2, 16)
+        check_range("sum bits", sum_bits, 8, 32)
+        self._rows, self._columns = rows, columns
+        self._weight, self._sum = signed(weight_bits), signed(sum_bits)
         super().__init__(
             {
-                "pixels": In(data.ArrayLayout(signed(p.activation_bits), p.rows)),
+                "pixels": In(data.ArrayLayout(signed(activation_bits), rows)),
                 "swap": In(1),
-                "weights": In(data.ArrayLayout(signed(p.weight_bits), p.columns)),
-                "weight_row": In(p.rows),
-                "sums": Out(data.ArrayLayout(signed(p.sum_bits), p.columns)),
+                "weights": In(data.ArrayLayout(self._weight, columns)),
+                "weight_row": In(rows),
+                "sums": Out(data.ArrayLayout(self._sum, columns)),
             }
         )
 
     def elaborate(self, platform):
-        p = self._parameters
+        rows, columns = self._rows, self._columns
         m = Module()
         # swaps[d] reaches the cells of the anti-diagonal r + c = d together with the pixels
         swaps = [self.swap]
-        for diagonal in range(1, p.rows + p.columns - 1):
+        for diagonal in range(1, rows + columns - 1):
             swaps.append(delayed(m, swaps[-1], 1, name=f"swap_{diagonal}", init=0))
-        pixels = [delayed(m, self.pixels[r], r, name=f"skew_{r}") for r in range(p.rows)]
+        pixels = [delayed(m, self.pixels[r], r, name=f"skew_{r}") for r in range(rows)]
         weight_row = self.weight_row
-        for c in range(p.columns):
+        for c in range(columns):
             weight = delayed(m, self.weights[c], c, name=f"weight_skew_{c}")
             if c:
                 weight_row = delayed(m, weight_row, 1, name=f"weight_row_{c}", init=0)
-            total = C(0, signed(p.sum_bits))
-            for r in range(p.rows):
+            total = C(0, self._sum)
+            for r in range(rows):
                 name = f"{r}_{c}"
-                shadow = Signal(signed(p.weight_bits), name=f"shadow_{name}", reset_less=True)
-                current = Signal(signed(p.weight_bits), name=f"weight_{name}", reset_less=True)
+                shadow = Signal(self._weight, name=f"shadow_{name}", reset_less=True)
+                current = Signal(self._weight, name=f"weight_{name}", reset_less=True)
                 m.d.sync += [
                     shadow.eq(Mux(weight_row[r], weight, shadow)),
                     current.eq(Mux(swaps[r + c], shadow, current)),
                 ]
-                total = cell.portable(m, name, pixels[r], current, total, signed(p.sum_bits))
-                if c + 1 < p.columns:
+                total = cell.portable(m, name, pixels[r], current, total, self._sum)
+                if c + 1 < columns:
                     pixels[r] = delayed(m, pixels[r], 1, name=f"pixel_{name}")
             m.d.comb += self.sums[c].eq(total)
         return m

@@ -5,13 +5,13 @@ taken LATENCY cycles before ``below`` is valid, ``above`` one cycle before it.  
 DSP block in the same form, with a simulation model beside it.
 """
 
-from amaranth import Signal
+from amaranth import Module, Shape, Signal, Value
 
 LATENCY = 2
 """Cycles from pixel and weight to ``below``: a register behind the multiplier, one behind the adder."""
 
 
-def portable(m, name, pixel, weight, above, sum_shape):
+def portable(m: Module, name: str, pixel: Value, weight: Value, above: Value, sum_shape: Shape) -> Signal:
     """``below = above + pixel * weight`` in plain Verilog; every synthesizer infers its own multiplier."""
     product = Signal((pixel * weight).shape(), name=f"product_{name}", reset_less=True)
     below = Signal(sum_shape, name=f"sum_{name}", reset_less=True)

@@ -1,10 +1,9 @@
 """Pipeline registers without a reset: a value as it was some cycles ago."""
 
-from amaranth import Signal
-from amaranth.hdl import Shape
+from amaranth import Module, Shape, Signal, Value
 
 
-def delayed(m, value, cycles, *, name, init=None):
+def delayed(m: Module, value: Value, cycles: int, *, name: str, init: int | None = None) -> Value:
     """``value`` after ``cycles`` cycles, through that many registers called ``name``.
 
     The registers have no reset; give ``init`` for control bits, which then reset to it.

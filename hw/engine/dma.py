@@ -6,8 +6,9 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from ..isa.parameters import BURST_BEATS
+from ..isa.parameters import BURST_BEATS, BUS_BYTES
 from ..isa.program import STREAM
+from ..isa.ranges import check_choice, check_range
 from .register_slice import RegisterSlice
 
 BURST = data.StructLayout({"address": 32, "length": ceil_log2(BURST_BEATS), "final": 1})
@@ -17,18 +18,23 @@ SPAN = data.StructLayout({"address": 32, "beats": 32})
 """Consecutive beats of the bus: the bus-aligned byte address of the first, and how many, at least one."""
 
 
-def beat_layout(parameters):
-    return data.StructLayout({"data": 8 * parameters.bus_bytes, "last": 1})
+def beat_layout(bus_bytes: int) -> data.StructLayout:
+    """A beat that was read, and whether its span ends with it."""
+    return data.StructLayout({"data": 8 * bus_bytes, "last": 1})
 
 
 class Bursts(wiring.Component):
     """Cuts spans into bursts of at most BURST_BEATS beats that never cross a multiple of as many (so never 4 KiB).
 
     The first burst of a span follows it by one cycle; then one burst a cycle.
+
+    Parameters: bus_bytes : int, bytes a beat
+    Members:    spans : In(stream), SPAN;  bursts : Out(stream), BURST
     """
 
-    def __init__(self, parameters):
-        self._shift = ceil_log2(parameters.bus_bytes)
+    def __init__(self, *, bus_bytes: int):
+        check_choice("bus bytes", bus_bytes, BUS_BYTES)
+        self._shift = ceil_log2(bus_bytes)
         super().__init__({"spans": In(stream.Signature(SPAN)), "bursts": Out(stream.Signature(BURST))})
 
     def elaborate(self, platform):
@@ -60,25 +66,28 @@ class ReadMaster(wiring.Component):
 
     A user asks only for what it can take soon: a beat that nobody takes would hold up those behind it.
 
-    Members: requests_n : In(stream), BURST;  beats_n : Out(stream), data and last (of a final burst)
-             base : In, added to every address;  ar*, r* : the AXI4 channels;  error : Out, pulse
+    Parameters: bus_bytes : int, bytes a beat;  users : int, 2 to 8
+    Members:    requests_n : In(stream), BURST;  beats_n : Out(stream), data and last (of a final burst)
+                base : In, added to every address;  ar*, r* : the AXI4 channels;  error : Out, pulse
     """
 
     OUTSTANDING = 16
+    """Bursts that have been asked for and have not arrived, at most."""
 
-    def __init__(self, parameters, users):
-        self._parameters = p = parameters
-        self._users = users
+    def __init__(self, *, bus_bytes: int, users: int):
+        check_choice("bus bytes", bus_bytes, BUS_BYTES)
+        check_range("users", users, 2, 8)
+        self._bus_bytes, self._users = bus_bytes, users
         super().__init__(
             {
                 **{f"requests_{n}": In(stream.Signature(BURST)) for n in range(users)},
-                **{f"beats_{n}": Out(stream.Signature(beat_layout(p))) for n in range(users)},
+                **{f"beats_{n}": Out(stream.Signature(beat_layout(bus_bytes))) for n in range(users)},
                 "base": In(32),
                 "araddr": Out(32),
                 "arlen": Out(8),
                 "arvalid": Out(1),
                 "arready": In(1),
-                "rdata": In(8 * p.bus_bytes),
+                "rdata": In(8 * bus_bytes),
                 "rresp": In(2),
                 "rlast": In(1),
                 "rvalid": In(1),
@@ -124,8 +133,8 @@ class ReadMaster(wiring.Component):
                     ]
 
         # the bus ends at registers: no path from its valid to its ready, none from its data into the engine
-        answer = data.StructLayout({"data": 8 * self._parameters.bus_bytes, "resp": 2, "last": 1})
-        m.submodules.answers = slice_ = RegisterSlice(answer)
+        answer = data.StructLayout({"data": 8 * self._bus_bytes, "resp": 2, "last": 1})
+        m.submodules.answers = slice_ = RegisterSlice(shape=answer)
         arriving = slice_.outgoing
         m.d.comb += [
             slice_.incoming.valid.eq(self.rvalid),
@@ -154,28 +163,30 @@ class ReadMaster(wiring.Component):
 class WeightStream(wiring.Component):
     """Fetches the array's weights ahead of it, as far as its FIFO has room for whole bursts.
 
-    Members: instructions : In(stream), program.STREAM;  requests : Out(stream), BURST;  arriving : In(stream), beats
-             beats : Out(stream), data and last of each instruction's stream;  idle : Out
+    Parameters: bus_bytes : int, bytes a beat;  fifo_beats : int, at least two of the longest bursts
+    Members:    instructions : In(stream), program.STREAM;  requests : Out(stream), BURST;  arriving : In(stream), beats
+                beats : Out(stream), data and last of each instruction's stream;  idle : Out
     """
 
-    def __init__(self, parameters):
-        self._parameters = p = parameters
+    def __init__(self, *, bus_bytes: int, fifo_beats: int):
+        check_choice("bus bytes", bus_bytes, BUS_BYTES)
+        check_range("FIFO beats", fifo_beats, 2 * BURST_BEATS, 1 << 24)
+        self._bus_bytes, self._fifo_beats = bus_bytes, fifo_beats
         super().__init__(
             {
                 "instructions": In(stream.Signature(STREAM)),
                 "requests": Out(stream.Signature(BURST)),
-                "arriving": In(stream.Signature(beat_layout(p))),
-                "beats": Out(stream.Signature(beat_layout(p))),
+                "arriving": In(stream.Signature(beat_layout(bus_bytes))),
+                "beats": Out(stream.Signature(beat_layout(bus_bytes))),
                 "idle": Out(1),
             }
         )
 
     def elaborate(self, platform):
-        p = self._parameters
         m = Module()
-        m.submodules.bursts = bursts = Bursts(p)
-        depth = p.weight_fifo_beats
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=beat_layout(p).size, depth=depth)
+        m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes)
+        depth = self._fifo_beats
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=beat_layout(self._bus_bytes).size, depth=depth)
         room = Signal(range(depth + 1), init=depth)  # neither filled nor promised to a burst
         enough = room >= BURST_BEATS
         burst = bursts.bursts

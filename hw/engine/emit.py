@@ -3,13 +3,14 @@
 import gc
 import re
 from functools import lru_cache
+from typing import Final
 
 from amaranth.back import verilog
 
 from ..isa.parameters import Parameters
 from .accelerator import Accelerator
 
-TOP = "systolith"
+TOP: Final = "systolith"
 
 
 @lru_cache(maxsize=4)
@@ -18,7 +19,7 @@ def emit_verilog(parameters: Parameters) -> str:
     # elaboration makes millions of small objects that all stay alive; collecting them costs a third of its time
     gc.disable()
     try:
-        text = verilog.convert(Accelerator(parameters), name=TOP, strip_internal_attrs=True, emit_src=False)
+        text = verilog.convert(Accelerator(parameters=parameters), name=TOP, strip_internal_attrs=True, emit_src=False)
     finally:
         gc.enable()
     return _shorter_memories(text)

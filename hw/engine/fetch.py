@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from ..isa.parameters import INSTRUCTION_BYTES
+from ..isa.parameters import BUS_BYTES, INSTRUCTION_BYTES
 from ..isa.program import (
     BEGIN,
     BITS,
@@ -14,6 +14,7 @@ from ..isa.program import (
     VECTOR_BITS,
     Operation,
 )
+from ..isa.ranges import check_choice, check_range
 from ..isa.register_map import Cause
 from .dma import BURST, beat_layout
 
@@ -25,22 +26,25 @@ class Fetch(wiring.Component):
     (the planner emits an array instruction right behind the vector instruction that drains it).
     Up to PREFETCH instructions behind END are read and dropped: the program's memory must hold them.
 
-    Members: start : In, pulse;  program : In, byte address, 64-byte aligned
-             requests : Out(stream), BURST;  beats : In(stream)
-             load, weights, array, store : Out(stream) of their layouts;  vector : Out(stream), VECTOR_BITS, of two
-             units_idle : In;  busy : Out;  done : Out, pulse;  failed : Out, pulse;  cause : Out, with failed
+    Parameters: bus_bytes : int, bytes a beat;  fingerprint : int, 32 bits, of the programs that may run
+    Members:    start : In, pulse;  program : In, byte address, 64-byte aligned
+                requests : Out(stream), BURST;  beats : In(stream)
+                load, weights, array, store : Out(stream) of their layouts;  vector : Out(stream), VECTOR_BITS, of two
+                units_idle : In;  busy : Out;  done : Out, pulse;  failed : Out, pulse;  cause : Out, with failed
     """
 
     PREFETCH = PREFETCH
 
-    def __init__(self, parameters):
-        self._parameters = p = parameters
+    def __init__(self, *, bus_bytes: int, fingerprint: int):
+        check_choice("bus bytes", bus_bytes, BUS_BYTES)
+        check_range("fingerprint", fingerprint, 0, (1 << 32) - 1)
+        self._bus_bytes, self._fingerprint = bus_bytes, fingerprint
         super().__init__(
             {
                 "start": In(1),
                 "program": In(32),
                 "requests": Out(stream.Signature(BURST)),
-                "beats": In(stream.Signature(beat_layout(p))),
+                "beats": In(stream.Signature(beat_layout(bus_bytes))),
                 **{name: Out(stream.Signature(shape)) for name, shape in _QUEUES.items()},
                 "units_idle": In(1),
                 "busy": Out(1),
@@ -51,9 +55,8 @@ class Fetch(wiring.Component):
         )
 
     def elaborate(self, platform):
-        p = self._parameters
         m = Module()
-        beats = INSTRUCTION_BYTES // p.bus_bytes
+        beats = INSTRUCTION_BYTES // self._bus_bytes
 
         # ahead: ask while there is room, gather beats into instructions
         fetching = Signal()
@@ -74,7 +77,7 @@ class Fetch(wiring.Component):
             m.d.sync += address.eq(address + INSTRUCTION_BYTES)
         word = self.beats.payload.data
         if beats > 1:
-            gathered = Signal(8 * (INSTRUCTION_BYTES - p.bus_bytes), reset_less=True)
+            gathered = Signal(8 * (INSTRUCTION_BYTES - self._bus_bytes), reset_less=True)
             with m.If(self.beats.valid):
                 m.d.sync += gathered.eq(Cat(gathered, word)[len(word) :])
             word = Cat(gathered, word)
@@ -96,7 +99,7 @@ class Fetch(wiring.Component):
                         m.d.comb += [port.valid.eq(1), used.eq(port.ready)]
                 with m.Case(Operation.BEGIN):
                     m.d.comb += used.eq(1)
-                    with m.If(BEGIN(queue.r_data[: BEGIN.size]).fingerprint != p.fingerprint):
+                    with m.If(BEGIN(queue.r_data[: BEGIN.size]).fingerprint != self._fingerprint):
                         m.d.comb += [self.failed.eq(1), self.cause.eq(Cause.FINGERPRINT)]
                         m.next = "drop"
                 with m.Case(Operation.END):

@@ -1,16 +1,20 @@
 """A lane of the vector unit: one value a cycle through normalization's factor, requantization and the tables."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed
+from dataclasses import dataclass
+
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ...quant.graph.errors import ConfigurationError
 from ..isa.program import (
     CHANNEL,
     TABLE_ENTRIES,
     TABLE_FRACTION,
     Combine,
 )
+from ..isa.ranges import check_choice, check_power_of_two, check_range
 from .delay import delayed
 from .requantize import MANTISSA, Requantize, format_layout
 
@@ -24,44 +28,83 @@ LOOKUP = 2
 """Cycles from an index to the sum of both tables."""
 
 
-def squares_latency(parameters):
-    """Cycles from a lane's neighbours to normalization's index."""
-    return 4 if parameters.normalization else 0
+@dataclass(frozen=True, kw_only=True)
+class LaneConfiguration:
+    """What one lane can do.
 
+    sum_bits, activation_bits : of what enters and of what leaves
+    element_bits : of a stored activation, 8 or 16
+    multiplier : False for scales that are powers of two
+    tables : lookup tables stand behind the requantizer
+    table_entries : entries that lie side by side in a table's memory, and are written at once, a power of two
+    normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
+    """
 
-def factor_latency(parameters):
-    """Cycles before requantization, in which normalization looks up its factor."""
-    return squares_latency(parameters) + LOOKUP if parameters.normalization else 0
+    sum_bits: int
+    activation_bits: int
+    element_bits: int
+    multiplier: bool = True
+    tables: bool = False
+    table_entries: int = 1
+    normalization: int = 0
 
+    def __post_init__(self) -> None:
+        check_range("sum bits", self.sum_bits, 8, 32)
+        check_range("activation bits", self.activation_bits, 2, 16)
+        check_choice("element bits", self.element_bits, (8, 16))
+        check_range("activation bits", self.activation_bits, 2, self.element_bits)
+        check_range("normalization", self.normalization, 0, 16)
+        check_power_of_two("table entries", self.table_entries, 1, TABLE_ENTRIES // 2)
+        if self.tables and self.element_bits > 8:
+            raise ConfigurationError(f"tables need elements of 8 bits, not {self.element_bits}")
+        if self.normalization and not (self.tables and self.multiplier):
+            raise ConfigurationError("normalization needs tables and the multiplier")
 
-def lane_latency(parameters):
-    """Cycles from a lane's sum to its activation."""
-    return factor_latency(parameters) + Requantize.LATENCY + (LOOKUP + 1 if parameters.tables else 0)
+    @property
+    def squares_latency(self) -> int:
+        """Cycles from a lane's neighbours to normalization's index."""
+        return 4 if self.normalization else 0
 
+    @property
+    def factor_latency(self) -> int:
+        """Cycles before requantization, in which normalization looks up its factor."""
+        return self.squares_latency + LOOKUP if self.normalization else 0
 
-def lane_settings(parameters):
-    """What stays the same for all values of an instruction."""
-    element = signed(8 * parameters.element_bytes)
-    return data.StructLayout(
-        {"format": format_layout(parameters), "final_low": element, "final_high": element, "combine": 2, "normalize": 1}
-    )
+    @property
+    def latency(self) -> int:
+        """Cycles from a lane's sum to its activation."""
+        return self.factor_latency + Requantize.LATENCY + (LOOKUP + 1 if self.tables else 0)
 
+    @property
+    def settings_layout(self) -> data.StructLayout:
+        """What stays the same for all values of an instruction."""
+        element = signed(self.element_bits)
+        return data.StructLayout(
+            {
+                "format": format_layout(self.element_bits),
+                "final_low": element,
+                "final_high": element,
+                "combine": 2,
+                "normalize": 1,
+            }
+        )
 
-def table_write_layout(parameters):
-    """``table_entries`` neighbouring entries of table A (``b`` 0) or B."""
-    entries = parameters.table_entries
-    return data.StructLayout(
-        {
-            "valid": 1,
-            "b": 1,
-            "row": range(max(2, TABLE_ENTRIES // 2 // entries)),
-            "entries": data.ArrayLayout(signed(32), entries),
-        }
-    )
+    @property
+    def table_write_layout(self) -> data.StructLayout:
+        """``table_entries`` neighbouring entries of table A (``b`` 0) or B."""
+        entries = self.table_entries
+        return data.StructLayout(
+            {
+                "valid": 1,
+                "b": 1,
+                "row": range(max(2, TABLE_ENTRIES // 2 // entries)),
+                "entries": data.ArrayLayout(signed(32), entries),
+            }
+        )
 
 
 class Lane(wiring.Component):
-    """``sum`` and its channel's scale in, an activation out, ``lane_latency`` cycles later, one a cycle.
+    """``sum`` and its channel's scale in, an activation out, ``configuration.latency`` cycles later, one a cycle.
 
     Without tables that is ``Requantize``.  With them, its activation and ``operand`` are looked up as ``combine`` says:
     ``clamp(rne(A[activation] + B[operand]), final_low, final_high)``, indices being the stored bytes as unsigned.
@@ -69,31 +112,37 @@ class Lane(wiring.Component):
     ``i = index``, which follows the sum by ``squares_latency`` cycles: bipartite tables (Das Sarma and Matula 1995).
     No flow control: whoever sends knows that the result is taken.
 
-    Members: sum : In, signed;  channel : In, program.CHANNEL;  operand, index : In;  settings : In, constant
-             table : In, see table_write_layout
-             activation : Out;  raw_sum : Out, ``sum + bias``, signed 32, with the same latency
+    Parameters: configuration : LaneConfiguration
+    Members:    sum : In, signed;  channel : In, program.CHANNEL;  operand, index : In
+                settings : In, see settings_layout, constant;  table : In, see table_write_layout
+                activation : Out;  raw_sum : Out, ``sum + bias``, signed 32, with the same latency
     """
 
-    def __init__(self, parameters):
-        self._parameters = p = parameters
+    def __init__(self, *, configuration: LaneConfiguration):
+        self._configuration = c = configuration
         super().__init__(
             {
-                "sum": In(signed(p.sum_bits)),
+                "sum": In(signed(c.sum_bits)),
                 "channel": In(CHANNEL),
                 "operand": In(8),
                 "index": In(INDEX),
-                "settings": In(lane_settings(p)),
-                "table": In(table_write_layout(p)),
-                "activation": Out(signed(8 * p.element_bytes)),
+                "settings": In(c.settings_layout),
+                "table": In(c.table_write_layout),
+                "activation": Out(signed(c.element_bits)),
                 "raw_sum": Out(signed(32)),
             }
         )
 
     def elaborate(self, platform):
-        p = self._parameters
+        c = self._configuration
         m = Module()
-        m.submodules.requantize = requantize = Requantize(p)
-        before = factor_latency(p)
+        m.submodules.requantize = requantize = Requantize(
+            sum_bits=c.sum_bits,
+            activation_bits=c.activation_bits,
+            element_bits=c.element_bits,
+            multiplier=c.multiplier,
+        )
+        before = c.factor_latency
         channel = CHANNEL(delayed(m, self.channel.as_value(), before, name="channel"))
         settings = self.settings
         m.d.comb += [
@@ -101,20 +150,20 @@ class Lane(wiring.Component):
             requantize.channel.eq(channel),
             requantize.format.eq(settings.format),
         ]
-        if not p.tables:
+        if not c.tables:
             m.d.comb += [self.activation.eq(requantize.activation), self.raw_sum.eq(requantize.raw_sum)]
             return m
 
         operand = delayed(m, self.operand, before + Requantize.LATENCY, name="operand")
         index_a, index_b = requantize.activation.as_unsigned()[:8], operand
-        if p.normalization:
+        if c.normalization:
             index = self.index
             index_a = Mux(settings.normalize, index[4:], index_a)
             index_b = Mux(settings.normalize, (index[8:] << 4) | index[:4], index_b)
         a, b = self._lookup(m, index_a, "a"), self._lookup(m, index_b, "b")
         total = Signal(signed(33), reset_less=True)
         m.d.sync += total.eq(a + Mux(settings.normalize | (settings.combine == Combine.ADD), b, 0))
-        if p.normalization:
+        if c.normalization:
             with m.If(settings.normalize):
                 m.d.comb += requantize.channel.mantissa.eq(total[:MANTISSA])
 
@@ -123,7 +172,7 @@ class Lane(wiring.Component):
         rounded = (total + half) >> TABLE_FRACTION
         clamped = Mux(rounded < settings.final_low, settings.final_low, rounded)
         clamped = Mux(rounded > settings.final_high, settings.final_high, clamped)
-        final = Signal(signed(8 * p.element_bytes), reset_less=True)
+        final = Signal(signed(c.element_bits), reset_less=True)
         passed = delayed(m, requantize.activation, LOOKUP, name="passed")
         m.d.sync += final.eq(Mux(settings.combine == Combine.NONE, passed, clamped))
         m.d.comb += [
@@ -132,9 +181,9 @@ class Lane(wiring.Component):
         ]
         return m
 
-    def _lookup(self, m, index, name):
+    def _lookup(self, m: Module, index: Value, name: str) -> Value:
         """The entry of one table, a cycle later."""
-        entries = self._parameters.table_entries
+        entries = self._configuration.table_entries
         m.submodules[f"table_{name}"] = memory = Memory(
             shape=data.ArrayLayout(signed(32), entries), depth=TABLE_ENTRIES // 2 // entries, init=[]
         )
@@ -156,32 +205,33 @@ class Squares(wiring.Component):
     It is ``t = (sum of size squares) >> drop``, 16 bits, as a float: below 512 itself, above that 3 bits of exponent
     ``e = bits(t) - 9`` and the 9 bits behind the leading one.
 
-    Members: values : In, (lanes + normalization - 1,) signed: lane l sums over ``values[l : l + size]``
-             size : In, less one;  drop : In, bits;  index : Out, (lanes,) of INDEX bits
+    Parameters: lanes : int;  normalization : int, most squares in a sum, 1 to 16
+    Members:    values : In, (lanes + normalization - 1,) signed 9: lane l sums over ``values[l : l + size]``
+                size : In, less one;  drop : In, bits;  index : Out, (lanes,) of INDEX bits
     """
 
-    def __init__(self, parameters):
-        self._parameters = p = parameters
-        self._element = signed(8 * p.element_bytes + 1)
+    def __init__(self, *, lanes: int, normalization: int):
+        check_range("lanes", lanes, 1, 128)
+        check_range("normalization", normalization, 1, 16)
+        self._lanes, self._normalization = lanes, normalization
         super().__init__(
             {
-                "values": In(data.ArrayLayout(self._element, p.lanes + p.normalization - 1)),
+                "values": In(data.ArrayLayout(signed(9), lanes + normalization - 1)),
                 "size": In(4),
                 "drop": In(5),
-                "index": Out(data.ArrayLayout(INDEX, p.lanes)),
+                "index": Out(data.ArrayLayout(INDEX, lanes)),
             }
         )
 
     def elaborate(self, platform):
-        p = self._parameters
         m = Module()
         squares = []
         for number, value in enumerate(self.values):
             square = Signal(16, name=f"square_{number}", reset_less=True)
             m.d.sync += square.eq(value * value)
             squares.append(square)
-        for lane in range(p.lanes):
-            terms = [Mux(self.size >= j, squares[lane + j], 0) for j in range(p.normalization)]
+        for lane in range(self._lanes):
+            terms = [Mux(self.size >= j, squares[lane + j], 0) for j in range(self._normalization)]
             total = Signal(20, name=f"total_{lane}", reset_less=True)
             kept = Signal(16, name=f"kept_{lane}", reset_less=True)
             index = Signal(INDEX, name=f"index_{lane}", reset_less=True)

@@ -6,23 +6,29 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..isa.parameters import BUS_BYTES
 from ..isa.program import TRANSFER
-from .activations import ActivationMemory, write_layout
+from ..isa.ranges import check_choice, check_range
+from .activations import ActivationMemory
 from .delay import delayed
 from .dma import BURST, Bursts, beat_layout
+from .memory_format import MemoryFormat
 
 
 class Loader(wiring.Component):
     """Asks for an instruction's spans as soon as its tokens are there, and places the beats as they arrive.
 
-    Members: instructions : In(stream), TRANSFER;  tokens, take, give, give_to : as the sequencer's
-             requests : Out(stream), BURST;  beats : In(stream)
-             write : Out, see write_layout, ``valid`` while a beat waits;  write_ready : In
-             idle, waiting : Out
+    Parameters: bus_bytes : int, bytes a beat, at most what one write places;  memory : MemoryFormat
+    Members:    instructions : In(stream), TRANSFER;  tokens, take, give, give_to : as the sequencer's
+                requests : Out(stream), BURST;  beats : In(stream)
+                write : Out, see MemoryFormat.write_layout, ``valid`` while a beat waits;  write_ready : In
+                idle, waiting : Out
     """
 
-    def __init__(self, parameters):
-        self._parameters = p = parameters
+    def __init__(self, *, bus_bytes: int, memory: MemoryFormat):
+        check_choice("bus bytes", bus_bytes, BUS_BYTES)
+        check_range("elements of a beat", 8 * bus_bytes // memory.element_bits, 1, memory.port_elements)
+        self._bus_bytes, self._memory = bus_bytes, memory
         super().__init__(
             {
                 "instructions": In(stream.Signature(TRANSFER)),
@@ -31,8 +37,8 @@ class Loader(wiring.Component):
                 "give": Out(1),
                 "give_to": Out(4),
                 "requests": Out(stream.Signature(BURST)),
-                "beats": In(stream.Signature(beat_layout(p))),
-                "write": Out(write_layout(p)),
+                "beats": In(stream.Signature(beat_layout(bus_bytes))),
+                "write": Out(memory.write_layout),
                 "write_ready": In(1),
                 "idle": Out(1),
                 "waiting": Out(data.StructLayout({"tokens": 1})),
@@ -40,17 +46,17 @@ class Loader(wiring.Component):
         )
 
     def elaborate(self, platform):
-        p = self._parameters
         m = Module()
-        bus_bits = ceil_log2(p.bus_bytes)
-        element_bits = ceil_log2(p.element_bytes)
+        bus_bits = ceil_log2(self._bus_bytes)
+        element_bits = ceil_log2(self._memory.element_bits // 8)  # of a byte address inside an element
+        bus_elements = 8 * self._bus_bytes // self._memory.element_bits
 
         def beats_of(dram, size):
             """Bus beats that hold ``size`` bytes from ``dram`` on."""
-            return (dram[:bus_bits] + size + (p.bus_bytes - 1)) >> bus_bits
+            return (dram[:bus_bits] + size + (self._bus_bytes - 1)) >> bus_bits
 
         # asking: one span after the other into bursts
-        m.submodules.bursts = bursts = Bursts(p)
+        m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes)
         m.submodules.expected = expected = SyncFIFOBuffered(width=TRANSFER.size, depth=2)
         wiring.connect(m, bursts.bursts, wiring.flipped(self.requests))
         i = Signal(TRANSFER, reset_less=True)
@@ -96,7 +102,7 @@ class Loader(wiring.Component):
             self.write.valid.eq(placing & self.beats.valid),
             self.write.address.eq(chip),
             self.write.low.eq(Mux(first, skip, 0)),
-            self.write.high.eq(Mux(last, tail, p.bus_elements)),
+            self.write.high.eq(Mux(last, tail, bus_elements)),
             self.write.data.as_value().eq(self.beats.payload.data),
             self.beats.ready.eq(placing & self.write_ready),
             moved.eq(self.write.valid & self.write_ready),
@@ -104,7 +110,7 @@ class Loader(wiring.Component):
             done.eq(span_done & (e.rows == 0)),
         ]
         with m.If(moved):
-            m.d.sync += [left.eq(left - 1), chip.eq(chip + p.bus_elements), first.eq(0)]
+            m.d.sync += [left.eq(left - 1), chip.eq(chip + bus_elements), first.eq(0)]
         with m.If(span_done):
             dram, address = e.dram + e.dram_step, e.chip + e.chip_step
             m.d.sync += [e.dram.eq(dram), e.chip.eq(address), e.rows.eq(e.rows - 1), *span(dram, e.bytes, address)]

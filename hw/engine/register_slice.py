@@ -1,6 +1,6 @@
 """A register slice: cuts the paths of a stream in both directions at full throughput."""
 
-from amaranth import Module, Signal
+from amaranth import Module, ShapeLike, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,12 +10,13 @@ class RegisterSlice(wiring.Component):
 
     Latency one cycle; one item a cycle; honours back-pressure.
 
-    Members: incoming : In(stream), ``shape``;  outgoing : Out(stream), ``shape``
+    Parameters: shape : of an item
+    Members:    incoming : In(stream), ``shape``;  outgoing : Out(stream), ``shape``
     """
 
     LATENCY = 1
 
-    def __init__(self, shape):
+    def __init__(self, *, shape: ShapeLike):
         self._shape = shape
         super().__init__({"incoming": In(stream.Signature(shape)), "outgoing": Out(stream.Signature(shape))})
 

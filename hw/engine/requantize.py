@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..isa.program import CHANNEL, SHIFT_BASE
+from ..isa.ranges import check_range
 from .delay import delayed
 
 MANTISSA = 24
@@ -14,9 +15,9 @@ FRACTION = MANTISSA + 1
 """Fraction bits kept before rounding: the finest tie window is 2**-25."""
 
 
-def format_layout(parameters):
+def format_layout(element_bits: int) -> data.StructLayout:
     """Zero point and clamp of the target feature map, as the engine stores it."""
-    return data.StructLayout({n: signed(8 * parameters.element_bytes) for n in ("zero_point", "low", "high")})
+    return data.StructLayout({n: signed(element_bits) for n in ("zero_point", "low", "high")})
 
 
 class Requantize(wiring.Component):
@@ -32,28 +33,31 @@ class Requantize(wiring.Component):
     Latency LATENCY cycles, no flow control: whoever sends knows that the result is taken.
     ``raw`` passes ``sum + bias`` through, as ``raw_sum``, with the same latency.
 
-    Parameters: parameters : Parameters (sum_bits, activation_bits, multiplier)
+    Parameters: sum_bits, activation_bits : int;  element_bits : int, of a stored activation
+                multiplier : bool, False for scales that are powers of two
     Members:    sum : In, signed;  channel : In, see program.CHANNEL;  format : In, see format_layout
-                activation : Out, signed(8 * element_bytes);  raw_sum : Out, signed 32
+                activation : Out, signed element_bits;  raw_sum : Out, signed 32
     Source:     ONNX QuantizeLinear-21; IEEE 754-2019, 4.3.1
     """
 
     LATENCY = 9
 
-    def __init__(self, parameters):
-        self._parameters = p = parameters
+    def __init__(self, *, sum_bits: int, activation_bits: int, element_bits: int, multiplier: bool):
+        check_range("sum bits", sum_bits, 8, 32)
+        check_range("activation bits", activation_bits, 2, 16)
+        check_range("element bits", element_bits, activation_bits, 16)
+        self._activation_bits, self._element_bits, self._multiplier = activation_bits, element_bits, multiplier
         super().__init__(
             {
-                "sum": In(signed(p.sum_bits)),
+                "sum": In(signed(sum_bits)),
                 "channel": In(CHANNEL),
-                "format": In(format_layout(p)),
-                "activation": Out(signed(8 * p.element_bytes)),
+                "format": In(format_layout(element_bits)),
+                "activation": Out(signed(element_bits)),
                 "raw_sum": Out(signed(32)),
             }
         )
 
     def elaborate(self, platform):
-        p = self._parameters
         m = Module()
 
         def register(value, name, shape=None):
@@ -81,7 +85,7 @@ class Requantize(wiring.Component):
 
         # 4, 5: times the scale's mantissa.  A power of two has only the leading bit
         channel = CHANNEL(delayed(m, self.channel.as_value(), 3, name="channel"))
-        if p.multiplier:
+        if self._multiplier:
             product = register(significand * channel.mantissa, "product")
         else:
             product = register(significand << (MANTISSA - 1), "product")
@@ -102,28 +106,28 @@ class Requantize(wiring.Component):
                 shift = register(shift, "shift_6")
 
         # 8: round half to even, where "half" is as wide as fl32's grid
-        fraction, whole = value[:FRACTION], value[FRACTION:]
+        fraction, whole, width = value[:FRACTION], value[FRACTION:], self._activation_bits
         half = 1 << (FRACTION - 1)
-        if p.multiplier:
-            highest = [whole[b] & (whole[b + 1 : p.activation_bits] == 0) for b in range(p.activation_bits)]
-            window = Cat(whole[: p.activation_bits] == 0, *highest)
+        if self._multiplier:
+            highest = [whole[b] & (whole[b + 1 : width] == 0) for b in range(width)]
+            window = Cat(whole[:width] == 0, *highest)
         else:
             window = Const(0)
         above = fraction - (half - window)
         tie = Signal()
         m.d.comb += tie.eq((above >= 0) & ((fraction < half + window) | ((fraction == half + window) & ~sticky)))
         up = Mux(tie, whole[0], fraction >= half)
-        huge = register(whole[p.activation_bits :] != 0, "huge")
-        rounded = register(whole[: p.activation_bits] + up, "rounded")
+        huge = register(whole[width:] != 0, "huge")
+        rounded = register(whole[:width] + up, "rounded")
 
         # 9: sign, zero point, clamp
         negative = delayed(m, biased < 0, 7, name="negative")
-        form = format_layout(p)(delayed(m, self.format.as_value(), 8, name="format"))
+        form = format_layout(self._element_bits)(delayed(m, self.format.as_value(), 8, name="format"))
         moved = Mux(negative, form.zero_point - rounded, form.zero_point + rounded)
         clamped = Mux(moved < form.low, form.low, Mux(moved > form.high, form.high, moved))
         saturated = Mux(huge, Mux(negative, form.low, form.high), clamped)
         m.d.comb += [
-            self.activation.eq(register(saturated, "activation_9", signed(8 * p.element_bytes))),
+            self.activation.eq(register(saturated, "activation_9", signed(self._element_bits))),
             self.raw_sum.eq(delayed(m, biased, 8, name="raw")),
         ]
         return m

@@ -5,11 +5,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..isa.program import PASSES
+from ..isa.ranges import check_range
 from .accumulators import control_layout
 from .delay import delayed
 
 
-def window_layout(parameters):
+def window_layout(activation_bits: int) -> data.StructLayout:
     """R consecutive elements from ``row + column`` on; those outside ``0 <= column < row_elements`` are padding."""
     return data.StructLayout(
         {
@@ -17,7 +18,7 @@ def window_layout(parameters):
             "column": signed(24),
             "inside": 1,
             "row_elements": 24,
-            "padding": signed(parameters.activation_bits),
+            "padding": signed(activation_bits),
         }
     )
 
@@ -30,18 +31,22 @@ class Sequencer(wiring.Component):
     tile's first pass also waits for a free half of the accumulators.  Waiting is the only flow control.
     One idle cycle lies between one instruction's last window and the next one's first.
 
-    Members: instructions : In(stream), PASSES
-             tokens : In, all that the instruction's ``wait`` asks for are there;  take, give : Out, pulses
-             loaded : In;  swap : Out
-             half_free : In, pulse: the vector unit has emptied a half
-             window : Out, see window_layout;  control : Out, ``valid`` when the window counts
-             tile_last : Out, with the last window of a channel tile whose sums are then complete
-             idle : Out, no instruction in work
-             waiting : Out, for the instruction's tokens, for weights, for a free half
+    Parameters: rows : int, R;  activation_bits : int;  accumulator_depth : int, vectors in each half
+    Members:    instructions : In(stream), PASSES
+                tokens : In, all that the instruction's ``wait`` asks for are there;  take, give : Out, pulses
+                loaded : In;  swap : Out
+                half_free : In, pulse: the vector unit has emptied a half
+                window : Out, see window_layout;  control : Out, ``valid`` when the window counts
+                tile_last : Out, with the last window of a channel tile whose sums are then complete
+                idle : Out, no instruction in work
+                waiting : Out, for the instruction's tokens, for weights, for a free half
     """
 
-    def __init__(self, parameters):
-        self._parameters = p = parameters
+    def __init__(self, *, rows: int, activation_bits: int, accumulator_depth: int):
+        check_range("rows", rows, 1, 128)
+        check_range("activation bits", activation_bits, 2, 16)
+        check_range("accumulator depth", accumulator_depth, 4, 1 << 24)
+        self._rows, self._accumulator_depth = rows, accumulator_depth
         super().__init__(
             {
                 "instructions": In(stream.Signature(PASSES)),
@@ -52,8 +57,8 @@ class Sequencer(wiring.Component):
                 "loaded": In(1),
                 "swap": Out(1),
                 "half_free": In(1),
-                "window": Out(window_layout(p)),
-                "control": Out(control_layout(p)),
+                "window": Out(window_layout(activation_bits)),
+                "control": Out(control_layout(accumulator_depth)),
                 "tile_last": Out(1),
                 "idle": Out(1),
                 "waiting": Out(data.StructLayout({"tokens": 1, "weights": 1, "half": 1})),
@@ -61,10 +66,11 @@ class Sequencer(wiring.Component):
         )
 
     def elaborate(self, platform):
-        p = self._parameters
         m = Module()
         new = self.instructions.payload
         i = Signal(PASSES, reset_less=True)
+        place = _Place(self._rows)
+        left = place.left
 
         active = Signal()
         running = Signal()
@@ -72,15 +78,7 @@ class Sequencer(wiring.Component):
         initial = Signal()  # the pass in work begins its sums
         half = Signal()
         free_halves = Signal(2, init=2)
-        position = Signal(range(max(2, p.accumulator_depth)))
-
-        loops = ("tiles", "kernel_rows", "kernel_columns", "chunks", "rows", "columns")
-        left = {n: Signal(PASSES[n].width, name=f"left_{n}", reset_less=True) for n in loops}
-        column_tile, column_kernel, column_chunk, column = (
-            Signal(24, name=f"column_{n}", reset_less=True) for n in ("tile", "kernel", "chunk", "now")
-        )
-        row_kernel, row = (Signal(24, name=f"row_{n}", reset_less=True) for n in ("kernel", "now"))
-        line_kernel, line = (Signal(signed(17), name=f"line_{n}", reset_less=True) for n in ("kernel", "now"))
+        position = Signal(range(self._accumulator_depth))
 
         begin, start, pass_ends, tile_ends, finish = (
             Signal(name=n) for n in ("begin", "start", "pass_ends", "tile_ends", "finish")
@@ -114,34 +112,11 @@ class Sequencer(wiring.Component):
                 m.d.sync += initial.eq(i.first)
         m.d.sync += free_halves.eq(free_halves + self.half_free - (start & next_needs_half))
 
-        # where the next window is
         with m.If(running):
-            with m.If(left["columns"] != 0):
-                m.d.sync += [left["columns"].eq(left["columns"] - 1), column.eq(column + i.column_step)]
-            with m.Else():
-                m.d.sync += [left["columns"].eq(i.columns), column.eq(column_chunk)]
-                with m.If(left["rows"] != 0):
-                    m.d.sync += [
-                        left["rows"].eq(left["rows"] - 1),
-                        row.eq(row + i.row_step),
-                        line.eq(line + i.line_step),
-                    ]
-                with m.Else():
-                    m.d.sync += [left["rows"].eq(i.rows), row.eq(row_kernel), line.eq(line_kernel)]
-                    self._next_pass(
-                        m,
-                        i,
-                        left,
-                        (column_tile, column_kernel, column_chunk, column),
-                        (row_kernel, row),
-                        (line_kernel, line),
-                    )
+            place.next_window(m, i)
         with m.If(begin):
             m.d.sync += [i.eq(new), active.eq(1), tile_begins.eq(1)]
-            m.d.sync += [left[n].eq(new[n]) for n in loops]
-            m.d.sync += [c.eq(new.column) for c in (column_tile, column_kernel, column_chunk, column)]
-            m.d.sync += [r.eq(new.row) for r in (row_kernel, row)]
-            m.d.sync += [y.eq(new.line.as_signed()) for y in (line_kernel, line)]
+            place.begin(m, new)
 
         # the half that control names belongs to the pass in work
         m.d.comb += [
@@ -150,9 +125,9 @@ class Sequencer(wiring.Component):
             self.give.eq(finish),
             self.give_to.eq(i.post),
             self.swap.eq(start),
-            self.window.row.eq(row),
-            self.window.column.eq(column),
-            self.window.inside.eq((line >= 0) & (line < i.lines)),
+            self.window.row.eq(place.row),
+            self.window.column.eq(place.column),
+            self.window.inside.eq((place.line >= 0) & (place.line < i.lines)),
             self.window.row_elements.eq(i.row_elements),
             self.window.padding.eq(i.padding),
             self.control.valid.eq(running),
@@ -167,13 +142,55 @@ class Sequencer(wiring.Component):
         ]
         return m
 
-    def _next_pass(self, m, i, left, columns, rows, lines):
-        """Step from the end of a pass: chunk, then kernel column, then kernel row, then channel tile."""
-        p = self._parameters
-        column_tile, column_kernel, column_chunk, column = columns
-        (row_kernel, row), (line_kernel, line) = rows, lines
+
+class _Place:
+    """Registers that say where the next window is, and how they move on.
+
+    Of each coordinate, one register follows the windows, the others keep where an outer loop began; so nothing is
+    multiplied.
+    """
+
+    LOOPS = ("tiles", "kernel_rows", "kernel_columns", "chunks", "rows", "columns")
+
+    def __init__(self, rows: int):
+        self._chunk = rows
+        self.left = {n: Signal(PASSES[n].width, name=f"left_{n}", reset_less=True) for n in self.LOOPS}
+        self._columns = [Signal(24, name=f"column_{n}", reset_less=True) for n in ("tile", "kernel", "chunk", "now")]
+        self._rows = [Signal(24, name=f"row_{n}", reset_less=True) for n in ("kernel", "now")]
+        self._lines = [Signal(signed(17), name=f"line_{n}", reset_less=True) for n in ("kernel", "now")]
+        self.column, self.row, self.line = self._columns[-1], self._rows[-1], self._lines[-1]
+
+    def begin(self, m: Module, new: data.View) -> None:
+        """To an instruction's first window."""
+        m.d.sync += [self.left[n].eq(new[n]) for n in self.LOOPS]
+        m.d.sync += [c.eq(new.column) for c in self._columns]
+        m.d.sync += [r.eq(new.row) for r in self._rows]
+        m.d.sync += [y.eq(new.line.as_signed()) for y in self._lines]
+
+    def next_window(self, m: Module, i: data.View) -> None:
+        """To the next output column, then output row, then pass."""
+        left = self.left
+        with m.If(left["columns"] != 0):
+            m.d.sync += [left["columns"].eq(left["columns"] - 1), self.column.eq(self.column + i.column_step)]
+        with m.Else():
+            column_chunk, row_kernel, line_kernel = self._columns[2], self._rows[0], self._lines[0]
+            m.d.sync += [left["columns"].eq(i.columns), self.column.eq(column_chunk)]
+            with m.If(left["rows"] != 0):
+                m.d.sync += [
+                    left["rows"].eq(left["rows"] - 1),
+                    self.row.eq(self.row + i.row_step),
+                    self.line.eq(self.line + i.line_step),
+                ]
+            with m.Else():
+                m.d.sync += [left["rows"].eq(i.rows), self.row.eq(row_kernel), self.line.eq(line_kernel)]
+                self._next_pass(m, i)
+
+    def _next_pass(self, m: Module, i: data.View) -> None:
+        """To the next chunk, then kernel column, then kernel row, then channel tile."""
+        left = self.left
+        column_tile, column_kernel, column_chunk, column = self._columns
         with m.If(left["chunks"] != 0):
-            following = column_chunk + p.rows
+            following = column_chunk + self._chunk
             m.d.sync += [left["chunks"].eq(left["chunks"] - 1)]
             m.d.sync += [c.eq(following) for c in (column_chunk, column)]
         with m.Else():
@@ -185,42 +202,47 @@ class Sequencer(wiring.Component):
             with m.Else():
                 m.d.sync += left["kernel_columns"].eq(i.kernel_columns)
                 with m.If(left["kernel_rows"] != 0):
+                    row_kernel, line_kernel = self._rows[0], self._lines[0]
                     m.d.sync += left["kernel_rows"].eq(left["kernel_rows"] - 1)
                     m.d.sync += [c.eq(column_tile) for c in (column_kernel, column_chunk, column)]
-                    m.d.sync += [r.eq(row_kernel + i.kernel_row_step) for r in (row_kernel, row)]
-                    m.d.sync += [y.eq(line_kernel + i.kernel_line_step) for y in (line_kernel, line)]
+                    m.d.sync += [r.eq(row_kernel + i.kernel_row_step) for r in self._rows]
+                    m.d.sync += [y.eq(line_kernel + i.kernel_line_step) for y in self._lines]
                 with m.Else():
                     m.d.sync += [left["kernel_rows"].eq(i.kernel_rows), left["tiles"].eq(left["tiles"] - 1)]
-                    m.d.sync += [c.eq(column_tile + i.tile_step) for c in columns]
-                    m.d.sync += [r.eq(i.row) for r in rows]
-                    m.d.sync += [y.eq(i.line.as_signed()) for y in lines]
+                    m.d.sync += [c.eq(column_tile + i.tile_step) for c in self._columns]
+                    m.d.sync += [r.eq(i.row) for r in self._rows]
+                    m.d.sync += [y.eq(i.line.as_signed()) for y in self._lines]
 
 
 class Window(wiring.Component):
     """From coordinates to the activation memory's window port: one address, and the two ends of what is not padding.
 
-    Members: window : In, see window_layout;  address, low, high, padding : Out, LATENCY cycles later
+    Parameters: rows : int, R;  activation_bits : int;  address_bits : int, of the activation memory
+    Members:    window : In, see window_layout;  address, low, high, padding : Out, LATENCY cycles later
     """
 
     LATENCY = 2
 
-    def __init__(self, parameters):
-        self._parameters = p = parameters
+    def __init__(self, *, rows: int, activation_bits: int, address_bits: int):
+        check_range("rows", rows, 1, 128)
+        check_range("activation bits", activation_bits, 2, 16)
+        check_range("address bits", address_bits, 1, 24)
+        self._rows, self._address_bits = rows, address_bits
         super().__init__(
             {
-                "window": In(window_layout(p)),
-                "address": Out(p.address_bits),
-                "low": Out(range(p.rows + 1)),
-                "high": Out(range(p.rows + 1)),
-                "padding": Out(signed(p.activation_bits)),
+                "window": In(window_layout(activation_bits)),
+                "address": Out(address_bits),
+                "low": Out(range(rows + 1)),
+                "high": Out(range(rows + 1)),
+                "padding": Out(signed(activation_bits)),
             }
         )
 
     def elaborate(self, platform):
-        p = self._parameters
+        rows = self._rows
         m = Module()
         window = self.window
-        address = Signal(p.address_bits, reset_less=True)
+        address = Signal(self._address_bits, reset_less=True)
         before = Signal(signed(25), reset_less=True)
         after = Signal(signed(26), reset_less=True)
         m.d.sync += [
@@ -230,10 +252,10 @@ class Window(wiring.Component):
         ]
 
         def clamped(value):
-            return Mux(value < 0, 0, Mux(value > p.rows, p.rows, value[: p.rows.bit_length()]))
+            return Mux(value < 0, 0, Mux(value > rows, rows, value[: rows.bit_length()]))
 
-        low = Signal(range(p.rows + 1), reset_less=True)
-        high = Signal(range(p.rows + 1), reset_less=True)
+        low = Signal(range(rows + 1), reset_less=True)
+        high = Signal(range(rows + 1), reset_less=True)
         m.d.sync += [low.eq(clamped(before)), high.eq(clamped(after))]
         m.d.comb += [
             self.address.eq(delayed(m, address, 1, name="address")),

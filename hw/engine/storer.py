@@ -1,16 +1,18 @@
 """STORE: spans of activation memory out to DRAM."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from ..isa.parameters import BURST_BEATS
+from ..isa.parameters import BURST_BEATS, BUS_BYTES
 from ..isa.program import TRANSFER
+from ..isa.ranges import check_choice
 from .activations import ActivationMemory
 from .delay import delayed
 from .dma import Bursts
+from .memory_format import MemoryFormat
 
 
 class Storer(wiring.Component):
@@ -19,17 +21,19 @@ class Storer(wiring.Component):
     A span must start at the same place in a bus beat on both sides (the planner sees to it), so no shifter is needed.
     An instruction is complete, and gives its tokens, when memory has answered all its bursts.
 
-    Members: instructions : In(stream), TRANSFER;  tokens, take, give, give_to : as the sequencer's
-             read_address, read_valid : Out;  read_ready, read_data : In, of the activation memory
-             base : In;  aw*, w*, b* : the AXI4 channels;  error : Out, pulse
-             idle, waiting : Out
+    Parameters: bus_bytes : int, bytes a beat;  memory : MemoryFormat
+    Members:    instructions : In(stream), TRANSFER;  tokens, take, give, give_to : as the sequencer's
+                read_address, read_valid : Out;  read_ready, read_data : In, of the activation memory
+                base : In;  aw*, w*, b* : the AXI4 channels;  error : Out, pulse
+                idle, waiting : Out
     """
 
     FIFO = 32
     """Beats between activation memory and bus."""
 
-    def __init__(self, parameters):
-        self._parameters = p = parameters
+    def __init__(self, *, bus_bytes: int, memory: MemoryFormat):
+        check_choice("bus bytes", bus_bytes, BUS_BYTES)
+        self._bus_bytes, self._element_bytes = bus_bytes, memory.element_bits // 8
         super().__init__(
             {
                 "instructions": In(stream.Signature(TRANSFER)),
@@ -37,17 +41,17 @@ class Storer(wiring.Component):
                 "take": Out(1),
                 "give": Out(1),
                 "give_to": Out(4),
-                "read_address": Out(p.address_bits),
+                "read_address": Out(memory.address_bits),
                 "read_valid": Out(1),
                 "read_ready": In(1),
-                "read_data": In(8 * p.bus_bytes),
+                "read_data": In(8 * bus_bytes),
                 "base": In(32),
                 "awaddr": Out(32),
                 "awlen": Out(8),
                 "awvalid": Out(1),
                 "awready": In(1),
-                "wdata": Out(8 * p.bus_bytes),
-                "wstrb": Out(p.bus_bytes),
+                "wdata": Out(8 * bus_bytes),
+                "wstrb": Out(bus_bytes),
                 "wlast": Out(1),
                 "wvalid": Out(1),
                 "wready": In(1),
@@ -61,14 +65,9 @@ class Storer(wiring.Component):
         )
 
     def elaborate(self, platform):
-        p = self._parameters
         m = Module()
-        bus_bits = ceil_log2(p.bus_bytes)
-        element_bits = ceil_log2(p.element_bytes)
-        m.submodules.bursts = bursts = Bursts(p)
-        flags = data.StructLayout({"strobe": p.bus_bytes, "last": 1})
-        entry = data.StructLayout({"data": 8 * p.bus_bytes, "flags": flags})
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=entry.size, depth=self.FIFO)
+        bus_bits, element_bits = ceil_log2(self._bus_bytes), ceil_log2(self._element_bytes)
+        m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes)
 
         i = Signal(TRANSFER, reset_less=True)
         active, spans_left = Signal(), Signal()
@@ -78,14 +77,13 @@ class Storer(wiring.Component):
         span_first = Signal()
         chip = Signal(24, reset_less=True)
         room = Signal(range(self.FIFO + 1), init=self.FIFO)
-        unanswered = Signal(16)
 
         # spans into bursts
         size = i.dram[:bus_bits] + i.bytes
         m.d.comb += [
             bursts.spans.valid.eq(active & spans_left & ~bursting & ~bursts.bursts.valid),
             bursts.spans.payload.address.eq(i.dram),
-            bursts.spans.payload.beats.eq((size + (p.bus_bytes - 1)) >> bus_bits),
+            bursts.spans.payload.beats.eq((size + (self._bus_bytes - 1)) >> bus_bits),
         ]
         with m.If(bursts.spans.valid & bursts.spans.ready):
             m.d.sync += [spans_left.eq(0), span_first.eq(1), chip.eq(i.chip - i.dram[element_bits:bus_bits])]
@@ -117,7 +115,11 @@ class Storer(wiring.Component):
         span_last = final & (beats_left == 0)
         instruction_read = Signal()
         with m.If(reading):
-            m.d.sync += [chip.eq(chip + p.bus_elements), beats_left.eq(beats_left - 1), span_first.eq(0)]
+            m.d.sync += [
+                chip.eq(chip + self._bus_bytes // self._element_bytes),
+                beats_left.eq(beats_left - 1),
+                span_first.eq(0),
+            ]
             with m.If(beats_left == 0):
                 m.d.sync += bursting.eq(0)
             with m.If(span_last):
@@ -130,37 +132,12 @@ class Storer(wiring.Component):
                         i.chip.eq(i.chip + i.chip_step),
                         spans_left.eq(1),
                     ]
-
-        # strobes: all bytes but those before the span's first and after its last
-        head = (1 << p.bus_bytes) - 1
-        before = Signal(p.bus_bytes)
-        after = Signal(p.bus_bytes)
-        end = Signal(range(p.bus_bytes))
-        m.d.comb += [
-            end.eq(size - 1),
-            before.eq(Mux(span_first, head << i.dram[:bus_bits], head)),
-            after.eq(Mux(span_last, head >> ~end, head)),
-        ]
-        mark = flags(Signal(flags.size, name="mark"))
-        m.d.comb += [mark.strobe.eq(before & after), mark.last.eq(beats_left == 0)]
-        latency = ActivationMemory.READ_LATENCY
-        put = entry(fifo.w_data)
-        m.d.comb += [
-            fifo.w_en.eq(delayed(m, reading, latency, name="reading", init=0)),
-            put.data.eq(self.read_data),
-            put.flags.eq(flags(delayed(m, mark.as_value(), latency, name="mark"))),
-        ]
-        out = entry(fifo.r_data)
-        m.d.comb += [
-            self.wvalid.eq(fifo.r_rdy),
-            self.wdata.eq(out.data),
-            self.wstrb.eq(out.flags.strobe),
-            self.wlast.eq(out.flags.last),
-            fifo.r_en.eq(self.wready),
-        ]
+        strobe = self._strobe(m, i, size, span_first, span_last)
+        self._send(m, reading, strobe, beats_left == 0)
         m.d.sync += room.eq(room - reading + (self.wvalid & self.wready))
 
         # answers, and the end of an instruction
+        unanswered = Signal(16)
         answered = self.bvalid & self.bready
         m.d.comb += [self.bready.eq(1), self.error.eq(answered & self.bresp[1])]
         m.d.sync += unanswered.eq(unanswered + handing - answered)
@@ -180,3 +157,37 @@ class Storer(wiring.Component):
         with m.If(self.take):
             m.d.sync += [i.eq(self.instructions.payload), active.eq(1), spans_left.eq(1)]
         return m
+
+    def _strobe(self, m: Module, i: data.View, size: Value, span_first: Value, span_last: Value) -> Value:
+        """All bytes of a beat but those before the span's first and after its last."""
+        every = (1 << self._bus_bytes) - 1
+        before = Signal(self._bus_bytes)
+        after = Signal(self._bus_bytes)
+        end = Signal(range(self._bus_bytes))
+        m.d.comb += [
+            end.eq(size - 1),
+            before.eq(Mux(span_first, every << i.dram[: len(end)], every)),
+            after.eq(Mux(span_last, every >> ~end, every)),
+        ]
+        return before & after
+
+    def _send(self, m: Module, reading: Value, strobe: Value, last: Value) -> None:
+        """Beats that are being read to the bus, through a FIFO."""
+        flags = data.StructLayout({"strobe": self._bus_bytes, "last": 1})
+        entry = data.StructLayout({"data": 8 * self._bus_bytes, "flags": flags})
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=entry.size, depth=self.FIFO)
+        mark = flags(Signal(flags.size, name="mark"))
+        latency = ActivationMemory.READ_LATENCY
+        put, out = entry(fifo.w_data), entry(fifo.r_data)
+        m.d.comb += [
+            mark.strobe.eq(strobe),
+            mark.last.eq(last),
+            fifo.w_en.eq(delayed(m, reading, latency, name="reading", init=0)),
+            put.data.eq(self.read_data),
+            put.flags.eq(flags(delayed(m, mark.as_value(), latency, name="mark"))),
+            self.wvalid.eq(fifo.r_rdy),
+            self.wdata.eq(out.data),
+            self.wstrb.eq(out.flags.strobe),
+            self.wlast.eq(out.flags.last),
+            fifo.r_en.eq(self.wready),
+        ]

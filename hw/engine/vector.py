@@ -4,30 +4,16 @@ Its stages: *walk* the windows, *reduce* the vectors of a window to one, *rescal
 and write.
 """
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..isa.program import CHANNEL, TABLE_ENTRIES, VECTOR_BITS
-from .activations import ActivationMemory, write_layout
 from .delay import delayed
-from .lane import (
-    Lane,
-    Squares,
-    lane_latency,
-    lane_settings,
-    table_write_layout,
-)
-from .walk import Walk, step_layout
-
-SOURCE = ActivationMemory.OPERAND_LATENCY + 1
-"""Cycles from a step to its vector: the operand port, and the subtraction of a map's zero point."""
-
-
-def written_cycles(parameters):
-    """Cycles from the last vector's leaving the hold registers to its being readable in activation memory."""
-    return lane_latency(parameters) + 2 + ActivationMemory.WRITE_LATENCY
+from .lane import Lane, Squares
+from .vector_configuration import SOURCE, VectorConfiguration
+from .walk import Walk
 
 
 class VectorUnit(wiring.Component):
@@ -38,14 +24,15 @@ class VectorUnit(wiring.Component):
     monotonic: the lanes see one vector a window.  What has been read is never stalled: the activation memory always
     takes a write.
 
-    Members: as Walk's, and drain_half, drain_address : Out;  drained : In, (C,) sums, a cycle later
-             parameter_write, parameter_row, parameter_data : In, from the weight writer;  parameter_slot_free : Out
-             read_data : In, (C,) elements, ActivationMemory.OPERAND_LATENCY cycles after the address was taken
-             write : Out, see activations.write_layout
+    Parameters: configuration : VectorConfiguration
+    Members:    as Walk's, and drain_half, drain_address : Out;  drained : In, (C,) sums, a cycle later
+                parameter_write, parameter_row, parameter_data : In, from the weight writer;  parameter_slot_free : Out
+                read_data : In, (C,) elements, ActivationMemory.OPERAND_LATENCY cycles after the address was taken
+                write : Out, see MemoryFormat.write_layout
     """
 
-    def __init__(self, parameters):
-        self._parameters = p = parameters
+    def __init__(self, *, configuration: VectorConfiguration):
+        self._configuration = c = configuration
         super().__init__(
             {
                 "instructions": In(stream.Signature(VECTOR_BITS)),
@@ -56,26 +43,26 @@ class VectorUnit(wiring.Component):
                 "sums_ready": In(1),
                 "half_free": Out(1),
                 "drain_half": Out(1),
-                "drain_address": Out(range(max(2, p.accumulator_depth))),
-                "drained": In(data.ArrayLayout(signed(p.sum_bits), p.columns)),
+                "drain_address": Out(range(c.accumulator_depth)),
+                "drained": In(data.ArrayLayout(signed(c.lane.sum_bits), c.columns)),
                 "parameter_write": In(1),
-                "parameter_row": In(range(2 * p.parameter_rows)),
-                "parameter_data": In(p.weight_row_bits),
+                "parameter_row": In(range(2 * c.parameter_rows)),
+                "parameter_data": In(c.columns * c.weight_bits),
                 "parameter_slot_free": Out(1),
-                "read_address": Out(p.address_bits),
+                "read_address": Out(c.memory.address_bits),
                 "read_valid": Out(1),
                 "read_ready": In(1),
-                "read_data": In(data.ArrayLayout(signed(8 * p.element_bytes), p.columns)),
-                "write": Out(write_layout(p)),
+                "read_data": In(data.ArrayLayout(signed(c.memory.element_bits), c.columns)),
+                "write": Out(c.memory.write_layout),
                 "idle": Out(1),
                 "waiting": Out(data.StructLayout({"tokens": 1, "sums": 1})),
             }
         )
 
     def elaborate(self, platform):
-        p = self._parameters
+        c = self._configuration
         m = Module()
-        m.submodules.walk = walk = Walk(p)
+        m.submodules.walk = walk = Walk(configuration=c)
         for name in ("tokens", "sums_ready", "read_ready"):
             m.d.comb += getattr(walk, name).eq(getattr(self, name))
         for name in ("take", "give", "give_to", "waiting", "idle", "read_address", "read_valid"):
@@ -89,24 +76,22 @@ class VectorUnit(wiring.Component):
             self.drain_address.eq(delayed(m, walk.address, SOURCE - 1, name="address")),
             self.half_free.eq(delayed(m, walk.half_free, SOURCE - 1, name="half_free", init=0)),
         ]
-        i, settings = walk.instruction, walk.settings
         channels = self._channel_parameters(m, walk)
 
-        step = step_layout(p)(delayed(m, walk.step.as_value(), SOURCE, name="step", init=0))
+        step = c.step_layout(delayed(m, walk.step.as_value(), SOURCE, name="step", init=0))
         values, stored = self._sources(m, walk)
-        best, operands = self._reduce(m, step, settings, values, stored)
+        best, operands = self._reduce(m, step, walk.settings, values, stored)
 
         # rescale: shift the vector through the lanes, ``lanes`` columns a cycle
-        reduced = step_layout(p)(delayed(m, step.as_value(), 1, name="reduced", init=0))
-        groups = p.lane_groups
-        padded = groups * p.lanes
-        held = [Signal(signed(p.sum_bits), name=f"held_{c}", reset_less=True) for c in range(padded)]
-        added = [Signal(8, name=f"added_{c}", reset_less=True) for c in range(padded)]
-        group = Signal(range(groups + 1), init=groups)  # the next to enter the lanes; ``groups``: none
-        target = step_layout(p)(Signal(step_layout(p).size, name="target", reset_less=True))
+        reduced = c.step_layout(delayed(m, step.as_value(), 1, name="reduced", init=0))
+        padded = c.groups * c.lanes
+        held = [Signal(signed(c.lane.sum_bits), name=f"held_{n}", reset_less=True) for n in range(padded)]
+        added = [Signal(8, name=f"added_{n}", reset_less=True) for n in range(padded)]
+        group = Signal(range(c.groups + 1), init=c.groups)  # the next to enter the lanes; ``groups``: none
+        target = c.step_layout(Signal(c.step_layout.size, name="target", reset_less=True))
         load = Signal()
         busy = Signal()
-        m.d.comb += [load.eq(reduced.valid & reduced.last), busy.eq(group != groups)]
+        m.d.comb += [load.eq(reduced.valid & reduced.last), busy.eq(group != c.groups)]
         with m.If(load):
             m.d.sync += [group.eq(0), target.eq(reduced)]
             m.d.sync += [h.eq(b) for h, b in zip(held, best, strict=False)]
@@ -114,40 +99,50 @@ class VectorUnit(wiring.Component):
         with m.Elif(busy):
             m.d.sync += group.eq(group + 1)
         with m.If(busy & ~load):
-            m.d.sync += [h.eq(n) for h, n in zip(held, held[p.lanes :], strict=False)]
-            m.d.sync += [a.eq(n) for a, n in zip(added, added[p.lanes :], strict=False)]
+            m.d.sync += [h.eq(n) for h, n in zip(held, held[c.lanes :], strict=False)]
+            m.d.sync += [a.eq(n) for a, n in zip(added, added[c.lanes :], strict=False)]
         with m.If(busy):
-            m.d.sync += [c.eq(n) for c, n in zip(channels, channels[p.lanes :] + channels[: p.lanes], strict=True)]
-        lanes = self._lanes(m, settings, held, added, channels, self._table(m, step, stored))
+            m.d.sync += [h.eq(n) for h, n in zip(channels, channels[c.lanes :] + channels[: c.lanes], strict=True)]
+        lanes = self._lanes(m, walk.settings, held, added, channels, self._table(m, step, stored))
 
-        # collect: a vector of activations is written whole, raw sums as they come
-        latency = lane_latency(p)
-        out_group = delayed(m, group, latency, name="group", init=groups)
-        out = step_layout(p)(delayed(m, target.as_value(), latency, name="target"))
-        raw = settings.raw
-        collected = [Signal(8 * p.element_bytes, name=f"collected_{c}", reset_less=True) for c in range(padded)]
+        self._collect(m, walk, lanes, group, target)
+        self._watch(m, walk, busy)
+        return m
+
+    def _collect(self, m: Module, walk: Walk, lanes: list[Lane], group: Signal, target: data.View) -> None:
+        """A vector of activations is written whole, raw sums as they come."""
+        c = self._configuration
+        padded = c.groups * c.lanes
+        latency = c.lane.latency
+        out_group = delayed(m, group, latency, name="group", init=c.groups)
+        out = c.step_layout(delayed(m, target.as_value(), latency, name="target"))
+        raw = walk.settings.raw
+        bits = c.memory.element_bits
+        collected = [Signal(bits, name=f"collected_{n}", reset_less=True) for n in range(padded)]
         fresh = [lane.activation for lane in lanes]
         gathered = (collected + fresh)[-padded:]
-        m.d.sync += [c.eq(v) for c, v in zip(collected, gathered, strict=True)]
+        m.d.sync += [h.eq(v) for h, v in zip(collected, gathered, strict=True)]
         raw_data = Cat(*(lane.raw_sum for lane in lanes))
-        channels_valid = Mux(out.tile_last, i.last_channels, i.channels)
+        channels_valid = Mux(out.tile_last, walk.instruction.last_channels, walk.instruction.channels)
         raw_before = Signal(range(padded + 1))
-        m.d.comb += raw_before.eq(out_group * p.lanes)
+        m.d.comb += raw_before.eq(out_group * c.lanes)
         raw_left = Signal(signed(10))
         m.d.comb += raw_left.eq(channels_valid - raw_before)
-        raw_count = Mux(raw_left > p.lanes, p.lanes, raw_left)
-        write = Signal(write_layout(p), reset_less=True)
+        raw_count = Mux(raw_left > c.lanes, c.lanes, raw_left)
+        raw_offset = (raw_before * c.sum_elements)[: c.memory.address_bits]
+        write = Signal(c.memory.write_layout, reset_less=True)
         m.d.sync += [
-            write.valid.eq(Mux(raw, (out_group != groups) & (raw_left > 0), out_group == groups - 1)),
-            write.address.eq(out.chip + Mux(raw, (raw_before * p.sum_elements)[: p.address_bits], 0)),
+            write.valid.eq(Mux(raw, (out_group != c.groups) & (raw_left > 0), out_group == c.groups - 1)),
+            write.address.eq(out.chip + Mux(raw, raw_offset, 0)),
             write.low.eq(0),
-            write.high.eq(Mux(raw, (raw_count * p.sum_elements)[:10], channels_valid)),
-            write.data.eq(Mux(raw, raw_data, Cat(*gathered)[: p.columns * 8 * p.element_bytes])),
+            write.high.eq(Mux(raw, (raw_count * c.sum_elements)[:10], channels_valid)),
+            write.data.eq(Mux(raw, raw_data, Cat(*gathered)[: c.columns * bits])),
         ]
         m.d.comb += self.write.eq(write)
 
-        # when the last write has had time to be committed; a vector is on its way to the lanes from its step on
-        cycles = written_cycles(p)
+    def _watch(self, m: Module, walk: Walk, busy: Signal) -> None:
+        """When the last write has had time to be committed; a vector is on its way to the lanes from its step on."""
+        cycles = self._configuration.written_cycles
         flight = Signal(range(cycles + 1))
         with m.If(~walk.lanes_idle):
             m.d.sync += flight.eq(cycles)
@@ -159,33 +154,35 @@ class VectorUnit(wiring.Component):
             walk.lanes_idle.eq(~(busy | coming.any())),
             walk.written.eq(walk.lanes_idle & (flight == 0)),
         ]
-        return m
 
-    def _sources(self, m, walk):
+    def _sources(self, m: Module, walk: Walk) -> tuple[list[Value], list[Value]]:
         """The vector of each step as sums, (C,), ``SOURCE`` cycles later, and a map's elements as they are stored."""
-        p = self._parameters
-        if not p.operands:
-            return [self.drained[c] for c in range(p.columns)], []
+        c = self._configuration
+        if not c.operands:
+            return [self.drained[n] for n in range(c.columns)], []
         settings = walk.settings
-        reading = step_layout(p)(delayed(m, walk.step.as_value(), SOURCE - 1, name="reading", init=0))
+        reading = c.step_layout(delayed(m, walk.step.as_value(), SOURCE - 1, name="reading", init=0))
         values, stored = [], []
-        for c in range(p.columns):
-            element = self.read_data[c]
-            moved = Signal(signed(p.sum_bits), name=f"moved_{c}", reset_less=True)
-            inside = (reading.first <= c) & (reading.end > c) if p.normalization else 1
+        for n in range(c.columns):
+            element = self.read_data[n]
+            moved = Signal(signed(c.lane.sum_bits), name=f"moved_{n}", reset_less=True)
+            inside = (reading.first <= n) & (reading.end > n) if c.lane.normalization else 1
             m.d.sync += moved.eq(Mux(inside, element - settings.source_zero.as_signed(), 0))
-            values.append(Mux(settings.from_map, moved, self.drained[c]))
-            stored.append(delayed(m, element, 1, name=f"stored_{c}"))
+            values.append(Mux(settings.from_map, moved, self.drained[n]))
+            stored.append(delayed(m, element, 1, name=f"stored_{n}"))
         return values, stored
 
-    def _reduce(self, m, step, settings, values, stored):
+    def _reduce(
+        self, m: Module, step: data.View, settings: data.View, values: list[Value], stored: list[Value]
+    ) -> tuple[list[Signal], list[Signal]]:
         """The window's maximum or total, (C,) sums, and the vector to add to it, a cycle after its last step."""
-        p = self._parameters
+        c = self._configuration
         empty = Signal(init=1)
-        best = [Signal(signed(p.sum_bits), name=f"best_{c}", reset_less=True) for c in range(p.columns)]
-        total = settings.total if p.operands else 0
+        best = [Signal(signed(c.lane.sum_bits), name=f"best_{n}", reset_less=True) for n in range(c.columns)]
+        total = settings.total if c.operands else 0
         better = [Mux(empty, v, Mux(total, b + v, Mux(v > b, v, b))) for v, b in zip(values, best, strict=True)]
-        operands = [Signal(8, name=f"operand_{c}", reset_less=True) for c in range(p.columns)] if p.tables else []
+        added = range(c.columns) if c.lane.tables else ()
+        operands = [Signal(8, name=f"operand_{n}", reset_less=True) for n in added]
         with m.If(step.valid):
             with m.If(step.operand):
                 m.d.sync += [o.eq(s) for o, s in zip(operands, stored, strict=False)]
@@ -195,26 +192,34 @@ class VectorUnit(wiring.Component):
                 m.d.sync += empty.eq(1)
         return best, operands
 
-    def _table(self, m, step, stored):
+    def _table(self, m: Module, step: data.View, stored: list[Value]) -> data.View:
         """Entries for the lanes' tables, four bytes each as they were read, little endian."""
-        p = self._parameters
-        table = Signal(table_write_layout(p), reset_less=True)
-        if p.tables:
-            half = TABLE_ENTRIES // 2 // p.table_entries
-            number = step.table_row >> (p.table_entries.bit_length() - 1)
+        lane = self._configuration.lane
+        table = Signal(lane.table_write_layout, reset_less=True)
+        if lane.tables:
+            half = TABLE_ENTRIES // 2 // lane.table_entries
+            number = step.table_row >> (lane.table_entries.bit_length() - 1)
             m.d.sync += [
                 table.valid.eq(step.table),
                 table.b.eq(number >= half),
                 table.row.eq(number),  # wraps at half
-                table.entries.eq(Cat(*(s[:8] for s in stored[: 4 * p.table_entries]))),
+                table.entries.eq(Cat(*(s[:8] for s in stored[: 4 * lane.table_entries]))),
             ]
         return table
 
-    def _lanes(self, m, settings, held, added, channels, table):
+    def _lanes(
+        self,
+        m: Module,
+        settings: data.View,
+        held: list[Signal],
+        added: list[Signal],
+        channels: list[data.View],
+        table: data.View,
+    ) -> list[Lane]:
         """The lanes, each taking the value of its column that has shifted down to it."""
-        p = self._parameters
-        constant = Signal(lane_settings(p))
-        bits = 8 * p.element_bytes
+        c = self._configuration
+        normalization, bits = c.lane.normalization, c.lane.element_bits
+        constant = Signal(c.lane.settings_layout)
         m.d.comb += [
             constant.format.eq(Cat(*(settings[n][:bits] for n in ("zero_point", "low", "high")))),
             constant.final_low.eq(settings.final_low),
@@ -222,11 +227,11 @@ class VectorUnit(wiring.Component):
             constant.combine.eq(settings.combine),
             constant.normalize.eq(settings.normalize),
         ]
-        reach = p.lanes + max(1, p.normalization) - 1
-        neighbours = Array([*held, *(Const(0, signed(p.sum_bits)) for _ in range(reach))])
+        reach = c.lanes + max(1, normalization) - 1
+        neighbours = Array([*held, *(Const(0, signed(c.lane.sum_bits)) for _ in range(reach))])
         lanes = []
-        for number in range(p.lanes):
-            m.submodules[f"lane_{number}"] = lane = Lane(p)
+        for number in range(c.lanes):
+            m.submodules[f"lane_{number}"] = lane = Lane(configuration=c.lane)
             m.d.comb += [
                 lane.sum.eq(held[number]),
                 lane.channel.eq(channels[number]),
@@ -234,10 +239,10 @@ class VectorUnit(wiring.Component):
                 lane.operand.eq(added[number]),
                 lane.table.eq(table),
             ]
-            if p.normalization:
-                own = Array(neighbours[number + j] for j in range(p.normalization))
+            if normalization:
+                own = Array(neighbours[number + j] for j in range(normalization))
                 m.d.comb += lane.sum.eq(own[settings.before])
-            if p.operands:
+            if c.operands:
                 with m.If(settings.from_map):
                     m.d.comb += [
                         lane.channel.bias.eq(0),
@@ -245,27 +250,25 @@ class VectorUnit(wiring.Component):
                         lane.channel.shift.eq(settings.shift),
                     ]
             lanes.append(lane)
-        if p.normalization:
-            m.submodules.squares = squares = Squares(p)
+        if normalization:
+            m.submodules.squares = squares = Squares(lanes=c.lanes, normalization=normalization)
             m.d.comb += [v.eq(neighbours[n]) for n, v in enumerate(squares.values)]
             m.d.comb += [squares.size.eq(settings.size), squares.drop.eq(settings.drop)]
             m.d.comb += [lane.index.eq(squares.index[number]) for number, lane in enumerate(lanes)]
         return lanes
 
-    def _channel_parameters(self, m, walk):
+    def _channel_parameters(self, m: Module, walk: Walk) -> list[data.View]:
         """Rows of weights hold the parameters bit-sliced: row j has bits [j * weight_bits, ...) of every channel."""
-        p = self._parameters
-        rows, width = p.parameter_rows, p.weight_bits
-        m.submodules.parameters = memory = Memory(shape=p.weight_row_bits, depth=2 * rows, init=[])
+        c = self._configuration
+        rows, width = c.parameter_rows, c.weight_bits
+        m.submodules.parameters = memory = Memory(shape=c.columns * width, depth=2 * rows, init=[])
         writer, reader = memory.write_port(), memory.read_port()
         m.d.comb += [
             writer.addr.eq(self.parameter_row),
             writer.data.eq(self.parameter_data),
             writer.en.eq(self.parameter_write),
         ]
-        groups, lanes = p.lane_groups, p.lanes
-        padded = groups * lanes
-        channels = [Signal(CHANNEL, name=f"channel_{c}", reset_less=True) for c in range(padded)]
+        channels = [Signal(CHANNEL, name=f"channel_{n}", reset_less=True) for n in range(c.groups * c.lanes)]
         slot, row, loading = Signal(), Signal(range(rows + 1)), Signal()
         arrived = delayed(m, loading, 1, name="loading", init=0)
         m.d.comb += reader.addr.eq(Mux(slot, rows, 0) + row)
@@ -275,17 +278,17 @@ class VectorUnit(wiring.Component):
             m.d.sync += row.eq(row + 1)
             with m.If(row == rows - 1):
                 m.d.sync += loading.eq(0)
-        for c in range(p.columns):
-            piece = reader.data[c * width : (c + 1) * width]
-            shifted = Cat(channels[c].as_value()[width:], piece) if width * rows == 64 else None
+        for n in range(c.columns):
+            piece = reader.data[n * width : (n + 1) * width]
+            shifted = Cat(channels[n].as_value()[width:], piece) if width * rows == 64 else None
             if shifted is None:
                 # the last row carries fewer bits than a weight has: shift through a register that holds them all
-                wide = Signal(width * rows, name=f"sliced_{c}", reset_less=True)
+                wide = Signal(width * rows, name=f"sliced_{n}", reset_less=True)
                 with m.If(arrived):
                     m.d.sync += wide.eq(Cat(wide[width:], piece))
                 shifted = Cat(wide[width:], piece)[:64]
             with m.If(arrived):
-                m.d.sync += channels[c].as_value().eq(shifted)
+                m.d.sync += channels[n].as_value().eq(shifted)
         done = Signal()
         m.d.comb += done.eq(arrived & ~loading)
         with m.If(done):

@@ -1,23 +1,30 @@
 """From bus beats to rows of the array's weights, and into its shadow registers."""
 
+from math import gcd
+
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+
+from ..isa.ranges import check_range
 
 
 class Gearbox(wiring.Component):
     """Repack beats of ``source`` bits as words of ``target`` bits, least significant first, none lost between.
 
     After a beat marked ``last``, input waits for ``flush``, which drops what is left of that beat.  Moves whole units
-    of ``unit`` bits (a divisor of both), so equal widths need no shifter.  One word a cycle while the beats last.
+    of the widths' greatest common divisor, so equal widths need no shifter.  One word a cycle while the beats last.
 
-    Members: beats : In(stream), data of ``source`` bits and last;  words : Out(stream), ``target`` bits;  flush : In
+    Parameters: source, target : int, bits
+    Members:    beats : In(stream), data of ``source`` bits and last;  words : Out(stream), ``target`` bits
+                flush : In
     """
 
-    def __init__(self, *, source, target, unit):
-        if source % unit or target % unit:
-            raise ValueError(f"unit must divide {source} and {target}, and {unit} does not")
-        self._source, self._target, self._unit = source // unit, target // unit, unit
+    def __init__(self, *, source: int, target: int):
+        check_range("source bits", source, 1, 1 << 12)
+        check_range("target bits", target, 1, 1 << 12)
+        self._unit = unit = gcd(source, target)
+        self._source, self._target = source // unit, target // unit
         super().__init__(
             {
                 "beats": In(stream.Signature(data.StructLayout({"data": source, "last": 1}))),
@@ -68,33 +75,39 @@ class WeightWriter(wiring.Component):
     ``loaded`` is up from the cycle after a tile's last row until ``swap``; a new tile's first row may be written
     in the cycle of ``swap``.
 
-    Members: orders : In(stream);  rows : In(stream), weight_row_bits;  flush : Out, after an order's last row
-             swap : In;  loaded : Out;  weights, weight_row : Out, to the array
-             parameter_write : Out; parameter_row : Out, address in two slots;  parameter_slot_free : In, pulse
+    Parameters: rows : int, R;  row_bits : int, a weight for each column
+                pass_cycles : int, at least R: fewest cycles from one tile's first row to the next one's
+                parameter_rows : int, rows that carry a channel tile's requantization parameters
+    Members:    orders : In(stream), order_layout;  rows : In(stream), row_bits;  flush : Out, after an order's last row
+                swap : In;  loaded : Out;  weights, weight_row : Out, to the array
+                parameter_write : Out;  parameter_row : Out, address in two slots;  parameter_slot_free : In, pulse
     """
 
-    def __init__(self, parameters):
-        self._parameters = p = parameters
+    def __init__(self, *, rows: int, row_bits: int, pass_cycles: int, parameter_rows: int):
+        check_range("rows", rows, 1, 128)
+        check_range("row bits", row_bits, 1, 1 << 12)
+        check_range("pass cycles", pass_cycles, rows, 1 << 12)
+        check_range("parameter rows", parameter_rows, 1, 1 << 12)
+        self._rows, self._pass_cycles, self._parameter_rows = rows, pass_cycles, parameter_rows
         super().__init__(
             {
                 "orders": In(stream.Signature(order_layout())),
-                "rows": In(stream.Signature(p.weight_row_bits)),
+                "rows": In(stream.Signature(row_bits)),
                 "flush": Out(1),
                 "swap": In(1),
                 "loaded": Out(1),
-                "weights": Out(p.weight_row_bits),
-                "weight_row": Out(p.rows),
+                "weights": Out(row_bits),
+                "weight_row": Out(rows),
                 "parameter_write": Out(1),
-                "parameter_row": Out(range(2 * p.parameter_rows)),
+                "parameter_row": Out(range(2 * parameter_rows)),
                 "parameter_slot_free": In(1),
             }
         )
 
     def elaborate(self, platform):
-        p = self._parameters
         m = Module()
         order = self.orders.payload
-        row = Signal(range(max(p.pass_cycles, p.parameter_rows)))
+        row = Signal(range(max(self._pass_cycles, self._parameter_rows)))
         passes = Signal(order.passes.shape())
         tiles = Signal(order.tiles.shape())
         in_parameters = Signal(init=1)
@@ -108,23 +121,23 @@ class WeightWriter(wiring.Component):
         m.d.comb += [
             wants_parameters.eq(order.parameters & in_parameters),
             self.weights.eq(self.rows.payload),
-            self.parameter_row.eq(Mux(slot, p.parameter_rows, 0) + row),
+            self.parameter_row.eq(Mux(slot, self._parameter_rows, 0) + row),
         ]
         with m.If(wants_parameters):
             m.d.comb += [
                 step.eq(self.orders.valid & self.rows.valid & (free_slots != 0)),
                 self.rows.ready.eq(self.orders.valid & (free_slots != 0)),
                 self.parameter_write.eq(step),
-                last_row.eq(row == p.parameter_rows - 1),
+                last_row.eq(row == self._parameter_rows - 1),
             ]
         with m.Else():
             may_write = self.orders.valid & (~self.loaded | self.swap)
-            real = row < p.rows  # the rest only waits, for the accumulators
+            real = row < self._rows  # the rest only waits, for the accumulators
             m.d.comb += [
                 step.eq(may_write & (self.rows.valid | ~real)),
                 self.rows.ready.eq(may_write & real),
-                self.weight_row.eq(Mux(step & real, 1 << row, 0)[: p.rows]),
-                last_row.eq(row == p.pass_cycles - 1),
+                self.weight_row.eq(Mux(step & real, 1 << row, 0)[: self._rows]),
+                last_row.eq(row == self._pass_cycles - 1),
             ]
 
         with m.If(self.swap):
@@ -147,6 +160,6 @@ class WeightWriter(wiring.Component):
         return m
 
 
-def order_layout():
+def order_layout() -> data.StructLayout:
     """How many weight tiles an instruction takes: ``passes`` and ``tiles`` are counts less one."""
     return data.StructLayout({"tiles": 16, "passes": 24, "parameters": 1, "flush": 1})

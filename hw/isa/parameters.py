@@ -3,9 +3,12 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from math import gcd
 
 from ...quant.graph.errors import ConfigurationError
+from .ranges import check_choice, check_range
+
+BUS_BYTES = (4, 8, 16, 32, 64)
+"""Widths of the AXI4 bus, bytes a beat."""
 
 BURST_BEATS = 16
 """Longest AXI burst, in beats: 16 x 64 bytes stays inside the 4 KiB that a burst may not cross."""
@@ -17,9 +20,9 @@ PARAMETER_BITS = 64
 """Requantization parameters of one output channel: bias, mantissa, shift (see ``program.CHANNEL``)."""
 
 
-def _choice(name: str, value: int, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ConfigurationError(f"{name} must be {low} to {high}, not {value}")
+def parameter_rows(weight_bits: int) -> int:
+    """Weight rows that carry the requantization parameters of one channel tile."""
+    return -(-PARAMETER_BITS // weight_bits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,20 +59,19 @@ class Parameters:
     normalization: int = 0
 
     def __post_init__(self) -> None:
-        _choice("rows", self.rows, 1, 128)
-        _choice("columns", self.columns, 1, 128)
-        if self.bus_bytes not in (4, 8, 16, 32, 64):
-            raise ConfigurationError(f"bus bytes must be 4, 8, 16, 32 or 64, not {self.bus_bytes}")
-        _choice("activation KiB", self.activation_kib, 1, MAXIMUM_KIB)
-        _choice("accumulator KiB", self.accumulator_kib, 1, MAXIMUM_KIB)
-        _choice("weight FIFO KiB", self.weight_fifo_kib, 1, 1024)
-        _choice("activation bits", self.activation_bits, 2, 16)
-        _choice("weight bits", self.weight_bits, 2, 16)
-        _choice("sum bits", self.sum_bits, 8, 32)
+        check_range("rows", self.rows, 1, 128)
+        check_range("columns", self.columns, 1, 128)
+        check_choice("bus bytes", self.bus_bytes, BUS_BYTES)
+        check_range("activation KiB", self.activation_kib, 1, MAXIMUM_KIB)
+        check_range("accumulator KiB", self.accumulator_kib, 1, MAXIMUM_KIB)
+        check_range("weight FIFO KiB", self.weight_fifo_kib, 1, 1024)
+        check_range("activation bits", self.activation_bits, 2, 16)
+        check_range("weight bits", self.weight_bits, 2, 16)
+        check_range("sum bits", self.sum_bits, 8, 32)
         if self.lanes == 0:
             object.__setattr__(self, "lanes", -(-self.columns // 4))
-        _choice("lanes", self.lanes, 1, self.columns)
-        _choice("normalization", self.normalization, 0, 16)
+        check_range("lanes", self.lanes, 1, self.columns)
+        check_range("normalization", self.normalization, 0, 16)
         self._check_features()
         if self.accumulator_depth < 4:
             raise ConfigurationError(
@@ -162,7 +164,7 @@ class Parameters:
     @property
     def parameter_rows(self) -> int:
         """Weight rows that carry the requantization parameters of one channel tile."""
-        return -(-PARAMETER_BITS // self.weight_bits)
+        return parameter_rows(self.weight_bits)
 
     @property
     def lane_groups(self) -> int:
@@ -178,11 +180,6 @@ class Parameters:
     def pass_cycles(self) -> int:
         """Fewest cycles from one weight tile to the next: R to load it, 3 for an accumulator to settle."""
         return max(self.rows, 3)
-
-    @property
-    def gearbox_unit(self) -> int:
-        """Greatest common divisor of a bus beat and a weight row, in bits."""
-        return gcd(8 * self.bus_bytes, self.weight_row_bits)
 
     @property
     def fingerprint(self) -> int:

@@ -1,0 +1,131 @@
+"""Where the vector unit's walk is: its loops' counts, coordinates and addresses, and how they move on."""
+
+from amaranth import Module, Signal, Value, signed
+from amaranth.lib import data
+
+from ..isa.program import DRAIN, SETTINGS
+
+LOOPS = ("tiles", "rows", "columns")
+WINDOWS = ("window_rows", "window_columns")
+
+
+class Cursor:
+    """Registers of the walk: tile, row, column, window row, window column, and behind a window the vector to add.
+
+    Source coordinates tell what is padding; addresses go along.  Of each, one register follows the steps, the others
+    keep where an outer loop began; so nothing is multiplied.
+
+    Parameters: address_bits : int, of the activation memory
+    """
+
+    def __init__(self, address_bits: int):
+        self.left = {n: Signal(DRAIN[n].width, name=f"left_{n}", reset_less=True) for n in LOOPS}
+        self.left |= {n: Signal(SETTINGS[n].width, name=f"left_{n}", reset_less=True) for n in WINDOWS}
+        self.on_operand = Signal()
+        self._corner_row, self._corner_column, self._step_row, self._step_column = (
+            Signal(signed(17), name=n, reset_less=True)
+            for n in ("corner_row", "corner_column", "step_row", "step_column")
+        )
+        self._tile_address, self._row_address, self._corner_address, self._line_address, self.step_address = (
+            Signal(24, name=f"{n}_address", reset_less=True) for n in ("tile", "row", "corner", "line", "step")
+        )
+        self._chips = [Signal(address_bits, name=n, reset_less=True) for n in ("chip_tile", "chip_row", "chip")]
+        self._operands = [
+            Signal(address_bits, name=n, reset_less=True) for n in ("operand_tile", "operand_row", "operand")
+        ]
+        self.chip, self.operand = self._chips[-1], self._operands[-1]
+
+    @property
+    def window_last(self) -> Value:
+        """The step is its window's last, but for the vector to add."""
+        return (self.left["window_columns"] == 0) & (self.left["window_rows"] == 0)
+
+    @property
+    def position_last(self) -> Value:
+        """The window is its channel tile's last."""
+        return (self.left["columns"] == 0) & (self.left["rows"] == 0)
+
+    def inside(self, i: data.View) -> Value:
+        """The step is no padding."""
+        row, column = self._step_row, self._step_column
+        return (row >= 0) & (row < i.map_rows) & (column >= 0) & (column < i.map_columns)
+
+    def set_up(self, m: Module, setup: data.View) -> None:
+        """To the first step of a window of SETUP's size."""
+        m.d.sync += [self.left[n].eq(setup[n]) for n in WINDOWS]
+
+    def begin(self, m: Module, new: data.View) -> None:
+        """To the first window of VECTOR."""
+        m.d.sync += [self.left[n].eq(new[n]) for n in LOOPS]
+        m.d.sync += [s.eq(new.chip) for s in self._chips]
+        m.d.sync += [s.eq(new.operand) for s in self._operands]
+        m.d.sync += [a.eq(new.source) for a in (self._tile_address, self._row_address)]
+        self._restart_window(m, new.first_row.as_signed(), new.first_column.as_signed(), new.source)
+
+    def next_step(self, m: Module, i: data.View, settings: data.View, *, to_operand: Value) -> None:
+        """To the vector to add if ``to_operand``, else to the next window column, then window row, then window."""
+        left = self.left
+        with m.If(to_operand):
+            m.d.sync += self.on_operand.eq(1)
+        with m.Elif(left["window_columns"] != 0):
+            m.d.sync += [
+                left["window_columns"].eq(left["window_columns"] - 1),
+                self._step_column.eq(self._step_column + 1),
+                self.step_address.eq(self.step_address + settings.window_column_step),
+            ]
+        with m.Else():
+            m.d.sync += [
+                left["window_columns"].eq(settings.window_columns),
+                self._step_column.eq(self._corner_column),
+            ]
+            with m.If(left["window_rows"] != 0):
+                following = self._line_address + i.window_row_step
+                m.d.sync += [
+                    left["window_rows"].eq(left["window_rows"] - 1),
+                    self._step_row.eq(self._step_row + 1),
+                    *(a.eq(following) for a in (self._line_address, self.step_address)),
+                ]
+            with m.Else():
+                m.d.sync += [left["window_rows"].eq(settings.window_rows), self.on_operand.eq(0)]
+                self._next_window(m, i, settings)
+
+    def _next_window(self, m: Module, i: data.View, settings: data.View) -> None:
+        """To the next column, then row, then channel tile."""
+        left = self.left
+        chip_tile, chip_row, chip = self._chips
+        operand_tile, operand_row, operand = self._operands
+        with m.If(left["columns"] != 0):
+            m.d.sync += [
+                left["columns"].eq(left["columns"] - 1),
+                chip.eq(chip + settings.column_step),
+                operand.eq(operand + settings.operand_column_step),
+            ]
+            self._restart_window(
+                m,
+                self._corner_row,
+                self._corner_column + settings.stride_columns,
+                self._corner_address + settings.source_column_step,
+            )
+        with m.Else():
+            m.d.sync += left["columns"].eq(i.columns)
+            with m.If(left["rows"] != 0):
+                following = self._row_address + i.source_row_step
+                m.d.sync += left["rows"].eq(left["rows"] - 1)
+                m.d.sync += [c.eq(chip_row + i.row_step) for c in (chip_row, chip)]
+                m.d.sync += [o.eq(operand_row + i.operand_row_step) for o in (operand_row, operand)]
+                m.d.sync += self._row_address.eq(following)
+                row = self._corner_row + settings.stride_rows
+                self._restart_window(m, row, i.first_column.as_signed(), following)
+            with m.Else():
+                following = self._tile_address + settings.source_tile_step
+                m.d.sync += left["rows"].eq(i.rows)
+                m.d.sync += [c.eq(chip_tile + settings.tile_step) for c in self._chips]
+                m.d.sync += [o.eq(operand_tile + settings.operand_tile_step) for o in self._operands]
+                m.d.sync += [a.eq(following) for a in (self._tile_address, self._row_address)]
+                self._restart_window(m, i.first_row.as_signed(), i.first_column.as_signed(), following)
+
+    def _restart_window(self, m: Module, row: Value, column: Value, address: Value) -> None:
+        """To the first step of the window whose corner is at ``row``, ``column``, ``address``."""
+        m.d.sync += [self._corner_row.eq(row), self._step_row.eq(row)]
+        m.d.sync += [self._corner_column.eq(column), self._step_column.eq(column)]
+        m.d.sync += [a.eq(address) for a in (self._corner_address, self._line_address, self.step_address)]

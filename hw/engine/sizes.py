@@ -1,0 +1,54 @@
+"""From the accelerator's parameters: what its parts are told of each other, and the cycles between them."""
+
+from ..isa.parameters import Parameters
+from .accumulators import Accumulators
+from .activations import ActivationMemory
+from .array import array_latency
+from .lane import LaneConfiguration
+from .memory_format import MemoryFormat
+from .sequencer import Window
+from .vector_configuration import VectorConfiguration
+
+QUEUE = 8
+"""Instructions that wait at each unit."""
+
+
+def memory_format(p: Parameters) -> MemoryFormat:
+    """The activation memory, as loader, storer and vector unit see it."""
+    return MemoryFormat(element_bits=8 * p.element_bytes, elements=p.activation_elements, port_elements=p.port_elements)
+
+
+def vector_configuration(p: Parameters) -> VectorConfiguration:
+    lane = LaneConfiguration(
+        sum_bits=p.sum_bits,
+        activation_bits=p.activation_bits,
+        element_bits=8 * p.element_bytes,
+        multiplier=p.multiplier,
+        tables=p.tables,
+        table_entries=p.table_entries,
+        normalization=p.normalization,
+    )
+    return VectorConfiguration(
+        columns=p.columns,
+        lanes=p.lanes,
+        lane=lane,
+        operands=p.operands,
+        accumulator_depth=p.accumulator_depth,
+        weight_bits=p.weight_bits,
+        memory=memory_format(p),
+    )
+
+
+def entering_cycles() -> int:
+    """Cycles from the sequencer to the array's inputs: window and activation memory."""
+    return Window.LATENCY + ActivationMemory.WINDOW_LATENCY
+
+
+def leaving_cycles(p: Parameters) -> int:
+    """Cycles from the sequencer to the accumulators' first control."""
+    return entering_cycles() + array_latency(p.rows) - Accumulators.LEAD
+
+
+def settled_cycles(p: Parameters) -> int:
+    """Cycles from a channel tile's last window to all its sums being readable."""
+    return leaving_cycles(p) + p.columns - 1 + Accumulators.SETTLE

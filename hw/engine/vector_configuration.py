@@ -1,0 +1,101 @@
+"""What one vector unit is, and what its stages hand to each other."""
+
+from dataclasses import dataclass
+
+from amaranth.lib import data
+from amaranth.utils import ceil_log2
+
+from ...quant.graph.errors import ConfigurationError
+from ..isa.parameters import parameter_rows
+from ..isa.program import TABLE_ENTRIES
+from ..isa.ranges import check_range
+from .activations import ActivationMemory
+from .lane import LaneConfiguration
+from .memory_format import MemoryFormat
+
+SOURCE = ActivationMemory.OPERAND_LATENCY + 1
+"""Cycles from a step to its vector: the operand port, and the subtraction of a map's zero point."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorConfiguration:
+    """Sizes of a vector unit.
+
+    columns : values in a vector, C
+    lanes : values that are rescaled in one cycle
+    lane : what each lane can do
+    operands : it reads feature maps too, not accumulators alone
+    accumulator_depth : vectors in each half of the accumulators
+    weight_bits : of a channel's parameters, what one row of weights carries
+    memory : where the feature maps lie
+    """
+
+    columns: int
+    lanes: int
+    lane: LaneConfiguration
+    operands: bool
+    accumulator_depth: int
+    weight_bits: int
+    memory: MemoryFormat
+
+    def __post_init__(self) -> None:
+        check_range("columns", self.columns, 1, 128)
+        check_range("lanes", self.lanes, 1, self.columns)
+        check_range("accumulator depth", self.accumulator_depth, 4, 1 << 24)
+        check_range("weight bits", self.weight_bits, 2, 16)
+        if self.lane.element_bits != self.memory.element_bits:
+            raise ConfigurationError(
+                f"element bits of the lanes and of the memory must be equal, not {self.lane.element_bits} and"
+                f" {self.memory.element_bits}"
+            )
+        check_range(
+            "port elements", self.memory.port_elements, max(self.columns, self.lanes * self.sum_elements), 1 << 24
+        )
+        if self.lane.tables and not self.operands:
+            raise ConfigurationError("tables need operands: they are read like feature maps")
+        if self.lane.tables and 4 * self.lane.table_entries > self.columns:
+            raise ConfigurationError(
+                f"table entries must be at most a quarter of the columns, {self.columns // 4}, not"
+                f" {self.lane.table_entries}"
+            )
+        check_range("normalization", self.lane.normalization, 0, self.columns)
+
+    @property
+    def groups(self) -> int:
+        """Cycles that the lanes need for one value of every column."""
+        return -(-self.columns // self.lanes)
+
+    @property
+    def sum_elements(self) -> int:
+        """Elements that one raw int32 sum takes in memory."""
+        return 32 // self.memory.element_bits
+
+    @property
+    def parameter_rows(self) -> int:
+        """Rows of weights that carry one channel tile's requantization parameters."""
+        return parameter_rows(self.weight_bits)
+
+    @property
+    def written_cycles(self) -> int:
+        """Cycles from the last vector's leaving the hold registers to its being readable in activation memory."""
+        return self.lane.latency + 2 + ActivationMemory.WRITE_LATENCY
+
+    @property
+    def step_layout(self) -> data.StructLayout:
+        """One vector read of a window, and, with the window's last one, where the result goes.
+
+        ``operand``: the vector to add, which ends a window.  Columns ``first <= c < end`` hold the map's own channels.
+        """
+        return data.StructLayout(
+            {
+                "valid": 1,
+                "inside": 1,
+                "operand": 1,
+                "last": 1,
+                "tile_last": 1,
+                "chip": self.memory.address_bits,
+                "table": 1,
+                "table_row": ceil_log2(TABLE_ENTRIES),
+                **({"first": 4, "end": range(self.columns + 1)} if self.lane.normalization else {}),
+            }
+        )
