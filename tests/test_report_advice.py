@@ -89,7 +89,7 @@ def test_near_the_limit_there_is_no_advice(digits):
 
 
 def test_losses_below_one_percent_are_not_worth_a_change(branches):
-    graph, accelerator = branches
+    graph, _ = branches
     unfolded = accelerator_of(graph, unfold_input=True, activation_kib=3, **SIZES)
     few = 0.009 * unfolded.predicted_cycles
     assert tried((graph, unfolded), {"array_half": few, "array_token": few})[1] == []
