@@ -163,7 +163,7 @@ BROKEN = {
         "layer 'mean': a sum can reach 2621400000, beyond int32",
     ),
     "average's divisor": (
-        one(AveragePool("mean", "x", "y", (3, 3)), x=3e38, y=3e38),
+        one(AveragePool("mean", "x", "y", (3, 3)), (0, 1, 0), (0, 1, 0), x=3e38, y=3e38),
         "layer 'mean': its scales 3e+38 and 3e+38 are too far apart for float32; rescale the model's weights",
     ),
     "sizes of a sum": (
