@@ -460,8 +460,11 @@ def test_only_files_of_bounded_size_are_read(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "kind",
-    [ZeroDivisionError, AssertionError, AttributeError, BufferError, EOFError, IndexError, UnboundLocalError, OSError]
-    + [NotImplementedError, RecursionError, TypeError, ValueError, DecodeError, onnx.checker.ValidationError],
+    [
+        *(ZeroDivisionError, AssertionError, AttributeError, BufferError, EOFError, IndexError, UnboundLocalError),
+        *(OSError, NotImplementedError, RecursionError, TypeError, ValueError, DecodeError),
+        onnx.checker.ValidationError,
+    ],
 )
 def test_what_other_packages_raise_becomes_one_line(kind):
     with pytest.raises(quant.ModelError, match=r"^node 'n' \(Add\): it says$"), foreign("node 'n' (Add)"):
