@@ -1,69 +1,97 @@
 # make demo    LeNet-5 and real digits through the whole path; prints the results and where the files are
 # make check   environment, lint, types, all tests; what continuous integration runs
+# make check-pythons  lint, types and the quick tests on each of Python 3.11 to 3.13 that is installed
 # make matrix every array with every bus, memory, kind of scale and bench: half an hour
 # make bench   speed of each step beside its target, as figures
 # make bench-lecture  the lecture's networks at full size, whole, simulated: half an hour
 # make clean   removes what these made, and keeps the environment; `rm -r .venv` removes that
 #
-# A fresh machine needs Python 3.11 or newer, g++ and make.  PYTHON=python3.12 chooses another interpreter.
+# A fresh machine needs Python 3.11 or newer, g++ and make.  PYTHON=python3.12 chooses another interpreter, for which
+# the environment is made anew.
 
 SHELL := /bin/sh
 PYTHON ?= python3
 BUILD ?= build
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := quant golden hw sim
+PYTHONS := 3.11 3.12 3.13
+QUICK := api cli_generate cli_quantize_golden data imports package quant_files golden_network hw_generate sim_command
 
-.PHONY: demo check bench bench-lecture matrix lint types tests clean
+# The file that $(PYTHON) runs, the same inside an environment and outside; empty if it is older than 3.11 or nothing.
+# pyenv's python3.12 runs only if pyenv has switched it on: then pyenv is asked where it is.
+WHICH := 'import os, sys; sys.version_info < (3, 11) or print(os.path.realpath(sys.executable))'
+INTERPRETER := $(shell $(PYTHON) -c $(WHICH) 2>/dev/null \
+	|| { found=$$(pyenv prefix $(PYTHON:python%=%) 2>/dev/null) && "$$found/bin/python" -c $(WHICH); })
+
+.PHONY: demo check check-pythons quick bench bench-lecture matrix version lint types tests clean
 .DELETE_ON_ERROR:
 
-demo: .venv/.run
-	$(BIN)/python -m systolith.demo examples/lenet5 $(BUILD)/demo
+demo: $(VENV)/.run
+	$(BIN)/python -m systolith.demo examples/lenet5 "$(BUILD)/demo"
 
-check: lint types tests
+check: version lint types tests
 
-bench: .venv/.run
-	$(BIN)/python -m examples.benchmark $(BUILD)/bench
+quick: version lint types
+	$(BIN)/python -m pytest --durations=0 --durations-min=5 $(QUICK:%=tests/test_%.py)
 
-bench-lecture: .venv/.check
-	$(BIN)/python -m examples.lecture.benchmark $(BUILD)/lecture
+check-pythons:
+	@for version in $(PYTHONS); do \
+		if python$$version -c '' 2>/dev/null || pyenv prefix $$version >/dev/null 2>&1; then \
+			$(MAKE) quick PYTHON=python$$version VENV="$(BUILD)/python$$version" BUILD="$(BUILD)" || exit 1; \
+		else echo "Python $$version is not installed"; fi; \
+	done
 
-lint: .venv/.check
+bench: $(VENV)/.run
+	$(BIN)/python -m examples.benchmark "$(BUILD)/bench"
+
+bench-lecture: $(VENV)/.check
+	$(BIN)/python -m examples.lecture.benchmark "$(BUILD)/lecture"
+
+version: $(VENV)/.made
+	@$(BIN)/python -c 'import sys; print("Python", sys.version.split()[0], "of $(INTERPRETER)")'
+
+lint: $(VENV)/.check
 	$(BIN)/ruff check .
 
 # Static tools do not see through an editable install: give them the installed layout, as links.
-types: .venv/.check
-	@rm -rf $(BUILD)/types
-	@mkdir -p $(BUILD)/types/systolith
-	@for entry in systolith/*; do ln -s "$(CURDIR)/$$entry" $(BUILD)/types/systolith/; done
-	@for package in $(PACKAGES); do ln -s "$(CURDIR)/$$package" $(BUILD)/types/systolith/; done
-	cd $(BUILD)/types && $(CURDIR)/$(BIN)/mypy --config-file "$(CURDIR)/pyproject.toml" \
+types: $(VENV)/.check
+	@rm -rf "$(BUILD)/types"
+	@mkdir -p "$(BUILD)/types/systolith"
+	@for entry in systolith/*; do ln -s "$(CURDIR)/$$entry" "$(BUILD)/types/systolith/"; done
+	@for package in $(PACKAGES); do ln -s "$(CURDIR)/$$package" "$(BUILD)/types/systolith/"; done
+	mypy="$$(cd $(BIN) && pwd)/mypy" && cd "$(BUILD)/types" && "$$mypy" --config-file "$(CURDIR)/pyproject.toml" \
 		--cache-dir "$(CURDIR)/.mypy_cache" -p systolith
 
-tests: .venv/.check
+tests: $(VENV)/.check
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-matrix: .venv/.check
+matrix: $(VENV)/.check
 	$(BIN)/python -m pytest -n 2 -m matrix
 
-.venv/.made:
-	@command -v $(PYTHON) >/dev/null || { echo "no $(PYTHON) on PATH: install Python 3.11 or newer" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "$(PYTHON) is older than 3.11; choose another with make PYTHON=..." >&2; exit 1; }
+# An environment belongs to the interpreter that .made names; for another it is made anew.
+ifneq ($(shell cat $(VENV)/.made 2>/dev/null),$(INTERPRETER))
+.PHONY: $(VENV)/.made
+endif
+
+$(VENV)/.made:
+	@test -n "$(INTERPRETER)" || { echo "$(PYTHON) does not run, or is older than 3.11:" \
+		"install Python 3.11 or newer, or choose another with make PYTHON=..." >&2; exit 1; }
 	@command -v g++ >/dev/null || { echo "no g++ on PATH: Verilator needs it (apt install g++)" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	"$(INTERPRETER)" -m venv --clear $(VENV)
+	@echo "$(INTERPRETER)" > $@
+
+$(VENV)/.run: pyproject.toml $(VENV)/.made
+	@echo "installing into $(VENV) ..."
+	@$(PIP) install --editable '.[sim]'
 	@touch $@
 
-.venv/.run: pyproject.toml .venv/.made
-	@echo "installing into .venv ..."
-	@$(PIP) install --editable .
-	@touch $@
-
-.venv/.check: pyproject.toml .venv/.made
-	@echo "installing into .venv ..."
+$(VENV)/.check: pyproject.toml $(VENV)/.made
+	@echo "installing into $(VENV) ..."
 	@$(PIP) install --editable '.[check]'
-	@touch $@ .venv/.run
+	@touch $@ $(VENV)/.run
 
 clean:
-	rm -rf $(BUILD) .pytest_cache .ruff_cache .mypy_cache .hypothesis systolith.egg-info
+	rm -rf "$(BUILD)" .pytest_cache .ruff_cache .mypy_cache .hypothesis systolith.egg-info
 	find $(PACKAGES) systolith tests -name __pycache__ -type d -prune -exec rm -rf {} +

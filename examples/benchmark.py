@@ -64,7 +64,7 @@ def build(model: Path, folder: Path, size: int, bus_bytes: int) -> float:
     """Generate a size x size accelerator; the seconds that it took."""
     started = time.perf_counter()
     graph = quant.load(model)
-    generate(graph, model, parameters_for(graph, rows=size, columns=size, bus_bytes=bus_bytes), folder)
+    generate(graph, model.read_bytes(), parameters_for(graph, rows=size, columns=size, bus_bytes=bus_bytes), folder)
     return time.perf_counter() - started
 
 

@@ -17,9 +17,11 @@ from ..quant.graph import (
     Graph,
     Layer,
     MaxPool,
+    Normalization,
     Table,
     requantization_scales,
 )
+from ..quant.graph.errors import unknown_kind
 from .add import add, pair_sums
 from .average import average
 from .concat import concat
@@ -45,30 +47,37 @@ class Ready:
 def make_ready(layer: Layer, graph: Graph) -> Ready:
     """What ``layer`` of ``graph`` needs besides its inputs."""
     sources = [graph.map_of(name) for name in layer.inputs]
-    if isinstance(layer, Conv):
-        return Ready(kernel=prepare(layer, sources[0]))
-    if isinstance(layer, Add):
-        return Ready(pairs=pair_sums(sources[0], sources[1], graph.map_of(layer.output)))
-    return Ready()
+    match layer:
+        case Conv():
+            return Ready(kernel=prepare(layer, sources[0]))
+        case Add():
+            return Ready(pairs=pair_sums(sources[0], sources[1], graph.map_of(layer.output)))
+        case MaxPool() | AveragePool() | Concat() | Table() | Normalization():
+            return Ready()
+        case unknown:
+            unknown_kind(unknown)
 
 
 def compute(layer: Layer, values: list[Integers], graph: Graph, ready: Ready) -> Integers:
     """What ``layer`` of ``graph`` makes of its inputs' integers, (N, C, rows, columns) each, in its map's own type."""
     sources = [graph.map_of(name) for name in layer.inputs]
-    if isinstance(layer, Conv):
-        return _convolved(layer, values[0], graph, ready)
-    target = graph.map_of(layer.output)
-    if isinstance(layer, MaxPool):
-        return max_pool(layer, values[0]).astype(storage(target), copy=False)
-    if isinstance(layer, AveragePool):
-        return average(layer, values[0], sources[0], target)
-    if isinstance(layer, Add):
-        return add(values[0], values[1], (sources[0], sources[1]), target, ready.pairs)
-    if isinstance(layer, Concat):
-        return concat(values, sources, target)
-    if isinstance(layer, Table):
-        return look_up(values[0], layer.values, sources[0]).astype(storage(target))
-    return normalize(layer, values[0], sources[0], target)
+    match layer:
+        case Conv():
+            return _convolved(layer, values[0], graph, ready)
+        case MaxPool():
+            return max_pool(layer, values[0]).astype(storage(graph.map_of(layer.output)), copy=False)
+        case AveragePool():
+            return average(layer, values[0], sources[0], graph.map_of(layer.output))
+        case Add():
+            return add(values[0], values[1], (sources[0], sources[1]), graph.map_of(layer.output), ready.pairs)
+        case Concat():
+            return concat(values, sources, graph.map_of(layer.output))
+        case Table():
+            return look_up(values[0], layer.values, sources[0]).astype(storage(graph.map_of(layer.output)))
+        case Normalization():
+            return normalize(layer, values[0], sources[0], graph.map_of(layer.output))
+        case unknown:
+            unknown_kind(unknown)
 
 
 def _convolved(layer: Conv, values: Integers, graph: Graph, ready: Ready) -> Integers:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..quant.graph import FeatureMap, Tensor
+from ..quant.graph import FeatureMap, Sums, Tensor
+from ..quant.graph.errors import unknown_kind
 from .storage import storage
 
 
@@ -31,9 +32,13 @@ def dequantize(values: NDArray[Any], source: Tensor) -> NDArray[np.float32]:
 
     A map's are ``fl32(fl32(q - zero_point) * scale)``, sums' are ``fl32(fl32(sum) * fl32(scale_x * scale_w))``.
     """
-    if isinstance(source, FeatureMap):
-        return (values.astype(np.int32) - source.zero_point).astype(np.float32) * source.scale
-    return values.astype(np.float32) * source.scales[:, None, None]
+    match source:
+        case FeatureMap():
+            return (values.astype(np.int32) - source.zero_point).astype(np.float32) * source.scale
+        case Sums():
+            return values.astype(np.float32) * source.scales[:, None, None]
+        case unknown:
+            unknown_kind(unknown)
 
 
 def saturate(steps: NDArray[np.float32], target: FeatureMap) -> NDArray[Any]:

@@ -1,25 +1,19 @@
 """The build folder: Verilog, program, constants, C header and manifest for one quantized graph."""
 
-import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..quant.files import check_target
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.errors import ConfigurationError
 from .compiler.lowering import lower, needed_sum_bits
 from .compiler.plan import Plan
 from .compiler.planner import plan
+from .describe import describe
 from .engine.emit import emit_verilog
+from .folder import check_folder, write_folder
 from .header import c_header
 from .isa.parameters import Parameters
-from .manifest import manifest
-
-FILES = ("systolith.v", "program.bin", "memory.bin", "systolith.h", "manifest.json", "model.onnx")
-SIMULATION = "simulation.json"
-"""What ``simulate`` leaves in a build folder: a new build's is not there yet."""
+from .manifest import Content
 
 
 def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Parameters:
@@ -55,52 +49,22 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
 
 
 def generate(
-    graph: Graph, model: Path, parameters: Parameters, output: Path, batch: int = 1, unfold_input: bool = False
+    graph: Graph, model: bytes, parameters: Parameters, output: Path, batch: int = 1, unfold_input: bool = False
 ) -> Plan:
-    """Write the build folder ``output`` for ``graph``, read from the file ``model``; whole or not at all.
+    """Write the build folder ``output`` for ``graph``, which the file of contents ``model`` holds; see write_folder.
 
     batch, unfold_input : see plan
 
     Raises ConfigurationError where a layer cannot fit, DataError where the folder cannot be written.
     """
+    check_folder(output)
     planned = plan(graph, parameters, batch, unfold_input)
-    files = {
+    files: dict[Content, bytes] = {
+        "systolith.v": emit_verilog(parameters).encode(),
         "program.bin": planned.program_bytes(),
         "memory.bin": planned.dram.constants,
         "systolith.h": c_header(planned).encode(),
-        "manifest.json": (json.dumps(manifest(planned), indent=1) + "\n").encode(),
-        "model.onnx": model.read_bytes(),
-        "systolith.v": emit_verilog(parameters).encode(),
+        "model.onnx": model,
     }
-    _replace_folder(output, files)
+    write_folder(output, files, describe(planned, files))
     return planned
-
-
-def _replace_folder(output: Path, files: dict[str, bytes]) -> None:
-    """Put ``files`` into ``output`` through a folder beside it, so that no half-written build is ever seen there.
-
-    Only a folder that holds nothing but an earlier build is replaced.
-    """
-    check_target(output / "manifest.json" if output.is_dir() else output)
-    if output.exists():
-        if not output.is_dir():
-            raise ConfigurationError(f"{output} is a file; give a folder for the build")
-        strangers = sorted(entry.name for entry in output.iterdir() if entry.name not in (*FILES, SIMULATION))
-        if strangers:
-            raise ConfigurationError(
-                f"{output} holds '{strangers[0]}', which is no part of a build; give an empty or new folder"
-            )
-    staging = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
-    try:
-        staging.chmod(0o755)
-        for name, content in files.items():
-            (staging / name).write_bytes(content)
-        if output.exists():
-            for name in files:
-                (staging / name).replace(output / name)
-            (output / SIMULATION).unlink(missing_ok=True)
-            staging.rmdir()
-        else:
-            staging.rename(output)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

@@ -1,117 +1,273 @@
-"""The manifest: registers, memory layout and plan of a build, as JSON."""
+"""The manifest of a build as one record: what ``generate`` writes as manifest.json, and everybody else reads.
 
-from dataclasses import asdict
-from typing import Any
+All sizes in bytes, times in cycles, addresses in bytes relative to the BASE register.
+"""
 
-from ..quant.graph import Sums
-from .compiler.instruction import UNIT_OF
-from .compiler.limits import limit_cycles, weight_bytes
-from .compiler.lowering import storage
-from .compiler.plan import Plan
-from .engine.emit import TOP
-from .isa.program import UNITS, Operation
-from .isa.register_map import CAUSES, REGISTERS, STALLS
-from .model.schedule import predict
+from __future__ import annotations
 
-FORMAT = 1
+from itertools import pairwise
+from math import prod
+from typing import Annotated, Final, Literal, NamedTuple, get_args
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from .compiler.dram import Region
+from .compiler.unfold import Unfolding
+from .isa.parameters import Parameters
+from .sealed import Record, Sealed, Sha256
+
+NAME = "manifest.json"
+Content = Literal["systolith.v", "program.bin", "memory.bin", "systolith.h", "model.onnx"]
+CONTENTS: tuple[Content, ...] = get_args(Content)
+"""The other files of a build."""
+FORMAT: Final = 2
 LATENCY = 30
 """Memory latency that predictions assume, in cycles."""
 
-
-def manifest(plan: Plan) -> dict[str, Any]:
-    """Everything that a host or a simulation needs to know about ``plan``.  All sizes in bytes, times in cycles."""
-    graph, p = plan.graph, plan.parameters
-    prediction = predict(plan, LATENCY)
-    moved = _bytes_moved(plan)
-    return {
-        "format": FORMAT,
-        "top": TOP,
-        "parameters": asdict(p),
-        "registers": {n: {"offset": offset, "description": text} for n, (offset, text) in REGISTERS.items()},
-        "causes": {str(number): text for number, text in CAUSES.items()},
-        "waits": [text for _, text in STALLS],
-        "memory": {"bytes": plan.memory_bytes, "regions": {n: asdict(r) for n, r in plan.regions.items()}},
-        "batch": plan.batch,
-        "input": {**_map(plan, graph.input), "unfolding": asdict(plan.unfolding) if plan.unfolding else None},
-        "output": _map(plan, graph.output),
-        "layers": [
-            {
-                "name": layer.name,
-                "operator": layer.operator,
-                "output": layer.tensor or layer.output,
-                "image": layer.image,
-                "address": _address(plan, number),
-                **_stored(plan, layer.output),
-                "macs": layer.macs,
-                "weight_bytes": weight_bytes(layer, p),
-                "limit_cycles": limit_cycles(layer, p),
-                "predicted_cycles": prediction.layer_cycles[number],
-                "bytes_read": moved[number][0],
-                "bytes_written": moved[number][1],
-                "spatial_tiles": len(plan.placements[number].tiling.tiles),
-                "reduction_parts": len(plan.placements[number].tiling.parts),
-            }
-            for number, layer in enumerate(plan.layers)
-        ],
-        "macs": sum(layer.macs for layer in plan.layers),
-        "predicted_cycles": prediction.cycles,
-        "limit_cycles": sum(limit_cycles(layer, p) for layer in plan.layers),
-        "instructions": {o.name: sum(i.operation == o for i in plan.program) for o in Operation},
-        "tokens": {
-            f"{UNITS[u]} to {UNITS[to]}": sum(to in i.post for i in plan.program if UNIT_OF.get(i.operation) == u)
-            for u in range(len(UNITS))
-            for to in range(len(UNITS))
-            if to != u
-        },
-        "timeline": prediction.timeline,
-        "writes": [[d.layer, *d.rows, *d.columns, *d.channels, d.group] for d in plan.drained],
-    }
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Number = Annotated[int, Field(ge=1, lt=1 << 31)]
+Address = Annotated[int, Field(ge=0, lt=1 << 32)]
+Integer = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
+Scale = Annotated[float, Field(gt=0)]
+Shape = tuple[Number, Number, Number]
+Code = Annotated[str, StringConstraints(pattern=r"^\d{1,3}$")]
 
 
-def _bytes_moved(plan: Plan) -> list[tuple[int, int]]:
-    """Bytes that each layer reads from DRAM, weights and tables among them, and writes to it; not the program."""
-    moved = [[0, 0] for _ in plan.layers]
-    for i in plan.program:
-        if i.operation == Operation.WEIGHTS:
-            moved[i.layer][0] += i.fields["beats"] * plan.parameters.bus_bytes
-        elif i.operation in (Operation.LOAD, Operation.STORE):
-            moved[i.layer][i.operation == Operation.STORE] += (i.fields["rows"] + 1) * i.fields["bytes"]
-    return [(read, written) for read, written in moved]
+def _inside_32_bits(region: Region) -> Region:
+    if region.address < 0 or region.bytes < 0 or region.end > 1 << 32:
+        raise ValueError(f"{region.bytes} bytes at {region.address} are no part of a 32-bit memory")
+    return region
 
 
-def _address(plan: Plan, number: int) -> int | None:
-    """Byte address of the layer's part of its output tensor, channel 0; None if it does not pass through DRAM."""
-    layer = plan.layers[number]
-    if layer.output not in plan.dram.maps:
-        return None
-    return plan.dram.maps[layer.output].address + layer.output_at * (4 if layer.raw else plan.parameters.element_bytes)
+def _sensible(how: Unfolding) -> Unfolding:
+    sizes = (*how.shape, how.rows, how.kernel_rows, how.stride, how.dilation)
+    if min(sizes) < 1 or how.top < 0 or max(*sizes, how.top) >= 1 << 16:
+        raise ValueError("a size of it is below 1 or above 65535")
+    return how
 
 
-def _stored(plan: Plan, name: str) -> dict[str, Any]:
-    """How a tensor's elements are stored, and its shape."""
-    tensor = plan.graph.tensors[name]
-    if isinstance(tensor, Sums):
-        return {"element_bytes": 4, "offset": 0, "shape": list(tensor.shape)}
-    offset = storage(tensor, plan.parameters.activation_bits).offset
-    return {"element_bytes": plan.parameters.element_bytes, "offset": offset, "shape": list(tensor.shape)}
+Place = Annotated[Region, AfterValidator(_inside_32_bits)]
 
 
-def _map(plan: Plan, name: str) -> dict[str, Any]:
-    """Where the network's input or output lies: ``shape`` is one image's."""
-    tensor, region = plan.graph.tensors[name], plan.dram.maps[name]
-    channels, rows, columns = tensor.shape
-    shape = [channels, rows // plan.batch, columns]
-    place = {"tensor": name, **asdict(region), "images": plan.batch, "shape": shape, "layout": "NHWC"}
-    if isinstance(tensor, Sums):
-        return {**place, "kind": "sums", "element_bytes": 4, "offset": 0, "scales": [float(s) for s in tensor.scales]}
-    form = storage(tensor, plan.parameters.activation_bits)
-    return {
-        **place,
-        "kind": "map",
-        "element_bytes": plan.parameters.element_bytes,
-        "offset": form.offset,
-        "scale": float(tensor.scale),
-        "zero_point": tensor.zero_point,
-        "low": tensor.low,
-        "high": tensor.high,
-    }
+class Register(Record):
+    """One register: byte offset, and what a host finds there."""
+
+    offset: Annotated[int, Field(ge=0, lt=1 << 12, multiple_of=4)]
+    description: str
+
+
+class Regions(Record):
+    """The parts of DRAM."""
+
+    constants: Place
+    input: Place
+    output: Place
+    scratch: Place
+    program: Place
+
+
+class Memory(Record):
+    """DRAM from BASE on.  Regions do not meet, and the last one ends it."""
+
+    bytes: Count
+    regions: Regions
+
+    @model_validator(mode="after")
+    def _laid_out(self) -> Memory:
+        used = sorted(((region, name) for name, region in self.regions if region.bytes), key=lambda u: u[0].address)
+        for (one, name), (other, next_name) in pairwise(used):
+            if one.end > other.address:
+                raise ValueError(f"regions '{name}' and '{next_name}' overlap")
+        if self.bytes != (end := max(region.end for _, region in self.regions)):
+            raise ValueError(f"bytes is {self.bytes}, but the regions end at {end}")
+        return self
+
+
+class Tensor(Record):
+    """Where the network's input or output lies; ``shape``, (channels, rows, columns), is one image's."""
+
+    tensor: str
+    address: Address
+    bytes: Count
+    images: Number
+    shape: Shape
+    layout: Literal["NHWC"]
+
+    @property
+    def region(self) -> Region:
+        return Region(self.address, self.bytes)
+
+
+class MapTensor(Tensor):
+    """A feature map: memory holds ``q - offset``, and the real value is ``scale * (q - zero_point)``."""
+
+    kind: Literal["map"]
+    element_bytes: Literal[1, 2]
+    offset: Integer
+    scale: Scale
+    zero_point: Integer
+    low: Integer
+    high: Integer
+
+
+class InputTensor(MapTensor):
+    """``unfolding`` : how the host writes an image; None for as it is."""
+
+    unfolding: Annotated[Unfolding, AfterValidator(_sensible)] | None
+
+
+class SumsTensor(Tensor):
+    """Raw sums of 32 bits, with one scale for each channel."""
+
+    kind: Literal["sums"]
+    element_bytes: Literal[4]
+    offset: Literal[0]
+    scales: tuple[Scale, ...]
+
+
+OutputTensor = Annotated[MapTensor | SumsTensor, Field(discriminator="kind")]
+
+
+class Layer(Record):
+    """One layer of the program.
+
+    output, shape, element_bytes, offset : the tensor that it writes, and how memory holds it
+    image : of the run's images, None for all;  address : of its part of the output, None if that stays on chip
+    bytes_read, bytes_written : DRAM traffic, weights among it, the program not
+    tile_positions : windows of its largest tile, 0 without a convolution
+    """
+
+    name: str
+    operator: str
+    output: str
+    image: Count | None
+    address: Address | None
+    element_bytes: Literal[1, 2, 4]
+    offset: Integer
+    shape: Shape
+    macs: Count
+    weight_bytes: Count
+    limit_cycles: Count
+    predicted_cycles: Count
+    bytes_read: Count
+    bytes_written: Count
+    spatial_tiles: Count
+    reduction_parts: Count
+    tile_positions: Count
+
+
+class Write(NamedTuple):
+    """What a channel tile writes of ``layer``'s output: first and count of each axis, ``group`` channels at once."""
+
+    layer: Count
+    row: Count
+    rows: Number
+    column: Count
+    columns: Number
+    channel: Count
+    channels: Number
+    group: Number
+
+
+class Work(NamedTuple):
+    """A unit is on ``layer`` from cycle ``start`` to cycle ``end``, and works in ``work`` of these cycles."""
+
+    layer: Count
+    start: Count
+    end: Count
+    work: Count
+
+
+class Timeline(Record):
+    """When each unit works."""
+
+    loader: tuple[Work, ...]
+    array: tuple[Work, ...]
+    vector: tuple[Work, ...]
+    storer: tuple[Work, ...]
+
+
+Slots = Literal["input", "operand", "output"]
+
+
+class Block(NamedTuple):
+    """Bytes ``address .. address + bytes`` of the activation memory, taken from layer ``first`` to layer ``last``.
+
+    what : a map, slots of a layer's input, operand or output, or its tables;  name : the map's or the layer's
+    """
+
+    what: Slots | Literal["map", "tables"]
+    name: str
+    first: Count
+    last: Count
+    address: Count
+    bytes: Number
+
+
+class Manifest(Sealed):
+    """Everything that a host or a simulation needs to know about a build.
+
+    files : SHA-256 of each other file of the folder
+    causes : texts by error code;  waits : texts of the WAITS register's bits;  batch : images in one run
+    instructions, tokens : how many the program has of each;  timeline : as predicted
+    writes : what the vector unit writes, in time order;  activations : what lies in the activation memory when
+    predicted_cycles : of a run, at a memory latency of LATENCY cycles;  limit_cycles : that no schedule can beat
+    """
+
+    format: Literal[2]
+    top: Literal["systolith"]
+    files: dict[Content, Sha256]
+    parameters: Parameters
+    registers: dict[str, Register]
+    causes: dict[Code, str]
+    waits: tuple[str, ...]
+    memory: Memory
+    batch: Number
+    input: InputTensor
+    output: OutputTensor
+    layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
+    macs: Count
+    predicted_cycles: Count
+    limit_cycles: Count
+    instructions: dict[str, Count]
+    tokens: dict[str, Count]
+    timeline: Timeline
+    writes: tuple[Write, ...]
+    activations: tuple[Block, ...]
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Manifest:
+        if absent := sorted(set(CONTENTS) - set(self.files)):
+            raise ValueError(f"files has no '{absent[0]}'")
+        for name, tensor, region in (
+            ("input", self.input, self.memory.regions.input),
+            ("output", self.output, self.memory.regions.output),
+        ):
+            if tensor.region != region:
+                raise ValueError(f"{name} lies elsewhere than memory's region '{name}'")
+            if tensor.images != self.batch:
+                raise ValueError(f"{name} has {tensor.images} images, but batch is {self.batch}")
+            if tensor.bytes != (size := self.batch * prod(tensor.shape) * tensor.element_bytes):
+                raise ValueError(f"{name} has {tensor.bytes} bytes, but its shape needs {size}")
+        if self.input.unfolding and self.input.unfolding.unfolded_shape != self.input.shape:
+            raise ValueError(f"input has shape {self.input.shape}, unfolded {self.input.unfolding.unfolded_shape}")
+        for total in ("macs", "limit_cycles"):
+            if getattr(self, total) != (found := sum(getattr(layer, total) for layer in self.layers)):
+                raise ValueError(f"{total} is {getattr(self, total)}, but the layers have {found}")
+        for number, layer in enumerate(self.layers):
+            if layer.image is not None and layer.image >= self.batch:
+                raise ValueError(f"layers.{number}.image is {layer.image} of a batch of {self.batch}")
+        for name, entries in (("writes", self.writes), *((f"timeline.{unit}", work) for unit, work in self.timeline)):
+            if entries and (last := max(entry.layer for entry in entries)) >= len(self.layers):
+                raise ValueError(f"{name} names layer {last} of {len(self.layers)}")
+        for block in self.activations:
+            if not block.first <= block.last < len(self.layers):
+                raise ValueError(f"activations names layers {block.first} to {block.last} of {len(self.layers)}")
+            if block.address + block.bytes > (size := 1024 * self.parameters.activation_kib):
+                raise ValueError(f"activations has {block.bytes} bytes at {block.address} of {size}")
+        return self

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from ..quant.files import write_whole
+from pydantic import Field
+
+from ..hw.folder import SIMULATION, save_simulation
+from ..hw.manifest import Count, Number
+from ..hw.sealed import Sealed, Sha256
 from ..quant.graph.errors import ConfigurationError
 from .comparison.compare import Difference
 
 MODEL_TOLERANCE = 0.02
-SAVED = "simulation.json"
-SIMULATED = ("systolith.v", "program.bin", "memory.bin", "manifest.json", "model.onnx")
+
+Figure = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True)
 class Report:
     """A whole run.  Cycles are those of one image, the mean where images differ.
 
+    build : SHA-256 of the manifest of the folder that was simulated
     predicted_cycles : by the planner, at a memory latency of 30 cycles and no back-pressure
     limit_cycles : sum over layers of max(MACs / (rows * columns), weight bytes / bus bytes)
     mac_utilization : MACs / (rows * columns * cycles), 0 to 1
@@ -31,26 +34,31 @@ class Report:
     waveform : VCD around the first difference, None if there is none
     """
 
-    images: int
+    build: Sha256
+    images: Number
     bit_exact: bool
-    mismatches: int
-    cycles_per_image: float
-    predicted_cycles: int
-    limit_cycles: int
-    mac_utilization: float
-    simulated_cycles_per_second: float
+    mismatches: Count
+    cycles_per_image: Figure
+    predicted_cycles: Count
+    limit_cycles: Count
+    mac_utilization: Figure
+    simulated_cycles_per_second: Figure
     simulator: str
     bench: str
     seed: int
-    memory_latency: int
-    build_seconds: float
-    simulation_seconds: float
-    stalls: dict[str, float] = field(default_factory=dict)
-    layer_cycles: dict[str, float] = field(default_factory=dict)
-    batch: int = 1
-    accuracy: float | None = None
+    memory_latency: Count
+    build_seconds: Figure
+    simulation_seconds: Figure
+    stalls: dict[str, Figure] = field(default_factory=dict)
+    layer_cycles: dict[str, Figure] = field(default_factory=dict)
+    batch: Number = 1
+    accuracy: Figure | None = None
     differences: list[Difference] = field(default_factory=list)
     waveform: Path | None = None
+
+    def __repr__(self) -> str:
+        exact = "bit-exact" if self.bit_exact else f"{self.mismatches:,} values differ"
+        return f"<Report: {exact}, {self.images} images, {self.cycles_per_image:,.0f} cycles an image>"
 
     @property
     def prediction_error(self) -> float:
@@ -68,42 +76,27 @@ class Report:
         fields["waveform"] = str(self.waveform) if self.waveform else None
         return fields
 
-    def save(self, build: Path) -> None:
-        """Write simulation.json into the folder ``build`` that was simulated.  Raises DataError if it cannot."""
-        text = json.dumps({"build": fingerprint(build), **self.as_json()}, indent=1)
-        write_whole(build / SAVED, text.encode() + b"\n")
+    def save(self, folder: Path) -> None:
+        """Write simulation.json into the build ``folder``.  Raises DataError if it cannot, or holds another build."""
+        save_simulation(folder, Simulation(report=self).to_bytes(), self.build)
 
 
-@dataclass(frozen=True)
-class SavedReport:
-    """The report of the last simulation of a folder; ``current`` unless the folder was generated anew since."""
+class Simulation(Sealed):
+    """What simulation.json holds: the report of the last simulation of a folder."""
 
     report: Report
-    current: bool
 
 
-def read_saved(build: Path) -> SavedReport | None:
-    """What ``Report.save`` wrote into ``build``, None if nothing did.  Raises ConfigurationError if it is damaged."""
-    path = build / SAVED
+def read_saved(folder: Path) -> Report | None:
+    """What ``Report.save`` wrote into ``folder``, None if nothing did.  Raises ConfigurationError if it is damaged."""
+    path = folder / SIMULATION
     if not path.exists():
         return None
     try:
-        fields = json.loads(path.read_text())
-        simulated = fields.pop("build")
-        fields["differences"] = [Difference(**item) for item in fields["differences"]]
-        fields["waveform"] = Path(fields["waveform"]) if fields["waveform"] else None
-        report = Report(**fields)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return Simulation.parse(path.read_bytes()).report
+    except OSError as error:
+        raise ConfigurationError(f"cannot read '{path}': {error.strerror or error}") from error
+    except ConfigurationError as error:
         raise ConfigurationError(
             f"{path}: not what this version's `systolith simulate` writes ({error}); simulate again"
         ) from error
-    return SavedReport(report, simulated == fingerprint(build))
-
-
-def fingerprint(build: Path) -> str:
-    """Of all files that a simulation depends on, SHA-256 in hexadecimal."""
-    digest = hashlib.sha256()
-    for name in SIMULATED:
-        with (build / name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()

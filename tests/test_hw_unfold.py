@@ -114,7 +114,9 @@ def test_inputs_that_cannot_be_unfolded_are_refused(graph, why):
 def test_the_c_header_unfolds_an_image(name, bits, tmp_path):
     graph = network(name, activation_bits=bits)
     quant.save(graph, tmp_path / "q.onnx")
-    made = generate(graph, tmp_path / "q.onnx", parameters_for(graph, rows=4, columns=4), tmp_path / "b", 1, True)
+    made = generate(
+        graph, (tmp_path / "q.onnx").read_bytes(), parameters_for(graph, rows=4, columns=4), tmp_path / "b", 1, True
+    )
     (tmp_path / "host.c").write_text(
         '#include "systolith.h"\n'
         "void written(const systolith_input_t *image, systolith_input_t *input) { systolith_unfold(image, input); }\n"
@@ -141,7 +143,7 @@ def test_simulated_digits_are_exact_and_take_fewer_cycles(batch, tmp_path):
     for unfold_input in (False, True):
         folder = tmp_path / str(unfold_input)
         p = parameters_for(graph, rows=8, columns=8, bus_bytes=8)
-        generate(graph, tmp_path / "q.onnx", p, folder, batch, unfold_input)
+        generate(graph, (tmp_path / "q.onnx").read_bytes(), p, folder, batch, unfold_input)
         report = sim.simulate(folder, digits[:4])
         assert report.bit_exact
         assert report.cycles_per_image == pytest.approx(report.predicted_cycles, rel=0.01)

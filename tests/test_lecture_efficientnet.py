@@ -83,7 +83,7 @@ def test_the_verilog_is_exact_in_the_predicted_cycles_and_they_are_all_accounted
     _, images, graph = quantized()
     build = tmp_path / "build"
     quant.save(graph, tmp_path / "q.onnx")
-    generate(graph, tmp_path / "q.onnx", parameters_for(graph, **HARDWARE), build)
+    generate(graph, (tmp_path / "q.onnx").read_bytes(), parameters_for(graph, **HARDWARE), build)
     report = sim.simulate(build, images[:2])
     assert report.bit_exact, [str(difference) for difference in report.differences]
     assert report.cycles_per_image == pytest.approx(report.predicted_cycles, rel=TOLERANCE)

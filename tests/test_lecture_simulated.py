@@ -27,7 +27,7 @@ def test_a_whole_network_is_exact_in_the_predicted_cycles(name, tmp_path):
     images = 3 * models.images(model, 2)
     graph = quant.quantize(model, images, quant.Settings(ranges="minmax"))
     (tmp_path / "q.onnx").write_bytes(b"")
-    plan = generate(graph, tmp_path / "q.onnx", parameters_for(graph, **HARDWARE), tmp_path / "build")
+    plan = generate(graph, (tmp_path / "q.onnx").read_bytes(), parameters_for(graph, **HARDWARE), tmp_path / "build")
     tensors = golden.run(graph, golden.quantize_input(graph, images[:1]))
     assert np.ptp(tensors[graph.output]) > 0
     report = sim.simulate_tensors(sim.load(tmp_path / "build"), graph, tensors, seed=5)

@@ -147,3 +147,13 @@ def test_refused_by_name_in_one_line(case):
     with pytest.raises(quant.ModelError) as caught:
         quant.load(change().model())
     assert str(caught.value) == message
+
+
+def test_a_constant_of_another_domain_is_not_taken_for_a_standard_one():
+    chain = conv_chain().qdq()
+    chain.net.nodes.insert(0, helper.make_node("Constant", [], ["c"], "c", domain="elsewhere", value_int=1))
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load(chain.model())
+    assert str(caught.value) == (
+        "node 'c' (elsewhere.Constant): operators of domain 'elsewhere' are not supported; only standard ONNX ones are"
+    )

@@ -36,7 +36,7 @@ def test_golden_is_onnxruntime_and_as_right_as_the_float_network(scales):
 def test_the_verilog_is_exact_in_the_predicted_cycles(tmp_path):
     graph = quantized("float")
     quant.save(graph, tmp_path / "q.onnx")
-    generate(graph, tmp_path / "q.onnx", parameters_for(graph, **HARDWARE), tmp_path / "build")
+    generate(graph, (tmp_path / "q.onnx").read_bytes(), parameters_for(graph, **HARDWARE), tmp_path / "build")
     report = sim.simulate(tmp_path / "build", load_data(FOLDER / "test.npz").x[:3])
     assert report.bit_exact, [str(difference) for difference in report.differences]
     assert report.images == 3

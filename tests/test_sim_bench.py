@@ -10,6 +10,7 @@ from systolith.quant import ConfigurationError, SimulationError
 from systolith.sim import toolchain
 from systolith.sim.benches.protocol_rules import broken_rule
 
+from .builds import rebuild
 from .copy_accelerator import copy_images, write_copy
 
 needs_icarus = pytest.mark.skipif(shutil.which("iverilog") is None, reason="Icarus is not installed")
@@ -158,15 +159,14 @@ def test_every_code_of_the_checker_has_a_text():
 def test_verilog_that_does_not_compile_is_one_clear_line(tmp_path):
     graph = write_copy(tmp_path / "build")
     source = tmp_path / "build" / "systolith.v"
-    source.write_text(source.read_text().replace("reg running;", "reg running"))
+    rebuild(tmp_path / "build", {"systolith.v": source.read_bytes().replace(b"reg running;", b"reg running")})
     with pytest.raises(SimulationError, match=r"the simulator could not be built .*systolith\.v:\d+.*syntax error"):
         sim.simulate_tensors(sim.load(tmp_path / "build"), graph, copy_images(graph, 1), folder=tmp_path / "run")
 
 
 def test_a_bench_that_breaks_is_not_a_pass(tmp_path):
     graph = write_copy(tmp_path / "build")
-    manifest = tmp_path / "build" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"CYCLES_HIGH"', '"CYCLES_TOP"'))
+    rebuild(tmp_path / "build", change=lambda fields: fields["registers"].pop("CYCLES_HIGH"))
     with pytest.raises(ConfigurationError, match=r"manifest\.json: no register 'CYCLES_HIGH'$"):
         sim.simulate_tensors(sim.load(tmp_path / "build"), graph, copy_images(graph, 1), folder=tmp_path / "run")
 

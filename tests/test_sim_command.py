@@ -10,6 +10,7 @@ from systolith import quant
 from systolith.cli import run
 from systolith.hw.build import generate, parameters_for
 
+from .builds import rebuild
 from .test_sim_faults import network
 
 REQUIRED = {
@@ -25,8 +26,8 @@ def build(tmp_path_factory):
     graph = network()
     quant.save(graph, folder / "q.onnx")
     # the same Verilog as that of tests/test_sim_faults.py, so that it is compiled once
-    parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=2, multiplier=1)
-    generate(graph, folder / "q.onnx", parameters, folder / "build")
+    parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=2, multiplier=True)
+    generate(graph, (folder / "q.onnx").read_bytes(), parameters, folder / "build")
     x = np.random.default_rng(0).integers(-30, 30, (3, 3, 10, 10)).astype(np.float32)
     np.savez(folder / "data.npz", x=x, y=np.array([0, 1, 2]))
     return folder / "build", folder / "data.npz"
@@ -86,7 +87,7 @@ def test_a_wrong_byte_gives_status_1_a_place_and_a_waveform(build, capsys, tmp_p
     shutil.copytree(folder, tmp_path / "build")
     memory = bytearray((folder / "memory.bin").read_bytes())
     memory[0] ^= 1
-    (tmp_path / "build" / "memory.bin").write_bytes(memory)
+    rebuild(tmp_path / "build", {"memory.bin": memory})
     status, out, _ = simulate(capsys, tmp_path / "build", "--inputs", data, "--images", 1)
     assert status == 1
     assert "image 0, layer 'conv1', channel 0, row 0" in out
@@ -101,13 +102,14 @@ def test_a_wrong_byte_gives_status_1_a_place_and_a_waveform(build, capsys, tmp_p
     [
         (lambda folder: shutil.rmtree(folder), "no such folder; make one with `systolith generate MODEL.onnx -o "),
         (lambda folder: (folder / "program.bin").unlink(), "program.bin is missing; make the folder again with"),
-        (lambda folder: (folder / "manifest.json").write_text("{"), "cannot read manifest.json or systolith.v: "),
-        (lambda folder: (folder / "manifest.json").write_text("{}"), "manifest.json: no input, layers, limit_cycles"),
-        (lambda folder: (folder / "systolith.v").write_text("module top(a); endmodule"), "no module 'systolith' in"),
-        (lambda folder: (folder / "model.onnx").write_bytes(b"x"), "is not an ONNX model"),
-        (lambda folder: (folder / "memory.bin").write_bytes(bytes(10**6)), "its file has 1000000"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json: Invalid JSON: "),
+        (lambda folder: (folder / "memory.bin").write_bytes(b"x"), "memory.bin is not the file that manifest.json was"),
+        (lambda folder: rebuild(folder, {"systolith.v": b"module top(a); endmodule"}), "no module 'systolith' in"),
+        (lambda folder: rebuild(folder, {"systolith.v": b"\xff"}), "systolith.v is no text: "),
+        (lambda folder: rebuild(folder, {"model.onnx": b"x"}), "is not an ONNX model"),
+        (lambda folder: rebuild(folder, {"memory.bin": bytes(10**6)}), "its file 1000000"),
     ],
-    ids=["no folder", "no program", "broken manifest", "empty manifest", "no module", "no model", "memory too large"],
+    ids=["no folder", "no program", "broken manifest", "other memory", "no module", "no text", "no model", "too large"],
 )
 def test_a_broken_build_folder_is_one_clear_line(build, capsys, tmp_path, change, message):
     folder, data = build

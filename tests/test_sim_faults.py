@@ -25,6 +25,7 @@ from systolith.quant import (
     Sums,
 )
 
+from .builds import rebuild
 from .graphs import integers
 
 IMAGES = 2
@@ -61,8 +62,8 @@ def build(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
     graph = network()
     quant.save(graph, folder / "q.onnx")
-    parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=2, multiplier=1)
-    generate(graph, folder / "q.onnx", parameters, folder / "build")
+    parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=2, multiplier=True)
+    generate(graph, (folder / "q.onnx").read_bytes(), parameters, folder / "build")
     x = integers(graph, IMAGES, seed=5) // 4  # so that few sums saturate
     return folder / "build", graph, parameters, golden.run(graph, x)
 
@@ -71,12 +72,9 @@ def simulate(build, folder, *, memory=None, program=None, latency=30):
     """Run with another memory or program."""
     source, graph, _, tensors = build
     shutil.copytree(source, folder / "build")
-    if memory is not None:
-        assert memory != (source / "memory.bin").read_bytes()
-        (folder / "build" / "memory.bin").write_bytes(memory)
-    if program is not None:
-        assert program != (source / "program.bin").read_bytes()
-        (folder / "build" / "program.bin").write_bytes(program)
+    changed = {name: data for name, data in (("memory.bin", memory), ("program.bin", program)) if data is not None}
+    assert all(data != (source / name).read_bytes() for name, data in changed.items())
+    rebuild(folder / "build", changed)
     accelerator = sim.load(folder / "build")
     return sim.simulate_tensors(
         accelerator, graph, tensors, memory_latency=latency, folder=folder / "run", waveform=False
@@ -267,8 +265,8 @@ def added(tmp_path_factory):
     folder = tmp_path_factory.mktemp("added")
     graph = residual()
     quant.save(graph, folder / "q.onnx")
-    parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=4, multiplier=1)
-    generate(graph, folder / "q.onnx", parameters, folder / "build")
+    parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=4, multiplier=True)
+    generate(graph, (folder / "q.onnx").read_bytes(), parameters, folder / "build")
     x = integers(graph, IMAGES, seed=6) // 8
     return folder / "build", graph, parameters, golden.run(graph, x)
 

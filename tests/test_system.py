@@ -62,7 +62,7 @@ def run(graph, sizes, folder, *, images, bench="bulk", seed=3, latency=30, saved
         quant.save(graph, folder / "q.onnx")
     else:
         (folder / "q.onnx").write_bytes(b"")  # random tables: no file can name such operators
-    plan = generate(graph, folder / "q.onnx", parameters_for(graph, **sizes), folder / "build")
+    plan = generate(graph, (folder / "q.onnx").read_bytes(), parameters_for(graph, **sizes), folder / "build")
     x = integers(graph, images, seed=seed) if isinstance(images, int) else golden.quantize_input(graph, images)
     report = sim.simulate_tensors(
         sim.load(folder / "build"), graph, golden.run(graph, x), bench=bench, seed=seed, memory_latency=latency
@@ -234,7 +234,7 @@ def test_one_accelerator_runs_another_network_and_refuses_one_that_does_not_fit(
 
 def generate_with(graph, sizes, folder):
     quant.save(graph, folder / "q.onnx")
-    return generate(graph, folder / "q.onnx", parameters_for(graph, **sizes), folder / "build")
+    return generate(graph, (folder / "q.onnx").read_bytes(), parameters_for(graph, **sizes), folder / "build")
 
 
 def test_random_images_reach_both_ends_of_the_range():

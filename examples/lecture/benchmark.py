@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from systolith import quant
+from systolith.hw.folder import read_manifest
 from tests import oracle
 
 from .networks import lecture_network
@@ -130,10 +131,10 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
 
 def convolutions(build: Path) -> float:
     """Cycles of the convolutions' limit over those predicted until they have ended, layers between them included."""
-    layers = json.loads((build / "manifest.json").read_text())["layers"]
-    last = max(n for n, layer in enumerate(layers) if layer["macs"] and layer["operator"] != "Gemm")
+    layers = read_manifest(build)[0].layers
+    last = max(n for n, layer in enumerate(layers) if layer.macs and layer.operator != "Gemm")
     inside = layers[: last + 1]
-    return sum(layer["limit_cycles"] for layer in inside) / sum(layer["predicted_cycles"] for layer in inside)
+    return sum(layer.limit_cycles for layer in inside) / sum(layer.predicted_cycles for layer in inside)
 
 
 def beginning(graph: quant.Graph, convolutions: int) -> quant.Graph:

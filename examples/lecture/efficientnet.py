@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import importlib.util
 import io
-import json
 import sys
 import warnings
 from dataclasses import dataclass
@@ -36,6 +35,8 @@ from systolith import (
 )
 from systolith.commands.golden import accuracy
 from systolith.commands.simulate import report_tables
+from systolith.hw.folder import read_manifest
+from systolith.hw.manifest import Layer
 
 from .photographs import MEAN, photographs
 
@@ -111,19 +112,19 @@ def parts(build: Path, report: sim.Report) -> list[Part]:
     """Where the measured cycles of ``report`` go, and the whole."""
     graph = quant.load(build / "model.onnx")
     depthwise = {layer.name for layer in graph.layers if isinstance(layer, quant.Conv) and layer.groups > 1}
-    facts = json.loads((build / "manifest.json").read_text())["layers"]
+    facts = read_manifest(build)[0].layers
     array = ROWS * COLUMNS
 
-    def kind(layer: dict[str, object]) -> str:
-        if str(layer["name"]).split("+")[0] in depthwise:
+    def kind(layer: Layer) -> str:
+        if layer.name.split("+")[0] in depthwise:
             return "depthwise convolutions"
-        return {"Conv": "other convolutions", "Gemm": "fully connected"}.get(str(layer["operator"]), "global average")
+        return {"Conv": "other convolutions", "Gemm": "fully connected"}.get(layer.operator, "global average")
 
     found = []
     for name in ("other convolutions", "depthwise convolutions", "global average", "fully connected"):
         chosen = [layer for layer in facts if kind(layer) == name]
-        macs, limit = (sum(layer[key] for layer in chosen) for key in ("macs", "limit_cycles"))
-        cycles = sum(report.layer_cycles[layer["name"]] for layer in chosen)
+        macs, limit = (sum(getattr(layer, key) for layer in chosen) for key in ("macs", "limit_cycles"))
+        cycles = sum(report.layer_cycles[layer.name] for layer in chosen)
         usable = min(ROWS, COLUMNS) if name.startswith("depthwise") else array
         found.append(Part(name, len(chosen), macs, limit, cycles, usable))
     macs = sum(part.macs for part in found)

@@ -27,7 +27,7 @@ from ...quant.graph import (
     Table,
     requantization_scales,
 )
-from ...quant.graph.errors import ConfigurationError
+from ...quant.graph.errors import ConfigurationError, unknown_kind
 from ..isa.program import SHIFT_BASE, TABLE_FRACTION, Combine
 from .tables import (
     addition_tables,
@@ -200,20 +200,23 @@ class _Lowering:
         self.readers = Counter(name for layer in graph.layers for name in layer.inputs)
 
     def add(self, layer: Layer) -> None:
-        if isinstance(layer, Conv):
-            self.layers.append(_convolution(layer, self.graph, self.bits))
-        elif isinstance(layer, MaxPool):
-            self._max_pool(layer)
-        elif isinstance(layer, AveragePool):
-            self.layers.append(self._average(layer))
-        elif isinstance(layer, Table):
-            self._table(layer)
-        elif isinstance(layer, Add):
-            self._sum(layer)
-        elif isinstance(layer, Concat):
-            self._concat(layer)
-        else:
-            self.layers.append(self._normalization(layer))
+        match layer:
+            case Conv():
+                self.layers.append(_convolution(layer, self.graph, self.bits))
+            case MaxPool():
+                self._max_pool(layer)
+            case AveragePool():
+                self.layers.append(self._average(layer))
+            case Table():
+                self._table(layer)
+            case Add():
+                self._sum(layer)
+            case Concat():
+                self._concat(layer)
+            case Normalization():
+                self.layers.append(self._normalization(layer))
+            case unknown:
+                unknown_kind(unknown)
 
     def _stored(self, name: str) -> Format:
         return storage(self.graph.map_of(name), self.bits)

@@ -31,6 +31,10 @@ class Plan:
     unfolding: Unfolding | None = None
     program: tuple[Instruction, ...] = ()
 
+    def __repr__(self) -> str:
+        p = self.parameters
+        return f"<Plan: {len(self.single.layers)} layers, {p.rows}x{p.columns} multipliers, {self.batch} images a run>"
+
     @property
     def placements(self) -> tuple[Placement, ...]:
         return self.layout.placements

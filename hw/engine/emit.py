@@ -3,6 +3,7 @@
 import gc
 import re
 from functools import lru_cache
+from typing import Final
 
 from amaranth import Signal
 from amaranth.back import verilog
@@ -10,7 +11,7 @@ from amaranth.back import verilog
 from ..isa.parameters import Parameters
 from .accelerator import Accelerator
 
-TOP = "systolith"
+TOP: Final = "systolith"
 
 
 @lru_cache(maxsize=4)

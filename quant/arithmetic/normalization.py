@@ -11,13 +11,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import FeatureMap, Normalization
+from ..graph import EXPONENTS, FeatureMap, Normalization
 from ..graph.errors import ModelError
 
 Factors = NDArray[np.float64]
 SUM_BITS, MANTISSA, THIRD = 16, 512, 16
 FACTOR_BITS = 24
-EXPONENTS = (20, 80)  # what an engine can shift by
 
 
 def normalization(

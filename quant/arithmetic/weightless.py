@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import assert_never
 
 import numpy as np
 
@@ -20,10 +21,12 @@ from ..networks.layers import (
     Addition,
     Average,
     Concatenation,
+    Convolution,
     FloatLayer,
     Function,
     LocalResponse,
     Pooling,
+    simple,
 )
 from .normalization import normalization
 from .tables import table
@@ -37,21 +40,26 @@ def copied_bounds(sources: Sequence[FeatureMap], scale: np.float32, zero_point: 
 
 
 def layer_without_weights(layer: FloatLayer, sources: tuple[FeatureMap, ...], target: FeatureMap) -> Layer:
-    """The quantized form of a float ``layer`` that has no weights, from ``sources`` to ``target``."""
+    """The quantized form of a simplified float ``layer`` that has no weights, from ``sources`` to ``target``."""
+    layer = simple(layer)
     names = layer.name, sources[0].name, target.name
-    if isinstance(layer, Pooling):
-        return MaxPool(*names, layer.kernel, layer.strides, layer.pads)
-    if isinstance(layer, Average):
-        return AveragePool(*names, layer.kernel, layer.strides, layer.pads, layer.include_pad, layer.ceil)
-    if isinstance(layer, Addition):
-        return Add(layer.name, (sources[0].name, sources[1].name), target.name)
-    if isinstance(layer, Concatenation):
-        return Concat(layer.name, tuple(source.name for source in sources), target.name)
-    if isinstance(layer, Function):
-        attributes = stored(layer.attributes)
-        values = table(layer.name, layer.operator, attributes, sources[0], target)
-        return Table(layer.name, layer.operator, sources[0].name, target.name, values, attributes)
-    if isinstance(layer, LocalResponse):
-        parameters = layer.size, layer.alpha, layer.beta, layer.bias
-        return normalization(layer.name, sources[0], target, *parameters)
-    raise TypeError(f"{type(layer).__name__} must be simplified away before quantizing")
+    match layer:
+        case Pooling():
+            return MaxPool(*names, layer.kernel, layer.strides, layer.pads)
+        case Average():
+            return AveragePool(*names, layer.kernel, layer.strides, layer.pads, layer.include_pad, layer.ceil)
+        case Addition():
+            return Add(layer.name, (sources[0].name, sources[1].name), target.name)
+        case Concatenation():
+            return Concat(layer.name, tuple(source.name for source in sources), target.name)
+        case Function():
+            attributes = stored(layer.attributes)
+            values = table(layer.name, layer.operator, attributes, sources[0], target)
+            return Table(layer.name, layer.operator, sources[0].name, target.name, values, attributes)
+        case LocalResponse():
+            parameters = layer.size, layer.alpha, layer.beta, layer.bias
+            return normalization(layer.name, sources[0], target, *parameters)
+        case Convolution():
+            raise TypeError(f"'{layer.name}' has weights; only layers that have none are made here")
+        case unknown:
+            assert_never(unknown)

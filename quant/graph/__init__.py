@@ -1,12 +1,14 @@
 """The quantized graph: the contract that ``golden`` computes and ``hw`` builds, and the errors of all packages."""
 
 from .layers import (
+    EXPONENTS,
     INT32,
     LARGEST_WEIGHT,
     Add,
     AveragePool,
     Concat,
     Conv,
+    ConvOperator,
     FeatureMap,
     Graph,
     Layer,
@@ -27,12 +29,14 @@ from .layers import (
 )
 
 __all__ = [
+    "EXPONENTS",
     "INT32",
     "LARGEST_WEIGHT",
     "Add",
     "AveragePool",
     "Concat",
     "Conv",
+    "ConvOperator",
     "FeatureMap",
     "Graph",
     "Layer",

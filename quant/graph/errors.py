@@ -1,5 +1,7 @@
 """What can go wrong, as one short tree.  Every message says what, where, and what would work."""
 
+from typing import Never
+
 
 class SystolithError(Exception):
     """Base of all errors that a user can cause; the command line prints its message as one line."""
@@ -23,3 +25,12 @@ class ConfigurationError(SystolithError):
 
 class SimulationError(SystolithError):
     """The simulation could not be built, hung, or ended before its time."""
+
+
+def unknown_kind(thing: Never) -> Never:
+    """The last case of a ``match`` over kinds of layers or tensors.
+
+    ``Never`` makes a kind that a ``match`` forgets an error of the type check.  What gets here all the same, past
+    ``legality.check``, is a mistake of the program: raises TypeError, naming ``thing`` and its kind.
+    """
+    raise TypeError(f"'{thing.name}' is of a kind that is not known here, {type(thing).__name__}")

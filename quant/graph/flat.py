@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from .errors import unknown_kind
 from .layers import (
     Add,
+    AveragePool,
     Concat,
+    Conv,
     Graph,
+    Layer,
+    MaxPool,
+    Normalization,
     Table,
 )
 
@@ -14,7 +20,19 @@ def flat_tensors(graph: Graph) -> set[str]:
     """Tensors that the file holds as (N, channels) instead of (N, channels, rows, columns)."""
     found: set[str] = set()
     for layer in graph.layers:
-        pointwise = isinstance(layer, Add | Concat | Table)
-        if layer.operator == "Gemm" or (pointwise and all(name in found for name in layer.inputs)):
+        if _is_flat(layer, all(name in found for name in layer.inputs)):
             found.add(layer.output)
     return found
+
+
+def _is_flat(layer: Layer, inputs_are: bool) -> bool:
+    """Whether ``layer`` makes a flat tensor, if all its ``inputs_are``, or are not."""
+    match layer:
+        case Conv():
+            return layer.operator == "Gemm"
+        case Add() | Concat() | Table():
+            return inputs_are
+        case MaxPool() | AveragePool() | Normalization():
+            return False
+        case unknown:
+            unknown_kind(unknown)

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import GraphError
+from .errors import GraphError, unknown_kind
 
 INT32 = np.iinfo(np.int32)
 LARGEST_WEIGHT = 2**15 - 1
+EXPONENTS = (20, 80)
+"""Of a normalization's factor, the smallest and the largest."""
 
 Pair = tuple[int, int]
 """(rows, columns), or (first, count)."""
@@ -25,6 +28,8 @@ Pads = tuple[int, int, int, int]
 """(top, left, bottom, right)."""
 
 Shape = tuple[int, int, int]
+
+ConvOperator = Literal["Conv", "Gemm"]
 
 
 @dataclass(frozen=True)
@@ -67,13 +72,14 @@ class Conv:
     ``sum[o] = bias[o] + sum over (i, ky, kx) of weights[o, i, ky, kx] * (x - zero_point_x)`` with zero
     padding in the real domain, then requantized into ``output`` (or left as sums).
 
+    operator : Gemm if it is fully connected, which makes its output flat in the file
     weights : int16, (outputs, inputs / groups, kernel rows, kernel columns), in -2**15+1 .. 2**15-1
     weight_scales : float32, (outputs,);  bias : int64 within int32, (outputs,)
     strides, dilations : (rows, columns);  pads : (top, left, bottom, right)
     """
 
     name: str
-    operator: str
+    operator: ConvOperator
     input: str
     output: str
     weights: NDArray[np.int16]
@@ -139,7 +145,8 @@ class AveragePool:
     pads: Pads = (0, 0, 0, 0)
     include_pad: bool = False
     ceil: Pair = (0, 0)
-    operator: str = "AveragePool"
+
+    operator = "AveragePool"
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -211,7 +218,7 @@ class Normalization:
 
     i is t as a float of 3 bits of exponent and 9 of mantissa: small sums, whose factors differ most, count best.
     G is the factor ``s_x / s_y * (bias + alpha / size * s_x**2 * S)**-beta`` as a fraction, in bipartite tables (Das
-    Sarma and Matula 1995); ``quant.normalization`` makes them and bounds their error.
+    Sarma and Matula 1995); ``quant.arithmetic`` makes them and bounds their error.
 
     coarse, fine : int32, (256,)
     """
@@ -247,6 +254,9 @@ class Graph:
     layers: tuple[Layer, ...]
     tensors: Mapping[str, Tensor]
 
+    def __repr__(self) -> str:
+        return f"<Graph: {len(self.layers)} layers, {self.macs:,} MACs an image>"
+
     def map_of(self, name: str) -> FeatureMap:
         """The feature map called ``name``.  Raises GraphError if it is missing or raw sums."""
         tensor = self.tensors.get(name)
@@ -274,15 +284,24 @@ def window_outputs(size: int, kernel: int, stride: int, before: int, after: int,
 def output_shape(layer: Layer, sources: tuple[Shape, ...]) -> Shape:
     """Shape (channels, rows, columns) that ``layer`` makes of inputs of these shapes."""
     channels, height, width = sources[0]
-    if isinstance(layer, Concat):
-        return sum(shape[0] for shape in sources), height, width
-    if not isinstance(layer, Conv | MaxPool | AveragePool):
-        return sources[0]
+    match layer:
+        case Conv():
+            return layer.weights.shape[0], *_windows(layer, (height, width), layer.dilations)
+        case MaxPool() | AveragePool():
+            return channels, *_windows(layer, (height, width), (1, 1))
+        case Concat():
+            return sum(shape[0] for shape in sources), height, width
+        case Add() | Table() | Normalization():
+            return sources[0]
+        case unknown:
+            unknown_kind(unknown)
+
+
+def _windows(layer: Conv | MaxPool | AveragePool, size: Pair, dilations: Pair) -> Pair:
+    """How many windows ``layer`` has down and across a map of ``size``, (rows, columns)."""
     top, left, bottom, right = layer.pads
-    dilation_y, dilation_x = layer.dilations if isinstance(layer, Conv) else (1, 1)
-    rows = window_outputs(height, layer.kernel[0], layer.strides[0], top, bottom, dilation_y)
-    columns = window_outputs(width, layer.kernel[1], layer.strides[1], left, right, dilation_x)
-    return (layer.weights.shape[0] if isinstance(layer, Conv) else channels), rows, columns
+    rows = window_outputs(size[0], layer.kernel[0], layer.strides[0], top, bottom, dilations[0])
+    return rows, window_outputs(size[1], layer.kernel[1], layer.strides[1], left, right, dilations[1])
 
 
 def macs(layer: Layer, graph: Graph) -> int:

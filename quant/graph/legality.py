@@ -6,10 +6,10 @@ from math import prod
 
 import numpy as np
 
-from .errors import GraphError
+from .errors import GraphError, unknown_kind
+from .fields import check_layer, check_tensor
 from .layers import (
     INT32,
-    LARGEST_WEIGHT,
     Add,
     AveragePool,
     Concat,
@@ -19,22 +19,29 @@ from .layers import (
     Layer,
     MaxPool,
     Normalization,
+    Sums,
     Table,
-    Tensor,
     output_shape,
     requantization_scales,
     sum_bounds,
 )
 
 TABLE_BITS = 8  # widest map that an operator made of tables takes
+TABLE_INDEX = 2**16 - 1  # largest sum of squares, shifted, that a normalization's tables take
 SMALLEST_NORMAL = np.finfo(np.float32).tiny
+LARGEST_RATIO = np.float32(2.0**100)  # of scales; an Add of integers times such ratios stays finite
 
 
 def check(graph: Graph) -> Graph:
     """Return ``graph`` if every rule of this contract holds.  Raises GraphError naming the first that fails."""
-    known = {graph.input}
-    _check_map(graph.map_of(graph.input))
+    for name, tensor in graph.tensors.items():
+        check_tensor(name, tensor)
+    known, names = {graph.map_of(graph.input).name}, set()
     for layer in graph.layers:
+        check_layer(layer)
+        if layer.name in names:
+            raise GraphError(f"two layers are called '{layer.name}'; give each a name of its own")
+        names.add(layer.name)
         if missing := [name for name in layer.inputs if name not in known]:
             raise GraphError(f"layer '{layer.name}': its input '{missing[0]}' is not computed before it")
         if layer.output in known:
@@ -43,54 +50,45 @@ def check(graph: Graph) -> Graph:
         _check_layer(layer, graph)
     if graph.output not in known or graph.output == graph.input:
         raise GraphError(f"no layer writes the graph's output '{graph.output}'")
+    if idle := [name for name in graph.tensors if name not in known]:
+        raise GraphError(f"no layer makes the tensor '{idle[0]}'; leave it out")
     return graph
 
 
 def _check_layer(layer: Layer, graph: Graph) -> None:
+    """What ``layer`` has to do with the tensors that it reads and makes."""
     sources = tuple(graph.map_of(name) for name in layer.inputs)
     target = graph.tensors.get(layer.output)
     if target is None:
         raise GraphError(f"layer '{layer.name}': its output '{layer.output}' is not among the tensors")
-    if not isinstance(target, FeatureMap) and layer.output != graph.output:
-        raise GraphError(f"layer '{layer.name}': hands out raw sums; only the last layer may")
-    if isinstance(layer, Conv | MaxPool | AveragePool):
-        _check_window(layer)
     _check_shapes(layer, sources)
     shape = output_shape(layer, tuple(source.shape for source in sources))
     if min(shape) < 1:
         raise GraphError(f"layer '{layer.name}': its window does not fit its input of {sources[0].shape[1:]}")
     if target.shape != shape:
         raise GraphError(f"layer '{layer.name}': output shape is {target.shape}, its arithmetic gives {shape}")
-    if isinstance(layer, Conv):
-        if isinstance(target, FeatureMap):
-            _check_map(target)
-        _check_conv(layer, graph, sources[0])
-        return
-    if not isinstance(target, FeatureMap):
+    if isinstance(target, Sums) and not isinstance(layer, Conv):
         raise GraphError(f"layer '{layer.name}': only a convolution hands out raw sums")
-    _check_map(target)
-    if isinstance(layer, MaxPool):
-        _check_pool(layer, sources[0], target)
-        return
-    if isinstance(layer, AveragePool | Add | Concat):
-        _check_ratios(layer, sources, target)
-    if isinstance(layer, AveragePool):
-        _check_average(layer, sources[0])
-    else:
-        _check_pointwise(layer, sources, target)
-
-
-def _check_ratios(layer: Layer, sources: tuple[FeatureMap, ...], target: FeatureMap) -> None:
-    """What the integers are multiplied by must be a normal number of float32."""
-    largest = prod(layer.kernel) if isinstance(layer, AveragePool) else 1
-    for source in sources:
-        with np.errstate(over="ignore", under="ignore"):
-            ratio = source.scale / target.scale
-        if not (np.isfinite(ratio) and ratio >= SMALLEST_NORMAL * largest):
-            raise GraphError(
-                f"layer '{layer.name}': its scales {source.scale:g} and {target.scale:g} are too far apart for float32;"
-                " rescale the model's weights"
-            )
+    match layer:
+        case Conv():
+            _check_conv(layer, graph, sources[0], target)
+        case MaxPool():
+            _check_pool(layer, sources[0], graph.map_of(layer.output))
+        case AveragePool():
+            _check_average(layer, sources[0], graph.map_of(layer.output))
+        case Add():
+            _check_widths(layer, (*sources, graph.map_of(layer.output)))
+            _check_ratios(layer, sources, graph.map_of(layer.output))
+        case Concat():
+            _check_concat(layer, sources, graph.map_of(layer.output))
+        case Table():
+            _check_widths(layer, (*sources, graph.map_of(layer.output)))
+            _check_table(layer, sources[0], graph.map_of(layer.output))
+        case Normalization():
+            _check_widths(layer, (*sources, graph.map_of(layer.output)))
+            _check_normalization(layer, sources[0])
+        case unknown:
+            unknown_kind(unknown)
 
 
 def _check_shapes(layer: Layer, sources: tuple[FeatureMap, ...]) -> None:
@@ -101,34 +99,53 @@ def _check_shapes(layer: Layer, sources: tuple[FeatureMap, ...]) -> None:
         raise GraphError(f"layer '{layer.name}': its inputs {shapes} do not fit together")
 
 
-def _check_map(tensor: FeatureMap) -> None:
-    if not (np.isfinite(tensor.scale) and tensor.scale > 0):
-        raise GraphError(f"tensor '{tensor.name}': scale must be finite and positive, not {tensor.scale}")
-    if not tensor.low <= tensor.zero_point <= tensor.high:
+def _check_conv(layer: Conv, graph: Graph, source: FeatureMap, target: FeatureMap | Sums) -> None:
+    outputs, inputs = layer.weights.shape[:2]
+    if inputs * layer.groups != source.shape[0] or outputs % layer.groups:
         raise GraphError(
-            f"tensor '{tensor.name}': zero point {tensor.zero_point} is outside {tensor.low}..{tensor.high}"
+            f"layer '{layer.name}': weights {layer.weights.shape} with {layer.groups} groups do not fit"
+            f" {source.shape[0]} input channels"
         )
-    if not 1 <= tensor.bits <= 16:
-        raise GraphError(f"tensor '{tensor.name}': activations have 2 to 16 bits, not {tensor.bits}")
+    if layer.operator == "Gemm" and (layer.kernel != source.shape[1:] or any(layer.pads) or layer.groups > 1):
+        raise GraphError(
+            f"layer '{layer.name}': a Gemm covers its whole input of {source.shape[1:]}, in one group and without pads;"
+            f" a kernel of {layer.kernel}, pads {layer.pads} and {layer.groups} groups do not"
+        )
+    if isinstance(target, Sums):
+        if layer.output != graph.output:
+            raise GraphError(f"layer '{layer.name}': hands out raw sums; only the last layer may")
+        with np.errstate(over="ignore", under="ignore"):
+            scales = source.scale * layer.weight_scales
+        if not np.array_equal(target.scales, scales):
+            raise GraphError(f"layer '{layer.name}': the scales of its sums must be its input's times its weights'")
+    else:
+        with np.errstate(over="ignore", under="ignore"):
+            scales = requantization_scales(layer, graph)
+    if not (np.isfinite(scales).all() and (scales >= SMALLEST_NORMAL).all()):
+        raise GraphError(f"layer '{layer.name}': its scales leave the range of float32; rescale the model's weights")
+    worst = int(sum_bounds(layer, graph).max())
+    if worst > INT32.max:
+        raise GraphError(
+            f"layer '{layer.name}': a sum can reach {worst}, beyond int32; use fewer weight or activation bits"
+        )
 
 
-def _check_window(layer: Conv | MaxPool | AveragePool) -> None:
-    steps = {"kernel": layer.kernel, "strides": layer.strides}
-    if isinstance(layer, Conv):
-        steps |= {"dilations": layer.dilations, "groups": (layer.groups, layer.groups)}
-    for what, values in steps.items():
-        if min(values) < 1:
-            raise GraphError(f"layer '{layer.name}': {what} {values} must be at least 1")
-    if min(layer.pads) < 0:
-        raise GraphError(f"layer '{layer.name}': pads {layer.pads} must not be negative")
-
-
-def _check_pool(layer: MaxPool, source: FeatureMap, target: Tensor) -> None:
-    if not isinstance(target, FeatureMap) or (target.scale, target.zero_point) != (source.scale, source.zero_point):
+def _check_pool(layer: MaxPool, source: FeatureMap, target: FeatureMap) -> None:
+    if not _on_one_grid(source, target):
         raise GraphError(f"layer '{layer.name}': max pooling must keep its input's scale and zero point")
     if target.low > source.low or target.high < source.high:
         raise GraphError(f"layer '{layer.name}': max pooling must not clamp")
     _check_pads(layer)
+
+
+def _check_average(layer: AveragePool, source: FeatureMap, target: FeatureMap) -> None:
+    _check_pads(layer)
+    if layer.ceil[0] > layer.pads[2] or layer.ceil[1] > layer.pads[3]:
+        raise GraphError(f"layer '{layer.name}': ceil {layer.ceil} must lie within the pads {layer.pads}")
+    worst = prod(layer.kernel) * _reach(source)
+    if worst > INT32.max:
+        raise GraphError(f"layer '{layer.name}': a sum can reach {worst}, beyond int32")
+    _check_ratios(layer, (source,), target, prod(layer.kernel))
 
 
 def _check_pads(layer: MaxPool | AveragePool) -> None:
@@ -137,74 +154,58 @@ def _check_pads(layer: MaxPool | AveragePool) -> None:
             raise GraphError(f"layer '{layer.name}': pads {layer.pads} must be smaller than the kernel {layer.kernel}")
 
 
-def _check_average(layer: AveragePool, source: FeatureMap) -> None:
-    _check_pads(layer)
-    if not (0 <= layer.ceil[0] <= layer.pads[2] and 0 <= layer.ceil[1] <= layer.pads[3]):
-        raise GraphError(f"layer '{layer.name}': ceil {layer.ceil} must lie within the pads {layer.pads}")
-    reach = max(source.high - source.zero_point, source.zero_point - source.low)
-    worst = layer.kernel[0] * layer.kernel[1] * reach
-    if worst > INT32.max:
-        raise GraphError(f"layer '{layer.name}': a sum can reach {worst}, beyond int32")
+def _check_ratios(layer: Layer, sources: tuple[FeatureMap, ...], target: FeatureMap, divisor: int = 1) -> None:
+    """What integers are multiplied by, the ratio of two scales, over ``divisor`` at most, is a normal float32."""
+    for source in sources:
+        with np.errstate(over="ignore", under="ignore"):
+            largest, smallest = (source.scale / (target.scale * np.float32(count)) for count in (1, divisor))
+        if not (largest <= LARGEST_RATIO and smallest >= SMALLEST_NORMAL):
+            raise GraphError(
+                f"layer '{layer.name}': its scales {source.scale:g} and {target.scale:g} are too far apart for float32;"
+                " rescale the model's weights"
+            )
 
 
-def _check_pointwise(
-    layer: Add | Concat | Table | Normalization, sources: tuple[FeatureMap, ...], target: FeatureMap
-) -> None:
-    """What runs through tables of all inputs: at most 8 bits on either side."""
-    for tensor in (*sources, target):
-        if tensor.bits > TABLE_BITS and not _same_grid(layer, sources, target):
+def _check_widths(layer: Layer, maps: tuple[FeatureMap, ...]) -> None:
+    """What runs through tables of all inputs has at most 8 bits on either side."""
+    for tensor in maps:
+        if tensor.bits > TABLE_BITS:
             raise GraphError(
                 f"layer '{layer.name}': '{tensor.name}' has {tensor.bits} bits; {layer.operator} works"
                 f" up to {TABLE_BITS}"
             )
-    if isinstance(layer, Concat):
-        for source in sources:
-            same = (source.scale, source.zero_point) == (target.scale, target.zero_point)
-            if same and (source.low < target.low or source.high > target.high):
-                raise GraphError(f"layer '{layer.name}': copies '{source.name}' and must not clamp it")
-    if isinstance(layer, Table):
-        if layer.values.shape != (sources[0].high - sources[0].low + 1,):
-            raise GraphError(
-                f"layer '{layer.name}': its table has shape {layer.values.shape}; it needs a value for each input"
-            )
-        if layer.values.min() < target.low or layer.values.max() > target.high:
-            raise GraphError(f"layer '{layer.name}': its table leaves the output's {target.low}..{target.high}")
-    if isinstance(layer, Normalization):
-        if layer.coarse.shape != (256,) or layer.fine.shape != (256,):
-            raise GraphError(f"layer '{layer.name}': its tables must have 256 values each")
-        reach = max(sources[0].high - sources[0].zero_point, sources[0].zero_point - sources[0].low)
-        if layer.size < 1 or (layer.size * reach**2) >> layer.shift > 65535:
-            raise GraphError(f"layer '{layer.name}': a sum of {layer.size} squares exceeds its tables")
 
 
-def _same_grid(layer: Layer, sources: tuple[FeatureMap, ...], target: FeatureMap) -> bool:
-    """A concatenation of maps that have the output's scale already is a copy, at any width."""
-    return isinstance(layer, Concat) and all(
-        (source.scale, source.zero_point) == (target.scale, target.zero_point) for source in sources
-    )
+def _check_concat(layer: Concat, sources: tuple[FeatureMap, ...], target: FeatureMap) -> None:
+    """Maps that have the output's grid are copied, at any width; the others are moved by tables."""
+    copied = [source for source in sources if _on_one_grid(source, target)]
+    if len(copied) < len(sources):
+        _check_widths(layer, (*sources, target))
+    for source in copied:
+        if source.low < target.low or source.high > target.high:
+            raise GraphError(f"layer '{layer.name}': copies '{source.name}' and must not clamp it")
+    _check_ratios(layer, sources, target)
 
 
-def _check_conv(layer: Conv, graph: Graph, source: FeatureMap) -> None:
-    outputs, inputs = layer.weights.shape[:2]
-    if inputs * layer.groups != source.shape[0] or outputs % layer.groups:
+def _check_table(layer: Table, source: FeatureMap, target: FeatureMap) -> None:
+    if layer.values.shape != (source.high - source.low + 1,):
         raise GraphError(
-            f"layer '{layer.name}': weights {layer.weights.shape} with {layer.groups} groups do not fit"
-            f" {source.shape[0]} input channels"
+            f"layer '{layer.name}': its table has shape {layer.values.shape}; it needs a value for each input"
         )
-    if layer.weight_scales.shape != (outputs,) or layer.bias.shape != (outputs,):
-        raise GraphError(f"layer '{layer.name}': needs one weight scale and one bias for each of {outputs} outputs")
-    if not (np.isfinite(layer.weight_scales).all() and (layer.weight_scales > 0).all()):
-        raise GraphError(f"layer '{layer.name}': weight scales must be finite and positive")
-    if layer.weights.min(initial=0) < -LARGEST_WEIGHT or layer.weights.max(initial=0) > LARGEST_WEIGHT:
-        raise GraphError(f"layer '{layer.name}': weights must be within +-{LARGEST_WEIGHT}")
-    if layer.output != graph.output or isinstance(graph.tensors[layer.output], FeatureMap):
-        scales = requantization_scales(layer, graph)
-        if not (np.isfinite(scales).all() and (scales >= SMALLEST_NORMAL).all()):
-            raise GraphError(
-                f"layer '{layer.name}': its scales leave the range of float32; rescale the model's weights"
-            )
-    worst = int(sum_bounds(layer, graph).max())
-    if worst > INT32.max:
-        raise GraphError(
-            f"layer '{layer.name}': a sum can reach {worst}, beyond int32; use fewer weight or activation bits"
-        )
+    if layer.values.min() < target.low or layer.values.max() > target.high:
+        raise GraphError(f"layer '{layer.name}': its table leaves the output's {target.low}..{target.high}")
+
+
+def _check_normalization(layer: Normalization, source: FeatureMap) -> None:
+    worst = layer.size * _reach(source) ** 2
+    if worst > INT32.max or worst >> layer.shift > TABLE_INDEX:
+        raise GraphError(f"layer '{layer.name}': a sum of {layer.size} squares exceeds its tables")
+
+
+def _on_one_grid(source: FeatureMap, target: FeatureMap) -> bool:
+    return (source.scale, source.zero_point) == (target.scale, target.zero_point)
+
+
+def _reach(source: FeatureMap) -> int:
+    """The largest distance of an integer of ``source`` from its zero point."""
+    return max(source.high - source.zero_point, source.zero_point - source.low)

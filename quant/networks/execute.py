@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import assert_never
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -17,11 +18,12 @@ from .layers import (
     Concatenation,
     Convolution,
     FloatGraph,
-    FloatLayer,
     Floats,
     Function,
     LocalResponse,
     Pooling,
+    Simple,
+    simple,
 )
 
 
@@ -34,7 +36,7 @@ def run_float(graph: FloatGraph, images: Floats) -> Iterator[tuple[str, Floats]]
     found = {graph.input: images}
     yield graph.input, images
     for layer in graph.layers:
-        values = compute(layer, [found[name] for name in layer.inputs])
+        values = compute(simple(layer), [found[name] for name in layer.inputs])
         for name in layer.inputs:
             left[name] -= 1
             if not left[name]:
@@ -43,24 +45,25 @@ def run_float(graph: FloatGraph, images: Floats) -> Iterator[tuple[str, Floats]]
         yield layer.output, values
 
 
-def compute(layer: FloatLayer, sources: list[Floats]) -> Floats:
-    """What ``layer`` makes of ``sources``, float32 (N, C, rows, columns) all; it must be one that passes leave."""
-    if isinstance(layer, Convolution):
-        values = convolve(layer, sources[0])
-    elif isinstance(layer, Pooling):
-        values = pool(layer, sources[0])
-    elif isinstance(layer, Average):
-        values = average(layer, sources[0])
-    elif isinstance(layer, Addition):
-        values = sources[0] + sources[1]
-    elif isinstance(layer, Concatenation):
-        values = np.concatenate(sources, axis=1)
-    elif isinstance(layer, Function):
-        values = functions.apply(layer.operator, layer.attributes, sources[0])
-    elif isinstance(layer, LocalResponse):
-        values = normalize(layer, sources[0])
-    else:
-        raise TypeError(f"{type(layer).__name__} must be simplified away before running")
+def compute(layer: Simple, sources: list[Floats]) -> Floats:
+    """What ``layer`` makes of ``sources``, float32 (N, C, rows, columns) all."""
+    match layer:
+        case Convolution():
+            values = convolve(layer, sources[0])
+        case Pooling():
+            values = pool(layer, sources[0])
+        case Average():
+            values = average(layer, sources[0])
+        case Addition():
+            values = sources[0] + sources[1]
+        case Concatenation():
+            values = np.concatenate(sources, axis=1)
+        case Function():
+            values = functions.apply(layer.operator, layer.attributes, sources[0])
+        case LocalResponse():
+            values = normalize(layer, sources[0])
+        case unknown:
+            assert_never(unknown)
     if isinstance(layer, Clamped) and (layer.low, layer.high) != (-np.inf, np.inf):
         np.clip(values, np.float32(layer.low), np.float32(layer.high), out=values)
     return values

@@ -39,9 +39,8 @@ def lower_dense(graph: FloatGraph) -> FloatGraph:
             flat[layer.output] = before or layer
             continue
         if isinstance(layer, Dense):
-            names = layer.name, "Gemm", layer.inputs, layer.output
             weights = layer.weights.reshape(layer.weights.shape[0], *sizes[layer.inputs[0]])
-            layer = Convolution(*names, weights, layer.bias)
+            layer = Convolution(layer.name, "Gemm", layer.inputs, layer.output, weights, layer.bias)
         elif before is not None and isinstance(layer, POINTWISE):
             flat[layer.output] = before
         elif before is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Pads, Pair, Shape
+from ..graph import ConvOperator, Pads, Pair, Shape
 from ..graph.errors import ModelError
 
 Floats = NDArray[np.float32]
@@ -20,8 +20,8 @@ INFINITY = float("inf")
 
 
 @dataclass(frozen=True, eq=False)
-class FloatLayer:
-    """One layer: its node's name and operator, the tensors that it reads, and the one that it makes."""
+class _Layer:
+    """What every layer has: its node's name and operator, the tensors that it reads, and the one that it makes."""
 
     name: str
     operator: str
@@ -30,8 +30,8 @@ class FloatLayer:
 
 
 @dataclass(frozen=True, eq=False)
-class Clamped(FloatLayer):
-    """A layer that may end in an activation function: ``y = clip(..., low, high)``."""
+class Clamped(_Layer):
+    """What a layer has that may end in an activation function: ``y = clip(..., low, high)``."""
 
     low: float = field(default=-INFINITY, kw_only=True)
     high: float = field(default=INFINITY, kw_only=True)
@@ -45,6 +45,7 @@ class Convolution(Clamped):
     strides, dilations : (rows, columns);  pads : (top, left, bottom, right)
     """
 
+    operator: ConvOperator
     weights: Floats
     bias: Floats
     strides: Pair = (1, 1)
@@ -54,7 +55,7 @@ class Convolution(Clamped):
 
 
 @dataclass(frozen=True, eq=False)
-class Pooling(FloatLayer):
+class Pooling(_Layer):
     """Maximum over windows; ``pads`` (top, left, bottom, right) include what ceil_mode adds."""
 
     kernel: Pair
@@ -82,7 +83,7 @@ class Addition(Clamped):
 
 
 @dataclass(frozen=True, eq=False)
-class Concatenation(FloatLayer):
+class Concatenation(_Layer):
     """Tensors joined along the channels."""
 
 
@@ -104,7 +105,7 @@ class LocalResponse(Clamped):
 
 
 @dataclass(frozen=True, eq=False)
-class Dense(FloatLayer):
+class Dense(_Layer):
     """``y = x @ weights.T + bias`` on a flat input.  weights : float32, (outputs, inputs);  bias : (outputs,)"""
 
     weights: Floats
@@ -112,7 +113,7 @@ class Dense(FloatLayer):
 
 
 @dataclass(frozen=True, eq=False)
-class Affine(FloatLayer):
+class Affine(_Layer):
     """``y[c] = scale[c] * x[c] + shift[c]``, float64, (channels,): batch norm, a constant added or multiplied."""
 
     scale: NDArray[np.float64]
@@ -120,7 +121,7 @@ class Affine(FloatLayer):
 
 
 @dataclass(frozen=True, eq=False)
-class Clamp(FloatLayer):
+class Clamp(_Layer):
     """``y = min(max(x, low), high)``: Relu and Clip."""
 
     low: float
@@ -128,25 +129,41 @@ class Clamp(FloatLayer):
 
 
 @dataclass(frozen=True, eq=False)
-class Padding(FloatLayer):
+class Padding(_Layer):
     """Zeros around the map; ``pads`` are (top, left, bottom, right)."""
 
     pads: Pads
 
 
 @dataclass(frozen=True, eq=False)
-class Flatten(FloatLayer):
+class Flatten(_Layer):
     """(channels, rows, columns) to (channels * rows * columns, 1, 1), in that order."""
 
 
 @dataclass(frozen=True, eq=False)
-class Pass(FloatLayer):
+class Pass(_Layer):
     """Leaves values and their order as they are in inference: Dropout, Identity, a Reshape that only renames axes."""
 
 
 @dataclass(frozen=True, eq=False)
-class Softmax(FloatLayer):
+class Softmax(_Layer):
     """Softmax or LogSoftmax over the channels, at the end only."""
+
+
+Simple = Convolution | Pooling | Average | Addition | Concatenation | Function | LocalResponse
+"""What passes leave, and quantization knows."""
+
+Exported = Dense | Affine | Clamp | Padding | Flatten | Pass | Softmax
+"""What exporters write besides, and passes turn into those, or drop."""
+
+FloatLayer = Simple | Exported
+
+
+def simple(layer: FloatLayer) -> Simple:
+    """``layer``, of a simplified network.  Raises TypeError, naming it and its kind, if passes leave none such."""
+    if isinstance(layer, Simple):
+        return layer
+    raise TypeError(f"'{layer.name}' is of a kind that must be simplified away before, {type(layer).__name__}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,15 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..graph import Shape
 from ..graph.errors import ModelError
+from ..graph.names import unique
 from .flattening import lower_dense
 from .layers import (
     Affine,
     Clamp,
     Clamped,
-    Concatenation,
     Convolution,
     Flatten,
     FloatGraph,
@@ -26,6 +27,7 @@ from .layers import (
     Padding,
     Pass,
     Pooling,
+    Simple,
     Softmax,
     refusal,
     renamed,
@@ -35,18 +37,19 @@ from .shapes import shapes
 
 def drop_passes(graph: FloatGraph) -> FloatGraph:
     """Remove layers that leave values as they are in inference; what they read takes over the name of their output."""
-    while True:
-        size = shapes(graph)
-        layer = next((layer for layer in graph.layers if _changes_nothing(layer, size)), None)
-        if layer is None:
-            return graph
-        if layer.inputs[0] == graph.input == graph.output:
-            return graph
-        rest = graph.with_layers(other for other in graph.layers if other is not layer)
-        if layer.inputs[0] == graph.input:
-            graph = renamed(rest, {layer.output: graph.input})
-        else:
-            graph = renamed(rest, {layer.inputs[0]: layer.output})
+    size = shapes(graph)
+    origin: dict[str, str] = {}  # of what such a layer makes: the tensor whose values it has
+    names: dict[str, str] = {}  # what that tensor is called from now on
+    kept = []
+    for layer in graph.layers:
+        if not _changes_nothing(layer, size):
+            kept.append(layer)
+            continue
+        first = origin[layer.output] = origin.get(layer.inputs[0], layer.inputs[0])
+        if first != graph.input:
+            names[first] = layer.output
+    names |= {name: names.get(first, first) for name, first in origin.items()}
+    return renamed(graph.with_layers(kept), names)
 
 
 def _changes_nothing(layer: FloatLayer, size: Mapping[str, Shape]) -> bool:
@@ -76,10 +79,8 @@ def merge_padding(graph: FloatGraph) -> FloatGraph:
             if layer.output != graph.output and all(isinstance(reader, Convolution) for reader in after):
                 merged[layer.output] = layer
                 continue
-            channels = size[layer.output][0]
-            ones, zeros = np.ones((channels, 1, 1, 1), np.float32), np.zeros(channels, np.float32)
-            names = layer.name, "Conv", layer.inputs, layer.output
-            layer = Convolution(*names, ones, zeros, pads=layer.pads, groups=channels)
+            ones = np.ones(size[layer.output][0])
+            layer = replace(_by_channel(layer, ones, 0 * ones), pads=layer.pads)
         elif isinstance(layer, Convolution) and layer.inputs[0] in merged:
             before = merged[layer.inputs[0]]
             top, left, bottom, right = (one + other for one, other in zip(layer.pads, before.pads, strict=True))
@@ -107,12 +108,16 @@ def fold_affine(graph: FloatGraph) -> FloatGraph:
                     before, output=layer.output, weights=weights.astype(np.float32), bias=bias.astype(np.float32)
                 )
             else:
-                channels = layer.scale.size
-                scale, shift = layer.scale.astype(np.float32), layer.shift.astype(np.float32)
-                names = layer.name, "Conv", layer.inputs, layer.output
-                layer = Convolution(*names, scale.reshape(channels, 1, 1, 1), shift, groups=channels)
+                layer = _by_channel(layer, layer.scale, layer.shift)
         found[layer.output] = layer
     return graph.with_layers(found.values())
+
+
+def _by_channel(layer: Padding | Affine, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> Convolution:
+    """A convolution in place of ``layer``, ``scale[c] * x[c] + shift[c]``, (channels,) both."""
+    weights = scale.astype(np.float32).reshape(-1, 1, 1, 1)
+    names = layer.inputs, layer.output
+    return Convolution(layer.name, "Conv", *names, weights, shift.astype(np.float32), groups=scale.size)
 
 
 def fuse_clamps(graph: FloatGraph) -> FloatGraph:
@@ -153,13 +158,17 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
 
 
 def simplify(graph: FloatGraph) -> FloatGraph:
-    """Run every pass with a legality check after each.  Raises ModelError, naming the layer, if one is left over."""
+    """Run every pass with a legality check after each, and tell layers of one name apart.
+
+    Raises ModelError, naming the layer, if one is left over.
+    """
     for step in PASSES:
         graph = step(graph)
         shapes(graph)
     for layer in graph.layers:
-        if not isinstance(layer, Clamped | Pooling | Concatenation):
+        if not isinstance(layer, Simple):
             raise refusal(layer, "has nothing that it can be merged into")
     if not graph.layers:
         raise ModelError("the model has no convolution, pooling or fully connected layer; there is nothing to quantize")
-    return graph
+    taken: set[str] = set()
+    return graph.with_layers(replace(layer, name=unique(layer.name, taken)) for layer in graph.layers)

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..graph import Pair, Shape, window_outputs
+from ..graph.errors import unknown_kind
 from .layers import (
     Addition,
     Affine,
     Average,
+    Clamp,
     Concatenation,
     Convolution,
     Dense,
     Flatten,
     FloatGraph,
     FloatLayer,
+    Function,
+    LocalResponse,
     Padding,
+    Pass,
     Pooling,
+    Softmax,
     refusal,
 )
 
@@ -35,36 +41,47 @@ def shapes(graph: FloatGraph) -> dict[str, Shape]:
 def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
     """Shape that ``layer`` makes of ``sources``, (channels, rows, columns) all.  Raises ModelError if it cannot."""
     channels, rows, columns = source = sources[0]
-    if isinstance(layer, Convolution):
-        outputs, inputs = layer.weights.shape[:2]
-        if inputs * layer.groups != channels or outputs % layer.groups:
-            raise refusal(
-                layer,
-                f"weights {layer.weights.shape} with group {layer.groups} do not fit its input of {channels} channels",
-            )
-        return outputs, *_windows(layer, source, layer.weights.shape[2:], layer.dilations)
-    if isinstance(layer, Pooling | Average):
-        return channels, *_windows(layer, source, layer.kernel, (1, 1))
-    if isinstance(layer, Dense):
-        if (rows, columns) != (1, 1) or layer.weights.shape[1] != channels:
-            raise refusal(
-                layer, f"weights {layer.weights.shape} do not fit its input of shape {source}; flatten it before"
-            )
-        return layer.weights.shape[0], 1, 1
-    if isinstance(layer, Affine) and layer.scale.shape != (channels,):
-        raise refusal(layer, f"{layer.scale.size} parameters do not fit {channels} channels; it needs one for each")
-    if isinstance(layer, Flatten):
-        return channels * rows * columns, 1, 1
-    if isinstance(layer, Padding):
-        top, left, bottom, right = layer.pads
-        return channels, rows + top + bottom, columns + left + right
-    if isinstance(layer, Addition) and len(set(sources)) > 1:
-        raise refusal(layer, f"adds maps of shapes {_listed(sources)}; they must be equal")
-    if isinstance(layer, Concatenation):
-        if len({shape[1:] for shape in sources}) > 1:
-            raise refusal(layer, f"joins maps of shapes {_listed(sources)}; their rows and columns must be equal")
-        return sum(shape[0] for shape in sources), rows, columns
-    return source
+    match layer:
+        case Convolution():
+            outputs, inputs = layer.weights.shape[:2]
+            if inputs * layer.groups != channels or outputs % layer.groups:
+                raise refusal(
+                    layer,
+                    f"weights {layer.weights.shape} with group {layer.groups} do not fit its input of {channels}"
+                    " channels",
+                )
+            return outputs, *_windows(layer, source, layer.weights.shape[2:], layer.dilations)
+        case Pooling() | Average():
+            return channels, *_windows(layer, source, layer.kernel, (1, 1))
+        case Addition():
+            if len(set(sources)) > 1:
+                raise refusal(layer, f"adds maps of shapes {_listed(sources)}; they must be equal")
+            return source
+        case Concatenation():
+            if len({shape[1:] for shape in sources}) > 1:
+                raise refusal(layer, f"joins maps of shapes {_listed(sources)}; their rows and columns must be equal")
+            return sum(shape[0] for shape in sources), rows, columns
+        case Dense():
+            if (rows, columns) != (1, 1) or layer.weights.shape[1] != channels:
+                raise refusal(
+                    layer, f"weights {layer.weights.shape} do not fit its input of shape {source}; flatten it before"
+                )
+            return layer.weights.shape[0], 1, 1
+        case Affine():
+            if layer.scale.shape != (channels,):
+                raise refusal(
+                    layer, f"{layer.scale.size} parameters do not fit {channels} channels; it needs one for each"
+                )
+            return source
+        case Padding():
+            top, left, bottom, right = layer.pads
+            return channels, rows + top + bottom, columns + left + right
+        case Flatten():
+            return channels * rows * columns, 1, 1
+        case Function() | LocalResponse() | Clamp() | Pass() | Softmax():
+            return source
+        case unknown:
+            unknown_kind(unknown)
 
 
 def _windows(layer: Convolution | Pooling | Average, source: Shape, kernel: tuple[int, ...], dilations: Pair) -> Pair:

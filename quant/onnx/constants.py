@@ -2,87 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import ceil, prod
 
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from .file import (
-    Array,
-    array,
-    first_line,
-    refuse,
-)
+from ..graph.errors import ModelError
+from .budget import Budget
+from .file import Array, Attributes, array, describe, refuse
+from .foreign import foreign
 
 # Evaluated by onnx's reference implementation when every input is constant; anything else must be a layer.
-FOLDABLE = frozenset(
-    [
-        "Add",
-        "Cast",
-        "Ceil",
-        "Concat",
-        "ConstantOfShape",
-        "Div",
-        "Equal",
-        "Exp",
-        "Expand",
-        "Flatten",
-        "Floor",
-        "Gather",
-        "Identity",
-        "Max",
-        "Min",
-        "Mul",
-        "Neg",
-        "Pow",
-        "Range",
-        "ReduceProd",
-        "Reciprocal",
-        "Reshape",
-        "Shape",
-        "Slice",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Sub",
-        "Transpose",
-        "Unsqueeze",
-        "Where",
-    ]
-)
+RESHAPING = ("Flatten", "Identity", "Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+REDUCING = ("ReduceProd",)
+OF_ONE = ("Cast", "Ceil", "Exp", "Floor", "Neg", "Reciprocal", "Sqrt")
+BROADCASTING = ("Add", "Div", "Equal", "Max", "Min", "Mul", "Pow", "Sub", "Sum", "Where")
+GROWING = ("Concat", "ConstantOfShape", "Expand", "Gather", "Range")
+FOLDABLE = frozenset((*RESHAPING, *REDUCING, *OF_ONE, *BROADCASTING, *GROWING))
+
+
+class Constants(Mapping[str, Array]):
+    """Tensors that do not depend on the image, by name: those stored in ``model``, and those computed since."""
+
+    def __init__(self, model: onnx.ModelProto, opset: int) -> None:
+        self.opset = opset
+        self.budget = Budget()
+        self._values: dict[str, Array] = {}
+        if model.graph.sparse_initializer:
+            raise ModelError("sparse initializers are not supported; store the weights as dense tensors")
+        self.store(model.graph.initializer)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def store(self, tensors: Iterable[onnx.TensorProto]) -> None:
+        """Add ``tensors``, which the file holds."""
+        for tensor in tensors:
+            self._values[tensor.name] = array(tensor)
+            self.budget.stored += self[tensor.name].nbytes
+
+    def add(self, node: onnx.NodeProto, value: Array) -> None:
+        """Add what ``node`` makes.  Raises ModelError if it is beyond the budget."""
+        self.budget.spend(describe(node), value.size)
+        self._values[node.output[0]] = value
+
+    def fold(self, node: onnx.NodeProto) -> bool:
+        """Compute ``node`` and return True if all that it reads is constant, else False.
+
+        Raises ModelError if its inputs do not fit it, or its outputs, before they are computed, the budget.
+        """
+        if node.op_type == "Constant":
+            value = self._values[node.output[0]] = constant_value(node)
+            self.budget.stored += value.nbytes
+            return True
+        if node.op_type not in FOLDABLE or any(name and name not in self for name in node.input):
+            return False
+        if node.op_type == "Cast" and Attributes(node).integer("to", 0) == onnx.TensorProto.STRING:
+            raise refuse(node, "makes text of constants; only numbers work")
+        feeds = {name: self[name] for name in node.input if name}
+        what = f"{describe(node)}: cannot be computed from its constant inputs"
+        with foreign(what):
+            size = largest_size(node, [self[name] for name in node.input if name])
+        self.budget.spend(describe(node), size)
+        with foreign(what):
+            values = ReferenceEvaluator(_model_of(node, self.opset)).run(None, feeds)
+            made = dict(zip(filter(None, node.output), map(np.asarray, values), strict=True))
+        self._values.update(made)
+        return True
 
 
 def constant_value(node: onnx.NodeProto) -> Array:
     """The value of a Constant node, whichever of its attributes holds it.  Raises ModelError for text."""
-    item = node.attribute[0] if len(node.attribute) == 1 else None
-    if item is None or item.name not in ("value", "value_float", "value_floats", "value_int", "value_ints"):
+    attributes = Attributes(node)
+    name = node.attribute[0].name if len(node.attribute) == 1 else ""
+    if name not in ("value", "value_float", "value_floats", "value_int", "value_ints"):
         raise refuse(node, "only one numeric value is supported")
-    value: Any = onnx.helper.get_attribute_value(item)
+    value = attributes.raw(name, None)
     if isinstance(value, onnx.TensorProto):
         return array(value)
-    return np.array(value, np.float32 if "float" in item.name else np.int64)
+    with foreign(f"{describe(node)}: its {name} is no number"):
+        return np.array(value, np.float32 if "float" in name else np.int64)
 
 
-def fold(node: onnx.NodeProto, constants: Mapping[str, Array], opset: int) -> dict[str, Array] | None:
-    """Outputs of ``node`` by name if all that it reads is constant, else None."""
-    if node.op_type == "Constant":
-        return {node.output[0]: constant_value(node)}
-    if node.op_type not in FOLDABLE or any(name and name not in constants for name in node.input):
-        return None
-    model = onnx.helper.make_model(
-        onnx.helper.make_graph(
-            [node],
-            "constant",
-            [onnx.helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(node.input) if name],
-            [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name],
-        ),
-        opset_imports=[onnx.helper.make_opsetid("", opset)],
+def largest_size(node: onnx.NodeProto, inputs: Sequence[Array]) -> int:
+    """The most values that a foldable ``node`` can make of ``inputs``, without computing it."""
+    operator, first = node.op_type, inputs[0]
+    if operator in BROADCASTING:
+        return extent(np.broadcast_shapes(*(value.shape for value in inputs)))
+    if operator == "Concat":
+        return sum(extent(value.shape) for value in inputs)
+    if operator == "ConstantOfShape":
+        return extent(first.tolist())
+    if operator == "Expand":
+        return extent(np.broadcast_shapes(first.shape, tuple(inputs[1].tolist())))
+    if operator == "Gather":
+        left = list(first.shape)
+        left.pop(Attributes(node).integer("axis", 0))
+        return inputs[1].size * extent(left)
+    if operator == "Range":
+        start, limit, step = (value.item() for value in inputs)
+        return int(max(0, ceil((limit - start) / step)))
+    return extent(first.shape)
+
+
+def extent(shape: Sequence[int]) -> int:
+    """Values of an array of ``shape``, a size of 0 counting as 1: the next operator may leave it out."""
+    return prod(max(1, size) for size in shape)
+
+
+def _model_of(node: onnx.NodeProto, opset: int) -> onnx.ModelProto:
+    """A model of ``node`` alone."""
+    inputs, outputs = (
+        [onnx.helper.make_empty_tensor_value_info(name) for name in dict.fromkeys(names) if name]
+        for names in (node.input, node.output)
     )
-    feeds = {name: constants[name] for name in node.input if name}
-    try:
-        values = ReferenceEvaluator(model).run(None, feeds)
-    except (TypeError, ValueError, IndexError, KeyError, RuntimeError, NotImplementedError) as error:
-        raise refuse(node, f"cannot be computed from its constant inputs: {first_line(error)}") from error
-    return dict(zip((name for name in node.output if name), (np.asarray(value) for value in values), strict=True))
+    graph = onnx.helper.make_graph([node], "constant", inputs, outputs)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])

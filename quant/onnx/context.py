@@ -10,7 +10,7 @@ import onnx
 
 from ..graph import Shape
 from ..networks.layers import FloatLayer, Floats
-from .file import Array, node_name, refuse
+from .file import Array, Attributes, integer_list, node_name, refuse
 
 Dimensions = tuple[int, ...]
 Built = tuple[FloatLayer, Dimensions]
@@ -81,6 +81,21 @@ class Context:
                 self.node, f"its {role} '{self.node.input[index]}' contains NaN or infinity; all must be finite"
             )
         return value.astype(np.float32, copy=False)
+
+    def integers(self, attributes: Attributes, name: str, since: int, index: int = 1) -> list[int] | None:
+        """``name``: an attribute before opset ``since``, input ``index`` from then on; None if it is left out."""
+        if self.opset < since:
+            return attributes.listed(name)
+        found = self.constant(index, name)
+        return None if found is None else integer_list(self.node, name, found)
+
+    def axes(self, attributes: Attributes, since: int, rank: int, index: int = 1) -> list[int]:
+        """``axes``, found as by ``integers``, each from 0 to ``rank - 1``; none if they are left out."""
+        found = self.integers(attributes, "axes", since, index) or []
+        axes = [axis % rank for axis in found if -rank <= axis < rank]
+        if len(set(axes)) != len(found):
+            raise refuse(self.node, f"axes are {found}; each must be one of {rank}, and given once")
+        return axes
 
     def image(self) -> Shape:
         """(channels, rows, columns) of the input, which must be an image, or a row of N, C, L."""

@@ -26,12 +26,15 @@ def gemm(context: Context) -> Built:
     attributes.finish()
     weights = _matrix(context)
     weights = weights if transposed else weights.T
-    if alpha != 1:
-        weights = np.float32(alpha) * weights
     bias = context.floats(2, "bias")
     total = np.zeros(weights.shape[0], np.float32)
-    if bias is not None:
-        total = np.float32(beta) * _row(context, bias, weights.shape[0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        if alpha != 1:
+            weights = np.float32(alpha) * weights
+        if bias is not None:
+            total = np.float32(beta) * _row(context, bias, weights.shape[0])
+    if (alpha, beta) != (1, 1) and not (np.isfinite(weights).all() and np.isfinite(total).all()):
+        raise refuse(context.node, f"alpha {alpha:g} or beta {beta:g} takes its weights or bias beyond float32")
     return _dense(context, weights, total)
 
 

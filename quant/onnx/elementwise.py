@@ -116,7 +116,7 @@ def clip(context: Context) -> Built:
         bound = context.constant(index, role)
         if bound is None:
             continue
-        if bound.size != 1 or np.isnan(bound).any():
+        if bound.size != 1 or bound.dtype.kind not in "iuf" or np.isnan(bound).any():
             raise refuse(context.node, f"its {role} must be one number")
         low, high = (float(bound.item()), high) if role == "min" else (low, float(bound.item()))
     if not low <= 0 <= high:
@@ -128,7 +128,7 @@ def function(context: Context) -> Built:
     """Any operator of ``functions.DEFAULTS``, with the attributes listed there."""
     attributes = Attributes(context.node)
     found = {
-        name: attributes.text(name, value) if isinstance(value, str) else attributes.real(name, value)
+        name: attributes.text(name, value, "tanh") if isinstance(value, str) else attributes.real(name, value)
         for name, value in DEFAULTS[context.operator].items()
     }
     attributes.finish()

@@ -1,79 +1,60 @@
-"""Reading ONNX files: one place that names nodes, finds attributes and turns tensors into arrays, or says why not."""
+"""Reading a model: one place that names nodes, finds attributes and turns tensors into arrays, or says why not."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
+import reprlib
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from ..graph.errors import ModelError
+from .budget import INT32, check_dimensions
+from .foreign import foreign
 
 Array = NDArray[Any]
 STANDARD_DOMAINS = ("", "ai.onnx")
 OLDEST_OPSET = 7
-
-
-def load_model(source: onnx.ModelProto | str | Path) -> onnx.ModelProto:
-    """The model in ``source``, a path or a ModelProto, external data included.  Raises ModelError if it is not one."""
-    if isinstance(source, onnx.ModelProto):
-        return source
-    path = Path(source)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read the model '{path}': {error.strerror}") from error
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(data)
-    except DecodeError as error:
-        raise ModelError(f"'{path}' is not an ONNX model, or it is truncated") from error
-    if not model.graph.node and not model.opset_import:
-        raise ModelError(f"'{path}' is not an ONNX model: it holds no graph")
-    _check_names(model, path)
-    try:
-        onnx.load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"'{path}': its external data cannot be read: {first_line(error)}") from error
-    return model
-
-
-def _check_names(model: onnx.ModelProto, path: Path) -> None:
-    """Raises ModelError if a name is not text, which protobuf lets pass, or a node makes nothing."""
-    graph = model.graph
-    names = [name for node in graph.node for name in (node.name, node.op_type, node.domain, *node.input, *node.output)]
-    names += [item.name for node in graph.node for item in node.attribute]
-    names += [value.name for value in (*graph.initializer, *graph.input, *graph.output)]
-    if not all(isinstance(name, str) for name in names) or not all(node.output for node in graph.node):
-        raise ModelError(f"'{path}' is damaged: a name in it is not text, or a node has no output")
-
-
-def first_line(error: Exception) -> str:
-    """What another package's ``error`` says, without the rest."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+KINDS = onnx.AttributeProto
+FIELDS = {
+    KINDS.FLOAT: "f",
+    KINDS.INT: "i",
+    KINDS.STRING: "s",
+    KINDS.TENSOR: "t",
+    KINDS.GRAPH: "g",
+    KINDS.FLOATS: "floats",
+    KINDS.INTS: "ints",
+}
+"""Where an attribute keeps its value, by its type; no supported operator has any other."""
 
 
 def opset(model: onnx.ModelProto) -> int:
-    """Version of the standard operators that ``model`` uses.  Raises ModelError below 7."""
+    """Version of the standard operators that ``model`` uses.  Raises ModelError below 7, and beyond what onnx knows."""
     version = max((entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS), default=1)
     if version < OLDEST_OPSET:
         raise ModelError(
             f"the model uses opset {version}; {OLDEST_OPSET} or newer works, so export or convert it again"
         )
+    newest = onnx.defs.onnx_opset_version()
+    if version > newest:
+        raise ModelError(f"the model uses opset {version}; up to {newest} are known, so export it again")
     return version
 
 
 def array(tensor: onnx.TensorProto) -> Array:
-    """The values of ``tensor``.  Raises ModelError if its data are missing or do not fit its shape."""
-    try:
+    """The values of ``tensor``.  Raises ModelError if its data are missing, do not fit its shape, or are no numbers."""
+    what = f"tensor '{tensor.name}'"
+    if any(size not in INT32 or size < 0 for size in tensor.dims):
+        raise ModelError(f"{what}: has shape {list(tensor.dims)}; sizes must be 0 or more, in 32 bits")
+    if tensor.data_type == onnx.TensorProto.STRING:
+        raise ModelError(f"{what}: holds text; only numbers work")
+    if onnx.external_data_helper.uses_external_data(tensor):
+        raise ModelError(f"{what}: its values are in another file; give the model's path, so that it can be found")
+    with foreign(f"{what}: its values cannot be read"):
         return np.asarray(onnx.numpy_helper.to_array(tensor))
-    except (OSError, ValueError, TypeError, KeyError, onnx.checker.ValidationError) as error:
-        raise ModelError(f"tensor '{tensor.name}': its values cannot be read: {first_line(error)}") from error
 
 
 def describe(node: onnx.NodeProto) -> str:
@@ -93,12 +74,35 @@ def refuse(node: onnx.NodeProto, reason: str) -> ModelError:
     return ModelError(f"{describe(node)}: {reason}")
 
 
+def attribute_value(node: onnx.NodeProto, item: onnx.AttributeProto) -> Any:
+    """What ``item``, an attribute of ``node``, holds: a number, bytes, a list of numbers, a TensorProto or GraphProto.
+
+    Raises ModelError if it holds nothing of the type that it claims.
+    """
+    filled = {field.name for field, _ in item.ListFields()} - {"name", "type", "doc_string"}
+    if item.type not in FIELDS or filled - {FIELDS[item.type]}:
+        raise refuse(
+            node, f"attribute '{item.name}' is of type {item.type} and holds {', '.join(sorted(filled)) or 'nothing'}"
+        )
+    value = getattr(item, FIELDS[item.type])
+    return list(value) if item.type in (KINDS.FLOATS, KINDS.INTS) else value
+
+
+def shown(value: Any) -> str:
+    """A value of an attribute, or its type, on one line and not too long."""
+    return reprlib.repr(value) if isinstance(value, int | float | bytes | list) else f"a {type(value).__name__}"
+
+
 class Attributes:
     """The attributes of one node, read by name; any that nobody asked for is refused by ``finish``."""
 
     def __init__(self, node: onnx.NodeProto) -> None:
         self.node = node
-        self._values = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        self._values: dict[str, Any] = {}
+        for item in node.attribute:
+            if item.name in self._values:
+                raise refuse(node, f"attribute '{item.name}' is given twice")
+            self._values[item.name] = attribute_value(node, item)
         self._asked: set[str] = set()
 
     def raw(self, name: str, default: Any) -> Any:
@@ -107,28 +111,37 @@ class Attributes:
 
     def integer(self, name: str, default: int) -> int:
         value = self.raw(name, default)
-        if not isinstance(value, int):
-            raise refuse(self.node, f"{name} is {value!r}; it must be an integer")
+        if not isinstance(value, int) or value not in INT32:
+            raise refuse(self.node, f"{name} is {shown(value)}; it must be an integer of 32 bits")
         return value
 
     def real(self, name: str, default: float) -> float:
         value = self.raw(name, default)
-        if not isinstance(value, int | float) or math.isnan(value):
-            raise refuse(self.node, f"{name} is {value!r}; it must be a number")
+        if not isinstance(value, int | float) or math.isnan(value) or (isinstance(value, int) and value not in INT32):
+            raise refuse(self.node, f"{name} is {shown(value)}; it must be a number")
         return float(value)
 
-    def text(self, name: str, default: str) -> str:
-        value = self.raw(name, default)
-        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    def text(self, name: str, *choices: str) -> str:
+        """One of ``choices``, of which the first is the default."""
+        value = self.raw(name, choices[0].encode())
+        found = value.decode(errors="replace") if isinstance(value, bytes) else shown(value)
+        if found not in choices:
+            raise refuse(self.node, f"{name} is '{found}'; it must be {' or '.join(choices)}")
+        return found
 
     def integers(self, name: str, default: tuple[int, ...], least: int) -> tuple[int, ...]:
         """As many integers as ``default`` has, none below ``least``."""
-        found = self.raw(name, default)
-        right = isinstance(found, list | tuple) and all(isinstance(value, int) for value in found)
-        if not right or len(found) != len(default) or min(found) < least:
-            shown = list(found) if isinstance(found, tuple) else found
-            raise refuse(self.node, f"{name} is {shown}; it must be {len(default)} values of at least {least}")
+        found = self.listed(name)
+        if found is None:
+            return default
+        if len(found) != len(default) or min(found, default=least) < least:
+            raise refuse(self.node, f"{name} is {shown(found)}; it must be {len(default)} values of at least {least}")
         return tuple(found)
+
+    def listed(self, name: str) -> list[int] | None:
+        """Any number of integers, None if they are left out."""
+        found = self.raw(name, None)
+        return None if found is None else integer_list(self.node, name, found)
 
     def finish(self) -> None:
         """Raises ModelError if the node has an attribute that was not asked for."""
@@ -137,14 +150,15 @@ class Attributes:
                 raise refuse(self.node, f"attribute '{name}' is not supported; remove it")
 
 
-def initializers(model: onnx.ModelProto) -> dict[str, Array]:
-    """The constant tensors stored in ``model`` by name."""
-    if model.graph.sparse_initializer:
-        raise ModelError("sparse initializers are not supported; store the weights as dense tensors")
-    return {tensor.name: array(tensor) for tensor in model.graph.initializer}
+def integer_list(node: onnx.NodeProto, name: str, found: Any) -> list[int]:
+    """``found``, an attribute or an array, as integers.  Raises ModelError, naming ``node``, if they are none."""
+    values = found.reshape(-1).tolist() if isinstance(found, np.ndarray) and found.dtype.kind in "iu" else found
+    if not isinstance(values, list) or not all(isinstance(value, int) and value in INT32 for value in values):
+        raise refuse(node, f"{name} is {shown(values)}; it must be integers of 32 bits")
+    return values
 
 
-def single_input(model: onnx.ModelProto, constants: Mapping[str, Array]) -> onnx.ValueInfoProto:
+def single_input(model: onnx.ModelProto, constants: Container[str]) -> onnx.ValueInfoProto:
     """The one input that is not a constant.  Raises ModelError if there are several or none, or it is not float."""
     graph = model.graph
     found = [value for value in graph.input if value.name not in constants]
@@ -169,7 +183,8 @@ def image_dimensions(value: onnx.ValueInfoProto) -> tuple[int, ...]:
     ]
     sizes = [d for d in dimensions[1:] if isinstance(d, int)]
     if len(dimensions) not in (3, 4) or len(sizes) != len(dimensions) - 1:
-        shown = "x".join(str(d) for d in dimensions) or "unknown"
+        shown = "x".join(str(d) for d in dimensions[:8]) or "unknown"
         raise ModelError(f"input '{value.name}' has shape {shown}; it must be NxCxHxW with fixed C, H and W, or NxCxL")
     batch = dimensions[0] if isinstance(dimensions[0], int) else 1
+    check_dimensions(f"input '{value.name}'", (batch, *sizes))
     return batch, *sizes

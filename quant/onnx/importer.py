@@ -9,9 +9,10 @@ import numpy as np
 import onnx
 
 from ..graph.errors import ModelError
-from ..networks.layers import FloatGraph, FloatLayer
+from ..networks.layers import Convolution, Dense, FloatGraph, FloatLayer
 from ..networks.shapes import shapes
-from .constants import fold
+from .budget import check_dimensions, check_memory
+from .constants import FOLDABLE, Constants
 from .context import (
     Built,
     Context,
@@ -21,14 +22,14 @@ from .context import (
 from .file import (
     STANDARD_DOMAINS,
     Array,
-    array,
+    Attributes,
+    describe,
     image_dimensions,
-    initializers,
-    load_model,
     opset,
     refuse,
     single_input,
 )
+from .load import check_graph, load_model
 from .operators import BUILDERS
 from .spelled_lrn import Spelled, spelled
 
@@ -39,9 +40,9 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
     Raises ModelError, naming node, operator and attribute, for anything that is not a supported operator.
     """
     model = load_model(source)
-    constants = initializers(model)
+    constants = Constants(model, opset(model))
     value = single_input(model, constants)
-    walk = _Walk(opset(model), constants, {value.name: image_dimensions(value)})
+    walk = _Walk(constants, {value.name: image_dimensions(value)})
     walk.nodes(model.graph.node)
     output = model.graph.output[0].name
     if not walk.layers:
@@ -50,15 +51,14 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
         raise ModelError(f"the output '{output}' is not what any node makes from the input")
     layers = tuple(_needed(walk.layers, output))
     graph = FloatGraph(value.name, image_of(walk.sizes[value.name]), output, layers)
-    shapes(graph)
+    check_memory(graph.input, graph.layers, shapes(graph))
     return graph
 
 
 class _Walk:
     """The nodes in order: constants are computed, everything else becomes a layer."""
 
-    def __init__(self, version: int, constants: dict[str, Array], sizes: dict[str, Dimensions]) -> None:
-        self.version = version
+    def __init__(self, constants: Constants, sizes: dict[str, Dimensions]) -> None:
         self.constants = constants
         self.sizes = sizes
         self.layers: list[FloatLayer] = []
@@ -77,20 +77,21 @@ class _Walk:
         """Compute ``node`` if it depends on constants and shapes only."""
         name = node.input[0] if node.input else ""
         if node.op_type == "Shape" and name in self.sizes:
-            self.constants[node.output[0]] = shape_of(node, self.sizes[name])
+            self.constants.add(node, shape_of(node, self.sizes[name]))
         elif node.op_type == "If" and name in self.constants:
             self._branch(node)
         else:
-            folded = fold(node, self.constants, self.version)
-            self.constants.update(folded or {})
-            return folded is not None
+            return self.constants.fold(node)
         return True
 
     def _branch(self, node: onnx.NodeProto) -> None:
         """The nodes of the branch that ``node``, an If with a constant condition, takes."""
         taken = "then_branch" if self.constants[node.input[0]].any() else "else_branch"
-        graph = next(item.g for item in node.attribute if item.name == taken)
-        self.constants.update({tensor.name: array(tensor) for tensor in graph.initializer})
+        graph = Attributes(node).raw(taken, None)
+        if not isinstance(graph, onnx.GraphProto) or len(graph.output) != len(node.output) or graph.input:
+            raise refuse(node, f"its {taken} is missing, or does not make its {len(node.output)} outputs")
+        check_graph(graph, self.constants.opset, {*self.constants, *self.sizes})
+        self.constants.store(graph.initializer)
         self.nodes(graph.node)
         for made, name in zip(graph.output, node.output, strict=True):
             self.nodes([onnx.helper.make_node("Identity", [made.name], [name], f"{node.name}_{taken}")])
@@ -99,18 +100,23 @@ class _Walk:
         for name in node.input:
             if name and name not in self.constants and name not in self.sizes:
                 raise refuse(node, f"reads '{name}', which no supported node before it makes")
-        context = Context(node, self.constants, self.sizes, self.version)
+        context = Context(node, self.constants, self.sizes, self.constants.opset)
         part = spelled(context, self.spelled)
         if isinstance(part, Spelled):
-            self.spelled[context.output], self.sizes[context.output] = part, part.dimensions
-            return
-        if part is not None:
-            layer: FloatLayer = part
+            self.spelled[context.output], dimensions = part, part.dimensions
+        elif part is not None:
+            self.layers.append(part)
             dimensions = self.sizes[part.inputs[0]]
         else:
-            layer, dimensions = _builder(node)(context)
-        self.layers.append(layer)
-        self.sizes[layer.output] = dimensions
+            builder = _builder(node)
+            if not context.computed:
+                raise refuse(node, f"depends on constants only; of such {', '.join(sorted(FOLDABLE))} are computed")
+            layer, dimensions = builder(context)
+            self.layers.append(layer)
+            if isinstance(layer, Convolution | Dense):
+                self.constants.budget.spend(describe(node), layer.weights.size)
+        check_dimensions(describe(node), dimensions)
+        self.sizes[context.output] = dimensions
 
 
 def _builder(node: onnx.NodeProto) -> Callable[[Context], Built]:
@@ -134,10 +140,7 @@ def _needed(layers: list[FloatLayer], output: str) -> list[FloatLayer]:
 
 def shape_of(node: onnx.NodeProto, dimensions: tuple[int, ...]) -> Array:
     """What a Shape node says of a tensor of ``dimensions``, from its ``start`` to its ``end`` (ONNX Shape-15)."""
-    start, end = 0, len(dimensions)
-    for item in node.attribute:
-        if item.name == "start":
-            start = item.i
-        elif item.name == "end":
-            end = item.i
+    attributes = Attributes(node)
+    start, end = attributes.integer("start", 0), attributes.integer("end", len(dimensions))
+    attributes.finish()
     return np.array(dimensions[start:end], np.int64)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-
-import numpy as np
+from math import prod
 
 from ..networks.functions import DEFAULTS
 from ..networks.layers import (
@@ -57,26 +56,25 @@ def flatten(context: Context) -> Built:
 def reshape(context: Context) -> Built:
     attributes = Attributes(context.node)
     keeps_zero = attributes.integer("allowzero", 0)
-    target = attributes.raw("shape", None) if context.opset < 5 else context.constant(1, "shape")
+    wanted = context.integers(attributes, "shape", 5)
     attributes.finish()
-    if target is None or np.asarray(target).dtype.kind not in "iu":
+    if wanted is None:
         raise refuse(context.node, "its shape is missing; it must be a constant of integers")
-    wanted = [int(size) for size in np.asarray(target).reshape(-1)]
     resolved = [
         context.dimensions[axis] if size == 0 and not keeps_zero and axis < len(context.dimensions) else size
         for axis, size in enumerate(wanted)
     ]
-    count = int(np.prod(context.dimensions))
-    known = int(np.prod([size for size in resolved if size != -1]))
+    count = prod(context.dimensions)
+    known = prod(size for size in resolved if size != -1)
     if resolved.count(-1) == 1 and known > 0 and count % known == 0:
         resolved[resolved.index(-1)] = count // known
     return _rearranged(context, tuple(resolved), f"shape is {wanted}")
 
 
 def squeeze(context: Context) -> Built:
-    axes = _axes(context)
     sizes = context.dimensions
-    taken = {axis % len(sizes) for axis in axes} if axes else {i for i, size in enumerate(sizes) if i and size == 1}
+    axes = _axes(context, len(sizes))
+    taken = set(axes) if axes else {i for i, size in enumerate(sizes) if i and size == 1}
     if any(sizes[axis] != 1 for axis in taken):
         raise refuse(context.node, f"axes are {axes} of an input of {list(sizes)}; only axes of size 1 can go")
     left = tuple(size for axis, size in enumerate(sizes) if axis not in taken)
@@ -84,18 +82,18 @@ def squeeze(context: Context) -> Built:
 
 
 def unsqueeze(context: Context) -> Built:
-    axes = _axes(context)
-    rank = len(context.dimensions) + len(axes)
-    new, old = {axis % rank for axis in axes}, iter(context.dimensions)
-    return _rearranged(context, tuple(1 if axis in new else next(old) for axis in range(rank)), f"axes are {axes}")
+    rank = len(context.dimensions)
+    count = len(context.integers(Attributes(context.node), "axes", 13) or ())
+    new, old = _axes(context, rank + count), iter(context.dimensions)
+    target = tuple(1 if axis in new else next(old) for axis in range(rank + count))
+    return _rearranged(context, target, f"axes are {new}")
 
 
-def _axes(context: Context) -> list[int]:
-    """``axes``, an attribute before opset 13 and an input since."""
+def _axes(context: Context, rank: int) -> list[int]:
     attributes = Attributes(context.node)
-    found = attributes.raw("axes", None) if context.opset < 13 else context.constant(1, "axes")
+    found = context.axes(attributes, 13, rank)
     attributes.finish()
-    return [int(axis) for axis in np.reshape(found if found is not None else (), -1)]
+    return found
 
 
 def _rearranged(context: Context, target: Dimensions, said: str) -> Built:
@@ -113,7 +111,7 @@ def _rearranged(context: Context, target: Dimensions, said: str) -> Built:
 
 
 def _flattened(context: Context) -> Dimensions:
-    return context.dimensions[0], int(np.prod(context.dimensions[1:]))
+    return context.dimensions[0], prod(context.dimensions[1:])
 
 
 def dropout(context: Context) -> Built:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ..graph.errors import ModelError
 from ..networks.layers import LocalResponse
 from .context import Context, Dimensions
@@ -101,34 +99,34 @@ def _arranged(context: Context, found: Spelled) -> Dimensions:
     attributes = Attributes(context.node)
     if context.operator == "Reshape":
         attributes.integer("allowzero", 0)
-        given = context.constant(1, "shape")
+        wanted = context.integers(attributes, "shape", 5) or []
         attributes.finish()
-        wanted = [] if given is None else given.reshape(-1).tolist()
         for after in (wide, before):
             if len(wanted) == len(after) and all(w in (-1, a) for w, a in zip(wanted, after, strict=True)):
                 return tuple(after)
         raise _half_way(context, found)
-    axes = attributes.raw("axes", None) if context.opset < 13 else context.constant(1, "axes")
+    axes = context.integers(attributes, "axes", 13)
     attributes.finish()
-    if np.reshape(axes if axes is not None else (), -1).tolist() != [1]:
+    if axes != [1]:
         raise _half_way(context, found)
     return tuple(wide)
 
 
 def _pad(context: Context, found: Spelled) -> Spelled:
     attributes = Attributes(context.node)
-    mode = attributes.text("mode", "constant")
+    attributes.text("mode", "constant")
     value = attributes.real("value", 0.0)
-    pads = attributes.raw("pads", None) if context.opset < 11 else context.constant(1, "pads")
+    amounts = context.integers(attributes, "pads", 11) or []
     attributes.finish()
     given = context.floats(2, "value")
-    if mode != "constant" or value or (given is not None and given.any()):
+    if value or (given is not None and given.any()):
         raise _half_way(context, found)
-    amounts = np.reshape(pads if pads is not None else (), -1).astype(int).tolist()
     rank, axis = len(found.dimensions), _channels(context, found)
-    before, after = (list(amounts[:rank]), list(amounts[rank:])) if len(amounts) == 2 * rank else ([1], [1])
-    around = (before[axis], after[axis]) if len(before) == rank else (0, 0)
-    if sum(before) + sum(after) != sum(around) or found.padded != (0, 0):
+    if len(amounts) != 2 * rank or found.padded != (0, 0):
+        raise _half_way(context, found)
+    around = amounts[axis], amounts[axis + rank]
+    amounts[axis] = amounts[axis + rank] = 0
+    if any(amounts) or min(around) < 0:
         raise _half_way(context, found)
     sizes = list(found.dimensions)
     sizes[axis] += sum(around)
@@ -144,12 +142,13 @@ def _mean(context: Context, found: Spelled) -> Spelled:
     strides = attributes.integers("strides", (1,) * spatial, 1)
     pads = attributes.integers("pads", (0,) * (2 * spatial), 0)
     included = attributes.integer("count_include_pad", 0)
-    for name in ("ceil_mode", "auto_pad", "dilations"):
-        attributes.raw(name, None)
+    attributes.integer("ceil_mode", 0)  # with strides of 1, nothing
+    attributes.text("auto_pad", "NOTSET")
+    dilations = attributes.integers("dilations", (1,) * spatial, 1)
     attributes.finish()
     size = kernel.pop(axis - 2)
     before, after = found.padded[0] + pads[axis - 2], found.padded[1] + pads[axis - 2 + spatial]
-    if set(kernel) - {1} or set(strides) != {1} or (any(pads) and not included):
+    if set(kernel) - {1} or {*strides, *dilations} != {1} or (any(pads) and not included):
         raise _half_way(context, found)
     if (before, after) != ((size - 1) // 2, size // 2):
         raise refuse(

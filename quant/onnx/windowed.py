@@ -100,10 +100,9 @@ def reduce_mean(context: Context) -> Built:
     attributes = Attributes(context.node)
     keeps = attributes.integer("keepdims", 1)
     nothing = attributes.integer("noop_with_empty_axes", 0)
-    listed = attributes.raw("axes", None) if context.opset < 18 else context.constant(1, "axes")
-    attributes.finish()
     rank = len(context.dimensions)
-    axes = sorted(int(axis) % rank for axis in np.reshape(listed if listed is not None else (), -1))
+    axes = sorted(context.axes(attributes, 18, rank))
+    attributes.finish()
     if axes != list(range(2, rank)) or rank == 2:
         none = "no axis" if nothing else "every axis"
         raise refuse(context.node, f"takes the mean over {axes or none}; only over all rows and columns works")
@@ -120,20 +119,17 @@ def pad(context: Context) -> Built:
     context.data_is_first()
     node, rank = context.node, len(context.dimensions)
     attributes = Attributes(node)
-    mode = attributes.text("mode", "constant")
+    attributes.text("mode", "constant")
     value = attributes.real("value", 0.0)
-    pads = attributes.raw("pads", None) if context.opset < 11 else context.constant(1, "pads")
+    amounts = context.integers(attributes, "pads", 11) or []
+    order = context.axes(attributes, 18, rank, 3) if context.opset >= 18 else []
+    order = order or list(range(rank))
     attributes.finish()
-    if mode != "constant":
-        raise refuse(node, f"mode is '{mode}'; only constant, with value 0, works")
-    given = context.constant(2, "value")
+    given = context.floats(2, "value")
     if given is not None and given.size:
-        value = float(given.item())
+        value = float(given.flat[0])
     if value != 0:
         raise refuse(node, f"pads with {value:g}; only 0 works")
-    axes = context.constant(3, "axes")
-    order = list(range(rank)) if axes is None else [int(axis) % rank for axis in axes.reshape(-1)]
-    amounts = [int(amount) for amount in np.reshape(pads if pads is not None else (), -1)]
     if len(amounts) != 2 * len(order):
         raise refuse(node, f"pads are {amounts}; there must be two for each of {len(order)} axes")
     before, after = ([0, 0, *[0] * rank] for _ in range(2))
@@ -159,7 +155,7 @@ def _pooling_window(context: Context, attributes: Attributes) -> tuple[Pair, Pai
         raise refuse(node, f"dilations is {list(dilations)[-spatial:]}; only {[1] * spatial} works")
     pads = pads_of(attributes, _pair(size), kernel, strides, (1, 1), spatial)
     ceil = (0, 0)
-    if attributes.integer("ceil_mode", 0) and attributes.text("auto_pad", "NOTSET") == "NOTSET":
+    if attributes.integer("ceil_mode", 0) and attributes.raw("auto_pad", b"NOTSET") == b"NOTSET":
         grown = ceil_pads(_pair(size), kernel, strides, pads)
         ceil = grown[2] - pads[2], grown[3] - pads[3]
     return kernel, strides, pads, ceil

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..graph import Pads, Pair, window_outputs
-from .file import Attributes, refuse
+from .file import Attributes
 
 
 def window_pair(attributes: Attributes, name: str, spatial: int) -> Pair:
@@ -15,16 +15,12 @@ def window_pair(attributes: Attributes, name: str, spatial: int) -> Pair:
 def pads_of(attributes: Attributes, size: Pair, kernel: Pair, strides: Pair, dilations: Pair, spatial: int = 2) -> Pads:
     """Padding (top, left, bottom, right) of a window over a map of ``size`` (rows, columns): ONNX Conv-22, auto_pad."""
     explicit = attributes.integers("pads", (0,) * (2 * spatial), 0)
-    mode = attributes.text("auto_pad", "NOTSET")
+    mode = attributes.text("auto_pad", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
     if mode == "NOTSET":
         before, after = (0, *explicit[:spatial])[-2:], (0, *explicit[spatial:])[-2:]
         return before[0], before[1], after[0], after[1]
     if mode == "VALID":
         return 0, 0, 0, 0
-    if mode not in ("SAME_UPPER", "SAME_LOWER"):
-        raise refuse(
-            attributes.node, f"auto_pad is '{mode}'; NOTSET, VALID, SAME_UPPER and SAME_LOWER are the ones that exist"
-        )
     rows, columns = (
         _same(*axis, upper=mode == "SAME_UPPER") for axis in zip(size, kernel, strides, dilations, strict=True)
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import assert_never
 
 from ..networks.layers import (
     Clamped,
     Concatenation,
     FloatGraph,
     Pooling,
+    simple,
 )
 from .histogram import Histogram, merged
 from .range_search import Grid, choose_grid
@@ -56,10 +58,18 @@ def groups(network: FloatGraph) -> dict[str, str]:
 
     def follows(name: str) -> bool:
         """Whether the grid of ``name`` is nobody else's concern, or that of other concatenations only."""
-        layer = producers.get(name)
-        if layer is None or isinstance(layer, Concatenation):
-            return layer is not None
-        return name in private and (isinstance(layer, Clamped) or all(follows(source) for source in layer.inputs))
+        if name not in producers:
+            return False
+        layer = simple(producers[name])
+        match layer:
+            case Concatenation():
+                return True
+            case Clamped():
+                return name in private
+            case Pooling():
+                return name in private and all(follows(source) for source in layer.inputs)
+            case unknown:
+                assert_never(unknown)
 
     for layer in network.layers:
         for name in layer.inputs:

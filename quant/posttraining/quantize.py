@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 import onnx
@@ -27,9 +28,10 @@ from ..networks.layers import (
     Concatenation,
     Convolution,
     FloatGraph,
-    FloatLayer,
     Floats,
     Pooling,
+    Simple,
+    simple,
 )
 from ..networks.passes import simplify
 from ..networks.shapes import shapes
@@ -108,7 +110,7 @@ def build(network: FloatGraph, histograms: dict[str, Histogram], settings: Setti
     source = _map(network.input, size[network.input], grid[network.input], settings)
     tensors: dict[str, Tensor] = {source.name: source}
     layers: list[Layer] = []
-    for layer in network.layers:
+    for layer in map(simple, network.layers):
         sources = [tensors[integer_name(name)] for name in layer.inputs]
         maps = [source for source in sources if isinstance(source, FeatureMap)]
         target = _map(layer.output, size[layer.output], grid[layer.output], settings, layer, maps)
@@ -157,17 +159,22 @@ def _map(
     shape: Shape,
     grid: Grid,
     settings: Settings,
-    layer: FloatLayer | None = None,
+    layer: Simple | None = None,
     sources: Sequence[FeatureMap] = (),
 ) -> FeatureMap:
     """The map that ``layer`` makes of ``sources`` (None: the input), clamped as its activation function says."""
     scale, zero_point = grid
     low, high = 0, 2**settings.activation_bits - 1
-    if isinstance(layer, Clamped):
-        low = max(low, _on_grid(layer.low, scale, zero_point))
-        high = min(high, _on_grid(layer.high, scale, zero_point))
-    elif isinstance(layer, Pooling | Concatenation):
-        low, high = copied_bounds(sources, scale, zero_point) or (low, high)
+    match layer:
+        case None:
+            pass
+        case Clamped():
+            low = max(low, _on_grid(layer.low, scale, zero_point))
+            high = min(high, _on_grid(layer.high, scale, zero_point))
+        case Pooling() | Concatenation():
+            low, high = copied_bounds(sources, scale, zero_point) or (low, high)
+        case unknown:
+            assert_never(unknown)
     return FeatureMap(integer_name(name), shape, scale, zero_point, low, high)
 
 

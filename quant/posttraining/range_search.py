@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import assert_never
 
 import numpy as np
 
@@ -17,14 +18,26 @@ SMALLEST = 2.0**-100  # keeps products of scales inside float32's normal numbers
 
 def choose_grid(histogram: Histogram, settings: Settings) -> Grid:
     """Scale and zero point for the values counted, on unsigned integers of ``settings.activation_bits``."""
-    low, high = histogram.low, histogram.high
-    if settings.ranges == "percentile":
-        low, high = histogram.percentile(PERCENTILE)
-    if settings.power_of_two:
-        return _power_of_two(histogram, low, high, settings)
-    if settings.ranges == "mse":
-        low, high = _least_squares(histogram, settings.activation_bits)
-    return affine_grid(low, high, settings.activation_bits)
+    match settings.scales:
+        case "float":
+            return affine_grid(*_range(histogram, settings), settings.activation_bits)
+        case "pow2":
+            return _power_of_two(histogram, settings)
+        case unknown:
+            assert_never(unknown)
+
+
+def _range(histogram: Histogram, settings: Settings) -> tuple[float, float]:
+    """The reals that a grid of any scale must cover."""
+    match settings.ranges:
+        case "minmax":
+            return histogram.low, histogram.high
+        case "percentile":
+            return histogram.percentile(PERCENTILE)
+        case "mse":
+            return _least_squares(histogram, settings.activation_bits)
+        case unknown:
+            assert_never(unknown)
 
 
 def affine_grid(low: float, high: float, bits: int) -> Grid:
@@ -34,17 +47,18 @@ def affine_grid(low: float, high: float, bits: int) -> Grid:
     return scale, int(np.clip(np.rint(-low / float(scale)), 0, top))
 
 
-def _power_of_two(histogram: Histogram, low: float, high: float, settings: Settings) -> Grid:
-    """The finest power of two that covers low..high, or the one of least error among it and finer ones.
+def _power_of_two(histogram: Histogram, settings: Settings) -> Grid:
+    """The finest power of two that covers the range, or, of all values, the one of least error among it and finer ones.
 
     The zero point is 0 if nothing is negative, else the middle, so that hardware needs no addition.
     """
-    bits = settings.activation_bits
+    bits, tries = settings.activation_bits, settings.ranges == "mse"
+    low, high = (histogram.low, histogram.high) if tries else _range(histogram, settings)
     zero_point = 0 if histogram.low >= 0 else 2 ** (bits - 1)
     top = 2**bits - 1
     need = max(high / (top - zero_point), -low / zero_point if zero_point else 0.0, SMALLEST)
     widest = math.ceil(math.log2(need)) if high > low else 0
-    exponents = range(widest, widest - bits - 3, -1) if settings.ranges == "mse" and high > low else (widest,)
+    exponents = range(widest, widest - bits - 3, -1) if tries and high > low else (widest,)
     errors = [_error(histogram, 2.0**exponent, zero_point, top) for exponent in exponents]
     return np.float32(2.0 ** exponents[int(np.argmin(errors))]), zero_point
 

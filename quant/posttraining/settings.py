@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from ..graph.errors import ConfigurationError
 
-SCALES = ("float", "pow2")
-RANGES = ("minmax", "percentile", "mse")
+Scales = Literal["float", "pow2"]
+Ranges = Literal["minmax", "percentile", "mse"]
+SCALES: tuple[Scales, ...] = get_args(Scales)
+RANGES: tuple[Ranges, ...] = get_args(Ranges)
 PERCENTILE = 0.9999  # share of values inside the range, at each end, that "percentile" keeps
 
 
@@ -18,10 +21,10 @@ class Settings:
     Raises ConfigurationError if a value is not one of those that work.
     """
 
-    scales: str = "float"
+    scales: Scales = "float"
     weight_bits: int = 8
     activation_bits: int = 8
-    ranges: str = "mse"
+    ranges: Ranges = "mse"
 
     def __post_init__(self) -> None:
         for what, found, known in (("scales", self.scales, SCALES), ("range", self.ranges, RANGES)):

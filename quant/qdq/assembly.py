@@ -19,6 +19,7 @@ from ..graph import (
     Tensor,
 )
 from ..graph.errors import ModelError
+from ..graph.names import unique
 from ..networks.layers import (
     INFINITY,
     Concatenation,
@@ -64,14 +65,16 @@ class Assembly:
         self.tensors[target.name] = target
 
     def graph(self, output: str) -> Graph:
-        """What ``output`` depends on."""
+        """What ``output`` depends on, layers of one name told apart."""
         wanted, needed = {self.input, output}, []
         for layer in reversed(self.layers.values()):
             if layer.output in wanted:
                 wanted |= set(layer.inputs)
                 needed.append(layer)
         tensors = {name: tensor for name, tensor in self.tensors.items() if name in wanted}
-        return Graph(self.input, output, tuple(reversed(needed)), tensors)
+        taken: set[str] = set()
+        layers = tuple(replace(layer, name=unique(layer.name, taken)) for layer in reversed(needed))
+        return Graph(self.input, output, layers, tensors)
 
     def quantized(self, node: onnx.NodeProto, value: Pending, grid: StoredGrid) -> FeatureMap:
         """The map that ``node``, a QuantizeLinear to ``grid``, makes of ``value``."""

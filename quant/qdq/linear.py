@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from ..onnx.file import Array, Attributes, refuse
+from ..onnx.file import Array, Attributes, describe, refuse
+from ..onnx.foreign import foreign
 
 # Storage types and the integers that they hold.
 RANGES: Mapping[str, tuple[int, int]] = {
@@ -42,8 +43,10 @@ class Scaling:
     kind: str
 
 
-def scaling(node: onnx.NodeProto, constants: Mapping[str, Array], rank: int, kind: str | None = None) -> Scaling:
-    """What ``node``, a Q or a DQ of a tensor with ``rank`` dimensions, says; ``kind`` is the type of a DQ's input."""
+def scaling(
+    node: onnx.NodeProto, constants: Mapping[str, Array], shape: tuple[int, ...], kind: str | None = None
+) -> Scaling:
+    """What ``node``, a Q or a DQ of a tensor of ``shape``, says; ``kind`` is the type of a DQ's input."""
     attributes = Attributes(node)
     axis = attributes.integer("axis", 1)
     if attributes.integer("block_size", 0):
@@ -58,7 +61,8 @@ def scaling(node: onnx.NodeProto, constants: Mapping[str, Array], rank: int, kin
     if scale is None or scale.dtype != np.float32 or not (np.isfinite(scale).all() and (scale > 0).all()):
         raise refuse(node, f"its scale{name} must be float32, finite and positive")
     if node.op_type == "QuantizeLinear":
-        named = onnx.helper.tensor_dtype_to_np_dtype(output_type).name if output_type else "uint8"
+        with foreign(f"{describe(node)}: its output_dtype is no type"):
+            named = onnx.helper.tensor_dtype_to_np_dtype(output_type).name if output_type else "uint8"
         kind = zero_point.dtype.name if zero_point is not None else named
     if kind is None or kind not in RANGES:
         raise refuse(node, f"integers of type {kind} are not supported; {', '.join(RANGES)} are")
@@ -66,21 +70,26 @@ def scaling(node: onnx.NodeProto, constants: Mapping[str, Array], rank: int, kin
         zero_point = np.zeros(scale.shape, np.int64)
     if zero_point.shape != scale.shape and zero_point.size != 1:
         raise refuse(node, f"scale has shape {scale.shape} but zero point {zero_point.shape}; they must agree")
+    if zero_point.dtype.name not in RANGES and zero_point.dtype.name != "int64":
+        raise refuse(node, f"its zero point is {zero_point.dtype.name}; {', '.join(RANGES)} work")
     zero_point = np.broadcast_to(zero_point.astype(np.int64).reshape(-1), (scale.size,))
+    rank = len(shape)
     if scale.size == 1:
-        shape = (1,) * rank
+        form = (1,) * rank
     elif scale.ndim == 1 and -rank <= axis < rank:
-        shape = tuple(scale.size if dimension == axis % rank else 1 for dimension in range(rank))
+        form = tuple(scale.size if dimension == axis % rank else 1 for dimension in range(rank))
+        if scale.size != shape[axis]:
+            raise refuse(node, f"has {scale.size} scales for the {shape[axis]} channels of axis {axis}; one each works")
     else:
         raise refuse(node, f"scale has shape {scale.shape}; only one for the tensor, or one for each channel, works")
-    return Scaling(scale.reshape(shape), zero_point.reshape(shape), kind)
+    return Scaling(scale.reshape(form), zero_point.reshape(form), kind)
 
 
 def activation_grid(
-    node: onnx.NodeProto, constants: Mapping[str, Array], rank: int, kind: str | None = None
+    node: onnx.NodeProto, constants: Mapping[str, Array], shape: tuple[int, ...], kind: str | None = None
 ) -> StoredGrid:
     """The grid of a Q or a DQ node of a feature map.  Raises ModelError unless it has one scale and one zero point."""
-    found = scaling(node, constants, rank, kind)
+    found = scaling(node, constants, shape, kind)
     if found.scale.size != 1:
         raise refuse(node, f"has {found.scale.size} scales; a feature map must have one")
     if found.kind == "int32":
@@ -90,9 +99,12 @@ def activation_grid(
 
 def quantize_constant(node: onnx.NodeProto, constants: Mapping[str, Array], values: Array) -> Array:
     """QuantizeLinear of constant ``values``: float32 division, round half to even, saturate."""
-    found = scaling(node, constants, values.ndim)
+    if values.dtype.kind != "f" or not np.isfinite(values).all():
+        raise refuse(node, f"quantizes a constant of {values.dtype}, which must be float and finite")
+    found = scaling(node, constants, values.shape)
     low, high = RANGES[found.kind]
-    steps = np.rint(values.astype(np.float32) / found.scale).astype(np.float64)
+    with np.errstate(over="ignore"):
+        steps = np.rint(values.astype(np.float32) / found.scale).astype(np.float64)
     integers = np.clip(steps + found.zero_point, low, high).astype(np.int64)
     # Four-bit types have no NumPy type of their own; int8 and uint8 hold them.
     return integers.astype({"int4": "int8", "uint4": "uint8"}.get(found.kind, found.kind))

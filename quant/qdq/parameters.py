@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from ..onnx.budget import INT32
 from ..onnx.file import Array, Attributes, refuse
-from .linear import scaling
+from .linear import RANGES, scaling
 
 LARGEST_WEIGHT = 2**15 - 1
-INT32 = np.iinfo(np.int32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Parameter:
 def dequantized(node: onnx.NodeProto, constants: Mapping[str, Array]) -> Parameter:
     """The parameter that ``node``, a DequantizeLinear of a constant, makes.  Raises ModelError if it is asymmetric."""
     values = constants[node.input[0]]
-    found = scaling(node, constants, values.ndim, values.dtype.name)
+    found = scaling(node, constants, values.shape, values.dtype.name)
     if found.zero_point.any():
         raise refuse(
             node, f"zero point {found.zero_point[found.zero_point != 0][0]} makes the weights asymmetric; it must be 0"
@@ -59,19 +59,21 @@ def moved(node: onnx.NodeProto, source: Parameter) -> Parameter:
 def clipped(node: onnx.NodeProto, constants: Mapping[str, Array], values: Array) -> Array:
     """Clip of integer constants, as Brevitas writes for narrow weights."""
     low, high = integer_bounds(node, constants)
-    return np.clip(values.astype(np.int64), low, high).astype(values.dtype)
+    if values.dtype.name not in RANGES:
+        raise refuse(node, f"clips a constant of {values.dtype}; {', '.join(RANGES)} work")
+    return np.clip(np.clip(values.astype(np.int64), low, high), *RANGES[values.dtype.name]).astype(values.dtype)
 
 
 def integer_bounds(node: onnx.NodeProto, constants: Mapping[str, Array]) -> tuple[int, int]:
     """The bounds of a Clip between integers, which must be constant."""
-    found = [-(2**31), 2**31 - 1]
+    found = [INT32[0], INT32[-1]]
     for index in (1, 2):
         if index < len(node.input) and node.input[index]:
             if node.input[index] not in constants:
                 raise refuse(node, f"its bound '{node.input[index]}' is not constant; it must be")
             bound = constants[node.input[index]]
-            if bound.size != 1 or bound.dtype.kind not in "iu":
-                raise refuse(node, f"its bound '{node.input[index]}' must be one integer")
+            if bound.size != 1 or bound.dtype.kind not in "iu" or bound.item() not in INT32:
+                raise refuse(node, f"its bound '{node.input[index]}' must be one integer of 32 bits")
             found[index - 1] = int(bound.item())
     return found[0], found[1]
 
@@ -103,8 +105,9 @@ def bias_of(node: onnx.NodeProto, found: Parameter | Array, scales: NDArray[np.f
     if isinstance(found, Parameter):
         given = np.broadcast_to(found.scale.reshape(-1), (outputs,))
         integers = np.broadcast_to(values.reshape(-1), (outputs,))
-        if not np.allclose(given, scales, rtol=1e-5, atol=0):
-            worst = int(np.argmax(np.abs(given / scales - 1)))
+        off = np.abs(given.astype(np.float64) - scales) - 1e-5 * scales.astype(np.float64)
+        if (off > 0).any():
+            worst = int(np.argmax(off / given))
             raise refuse(
                 node,
                 f"its bias has scale {given[worst]:g} in channel {worst};"
@@ -114,7 +117,8 @@ def bias_of(node: onnx.NodeProto, found: Parameter | Array, scales: NDArray[np.f
         if not np.isfinite(values).all():
             raise refuse(node, "its bias contains NaN or infinity; all must be finite")
         reals = np.broadcast_to(values.reshape(-1), (outputs,)).astype(np.float64)
-        integers = np.rint(reals / scales)
-    if np.abs(integers).max(initial=0) > INT32.max:
+        with np.errstate(all="ignore"):
+            integers = np.rint(reals / scales)
+    if not np.abs(integers).max(initial=0) <= INT32[-1]:
         raise refuse(node, "its bias does not fit int32 at the scale of its sums; use larger weight scales")
     return integers.astype(np.int64)

@@ -68,8 +68,7 @@ def clamp_function(name: str, low: float, high: float, source: FeatureMap, outpu
 
 def rounded(low: float, high: float, grid: StoredGrid) -> tuple[int, int]:
     """The integers of ``grid`` that an activation function to the reals low..high leaves."""
-    bounds = [
-        int(np.rint(np.clip(np.float32(bound) / grid.scale, -(2.0**20), 2.0**20))) + grid.zero_point
-        for bound in (low, high)
-    ]
+    with np.errstate(over="ignore"):
+        steps = [np.clip(np.float32(bound) / grid.scale, -(2.0**20), 2.0**20) for bound in (low, high)]
+    bounds = [int(np.rint(step)) + grid.zero_point for step in steps]
     return max(grid.low, bounds[0]), min(grid.high, bounds[1])

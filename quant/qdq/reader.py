@@ -30,19 +30,20 @@ from ..networks.layers import (
     Function,
     Pooling,
 )
-from ..onnx.constants import fold
+from ..onnx.budget import check_dimensions, check_memory
+from ..onnx.constants import Constants
 from ..onnx.context import Context, Dimensions, image_of
 from ..onnx.file import (
     STANDARD_DOMAINS,
     Array,
+    describe,
     image_dimensions,
-    initializers,
-    load_model,
     opset,
     refuse,
     single_input,
 )
 from ..onnx.importer import shape_of
+from ..onnx.load import load_model
 from ..onnx.operators import BUILDERS
 from .assembly import Assembly, Pending, on_grid
 from .linear import activation_grid, quantize_constant
@@ -70,7 +71,9 @@ def load(source: onnx.ModelProto | str | Path) -> Graph:
 
     Raises ModelError, naming the node, for what is not a quantized layer, and GraphError if layers do not fit.
     """
-    return check(_Reader(load_model(source)).graph())
+    graph = check(_Reader(load_model(source)).graph())
+    check_memory(graph.input, graph.layers, {name: tensor.shape for name, tensor in graph.tensors.items()})
+    return graph
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,7 @@ class _Reader:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
-        self.version = opset(model)
-        self.constants = initializers(model)
+        self.constants = Constants(model, opset(model))
         self.read = Counter(name for node in model.graph.node for name in node.input)
         self.read.update(value.name for value in model.graph.output)
         value = single_input(model, self.constants)
@@ -111,6 +113,11 @@ class _Reader:
 
     def graph(self) -> Graph:
         for node in self.model.graph.node:
+            linear = node.op_type in (QUANTIZE, DEQUANTIZE)
+            if node.domain not in (LINEAR_DOMAINS if linear else STANDARD_DOMAINS):
+                raise refuse(
+                    node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are"
+                )
             if not self._constant(node):
                 self._step(node)
         return self.made.graph(self._finish())
@@ -119,19 +126,17 @@ class _Reader:
         """Take ``node`` as part of a parameter or a constant, if that is what it is."""
         name = node.input[0] if node.input else ""
         if node.op_type == "Shape" and name in self.sizes:
-            self.constants[node.output[0]] = shape_of(node, self.sizes[name])
+            self.constants.add(node, shape_of(node, self.sizes[name]))
         elif name in self.parameters and not self._computed(node):
             self.parameters[node.output[0]] = moved(node, self.parameters[name])
         elif name in self.constants and node.op_type == DEQUANTIZE:
             self.parameters[node.output[0]] = dequantized(node, self.constants)
         elif name in self.constants and node.op_type == QUANTIZE:
-            self.constants[node.output[0]] = quantize_constant(node, self.constants, self.constants[name])
+            self.constants.add(node, quantize_constant(node, self.constants, self.constants[name]))
         elif name in self.constants and node.op_type == "Clip":
-            self.constants[node.output[0]] = clipped(node, self.constants, self.constants[name])
+            self.constants.add(node, clipped(node, self.constants, self.constants[name]))
         else:
-            folded = fold(node, self.constants, self.version)
-            self.constants.update(folded or {})
-            return folded is not None
+            return self.constants.fold(node)
         return True
 
     def _computed(self, node: onnx.NodeProto) -> list[str]:
@@ -139,9 +144,6 @@ class _Reader:
         return [name for name in node.input if name and name not in self.constants and name not in self.parameters]
 
     def _step(self, node: onnx.NodeProto) -> None:
-        linear = node.op_type in (QUANTIZE, DEQUANTIZE)
-        if node.domain not in (LINEAR_DOMAINS if linear else STANDARD_DOMAINS):
-            raise refuse(node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are")
         names = self._computed(node)
         for name in names:
             if name not in self.values:
@@ -176,16 +178,17 @@ class _Reader:
         else:
             supported = sorted({*WITH_WEIGHTS, *LAYERS, *UNCHANGED, "Relu", "Clip", QUANTIZE, DEQUANTIZE})
             raise refuse(node, f"is not supported in a quantized model; {', '.join(supported)} are, in QDQ form")
+        check_dimensions(describe(node), sizes)
         self.values[output], self.sizes[output] = value, sizes
 
     def _context(self, node: onnx.NodeProto) -> Context:
-        return Context(node, self.constants, self.sizes, self.version)
+        return Context(node, self.constants, self.sizes, self.constants.opset)
 
     def _quantize(self, node: onnx.NodeProto, value: Value, sizes: Dimensions) -> Integers:
         name = node.output[0]
         if isinstance(value, Integers):
             raise refuse(node, f"reads integers, '{node.input[0]}'; it must read reals")
-        grid = activation_grid(node, self.constants, len(sizes))
+        grid = activation_grid(node, self.constants, sizes)
         if isinstance(value, Reals):
             made = self.made.moved(node, value.map, grid)
         else:
@@ -204,7 +207,7 @@ class _Reader:
     def _dequantize(self, node: onnx.NodeProto, value: Value, sizes: Dimensions) -> Reals:
         if not isinstance(value, Integers):
             raise refuse(node, f"reads reals, '{node.input[0]}'; it must read integers")
-        grid = activation_grid(node, self.constants, len(sizes), value.kind)
+        grid = activation_grid(node, self.constants, sizes, value.kind)
         source = value.map
         if not on_grid(source, grid):
             raise refuse(
@@ -239,6 +242,7 @@ class _Reader:
         layer: Conv | FloatLayer
         if node.op_type in WITH_WEIGHTS:
             layer, sizes = conv_layer(context, self.parameters, found[0])
+            self.constants.budget.spend(describe(node), layer.weights.size)
             shape = image_of(sizes)
         else:
             layer, sizes = BUILDERS[node.op_type](context)

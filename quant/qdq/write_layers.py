@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
@@ -11,51 +11,43 @@ from ..arithmetic.normalization import normalization
 from ..arithmetic.tables import table
 from ..arithmetic.weightless import copied_bounds
 from ..graph import (
+    Add,
     AveragePool,
     Concat,
     Conv,
     FeatureMap,
+    Graph,
     Layer,
     MaxPool,
     Normalization,
     Table,
-    Tensor,
 )
-from ..graph.errors import GraphError
+from ..graph.errors import GraphError, unknown_kind
 from ..networks.functions import DEFAULTS
 from ..onnx.windows import ceil_pads
 
 Attributes = dict[str, Any]
 
 
-def node_of(layer: Layer, sources: Sequence[FeatureMap], target: Tensor) -> tuple[str, Attributes]:
-    """Operator and attributes of ``layer``.  Raises GraphError if no operator computes its tables."""
-    if isinstance(layer, Conv) and layer.operator == "Gemm":
-        return "Gemm", {"transB": 1}
-    if isinstance(layer, Conv):
-        return "Conv", _window(layer) | {"dilations": layer.dilations, "group": layer.groups}
-    if isinstance(layer, MaxPool):
-        return "MaxPool", _window(layer)
-    if isinstance(layer, AveragePool):
-        return _average(layer, sources[0])
-    if isinstance(layer, Concat):
-        return "Concat", {"axis": 1}
-    assert isinstance(target, FeatureMap)
-    if isinstance(layer, Table):
-        if layer.operator not in DEFAULTS:
-            raise GraphError(f"layer '{layer.name}': {layer.operator} is not one of {', '.join(DEFAULTS)}")
-        expected = table(layer.name, layer.operator, layer.attributes, sources[0], target)
-        if not np.array_equal(layer.values, expected):
-            raise GraphError(f"layer '{layer.name}': its table is not that of {layer.operator}; ONNX has no such node")
-        return layer.operator, {} if layer.operator == "Clip" else dict(layer.attributes)
-    if isinstance(layer, Normalization):
-        parameters = layer.size, layer.alpha, layer.beta, layer.bias
-        made = normalization(layer.name, sources[0], target, *parameters)
-        same = (made.shift, made.exponent) == (layer.shift, layer.exponent)
-        if not (same and np.array_equal(made.coarse, layer.coarse) and np.array_equal(made.fine, layer.fine)):
-            raise GraphError(f"layer '{layer.name}': its tables are not those of its LRN; ONNX has no such node")
-        return "LRN", dict(zip(("size", "alpha", "beta", "bias"), parameters, strict=True))
-    return "Add", {}
+def node_of(layer: Layer, graph: Graph) -> tuple[str, Attributes]:
+    """Operator and attributes of ``layer`` of ``graph``.  Raises GraphError if no operator computes its tables."""
+    match layer:
+        case Conv():
+            return _convolution(layer)
+        case MaxPool():
+            return "MaxPool", _window(layer)
+        case AveragePool():
+            return _average(layer, graph.map_of(layer.input))
+        case Add():
+            return "Add", {}
+        case Concat():
+            return "Concat", {"axis": 1}
+        case Table():
+            return _function(layer, graph.map_of(layer.input), graph.map_of(layer.output))
+        case Normalization():
+            return _normalization(layer, graph.map_of(layer.input), graph.map_of(layer.output))
+        case unknown:
+            unknown_kind(unknown)
 
 
 def constants_of(layer: Layer) -> list[tuple[str, Any]]:
@@ -67,11 +59,25 @@ def constants_of(layer: Layer) -> list[tuple[str, Any]]:
 
 def clamps(layer: Layer, sources: Sequence[FeatureMap], target: FeatureMap) -> bool:
     """Whether values outside the output's low..high can reach its QuantizeLinear."""
-    if isinstance(layer, MaxPool):
-        return False
-    if isinstance(layer, Concat):
-        return copied_bounds(sources, target.scale, target.zero_point) is None
-    return True
+    match layer:
+        case MaxPool():
+            return False
+        case Concat():
+            return copied_bounds(sources, target.scale, target.zero_point) is None
+        case Conv() | AveragePool() | Add() | Table() | Normalization():
+            return True
+        case unknown:
+            unknown_kind(unknown)
+
+
+def _convolution(layer: Conv) -> tuple[str, Attributes]:
+    match layer.operator:
+        case "Gemm":
+            return "Gemm", {"transB": 1}
+        case "Conv":
+            return "Conv", _window(layer) | {"dilations": layer.dilations, "group": layer.groups}
+        case unknown:
+            assert_never(unknown)
 
 
 def _window(layer: Conv | MaxPool | AveragePool) -> Attributes:
@@ -91,3 +97,21 @@ def _average(layer: AveragePool, source: FeatureMap) -> tuple[str, Attributes]:
         )
     extra = {"pads": pads, "count_include_pad": int(layer.include_pad), "ceil_mode": int(any(layer.ceil))}
     return "AveragePool", _window(layer) | extra
+
+
+def _function(layer: Table, source: FeatureMap, target: FeatureMap) -> tuple[str, Attributes]:
+    if layer.operator not in DEFAULTS:
+        raise GraphError(f"layer '{layer.name}': {layer.operator} is not one of {', '.join(DEFAULTS)}")
+    expected = table(layer.name, layer.operator, layer.attributes, source, target)
+    if not np.array_equal(layer.values, expected):
+        raise GraphError(f"layer '{layer.name}': its table is not that of {layer.operator}; ONNX has no such node")
+    return layer.operator, {} if layer.operator == "Clip" else dict(layer.attributes)
+
+
+def _normalization(layer: Normalization, source: FeatureMap, target: FeatureMap) -> tuple[str, Attributes]:
+    parameters = layer.size, layer.alpha, layer.beta, layer.bias
+    made = normalization(layer.name, source, target, *parameters)
+    same = (made.shift, made.exponent) == (layer.shift, layer.exponent)
+    if not (same and np.array_equal(made.coarse, layer.coarse) and np.array_equal(made.fine, layer.fine)):
+        raise GraphError(f"layer '{layer.name}': its tables are not those of its LRN; ONNX has no such node")
+    return "LRN", dict(zip(("size", "alpha", "beta", "bias"), parameters, strict=True))

@@ -26,6 +26,7 @@ from ..graph import (
 from ..graph.errors import GraphError
 from ..graph.flat import flat_tensors
 from ..graph.legality import check
+from ..graph.names import unique
 from .write_layers import clamps, constants_of, node_of
 
 OPSET, IR_VERSION = 21, 10
@@ -98,11 +99,11 @@ class _Writer:
     def _layer(self, layer: Layer, result: str) -> None:
         sources = [self.graph.map_of(name) for name in layer.inputs]
         target = self.graph.tensors[layer.output]
-        flat = layer.operator == "Gemm" or layer.output in self.flat
+        flat = layer.output in self.flat
         inputs = [self._dequantize(self._arranged(source.name, flat), source) for source in sources]
         if isinstance(layer, Conv):
             inputs += self._parameters(layer, sources[0])
-        operator, attributes = node_of(layer, sources, target)
+        operator, attributes = node_of(layer, self.graph)
         inputs += [self._constant(f"{layer.name}.{role}", value) for role, value in constants_of(layer)]
         if not isinstance(target, FeatureMap):
             self._node(operator, inputs, result, layer.name, **attributes)
@@ -187,21 +188,12 @@ class _Writer:
 
     def _node(self, operator: str, inputs: list[str], output: str, name: str = "", **attributes: Any) -> None:
         if not name:
-            name = _unique(f"{output}_{operator}", self.node_names)
+            name = unique(f"{output}_{operator}", self.node_names)
         self.nodes.append(helper.make_node(operator, inputs, [output], name, **attributes))
 
     def _fresh(self, name: str) -> str:
-        return _unique(name, self.names)
+        return unique(name, self.names)
 
 
 def _float_name(integers: str) -> str:
     return integers.removesuffix(SUFFIX) if integers.removesuffix(SUFFIX) else integers
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    found, number = name, 1
-    while found in taken:
-        number += 1
-        found = f"{name}_{number}"
-    taken.add(found)
-    return found

@@ -7,7 +7,7 @@ index arrays into it, the same for every image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,7 +123,7 @@ def encode(tensor: NDArray[Any], element_bytes: int, offset: int) -> NDArray[np.
 
 def expectation(
     layers: list[Placed],
-    writes: list[list[int]],
+    writes: Sequence[tuple[int, ...]],
     in_memory: list[tuple[int, int]],
     monitor_bytes: int,
     memory_bytes: int,
@@ -165,7 +165,7 @@ def expectation(
     )
 
 
-def _events(placed: Placed, entry: list[int], monitor_bytes: int, beyond: int) -> NDArray[np.int32]:
+def _events(placed: Placed, entry: tuple[int, ...], monitor_bytes: int, beyond: int) -> NDArray[np.int32]:
     _, row0, rows, column0, columns, channel0, channels, group = entry
     bytes_each = placed.element_bytes
     if group * bytes_each > monitor_bytes:

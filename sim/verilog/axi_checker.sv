@@ -13,26 +13,26 @@ module axi_checker #(
     input wire [31:0] base,
     input wire [31:0] bytes,
 
-    input wire [0:0] arid,
-    input wire [31:0] araddr,
-    input wire [7:0] arlen,
-    input wire [2:0] arsize,
-    input wire [1:0] arburst,
-    input wire arvalid,
-    input wire arready,
+    input wire [0:0] m_axi_arid,
+    input wire [31:0] m_axi_araddr,
+    input wire [7:0] m_axi_arlen,
+    input wire [2:0] m_axi_arsize,
+    input wire [1:0] m_axi_arburst,
+    input wire m_axi_arvalid,
+    input wire m_axi_arready,
 
-    input wire [0:0] awid,
-    input wire [31:0] awaddr,
-    input wire [7:0] awlen,
-    input wire [2:0] awsize,
-    input wire [1:0] awburst,
-    input wire awvalid,
-    input wire awready,
-    input wire [8*BUS_BYTES-1:0] wdata,
-    input wire [BUS_BYTES-1:0] wstrb,
-    input wire wlast,
-    input wire wvalid,
-    input wire wready,
+    input wire [0:0] m_axi_awid,
+    input wire [31:0] m_axi_awaddr,
+    input wire [7:0] m_axi_awlen,
+    input wire [2:0] m_axi_awsize,
+    input wire [1:0] m_axi_awburst,
+    input wire m_axi_awvalid,
+    input wire m_axi_awready,
+    input wire [8*BUS_BYTES-1:0] m_axi_wdata,
+    input wire [BUS_BYTES-1:0] m_axi_wstrb,
+    input wire m_axi_wlast,
+    input wire m_axi_wvalid,
+    input wire m_axi_wready,
 
     output reg [7:0] violation,
     output reg [63:0] violation_cycle,
@@ -64,9 +64,9 @@ module axi_checker #(
     reg [45:0] ar_payload;
     reg [45:0] aw_payload;
     reg [9*BUS_BYTES:0] w_payload;
-    wire [45:0] ar_now = {arid, araddr, arlen, arsize, arburst};
-    wire [45:0] aw_now = {awid, awaddr, awlen, awsize, awburst};
-    wire [9*BUS_BYTES:0] w_now = {wdata, wstrb, wlast};
+    wire [45:0] ar_now = {m_axi_arid, m_axi_araddr, m_axi_arlen, m_axi_arsize, m_axi_arburst};
+    wire [45:0] aw_now = {m_axi_awid, m_axi_awaddr, m_axi_awlen, m_axi_awsize, m_axi_awburst};
+    wire [9*BUS_BYTES:0] w_now = {m_axi_wdata, m_axi_wstrb, m_axi_wlast};
 
     // AXI4 lets write data come before its address (A3.3.1): each burst is judged when both have come.
     reg [7:0] promised [0:DEPTH-1];
@@ -75,6 +75,7 @@ module axi_checker #(
     reg [7:0] deliveries;
     reg [7:0] judged;
     reg [7:0] beat;
+    reg [7:0] burst;
     reg [7:0] fault;
     reg [31:0] where;
 
@@ -93,43 +94,41 @@ module axi_checker #(
         end else begin
             fault = 0;
             where = 0;
-            ar_waiting <= arvalid && !arready;
-            aw_waiting <= awvalid && !awready;
-            w_waiting <= wvalid && !wready;
-            if (arvalid && !arready) ar_payload <= ar_now;
-            if (awvalid && !awready) aw_payload <= aw_now;
-            if (wvalid && !wready) w_payload <= w_now;
+            ar_waiting <= m_axi_arvalid && !m_axi_arready;
+            aw_waiting <= m_axi_awvalid && !m_axi_awready;
+            w_waiting <= m_axi_wvalid && !m_axi_wready;
+            if (m_axi_arvalid && !m_axi_arready) ar_payload <= ar_now;
+            if (m_axi_awvalid && !m_axi_awready) aw_payload <= aw_now;
+            if (m_axi_wvalid && !m_axi_wready) w_payload <= w_now;
 
-            if (w_waiting && !wvalid) fault = 14;
-            if (w_waiting && wvalid && w_payload !== w_now) fault = 15;
-            if (aw_waiting && !awvalid) begin fault = 12; where = awaddr; end
-            if (aw_waiting && awvalid && aw_payload !== aw_now) begin fault = 13; where = awaddr; end
-            if (ar_waiting && !arvalid) begin fault = 10; where = araddr; end
-            if (ar_waiting && arvalid && ar_payload !== ar_now) begin fault = 11; where = araddr; end
+            if (w_waiting && !m_axi_wvalid) fault = 14;
+            if (w_waiting && m_axi_wvalid && w_payload !== w_now) fault = 15;
+            if (aw_waiting && !m_axi_awvalid) begin fault = 12; where = m_axi_awaddr; end
+            if (aw_waiting && m_axi_awvalid && aw_payload !== aw_now) begin fault = 13; where = m_axi_awaddr; end
+            if (ar_waiting && !m_axi_arvalid) begin fault = 10; where = m_axi_araddr; end
+            if (ar_waiting && m_axi_arvalid && ar_payload !== ar_now) begin fault = 11; where = m_axi_araddr; end
 
             if (judged != promises && judged != deliveries) begin
                 if (promised[judged] != delivered[judged]) fault = 8;
                 judged <= judged + 1'b1;
             end
-            if (wvalid && wready) begin
-                beat <= wlast ? 8'd0 : beat + 8'd1;
+            if (m_axi_wvalid && m_axi_wready) begin
+                beat <= m_axi_wlast ? 8'd0 : beat + 8'd1;
                 if (beat > 15) fault = 9;
-                if (wlast) begin
+                if (m_axi_wlast) begin
                     delivered[deliveries] <= beat;
                     deliveries <= deliveries + 1'b1;
                 end
             end
-            if (awvalid && awready) begin
-                promised[promises] <= awlen;
+            if (m_axi_awvalid && m_axi_awready) begin
+                promised[promises] <= m_axi_awlen;
                 promises <= promises + 1'b1;
-                if (burst_fault(awaddr, awlen, awsize, awburst, base, bytes) != 0) begin
-                    fault = burst_fault(awaddr, awlen, awsize, awburst, base, bytes) + 8'd32;
-                    where = awaddr;
-                end
+                burst = burst_fault(m_axi_awaddr, m_axi_awlen, m_axi_awsize, m_axi_awburst, base, bytes);
+                if (burst != 0) begin fault = burst + 8'd32; where = m_axi_awaddr; end
             end
-            if (arvalid && arready && burst_fault(araddr, arlen, arsize, arburst, base, bytes) != 0) begin
-                fault = burst_fault(araddr, arlen, arsize, arburst, base, bytes) + 8'd16;
-                where = araddr;
+            if (m_axi_arvalid && m_axi_arready) begin
+                burst = burst_fault(m_axi_araddr, m_axi_arlen, m_axi_arsize, m_axi_arburst, base, bytes);
+                if (burst != 0) begin fault = burst + 8'd16; where = m_axi_araddr; end
             end
             if (fault != 0 && violation == 0) begin
                 violation <= fault;

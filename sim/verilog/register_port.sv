@@ -16,66 +16,66 @@ module register_port #(
     output reg [31:0] value,
     output reg [2:0] response,  // AXI4's response code, or 4: no answer
 
-    output reg [7:0] awaddr,
-    output reg awvalid,
-    input wire awready,
-    output reg [31:0] wdata,
-    output wire [3:0] wstrb,
-    output reg wvalid,
-    input wire wready,
-    input wire [1:0] bresp,
-    input wire bvalid,
-    output wire bready,
-    output reg [7:0] araddr,
-    output reg arvalid,
-    input wire arready,
-    input wire [31:0] rdata,
-    input wire [1:0] rresp,
-    input wire rvalid,
-    output wire rready
+    output reg [7:0] s_axil_awaddr,
+    output reg s_axil_awvalid,
+    input wire s_axil_awready,
+    output reg [31:0] s_axil_wdata,
+    output wire [3:0] s_axil_wstrb,
+    output reg s_axil_wvalid,
+    input wire s_axil_wready,
+    input wire [1:0] s_axil_bresp,
+    input wire s_axil_bvalid,
+    output wire s_axil_bready,
+    output reg [7:0] s_axil_araddr,
+    output reg s_axil_arvalid,
+    input wire s_axil_arready,
+    input wire [31:0] s_axil_rdata,
+    input wire [1:0] s_axil_rresp,
+    input wire s_axil_rvalid,
+    output wire s_axil_rready
 );
     reg busy;
     reg ended;
     reg [15:0] waited;
 
-    assign wstrb = 4'b1111;
-    assign bready = 1'b1;
-    assign rready = 1'b1;
+    assign s_axil_wstrb = 4'b1111;
+    assign s_axil_bready = 1'b1;
+    assign s_axil_rready = 1'b1;
 
     always @(posedge clk) begin
         if (rst) begin
             busy <= 0;
             answered <= request;
-            awvalid <= 0;
-            wvalid <= 0;
-            arvalid <= 0;
+            s_axil_awvalid <= 0;
+            s_axil_wvalid <= 0;
+            s_axil_arvalid <= 0;
         end else if (!busy) begin
             if (request != answered) begin
                 busy <= 1;
                 ended <= 0;
                 waited <= 0;
-                awaddr <= address;
-                araddr <= address;
-                wdata <= data;
-                awvalid <= write;
-                wvalid <= write;
-                arvalid <= !write;
+                s_axil_awaddr <= address;
+                s_axil_araddr <= address;
+                s_axil_wdata <= data;
+                s_axil_awvalid <= write;
+                s_axil_wvalid <= write;
+                s_axil_arvalid <= !write;
             end
         end else begin
             waited <= waited + 1;
-            if (awready) awvalid <= 0;
-            if (wready) wvalid <= 0;
-            if (arready) arvalid <= 0;
+            if (s_axil_awready) s_axil_awvalid <= 0;
+            if (s_axil_wready) s_axil_wvalid <= 0;
+            if (s_axil_arready) s_axil_arvalid <= 0;
             if (ended) begin  // a cycle after the answer, which has then settled
                 busy <= 0;
                 answered <= request;
-            end else if (bvalid || rvalid || waited == PATIENCE) begin
+            end else if (s_axil_bvalid || s_axil_rvalid || waited == PATIENCE) begin
                 ended <= 1;
-                value <= rdata;
-                response <= bvalid ? {1'b0, bresp} : rvalid ? {1'b0, rresp} : 3'd4;
-                awvalid <= 0;
-                wvalid <= 0;
-                arvalid <= 0;
+                value <= s_axil_rdata;
+                response <= s_axil_bvalid ? {1'b0, s_axil_bresp} : s_axil_rvalid ? {1'b0, s_axil_rresp} : 3'd4;
+                s_axil_awvalid <= 0;
+                s_axil_wvalid <= 0;
+                s_axil_arvalid <= 0;
             end
         end
     end

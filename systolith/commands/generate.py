@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,12 @@ from rich.table import Table
 from .. import quant
 from ..hw.build import generate, parameters_for
 from ..hw.compiler.plan import Plan
+from ..hw.folder import read_manifest
+from .quantize import Quantized, model_of
 
 
 def generate_build(
-    model: str | Path,
+    model: Quantized,
     output: str | Path,
     *,
     rows: int,
@@ -31,25 +32,27 @@ def generate_build(
     unfold_input : the host writes the input with the rows of each window of the first convolution side by side
     sizes : bus_bytes, activation_kib, accumulator_kib, weight_fifo_kib, lanes, and any other field of hw's
     Parameters; operand and sum widths are what the model needs unless given.
-    Raises ModelError for a file that is no quantized model, ConfigurationError for parameters out of range or a
+    Raises ModelError for what is no quantized model, ConfigurationError for parameters out of range or a
     layer that cannot fit, naming the memory and the size that would do.
     """
-    graph = quant.load(model)
+    written = model_of(model)
+    graph = quant.load(written)
     parameters = parameters_for(graph, rows=rows, columns=columns, **sizes)
-    return generate(graph, Path(model), parameters, Path(output), batch, unfold_input)
+    file = written.SerializeToString(deterministic=True)
+    return generate(graph, file, parameters, Path(output), batch, unfold_input)
 
 
 def plan_tables(plan: Plan, output: Path) -> RenderableType:
     """Each layer's cut and predicted cycles, and where the files are."""
-    facts: dict[str, Any] = json.loads((output / "manifest.json").read_text())
+    facts, _ = read_manifest(output)
     table = Table(box=None, header_style="bold")
     table.add_column("layer", overflow="fold")
     for heading in ("spatial tiles", "reduction parts", "MACs", "predicted cycles", "limit"):
         table.add_column(heading, justify="right")
     keys = ("spatial_tiles", "reduction_parts", "macs", "predicted_cycles", "limit_cycles")
-    for layer in facts["layers"]:
-        table.add_row(escape(layer["name"]), *(f"{layer[key]:,}" for key in keys))
-    table.add_row("network", "", "", *(f"{facts[key]:,}" for key in keys[2:]))
+    for layer in facts.layers:
+        table.add_row(escape(layer.name), *(f"{getattr(layer, key):,}" for key in keys))
+    table.add_row("network", "", "", *(f"{getattr(facts, key):,}" for key in keys[2:]))
     p = plan.parameters
     return Group(
         table,

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .. import golden, quant
-from ..data import load_data, save_arrays
+from ..data import Inputs, load_data, save_arrays
 from ..progress import progress_bar
+from .quantize import Quantized, graph_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,31 +21,48 @@ class GoldenRun:
 
     y: NDArray[np.float32]
     y_q: NDArray[Any]
-    path: Path
+    path: Path | None
     accuracy: float | None
+
+    def __repr__(self) -> str:
+        return f"<GoldenRun: {', '.join(self._summary())}>"
+
+    def _summary(self) -> list[str]:
+        said = ["y and y_q, " + "x".join(str(size) for size in self.y.shape)]
+        if self.accuracy is not None:
+            said.append(f"accuracy: {self.accuracy:.2%} of {len(self.y)} images")
+        return said
 
     def lines(self) -> list[str]:
         """A summary for people."""
-        shape = "x".join(str(size) for size in self.y.shape)
-        lines = [f"{self.path}: y and y_q, {shape}"]
-        if self.accuracy is not None:
-            lines.append(f"accuracy: {self.accuracy:.2%} of {len(self.y)} images")
-        return lines
+        first, *others = self._summary()
+        return [f"{self.path}: {first}" if self.path else first, *others]
 
 
-def run_golden(model: str | Path, inputs: str | Path, output: str | Path, *, show_progress: bool = False) -> GoldenRun:
-    """Compute a QDQ ONNX model exactly on the images of an .npz file and write ``y`` and ``y_q`` to another.
+def run_golden(
+    model: Quantized,
+    inputs: Inputs,
+    output: str | Path | None = None,
+    *,
+    labels: ArrayLike | None = None,
+    show_progress: bool = False,
+) -> GoldenRun:
+    """Compute a quantized model exactly on images; write ``y`` and ``y_q`` if ``output`` names an .npz file.
 
+    inputs : an .npz file with the images ``x`` and perhaps labels ``y``, or the array x, or the pair (x, y)
+    labels : of the images, (N,) integers, where ``inputs`` has none
     Raises a SystolithError that says what is wrong with the model, the data or the output.
     """
-    quant.check_target(output)
-    graph = quant.load(model)
-    data = load_data(inputs)
-    quant.check_images(data.x, graph.map_of(graph.input).shape, f"x in '{inputs}'")
+    if output is not None:
+        quant.check_target(output)
+    graph = graph_of(model)
+    data = load_data(inputs, labels)
+    quant.check_images(data.x, graph.map_of(graph.input).shape, data.name)
     with progress_bar("golden", show_progress) as progress:
         y, y_q = golden.output(graph, data.x, progress)
-    save_arrays(output, y=y, y_q=y_q)
-    return GoldenRun(y, y_q, Path(output), accuracy(y, data.y))
+    if output is not None:
+        save_arrays(output, y=y, y_q=y_q)
+    return GoldenRun(y, y_q, None if output is None else Path(output), accuracy(y, data.y))
 
 
 def accuracy(scores: NDArray[np.float32], labels: NDArray[np.integer[Any]] | None) -> float | None:

@@ -1,61 +1,98 @@
-"""The ``quantize`` command as a function, and its summary for people."""
+"""The ``quantize`` command as a function, its summary for people, and what the other commands take for its result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
+
 from .. import quant
-from ..data import load_data
+from ..data import Inputs, load_data
 from ..progress import progress_bar
+from ..quant.onnx.load import load_model
+from ..quant.posttraining.settings import Ranges, Scales
 
 
 @dataclass(frozen=True, eq=False)
 class QuantizedModel:
-    """What ``quantize_model`` made: the graph, the file that holds it, and what was left to the host."""
+    """What ``quantize_model`` made: the graph, the file that holds it if one was asked for, what the host must do."""
 
     graph: quant.Graph
-    path: Path
+    path: Path | None
     dropped: tuple[str, ...]
     images: int
     weight_bits: int
 
+    def __repr__(self) -> str:
+        return f"<QuantizedModel: {self._summary()}>"
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """The QDQ ONNX model that the file holds, made anew."""
+        return quant.to_onnx(self.graph)
+
+    def _summary(self) -> str:
+        kinds = sum(isinstance(layer, quant.Conv) for layer in self.graph.layers)
+        return (
+            f"{len(self.graph.layers)} layers, {kinds} of them with weights, {self.graph.macs:,} MACs an image; "
+            f"calibrated on {self.images} images"
+        )
+
     def lines(self) -> list[str]:
         """A summary for people."""
-        graph = self.graph
-        kinds = sum(isinstance(layer, quant.Conv) for layer in graph.layers)
-        lines = [
-            f"{self.path}: {len(graph.layers)} layers, {kinds} of them with weights, {graph.macs:,} MACs an image;"
-            f" calibrated on {self.images} images"
-        ]
-        for layer in graph.layers:
+        lines = [f"{self.path}: {self._summary()}" if self.path else self._summary()]
+        for layer in self.graph.layers:
             if isinstance(layer, quant.Conv) and layer.weight_bits < self.weight_bits and layer.weights.any():
                 used = f"{layer.weight_bits} of {self.weight_bits} weight bits"
                 lines.append(f"layer '{layer.name}': {used}, so that its sums fit int32")
         return lines + [f"left to the host: {what}" for what in self.dropped]
 
 
+Quantized = str | Path | onnx.ModelProto | quant.Graph | QuantizedModel
+"""A quantized model: a QDQ ONNX file, its ModelProto, or what ``quantize_model`` returned, or the graph of that."""
+
+
+def graph_of(model: Quantized) -> quant.Graph:
+    """The quantized graph that ``model`` is.  Raises ModelError or GraphError if it is none."""
+    if isinstance(model, QuantizedModel):
+        return model.graph
+    return quant.check(model) if isinstance(model, quant.Graph) else quant.load(model)
+
+
+def model_of(model: Quantized) -> onnx.ModelProto:
+    """``model`` as QDQ ONNX, external data included.  Raises ModelError or GraphError if it cannot be."""
+    if isinstance(model, QuantizedModel | quant.Graph):
+        return quant.to_onnx(graph_of(model))
+    return load_model(model)
+
+
 def quantize_model(
-    model: str | Path,
-    calibration: str | Path,
-    output: str | Path,
+    model: str | Path | onnx.ModelProto,
+    calibration: Inputs,
+    output: str | Path | None = None,
     *,
-    scales: str = "float",
+    scales: Scales = "float",
     weight_bits: int = 8,
     activation_bits: int = 8,
-    range_method: str = "mse",
+    range_method: Ranges = "mse",
     show_progress: bool = False,
 ) -> QuantizedModel:
-    """Quantize a float ONNX model on the images of an .npz file and write it as a QDQ ONNX model.
+    """Quantize a float ONNX model on images, and write it as a QDQ ONNX model if ``output`` names a file.
 
+    calibration : an .npz file with the images ``x``, or an array of (N, C, rows, columns) or (N, C, length)
     scales : "float" or "pow2";  weight_bits, activation_bits : 2 to 16;  range_method : "minmax", "percentile", "mse"
     Raises a SystolithError that says what is wrong with the arguments, the model, the data or the output.
     """
     settings = quant.Settings(scales, weight_bits, activation_bits, range_method)
-    quant.check_target(output)
+    if output is not None:
+        quant.check_target(output)
     network = quant.load_float(model)
-    images = load_data(calibration).x
+    data = load_data(calibration)
+    quant.check_images(data.x, network.shape, data.name)
     with progress_bar("calibrating", show_progress) as progress:
-        graph = quant.quantize(network, images, settings, progress)
-    quant.save(graph, output)
-    return QuantizedModel(graph, Path(output), network.dropped, len(images), weight_bits)
+        graph = quant.quantize(network, data.x, settings, progress)
+    if output is not None:
+        quant.save(graph, output)
+    path = None if output is None else Path(output)
+    return QuantizedModel(graph, path, network.dropped, len(data.x), weight_bits)

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from numpy.typing import ArrayLike
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
 from .. import sim
-from ..data import load_data
+from ..data import Inputs, load_data
+from ..hw.folder import SIMULATION
 from ..quant import check_target
-from ..sim.report import SAVED
-from ..sim.toolchain import BenchName, Simulator
+
+if TYPE_CHECKING:
+    from ..sim.toolchain import BenchName, Simulator
 
 SHOWN = 10
 
 
 def simulate_build(
     build: str | Path,
-    inputs: str | Path,
+    inputs: Inputs,
     *,
+    labels: ArrayLike | None = None,
     images: int | None = None,
     bench: BenchName = "bulk",
     simulator: Simulator = "verilator",
@@ -30,20 +35,23 @@ def simulate_build(
     memory_latency: int = 30,
     show_progress: bool = False,
 ) -> sim.Report:
-    """Simulate the accelerator in folder ``build`` on the images of an .npz file; compare every byte with golden.
+    """Simulate the accelerator in folder ``build`` on images; compare every byte with golden.
 
     The report is saved in the folder as simulation.json, which `report_build` reads.
 
+    inputs : an .npz file with the images ``x`` and perhaps labels ``y``, or the array x, or the pair (x, y)
+    labels : of the images, (N,) integers, where ``inputs`` has none
     images : only the first so many;  seed : of stalls and of unused memory;  memory_latency : cycles, bulk bench
     Raises a SystolithError that says what is wrong with the folder, the data, the tools, or where the accelerator
     hangs.  Wrong bytes raise nothing: they are in the report.
     """
-    data = load_data(inputs)
+    simulate = sim.simulate  # raises now, not after long work, if the simulator is not installed
+    data = load_data(inputs, labels)
     if Path(build).is_dir():
-        check_target(Path(build) / SAVED)
+        check_target(Path(build) / SIMULATION)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not (show_progress and console.is_terminal)) as bar:
-        report = sim.simulate(
+        report = simulate(
             build,
             data.x,
             labels=data.y,

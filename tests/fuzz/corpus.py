@@ -1,0 +1,89 @@
+"""The models that fuzzing starts from: small, and together of every operator that is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from systolith import quant
+
+from .. import models
+from ..qdq import conv_chain
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BITS = ((8, 8), (16, 8), (8, 5), (4, 8))  # of weights and activations, in turn
+
+
+def float_models() -> list[onnx.ModelProto]:
+    found = [models.single(name) for name in models.SINGLE]
+    found += [models.branched(name) for name in models.BRANCHED]
+    found += [models.tiny(), functions(), signal(), folded(), old()]
+    found += [onnx.load(path) for path in sorted((ROOT / "tests" / "data").glob("*.onnx"))]
+    return [*found, onnx.load(ROOT / "examples" / "lenet5" / "lenet5.onnx")]
+
+
+def quantized_models() -> list[onnx.ModelProto]:
+    """What the float models become, and two in another tool's spelling."""
+    found = []
+    for number, model in enumerate(float_models()):
+        weight_bits, activation_bits = BITS[number % len(BITS)]
+        settings = quant.Settings("float" if number % 3 else "pow2", weight_bits, activation_bits, "minmax")
+        network = quant.load_float(model)
+        images = np.random.default_rng(number).standard_normal((2, *network.shape)).astype(np.float32)
+        found.append(quant.to_onnx(quant.quantize(network, images, settings)))
+    clipped = conv_chain().node("Clip", np.float32(0), np.float32(6)).qdq()
+    return [*found, conv_chain(0.01, np.int8(0)).qdq().model(), clipped.model()]
+
+
+def functions() -> onnx.ModelProto:
+    net = models.Builder((3, 9, 9)).conv(3, 6, 3).node("PRelu", np.full((6, 1, 1), 0.25, np.float32))
+    net.node("Mul", np.linspace(0.5, 2, 6, dtype=np.float32).reshape(6, 1, 1)).node("HardSwish").conv(6, 4, 1)
+    net.node("Sub", np.float32(0.5)).node("Div", np.float32(3)).node("Gelu", approximate="tanh").conv(4, 3, 1)
+    return net.node("Pad", np.array([0, 0, 1, 0, 0, 0, 0, 2])).node("Sigmoid").model()
+
+
+def signal() -> onnx.ModelProto:
+    net = models.Builder((2, 20)).node("Conv", np.ones((4, 2, 5), np.float32), strides=[2]).relu()
+    net.node("MaxPool", kernel_shape=[2], strides=[2]).node("Unsqueeze", np.array([2])).conv(4, 3, (1, 2))
+    return net.node("ReduceMean", np.array([2, 3]), keepdims=0).gemm(3, 2).model()
+
+
+def folded() -> onnx.ModelProto:
+    """Weights and shapes that are computed, by every operator that is folded."""
+    net = models.Builder((2, 6, 6))
+    kept: list[onnx.NodeProto] = []
+
+    def computed(operator: str, *inputs: str, **attributes: object) -> str:
+        kept.append(helper.make_node(operator, inputs, [f"made{len(kept)}"], f"fold{len(kept)}", **attributes))
+        return kept[-1].output[0]
+
+    one = numpy_helper.from_array(np.array([0.5], np.float32))
+    filled = computed("ConstantOfShape", net.constant(np.array([4, 2, 3])), value=one)
+    three = net.constant(np.array([4, 2, 3, 3]))
+    spread = computed("Expand", computed("Unsqueeze", filled, net.constant(np.array([3]))), three)
+    steps = computed("Range", *(net.constant(np.float32(value)) for value in (0, 3, 1)))
+    powers = computed("Pow", computed("Exp", computed("Neg", steps)), net.constant(np.float32(2)))
+    weights = computed("Mul", spread, computed("Where", computed("Equal", steps, steps), powers, steps))
+    shape = computed("Shape", weights)
+    half = computed("Slice", shape, *(net.constant(np.array([value])) for value in (0, 1)))
+    bias = computed("Cast", computed("Expand", net.constant(np.int64(1)), half), to=1)
+    net.node("Conv")
+    net.nodes[-1].input.extend([weights, bias])
+    last = computed("Concat", net.constant(np.array([0])), net.constant(np.array([-1])), axis=0)
+    net.node("Reshape")
+    net.nodes[-1].input.append(last)
+    flat = computed("Transpose", computed("Gather", net.constant(net.he(9, 64)), net.constant(np.arange(5))))
+    net.node("MatMul")
+    net.nodes[-1].input.append(flat)
+    net.nodes[:0] = kept
+    return net.model()
+
+
+def old() -> onnx.ModelProto:
+    """Attributes where later versions have inputs."""
+    net = models.Builder((2, 8, 8), opset=8).conv(2, 4, 3, auto_pad="SAME_LOWER").node("Clip", min=-0.5, max=0.75)
+    net.node("Pad", pads=[0, 0, 1, 1, 0, 0, 0, 0]).pool(3, 2, ceil_mode=1).node("Dropout")
+    return net.norm(4).flatten().gemm(64, 5).node("LogSoftmax", axis=1).model()
