@@ -67,7 +67,7 @@ class Clockwork:
             else:
                 self.now, number = heappop(asleep)
             waits_for = next(processes[number], None)
-            if type(waits_for) is int:
-                self.wake(number, waits_for)
+            if isinstance(waits_for, int):
+                heappush(asleep, (max(waits_for, self.now), number))
             elif waits_for is not None:
                 waits_for.waiting = number
