@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..quant.graph import Sums
+from .compiler.formats import storage
 from .compiler.instruction import UNIT_OF
 from .compiler.limits import limit_cycles, weight_bytes
-from .compiler.lowering import storage
 from .compiler.plan import Plan
 from .engine.emit import TOP
 from .isa.program import UNITS, Operation

@@ -1,7 +1,7 @@
 """The C header of a build: registers, memory layout, and how to run one image."""
 
 from ..quant.graph import FeatureMap
-from .compiler.lowering import storage
+from .compiler.formats import storage
 from .compiler.plan import Plan
 from .isa.register_map import IDENTITY, REGISTERS
 

@@ -7,7 +7,7 @@ import pytest
 
 from systolith import golden
 from systolith.golden.normalization import square_sums, table_index
-from systolith.hw.compiler.lowering import fixed_scales
+from systolith.hw.compiler.formats import fixed_scales
 from systolith.hw.engine.lane import (
     Lane,
     LaneConfiguration,

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from systolith.hw.build import parameters_for
-from systolith.hw.compiler.lowering import lower, needed_sum_bits, storage
+from systolith.hw.compiler.formats import storage
+from systolith.hw.compiler.lowering import lower, needed_sum_bits
 from systolith.hw.isa.program import Combine
 from systolith.quant import ConfigurationError, FeatureMap, check
 from systolith.quant.graph import Graph

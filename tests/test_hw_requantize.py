@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from systolith import golden
-from systolith.hw.compiler.lowering import fixed_scales
+from systolith.hw.compiler.formats import fixed_scales
 from systolith.hw.engine.requantize import Requantize
 from systolith.quant import ConfigurationError, FeatureMap
 

@@ -10,26 +10,23 @@ import pytest
 from hypothesis import given, settings
 
 from systolith.hw.build import parameters_for
+from systolith.hw.compiler.cost import (
+    ARRAY_GAP,
+    DRAIN_GAP,
+    SHARED,
+    TYPICAL_LATENCY,
+    Traffic,
+    interval,
+    pixel_pitch,
+    row_pitch,
+)
+from systolith.hw.compiler.cutting import channel_tiles, partitions, run_shape, source_elements, source_rows, tiles_of
 from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.planner import plan
 from systolith.hw.compiler.residency import lifetimes
 from systolith.hw.compiler.span import size
-from systolith.hw.compiler.tiling import (
-    PIECE,
-    Traffic,
-    best_tiling,
-    channel_tiles,
-    interval,
-    partitions,
-    pixel_pitch,
-    row_pitch,
-    run_shape,
-    source_elements,
-    source_rows,
-    tiles_of,
-    tilings,
-)
-from systolith.hw.isa.parameters import Parameters
+from systolith.hw.compiler.tiling import PIECE, Tilings
+from systolith.hw.isa.parameters import INSTRUCTION_BYTES, Parameters
 from systolith.hw.isa.program import Operation
 from systolith.quant import (
     ConfigurationError,
@@ -57,7 +54,8 @@ EVERYTHING = [Traffic(load, operand, store, 40) for load in (0, 1) for operand i
 
 def check_tiling(layer, p, tiling, traffic):
     """Its tiles, their number, and slots that hold each tile's piece of what passes through DRAM."""
-    tiles = tiles_of(layer, *tiling.shape)
+    g = layer.geometry
+    tiles = tiles_of(g, *tiling.shape)
     assert len(tiles) == tiling.count
     assert (cover(layer.target[1:], [(t.rows, t.columns) for t in tiles]) == 1).all()
     assert max(size(t.rows) for t in tiles) <= tiling.shape[0]
@@ -67,8 +65,8 @@ def check_tiling(layer, p, tiling, traffic):
     each = p.sum_elements if layer.raw else 1
     rows = [(t, size(t.rows)) for t in tiles]
     written = [
-        (r - 1) * row_pitch(layer, t, p, traffic.output_channels)
-        + (size(t.columns) - 1) * pixel_pitch(layer, p, traffic.output_channels)
+        (r - 1) * row_pitch(g, size(t.columns), p, traffic.output_channels)
+        + (size(t.columns) - 1) * pixel_pitch(g, p, traffic.output_channels)
         + layer.target[0] * each
         for t, r in rows
     ]
@@ -79,10 +77,10 @@ def check_tiling(layer, p, tiling, traffic):
         assert tiling.output_slot == 0
     added = max(r * size(t.columns) * layer.target[0] for t, r in rows)
     assert (added <= tiling.operand_slot < added + p.bus_elements) if traffic.operand else tiling.operand_slot == 0
-    series = channel_tiles(layer, p)
+    series = channel_tiles(g, p)
     channels = (series[0][0].input, series[-1][-1].input) if layer.on_array else (0, 0)
     loaded = [
-        size(source_rows(layer, t, part)) * size(source_elements(layer, t, part, channels))
+        size(source_rows(g, t, part)) * size(source_elements(g, t, part, channels))
         for t in tiles
         for part in tiling.parts
     ]
@@ -95,12 +93,14 @@ def check_tiling(layer, p, tiling, traffic):
 
 def check_cover(layer, p):
     """Parts, channel tiles and spatial tiles each cover the layer once."""
+    g = layer.geometry
     if layer.on_array:
-        steps, run = run_shape(layer, p)
-        for parts in partitions(layer, p):
-            spans = [(part.kernel_rows, part.kernel_columns, part.run) for part in parts]
+        steps, run = run_shape(g, p)
+        for partition in partitions(g, p):
+            spans = [(part.kernel_rows, part.kernel_columns, part.run) for part in partition.parts]
+            assert len(spans) == len(partition)
             assert (cover((layer.kernel[0], steps, run), spans) == 1).all()
-    series = channel_tiles(layer, p)
+    series = channel_tiles(g, p)
     tiles = [tile for group in series for tile in group]
     assert (cover((layer.target[0],), [((t.output, t.output + t.channels),) for t in tiles]) == 1).all()
     assert all(1 <= t.channels <= p.columns for t in tiles)
@@ -124,7 +124,7 @@ def test_tiles_parts_and_channels_cover_once(graph, chosen):
     for layer in lower(graph, p.activation_bits):
         check_cover(layer, p)
         for traffic in EVERYTHING:
-            for tiling in islice(tilings(layer, p, 1 << 20, traffic), 8):
+            for tiling in islice(Tilings(layer.geometry, p, traffic).fitting(1 << 20), 8):
                 check_tiling(layer, p, tiling, traffic)
 
 
@@ -133,9 +133,9 @@ def test_tiles_of_branches_cover_once(hardware):
     for _, made in branched(hardware, range(200, 215)):
         for layer, place in zip(made.layers, made.placements, strict=True):
             check_cover(layer, made.parameters)
-            assert list(place.tiling.tiles) == tiles_of(layer, *place.tiling.shape)
+            assert list(place.tiling.tiles) == tiles_of(layer.geometry, *place.tiling.shape)
             for traffic in EVERYTHING:
-                for tiling in islice(tilings(layer, made.parameters, 1 << 20, traffic), 4):
+                for tiling in islice(Tilings(layer.geometry, made.parameters, traffic).fitting(1 << 20), 4):
                     check_tiling(layer, made.parameters, tiling, traffic)
 
 
@@ -146,15 +146,74 @@ def test_the_best_tiling_fits_and_is_the_smallest_of_those_that_are_near_the_che
     for layer in lower(network(name), 8):
         for slack in (1.0, 1.02, 1.5):
             traffic = Traffic(True, False, True, layer.target[0])
-            found = list(tilings(layer, p, space, traffic))
-            best = best_tiling(layer, p, space, traffic, slack)
+            tilings = Tilings(layer.geometry, p, traffic)
+            found = list(tilings.fitting(space))
+            best = tilings.best(space, slack)
             if not found:
                 assert best is None
                 continue
             limit = min(t.cost for t in found) * slack
             assert best.cost <= limit
             assert best.space == min(t.space for t in found if t.cost <= limit) <= space
-            assert best.tiles == tuple(tiles_of(layer, *best.shape))
+            assert best in found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_measured_for_one_room_serves_all(name):
+    """Layers of one geometry share their tilings, whatever room was asked for before."""
+    p = Parameters(rows=4, columns=4, sum_bits=32, accumulator_kib=1, operands=True)
+    spaces = [64, 1 << 20, 300, 2000, 700]
+    for layer in lower(network(name), 8):
+        for traffic in EVERYTHING:
+            shared = Tilings(layer.geometry, p, traffic)
+            for space in spaces:
+                fresh = Tilings(layer.geometry, p, traffic)
+                assert shared.best(space) == fresh.best(space)
+                assert list(shared.fitting(space)) == list(fresh.fitting(space))
+
+
+def cycles_of(g, p, tiling, traffic):
+    """A tiling's estimated cycles, tile by tile: what each unit is busy with."""
+    series = channel_tiles(g, p)
+    count, tiles, parts = sum(map(len, series)), tiles_of(g, *tiling.shape), tiling.parts
+    channels = (series[0][0].input, series[-1][-1].input) if g.on_array else (0, 0)
+    repeats = count if len(parts) > 1 else 1
+    steps = sum(part.passes(p) for part in parts) if g.on_array else 0
+    weights = count * (steps * p.rows + p.parameter_rows) * p.weight_row_bits / 8 if g.on_array else 0
+    instructions = (2 if len(parts) == 1 else 2 * repeats * len(parts)) + traffic.load + traffic.operand
+    instructions += traffic.store + 1
+
+    def beats(tile, part):
+        row = size(source_elements(g, tile, part, channels)) / p.bus_elements + 1
+        return size(source_rows(g, tile, part)) * row
+
+    array = drain = bus = 0.0
+    for tile in tiles:
+        vectors = size(tile.rows) * size(tile.columns)
+        if g.on_array:
+            array += count * steps * max(tile.positions, p.pass_cycles) + repeats * len(parts) * ARRAY_GAP
+        drain += count * (vectors * interval(g, p) + p.parameter_rows + DRAIN_GAP)
+        bus += (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes
+        if traffic.load:
+            bus += repeats * sum(beats(tile, part) for part in parts)
+        if traffic.operand:
+            bus += vectors * g.target[0] / p.bus_elements
+    last = drain / len(tiles) / count + traffic.trailing * size(tiles[-1].rows) / g.target[1]
+    if traffic.store:
+        last += size(tiles[-1].rows) * size(tiles[-1].columns) * g.target[0] / p.bus_elements + TYPICAL_LATENCY
+    first = beats(tiles[0], parts[0]) if traffic.load else 0.0
+    return max(array, drain, bus) + SHARED * (drain + bus) + first + last
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_costs_are_those_of_all_tiles(name):
+    p = Parameters(rows=4, columns=5, sum_bits=32, bus_bytes=4, accumulator_kib=1, operands=True)
+    for layer in lower(network(name), 8):
+        for traffic in EVERYTHING:
+            traffic = replace(traffic, trailing=77.0)
+            for space in (500, 1 << 20):
+                for tiling in islice(Tilings(layer.geometry, p, traffic).fitting(space), 40):
+                    assert tiling.cost == pytest.approx(cycles_of(layer.geometry, p, tiling, traffic), rel=1e-9)
 
 
 def test_a_tile_of_the_vector_unit_alone_is_short_where_it_can_be():
@@ -163,11 +222,11 @@ def test_a_tile_of_the_vector_unit_alone_is_short_where_it_can_be():
     (layer,) = lower(graph, 8)
     for columns, width in ((2, 17), (4, 25), (8, 50), (16, 50)):
         p = Parameters(rows=4, columns=columns, sum_bits=32, operands=True)
-        best = best_tiling(layer, p, p.activation_elements, Traffic(True, False, True, 24))
+        best = Tilings(layer.geometry, p, Traffic(True, False, True, 24)).best(p.activation_elements)
         assert best.shape[1] == width, "as wide as can be"
-        row = width * -(-24 // columns) * interval(layer, p)
+        row = width * -(-24 // columns) * interval(layer.geometry, p)
         assert best.shape[0] * row <= PIECE < (best.shape[0] + 1) * row, "and not a row longer"
-        narrow = best_tiling(layer, p, best.space - 1, Traffic(True, False, True, 24))
+        narrow = Tilings(layer.geometry, p, Traffic(True, False, True, 24)).best(best.space - 1)
         assert narrow.space < best.space, "a smaller one where that one has no room"
 
 
@@ -181,12 +240,12 @@ def test_pixels_and_rows_start_in_a_slot_where_they_do_in_memory_within_a_beat(b
     each = p.sum_elements if raw else 1
     for whole in (5, 6, 13, 32):
         for rows, columns in ((1, 11), (3, 4), (9, 1)):
-            for tile in tiles_of(layer, rows, columns):
-                near = pixel_pitch(layer, p, whole)
+            for tile in tiles_of(layer.geometry, rows, columns):
+                near = pixel_pitch(layer.geometry, p, whole)
                 assert near >= 5 * each
                 assert (near - whole * each) % p.bus_elements == 0
                 assert near == 5 * each or whole != 5
-                pitch = row_pitch(layer, tile, p, whole)
+                pitch = row_pitch(layer.geometry, size(tile.columns), p, whole)
                 assert pitch >= size(tile.columns) * near
                 assert (pitch - 11 * whole * each) % p.bus_elements == 0
                 assert pitch < size(tile.columns) * near + p.bus_elements

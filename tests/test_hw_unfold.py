@@ -11,7 +11,6 @@ import pytest
 from systolith import golden, quant, sim
 from systolith.hw.build import generate, parameters_for
 from systolith.hw.compiler.planner import plan
-from systolith.hw.compiler.tiling import passes
 from systolith.hw.compiler.unfold import unfold, unfolded
 from systolith.quant import ConfigurationError
 
@@ -83,7 +82,7 @@ def test_a_window_is_one_run():
     counts = []
     for unfold_input in (False, True):
         made = plan(graph, p, unfold_input=unfold_input)
-        counts.append(sum(passes(part, p) for part in made.placements[0].tiling.parts))
+        counts.append(sum(part.passes(p) for part in made.placements[0].tiling.parts))
         assert made.layers[0].macs == made.graph.macs == graph.macs
     assert counts == [11 * -(-33 // 16), -(-11 * 33 // 16)] == [33, 23]
 

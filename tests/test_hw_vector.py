@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from systolith import golden
-from systolith.hw.compiler.lowering import ONE, fixed_scales
+from systolith.hw.compiler.formats import ONE, fixed_scales
 from systolith.hw.compiler.tables import addition_tables, normalization_tables, unary_tables
 from systolith.hw.engine.activations import ActivationMemory
 from systolith.hw.engine.sizes import vector_configuration

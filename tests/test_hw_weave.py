@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from systolith.hw.build import parameters_for
+from systolith.hw.compiler.cutting import channel_tiles, source_rows
 from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.order import array_cycles, ordered, vector_cycles
 from systolith.hw.compiler.residency import lifetimes, working_windows
-from systolith.hw.compiler.tiling import channel_tiles, source_rows
 from systolith.hw.isa.parameters import Parameters
 from systolith.hw.isa.program import Operation
 from systolith.quant import Graph
@@ -94,7 +94,10 @@ def test_every_tile_of_every_layer_is_emitted_once(hardware):
                 summed[i.layer] += i.fields["last"] * (i.fields["tiles"] + 1)
         assert counted == pieces
         for n, layer in enumerate(made.layers):
-            tiles, channels = made.placements[n].tiling.tiles, sum(map(len, channel_tiles(layer, made.parameters)))
+            tiles, channels = (
+                made.placements[n].tiling.tiles,
+                sum(map(len, channel_tiles(layer.geometry, made.parameters))),
+            )
             assert summed[n] == (len(tiles) * channels if layer.on_array else 0)
             if layer.on_array or layer.pool is None or layer.pool.average is None:
                 assert pieces[n] == len(tiles) * channels
@@ -160,7 +163,7 @@ def test_rows_are_there_before_anybody_reads_them(hardware):
                 last = shapes[layer.input][1] if flat else min(layer.source[1], reach + 1)
                 assert (done[layer.input][:, : max(last, 0)] > 0).all(), layer.name
                 assert all(
-                    source_rows(layer, t, q)[1] <= layer.source[1]
+                    source_rows(layer.geometry, t, q)[1] <= layer.source[1]
                     for t in place.tiling.tiles
                     for q in place.tiling.parts
                 )

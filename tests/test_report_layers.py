@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from systolith import quant
+from systolith.hw.compiler.cost import interval
 from systolith.hw.compiler.planner import plan
-from systolith.hw.compiler.tiling import interval
 from systolith.hw.isa.program import Operation
 from systolith.report.figures import Speed, groups
 from systolith.report.layers import layer_rows
@@ -66,7 +66,7 @@ def test_a_layer_without_macs_is_the_vector_units_and_has_no_limit(branched):
             assert row.bound == ("bus" if row.limit > -(-row.macs // row.cells) else "array")
             continue
         results = sum(windows(i) for i in made.program if i.operation == Operation.VECTOR and i.layer == row.number)
-        least = results * interval(layer, accelerator.manifest.parameters)
+        least = results * interval(layer.geometry, accelerator.manifest.parameters)
         assert (row.limit, row.bound, row.parameters) == (None, "vector unit", 0)
         assert 0.9 * least < row.turn < 3 * least + 300, "its own work, whatever it waited for"
 

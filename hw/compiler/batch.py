@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import prod
 
 from ...quant.graph import Graph, Shape, Tensor
-from .lowering import EngineLayer
+from .engine_layer import EngineLayer
 
 
 def batched(graph: Graph, layers: Sequence[EngineLayer], images: int) -> tuple[Graph, tuple[EngineLayer, ...]]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from ...quant.graph import FeatureMap, Graph
 from ..isa.parameters import Parameters
+from .cutting import channel_tiles
+from .engine_layer import EngineLayer
 from .image import table_bytes, weight_stream
-from .lowering import EngineLayer
 from .residency import Layout, lifetimes, meet
-from .tiling import channel_tiles
 
 ALIGNMENT = 4096
 """Of every region of DRAM, bytes: a page, and the boundary that no burst crosses."""
@@ -55,7 +55,7 @@ def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], lay
     for layer, placement in zip(layers, layout.placements, strict=True):
         stream = b""
         if layer.on_array:
-            tiles = [t for series in channel_tiles(layer, p) for t in series]
+            tiles = [t for series in channel_tiles(layer.geometry, p) for t in series]
             stream = weight_stream(layer, tiles, list(placement.tiling.parts), p)
         tables = table_bytes(layer, p)
         streams.append(Region(address, len(stream)))

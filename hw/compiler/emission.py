@@ -7,20 +7,13 @@ from functools import partial
 
 from ...quant.graph import Pair
 from ..isa.program import Operation
+from .cost import pixel_pitch, row_pitch
+from .cutting import ChannelTile, Part, SpatialTile, source_elements, source_rows
+from .engine_layer import EngineLayer, Pool
 from .instruction import Drained, Instruction
-from .lowering import EngineLayer, Pool
 from .plan import Plan
 from .residency import TABLE_BYTES, Placement
 from .span import Span, size
-from .tiling import (
-    ChannelTile,
-    Part,
-    SpatialTile,
-    pixel_pitch,
-    row_pitch,
-    source_elements,
-    source_rows,
-)
 from .vector_settings import rectangles, settings
 
 WRAP = 1 << 24
@@ -76,8 +69,8 @@ class TileEmitter:
             return []
         slots, turn = self.place.input_slots, self.turns.loads[self.number]
         self.turns.loads[self.number] += 1
-        rows = source_rows(self.it, self.tile, part)
-        elements = source_elements(self.it, self.tile, part, channels)
+        rows = source_rows(self.it.geometry, self.tile, part)
+        elements = source_elements(self.it.geometry, self.tile, part, channels)
         self.source = Piece(slots[turn % len(slots)], rows, elements)
         return self._fill(self.source, self.it.input, self.it.input_at, width * depth)
 
@@ -142,7 +135,7 @@ class TileEmitter:
         column = columns[0] * it.strides[1] - it.pads[1] + part.kernel_columns[0] * it.dilations[1]
         chunks = -(-size(part.run) // p.rows)
         kernel_rows, kernel_columns = size(part.kernel_rows), size(part.kernel_columns)
-        used = source_rows(it, self.tile, part)
+        used = source_rows(it.geometry, self.tile, part)
         start = source.address(used[0], source.elements[0])
         fields: dict[str, int] = {
             "first": first,
@@ -279,12 +272,12 @@ class TileEmitter:
     def _pixel_pitch(self) -> int:
         if self.place.output is not None:
             return self.depth
-        return pixel_pitch(self.it, self.p, self.depth)
+        return pixel_pitch(self.it.geometry, self.p, self.depth)
 
     def _row_pitch(self) -> int:
         if self.place.output is not None:
             return self.it.target[2] * self.depth
-        return row_pitch(self.it, self.tile, self.p, self.depth)
+        return row_pitch(self.it.geometry, size(self.tile.columns), self.p, self.depth)
 
     def _output(self, tile: SpatialTile) -> int:
         """Chip address of channel 0 of the first result of ``tile``, which lies in this tile."""

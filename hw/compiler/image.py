@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from ..isa.parameters import PARAMETER_BITS, Parameters
 from ..isa.program import CHANNEL
-from .lowering import EngineLayer
-from .tiling import ChannelTile, Part
+from .cutting import ChannelTile, Part
+from .engine_layer import EngineLayer
 
 MASK32 = 0xFFFFFFFF
 
@@ -76,7 +76,7 @@ def _weight_rows(layer: EngineLayer, tile: ChannelTile, part: Part, p: Parameter
 
 
 def tile_kernel(layer: EngineLayer, tile: ChannelTile) -> NDArray[np.int64]:
-    """Weights of one channel tile as (kernel rows, kernel column steps, run, channels): see tiling.run_shape."""
+    """Weights of one channel tile as (kernel rows, kernel column steps, run, channels): see cutting.run_shape."""
     per_group_out = layer.weights.shape[0] // layer.groups
     per_group_in = layer.weights.shape[1]
     weights = layer.weights[tile.output : tile.output + tile.channels].astype(np.int64)

@@ -1,7 +1,7 @@
 """The physical limit of a layer: no array of R x C on this bus can be faster."""
 
 from ..isa.parameters import Parameters
-from .lowering import EngineLayer
+from .engine_layer import EngineLayer
 
 
 def weight_bytes(layer: EngineLayer, parameters: Parameters) -> int:

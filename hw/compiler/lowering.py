@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from math import frexp
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,172 +13,24 @@ from ...quant.graph import (
     AveragePool,
     Concat,
     Conv,
-    FeatureMap,
     Graph,
     Layer,
     MaxPool,
     Normalization,
-    Pads,
-    Pair,
-    Shape,
     Sums,
     Table,
     requantization_scales,
 )
-from ...quant.graph.errors import ConfigurationError, unknown_kind
-from ..isa.program import SHIFT_BASE, TABLE_FRACTION, Combine
+from ...quant.graph.errors import unknown_kind
+from ..isa.program import TABLE_FRACTION, Combine
+from .engine_layer import EngineLayer, Pool
+from .formats import Format, fixed_scales, storage
 from .tables import (
     addition_tables,
     normalization_tables,
     rescaling_tables,
     unary_tables,
 )
-
-ONE = (1 << 23, 23 - SHIFT_BASE)
-"""Mantissa and shift of scale 1."""
-NO_WEIGHTS = np.zeros((0, 0, 1, 1), np.int16)
-
-
-@dataclass(frozen=True)
-class Format:
-    """How the engine stores a feature map: ``stored = q - offset``, signed; all other numbers are stored ones."""
-
-    offset: int
-    zero_point: int
-    low: int
-    high: int
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Windows that are reduced to one vector: their maximum, or their total, to be divided by what ``average`` counts.
-
-    scales : for a total, (mantissa, shift) by the number of elements that count
-    """
-
-    kernel: Pair
-    strides: Pair
-    pads: Pads
-    average: AveragePool | None = None
-    scales: Mapping[int, Pair] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class EngineLayer:
-    """A convolution with what follows it in the vector unit, or a layer of the vector unit alone.
-
-    name : the graph's layers', joined by plus signs;  input, output : tensors;  operand : the one that is added, or ""
-    source, convolved, target : (channels, rows, columns) of input, of what is pooled, of what is written
-    channel : of the output tensor, the first that is written
-    weights : (outputs, inputs / groups, kernel rows, kernel columns), empty without the array
-    bias : what is added to ``sum w * stored``;  mantissas, shifts : scales as program.CHANNEL has them
-    padding : what stored pixels outside the map are;  source_zero : the zero point of a map that is read as it is
-    pool : windows over the convolution's sums, or over the source
-    format : of requantized values, None for raw sums;  combine, tables, final : tables behind them, and their clamp
-    normalization : its tables are in ``tables``
-    input_at, operand_at, output_at : first element in tensors that hold several images;  image : None for all of them
-    tensor : the graph's name of the output, if ``output`` is another
-    """
-
-    name: str
-    operator: str
-    input: str
-    output: str
-    source: Shape
-    convolved: Shape
-    target: Shape
-    format: Format | None
-    weights: NDArray[np.int16] = field(default_factory=lambda: NO_WEIGHTS)
-    bias: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    mantissas: NDArray[np.int64] | None = None
-    shifts: NDArray[np.int64] | None = None
-    strides: Pair = (1, 1)
-    pads: Pads = (0, 0, 0, 0)
-    dilations: Pair = (1, 1)
-    groups: int = 1
-    padding: int = 0
-    source_zero: int = 0
-    pool: Pool | None = None
-    channel: int = 0
-    operand: str = ""
-    combine: Combine = Combine.NONE
-    tables: NDArray[np.int64] | None = None
-    final: Pair = (0, 0)
-    normalization: Normalization | None = None
-    macs: int = 0
-    input_at: int = 0
-    operand_at: int = 0
-    output_at: int = 0
-    image: int | None = None
-    tensor: str = ""
-
-    @property
-    def on_array(self) -> bool:
-        return self.weights.size > 0
-
-    @property
-    def reads_maps(self) -> bool:
-        """The vector unit reads a feature map."""
-        return not self.on_array or bool(self.operand) or self.tables is not None
-
-    @property
-    def shifts_only(self) -> bool:
-        """All its scales are powers of two."""
-        scales = [] if self.mantissas is None else self.mantissas.tolist()
-        scales += [mantissa for mantissa, _ in self.pool.scales.values()] if self.pool else []
-        return self.normalization is None and all(mantissa == ONE[0] for mantissa in scales)
-
-    @property
-    def raw(self) -> bool:
-        return self.format is None
-
-    @property
-    def kernel(self) -> Pair:
-        """Of the convolution; 1x1 without one."""
-        return self.weights.shape[2], self.weights.shape[3]
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """The tensors that it reads."""
-        return (self.input, self.operand) if self.operand else (self.input,)
-
-
-def storage(tensor: FeatureMap, bits: int) -> Format:
-    """How ``tensor`` is stored in ``bits``-bit signed elements.  Raises ConfigurationError if it does not fit."""
-    reach = 1 << (bits - 1)
-    if tensor.bits > bits:
-        raise ConfigurationError(
-            f"tensor '{tensor.name}' needs {tensor.bits} bits; generate with at least {tensor.bits} activation bits"
-        )
-    offset = 0 if -reach <= tensor.low and tensor.high < reach else tensor.low + reach
-    if offset % 2 and tensor.high - offset < reach - 1:
-        offset -= 1  # even: so a tie goes to the same side, stored or not
-    return stored_as(tensor, offset)
-
-
-def stored_as(tensor: FeatureMap, offset: int) -> Format:
-    return Format(offset, tensor.zero_point - offset, tensor.low - offset, tensor.high - offset)
-
-
-def fixed_scales(scales: NDArray[np.float32], name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Mantissas (24 bits, leading bit set) and shifts of float32 ``scales``, exactly.
-
-    Raises ConfigurationError for a scale of 16 or more.  A scale so small that any int32 stays 0 becomes 2**-57.
-    """
-    mantissas, shifts = [], []
-    for scale in scales:
-        fraction, exponent = frexp(float(scale))
-        mantissa, shift = int(fraction * 2**24), 24 - exponent - SHIFT_BASE
-        if shift < 0:
-            raise ConfigurationError(
-                f"layer '{name}': its requantization scale {float(scale):g} is not below 16; "
-                "calibrate with data that uses the output's range"
-            )
-        if shift > 60:
-            mantissa, shift = 1 << 23, 60
-        mantissas.append(mantissa)
-        shifts.append(shift)
-    return np.array(mantissas, np.int64), np.array(shifts, np.int64)
 
 
 def lower(graph: Graph, bits: int) -> tuple[EngineLayer, ...]:

@@ -3,13 +3,9 @@
 from collections.abc import Sequence
 
 from ..isa.parameters import Parameters
-from .lowering import EngineLayer
-from .tiling import (
-    channel_tiles,
-    interval,
-    passes,
-    whole,
-)
+from .cost import interval
+from .cutting import channel_tiles, whole
+from .engine_layer import EngineLayer
 
 
 def ordered(layers: Sequence[EngineLayer], p: Parameters) -> list[EngineLayer]:
@@ -49,11 +45,11 @@ def ordered(layers: Sequence[EngineLayer], p: Parameters) -> list[EngineLayer]:
 
 def array_cycles(layer: EngineLayer, p: Parameters) -> int:
     """Cycles of the array for all of ``layer``, if nothing keeps it waiting."""
-    tiles = sum(map(len, channel_tiles(layer, p)))
-    return tiles * passes(whole(layer, p), p) * max(layer.convolved[1] * layer.convolved[2], p.pass_cycles)
+    tiles = sum(map(len, channel_tiles(layer.geometry, p)))
+    return tiles * whole(layer.geometry, p).passes(p) * max(layer.convolved[1] * layer.convolved[2], p.pass_cycles)
 
 
 def vector_cycles(layer: EngineLayer, p: Parameters) -> int:
     """Cycles of the vector unit for all of ``layer``."""
-    tiles = sum(map(len, channel_tiles(layer, p)))
-    return tiles * layer.target[1] * layer.target[2] * interval(layer, p)
+    tiles = sum(map(len, channel_tiles(layer.geometry, p)))
+    return tiles * layer.target[1] * layer.target[2] * interval(layer.geometry, p)

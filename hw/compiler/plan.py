@@ -7,8 +7,8 @@ from ...quant.graph import Graph
 from ..isa.parameters import Parameters
 from ..isa.program import PREFETCH, Operation
 from .dram import Dram, Region
+from .engine_layer import EngineLayer
 from .instruction import Drained, Instruction
-from .lowering import EngineLayer
 from .residency import Layout, Placement
 from .unfold import Unfolding
 

@@ -7,7 +7,8 @@ from ...quant.graph.errors import ConfigurationError
 from ..isa.parameters import Parameters
 from .batch import batched
 from .dram import lay_out_dram
-from .lowering import EngineLayer, lower, needed_sum_bits
+from .engine_layer import EngineLayer
+from .lowering import lower, needed_sum_bits
 from .order import ordered
 from .plan import Plan
 from .residency import lay_out

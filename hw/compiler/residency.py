@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from ...quant.graph import Graph, Sums
 from ...quant.graph.errors import ConfigurationError
 from ..isa.parameters import Parameters
 from ..isa.program import TABLE_ENTRIES
-from .lowering import EngineLayer
+from .cost import Traffic
+from .cutting import tiles_of
+from .engine_layer import EngineLayer
+from .geometry import Geometry
 from .order import vector_cycles
-from .tiling import (
-    CLOSE,
-    Tiling,
-    Traffic,
-    best_tiling,
-    refuse,
-)
+from .tiling import CLOSE, Tiling, Tilings, refuse
 
 Lifetime = tuple[int, int]
 TABLE_BYTES = 4 * TABLE_ENTRIES
@@ -105,7 +102,8 @@ class _Layouter:
         self.capacity = p.activation_elements
         self.resident: dict[str, int] = {}
         self.tops = [0] * len(layers)
-        self.tiling = cache(self._tiling)
+        self.tilings = cache(self._tilings)
+        self.best = cache(self._best)
         self.trailing = [self._trailing(n) for n in range(len(layers))]
 
     def layout(self) -> Layout:
@@ -160,19 +158,27 @@ class _Layouter:
             self.trailing[n],
         )
 
-    def _tiling(self, n: int, space: int, traffic: Traffic, slack: float) -> Tiling | None:
-        return best_tiling(self.layers[n], self.p, space, traffic, slack)
+    def _tilings(self, geometry: Geometry, traffic: Traffic) -> Tilings:
+        return Tilings(geometry, self.p, traffic)
+
+    def _best(self, geometry: Geometry, traffic: Traffic, space: int, slack: float) -> Tiling | None:
+        return self.tilings(geometry, traffic).best(space, slack)
+
+    def _tiling(self, n: int, space: int, slack: float) -> Tiling | None:
+        """The best for layer ``n`` in ``space`` elements; the same for all layers of its geometry and traffic."""
+        return self.best(self.layers[n].geometry, self._traffic(n), space, slack)
 
     def _tables(self, n: int) -> int:
         return TABLE_BYTES if self.layers[n].tables is not None else 0
 
     def _reserve(self, n: int) -> int:
         """Elements of the layer's slots, at least."""
-        tiling = self.tiling(n, self.capacity - self._tables(n), self._traffic(n), ROOMY)
+        tiling = self._tiling(n, self.capacity - self._tables(n), ROOMY)
         return self._tables(n) + self.capacity + 1 if tiling is None else self._tables(n) + self._padded(tiling)
 
     def _refuse(self, n: int) -> ConfigurationError:
-        return refuse(self.layers[n], self.p, self._traffic(n), self._tables(n))
+        layer = self.layers[n]
+        return refuse(layer.name, layer.geometry, self.p, self._traffic(n), self._tables(n))
 
     def _padded(self, tiling: Tiling) -> int:
         return tiling.space + -tiling.space % self.p.bus_elements
@@ -232,7 +238,7 @@ class _Layouter:
                 continue
             first, last = self.windows[n]
             space = self._reserve(n) - self._tables(n)
-            tiling = self.tiling(n, space, self._traffic(n), ROOMY)
+            tiling = self._tiling(n, space, ROOMY)
             assert tiling is not None
             size = self._padded(tiling) + self._tables(n)
             bottom = self.capacity - size
@@ -249,7 +255,7 @@ class _Layouter:
             if not layer.on_array:
                 continue
             room = bottoms[n] - self.tops[n]
-            tiling = self.tiling(n, room - self._tables(n), self._traffic(n), CLOSE)
+            tiling = self._tiling(n, room - self._tables(n), CLOSE)
             if tiling is None:
                 return n
             space = self._padded(tiling) + self._tables(n)
@@ -271,7 +277,7 @@ class _Layouter:
         outputs = slots(tiling.others, tiling.output_slot)
         operands = slots(tiling.others, tiling.operand_slot)
         return Placement(
-            tiling,
+            replace(tiling, tiles=tuple(tiles_of(layer.geometry, *tiling.shape))),
             self.resident.get(layer.input),
             self.resident.get(layer.operand),
             self.resident.get(layer.output),

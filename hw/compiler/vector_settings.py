@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from ...quant.graph import Pair
 from ..isa.parameters import Parameters
 from ..isa.program import Combine
-from .lowering import ONE, EngineLayer, Pool
+from .cutting import ChannelTile, SpatialTile, spatial_tile
+from .engine_layer import EngineLayer, Pool
+from .formats import ONE
 from .span import Span
-from .tiling import ChannelTile, SpatialTile, spatial_tile
 
 
 def rectangles(layer: EngineLayer, tile: SpatialTile) -> Iterator[tuple[SpatialTile, Pair]]:
@@ -18,7 +19,7 @@ def rectangles(layer: EngineLayer, tile: SpatialTile) -> Iterator[tuple[SpatialT
         return
     for rows, high in _constant(pool, 0, tile.rows, layer.source[1]):
         for columns, wide in _constant(pool, 1, tile.columns, layer.source[2]):
-            yield spatial_tile(layer, rows, columns), pool.scales[high * wide]
+            yield spatial_tile(layer.geometry, rows, columns), pool.scales[high * wide]
 
 
 def settings(it: EngineLayer, p: Parameters, group: Sequence[ChannelTile], scale: Pair, pixel: int) -> dict[str, int]:

@@ -4,11 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from ..isa.program import Operation
+from .cost import interval
+from .cutting import SpatialTile, channel_tiles, source_rows
 from .emission import TileEmitter, Turns
 from .instruction import Instruction
 from .plan import Plan
 from .span import size
-from .tiling import SpatialTile, channel_tiles, interval, passes, source_rows
 
 CREDIT = 4
 """Channel tiles of the array whose time the vector unit may have saved up."""
@@ -91,7 +92,7 @@ class _Weaver:
         """The tensors that the layer's next tile reads, and how many rows of them."""
         layer, placement = self.plan.layers[number], self.plan.placements[number]
         tile = placement.tiling.tiles[self.next_tile[number]]
-        yield layer.input, max(source_rows(layer, tile, part)[1] for part in placement.tiling.parts)
+        yield layer.input, max(source_rows(layer.geometry, tile, part)[1] for part in placement.tiling.parts)
         if layer.operand:
             yield layer.operand, tile.rows[1]
 
@@ -139,21 +140,21 @@ class _Weaver:
         """The vector unit's cycles for the layer's next tile."""
         layer = self.plan.layers[number]
         tile = self.plan.placements[number].tiling.tiles[self.next_tile[number]]
-        count = sum(map(len, channel_tiles(layer, self.p)))
-        return size(tile.rows) * size(tile.columns) * count * interval(layer, self.p)
+        count = sum(map(len, channel_tiles(layer.geometry, self.p)))
+        return size(tile.rows) * size(tile.columns) * count * interval(layer.geometry, self.p)
 
     def _array_tile(self, number: int, tile: SpatialTile) -> None:
         for tensor, rows in list(self._reads(number)):
             self._need(tensor, rows)
         p, layer, parts = self.p, self.plan.layers[number], self.plan.placements[number].tiling.parts
         emit = TileEmitter(self.plan, self.turns, number, tile)
-        series = channel_tiles(layer, p)
+        series = channel_tiles(layer.geometry, p)
         if len(parts) == 1:
             self.program += emit.load(parts[0], (series[0][0].input, series[-1][-1].input))
         self.program += emit.load_operand()
         self.program += emit.weights()
-        step = sum(passes(q, p) for q in parts) * max(tile.positions, p.pass_cycles)
-        drain = size(tile.rows) * size(tile.columns) * interval(layer, p) + p.parameter_rows
+        step = sum(part.passes(p) for part in parts) * max(tile.positions, p.pass_cycles)
+        drain = size(tile.rows) * size(tile.columns) * interval(layer.geometry, p) + p.parameter_rows
         for whole in series:
             start = 0
             while start < len(whole):
@@ -177,7 +178,7 @@ class _Weaver:
             self._need(tensor, rows)
         emit = self._load(number)
         del self.loaded[number]
-        for group in channel_tiles(self.plan.layers[number], self.p):
+        for group in channel_tiles(self.plan.layers[number].geometry, self.p):
             self.program += emit.vector(group)
         self.program += emit.store()
         self.next_tile[number] += 1

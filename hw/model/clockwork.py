@@ -68,6 +68,6 @@ class Clockwork:
                 self.now, number = heappop(asleep)
             waits_for = next(processes[number], None)
             if isinstance(waits_for, int):
-                self.wake(number, waits_for)
+                heappush(asleep, (max(waits_for, self.now), number))
             elif waits_for is not None:
                 waits_for.waiting = number

@@ -1,6 +1,6 @@
 """The array and the vector unit."""
 
-from ..compiler.tiling import interval, reads
+from ..compiler.cost import interval, reads
 from ..engine.sizes import settled_cycles, vector_configuration
 from ..engine.vector_configuration import SOURCE
 from ..isa.program import TABLE_ENTRIES, Operation
@@ -54,8 +54,8 @@ def vector(run: Run) -> Process:
             now += 1
             continue
         layer = run.plan.layers[instruction.layer]
-        steps = reads(layer)
-        each: float = interval(layer, p)
+        steps = reads(layer.geometry)
+        each: float = interval(layer.geometry, p)
         outputs = (f["rows"] + 1) * (f["columns"] + 1)
         if not layer.on_array and steps >= p.lane_groups:  # it reads in every cycle
             each += ports.own_writes(f)

@@ -13,7 +13,7 @@ FETCH, LOADER, WEIGHTS = range(3)
 """The read master's users."""
 
 Arrived = Callable[[tuple[int, int]], None]
-_Request = tuple[int, int, Arrived | None]  # (cycle, beats, arrived)
+NEVER = 1 << 62
 
 
 class MemoryPorts:
@@ -115,10 +115,11 @@ class ReadBus:
 
     def __init__(self, clock: Clockwork, latency: int, ports: MemoryPorts) -> None:
         self.clock, self.latency, self.ports = clock, latency, ports
-        self.requests: list[_Request | None] = [None, None, None]
+        self.asked = [NEVER, NEVER, NEVER]  # when each user asked for a burst
+        self.requests: list[tuple[int, Arrived | None]] = [(0, None)] * 3  # its beats, and whom to tell
         self.granted = [Channel(clock), Channel(clock), Channel(clock)]  # the cycle of the address
-        self.last_user = 0
         self.next_address = 0  # when there can be another
+        self.looks_again = NEVER  # the arbiter
         self.unanswered: deque[tuple[int, int, int, Arrived | None]] = deque()  # (address, user, beats, arrived)
         self.answered = deque([0] * ReadMaster.OUTSTANDING)  # when another burst may be outstanding
         self.next_data = 0
@@ -132,44 +133,47 @@ class ReadBus:
 
         ``arrived`` is called with the cycles of its first and last beat, as soon as they are known.
         """
-        self.requests[user] = now, beats, arrived
+        self.asked[user], self.requests[user] = now, (beats, arrived)
         self._call_arbiter()
         granted = self.granted[user]
         if not granted:
             yield granted
-        handshake: int = granted.popleft()
-        return handshake
+        address: int = granted.popleft()
+        return address
+
+    def _due(self) -> int:
+        """When the next address can go out, as far as is known."""
+        return max(min(self.asked), self.next_address, self.answered[0] if self.answered else NEVER)
 
     def _call_arbiter(self) -> None:
-        """It must look again when the first request can be granted, as far as is known."""
-        asked = [request[0] for request in self.requests if request]
-        if asked and self.answered:
-            self.clock.wake(self.arbiter, max(min(asked), self.next_address, self.answered[0]))
+        due = self._due()
+        if due < self.looks_again:
+            self.looks_again = due
+            self.clock.wake(self.arbiter, due)
 
     def _arbiter(self) -> Process:
+        clock, asked, last = self.clock, self.asked, 0
         while True:
             yield None
-            now, requests = self.clock.now, self.requests
-            if now < self.next_address or not self.answered or now < self.answered[0]:
-                continue
-            for user in ((self.last_user + 1) % 3, (self.last_user + 2) % 3, self.last_user):
-                request = requests[user]
-                if request and request[0] <= now:
-                    _, beats, arrived = request
-                    requests[user] = None
-                    self.last_user, self.next_address = user, now + 1
-                    self.answered.popleft()
-                    self.unanswered.append((now + 1, user, beats, arrived))
-                    if len(self.unanswered) == 1:
-                        self._answer()
-                    self.granted[user].put(now + 1)
-                    self._call_arbiter()
-                    break
+            if clock.now < self.looks_again:
+                continue  # called for what has been granted since
+            self.looks_again = NEVER
+            if self._due() <= clock.now:
+                last = user = next(u for u in ((last + 1) % 3, (last + 2) % 3, last) if asked[u] <= clock.now)
+                asked[user] = NEVER
+                self.next_address = address = clock.now + 1
+                self.answered.popleft()
+                self.unanswered.append((address, user, *self.requests[user]))
+                if len(self.unanswered) == 1:
+                    self._answer()
+                self.granted[user].put(address)
+            self._call_arbiter()
 
     def _memory(self) -> Process:
         while True:
             yield None
             self._answer()
+            self._call_arbiter()
 
     def _answer(self) -> None:
         """A beat a cycle, and those behind a beat that the loader cannot place wait with it.
@@ -191,4 +195,3 @@ class ReadBus:
             if arrived is not None:
                 arrived((first, last))
             self.answered.append(self.next_data)
-        self._call_arbiter()

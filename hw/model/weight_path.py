@@ -13,13 +13,14 @@ from .transfers import cut
 def weight_requests(run: Run) -> Process:
     """A burst is asked for as soon as the FIFO has room for the longest."""
     queue, bus, drawn = run.queues[Operation.WEIGHTS], run.p.bus_bytes, run.drawn
+    ahead = run.p.weight_fifo_beats - BURST_BEATS
     now = asked = 0
     first = last = begin = cycles = end = 0  # beats drawn from the FIFO, and when
     while True:
         instruction, now = yield from run.begin(queue, now)
         now += 1
         for beats in cut(instruction.fields["dram"] // bus, instruction.fields["beats"]):
-            gone = asked + BURST_BEATS - run.p.weight_fifo_beats
+            gone = asked - ahead
             while last < gone:
                 if not drawn:
                     yield drawn

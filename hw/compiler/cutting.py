@@ -1,0 +1,216 @@
+"""How a layer is cut: channel tiles, spatial tiles, and parts of the reduction."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from math import ceil
+
+from ..isa.parameters import Parameters
+from .geometry import Geometry
+from .span import Span, size
+
+
+@dataclass(frozen=True)
+class ChannelTile:
+    """Outputs ``output .. output + channels`` (at most C), which read inputs from ``input`` on."""
+
+    output: int
+    channels: int
+    input: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the reduction: kernel rows, kernel column steps, and elements of the run, as half-open ranges."""
+
+    kernel_rows: Span
+    kernel_columns: Span
+    run: Span
+
+    def passes(self, p: Parameters) -> int:
+        """Weight tiles that it takes for each channel tile."""
+        return size(self.kernel_rows) * size(self.kernel_columns) * ceil(size(self.run) / p.rows)
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The reduction cut along its three axes; a part for each combination, in order."""
+
+    kernel_rows: tuple[Span, ...]
+    kernel_columns: tuple[Span, ...]
+    runs: tuple[Span, ...]
+
+    def __len__(self) -> int:
+        return len(self.kernel_rows) * len(self.kernel_columns) * len(self.runs)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return tuple(Part(*spans) for spans in product(self.kernel_rows, self.kernel_columns, self.runs))
+
+    def passes(self, p: Parameters) -> int:
+        """Weight tiles that all parts take for each channel tile."""
+        return sum(part.passes(p) for part in self.parts)
+
+
+@dataclass(frozen=True)
+class SpatialTile:
+    """A rectangle of the result, the convolution outputs and the source it needs (rows and columns, half open)."""
+
+    rows: Span
+    columns: Span
+    convolved_rows: Span
+    convolved_columns: Span
+
+    @property
+    def positions(self) -> int:
+        return size(self.convolved_rows) * size(self.convolved_columns)
+
+
+def channel_tiles(g: Geometry, p: Parameters) -> list[list[ChannelTile]]:
+    """Channel tiles in order of output, gathered in series that one instruction can step through.
+
+    Groups that are small against the array share a tile, block-diagonally: as many as fit R rows and C columns.
+    A layer of the vector unit reads C channels for each tile, among them a normalization's neighbours.
+    """
+    if not g.on_array:
+        depth, size, before = g.target[0], 1, 0
+        if g.normalized:
+            size = g.normalized
+            before = (size - 1) // 2
+        step = p.columns - size + 1
+        return [[ChannelTile(c, min(step, depth - c), c - before) for c in range(0, depth, step)]]
+    outputs, inputs = g.outputs, g.inputs
+    per_group = outputs // g.groups
+    if g.groups > 1 and per_group <= p.columns and inputs <= p.rows:
+        together = min(p.columns // per_group, p.rows // inputs, g.groups)
+        return [
+            [
+                ChannelTile(n * per_group, min(together, g.groups - n) * per_group, n * inputs)
+                for n in range(0, g.groups, together)
+            ]
+        ]
+    if g.groups > 1 and per_group <= p.columns:
+        return [[ChannelTile(n * per_group, per_group, n * inputs) for n in range(g.groups)]]
+    return [
+        [
+            ChannelTile(n * per_group + first, min(p.columns, per_group - first), n * inputs)
+            for first in range(0, per_group, p.columns)
+        ]
+        for n in range(g.groups)
+    ]
+
+
+def run_shape(g: Geometry, p: Parameters) -> tuple[int, int]:
+    """(kernel column steps, run): the reduction of a kernel row is that many runs of consecutive elements.
+
+    Without dilation and groups a whole kernel row is one run of kernel columns x channels.
+    """
+    outputs, inputs = g.outputs, g.inputs
+    if g.groups > 1:
+        together = min(p.columns // (outputs // g.groups), p.rows // inputs, g.groups)
+        return g.kernel[1], inputs * max(1, together)
+    if g.dilations[1] == 1:
+        return 1, g.kernel[1] * inputs
+    return g.kernel[1], inputs
+
+
+def whole(g: Geometry, p: Parameters) -> Partition:
+    """The reduction as one part; without the array, the channels of a pixel."""
+    if not g.on_array:
+        return Partition(((0, 1),), ((0, 1),), ((0, g.source[0]),))
+    steps, run = run_shape(g, p)
+    return Partition(((0, g.kernel[0]),), ((0, steps),), ((0, run),))
+
+
+def partitions(g: Geometry, p: Parameters) -> Iterator[Partition]:
+    """Ways to cut the reduction, coarsest first: not at all, by kernel rows, by kernel columns, by run."""
+    rows, (steps, run) = g.kernel[0], run_shape(g, p)
+    for count in divisions(rows):
+        yield Partition(even(rows, count), ((0, steps),), ((0, run),))
+    single_rows, single_steps = even(rows, rows), even(steps, steps)
+    for count in divisions(steps)[1:]:
+        yield Partition(single_rows, even(steps, count), ((0, run),))
+    chunks = ceil(run / p.rows)
+    for count in divisions(chunks)[1:]:
+        runs = tuple((first * p.rows, min(run, last * p.rows)) for first, last in even(chunks, count))
+        yield Partition(single_rows, single_steps, runs)
+
+
+def finest(g: Geometry, p: Parameters) -> Partition:
+    """A part for each pass; without the array there is one."""
+    if not g.on_array:
+        return whole(g, p)
+    rows, (steps, run) = g.kernel[0], run_shape(g, p)
+    runs = tuple((first, min(run, first + p.rows)) for first in range(0, run, p.rows))
+    return Partition(even(rows, rows), even(steps, steps), runs)
+
+
+def divisions(count: int) -> list[int]:
+    """1 .. count, thinned out so that sizes differ by a tenth or so."""
+    chosen, n = [], 1
+    while n < count:
+        chosen.append(n)
+        n = max(n + 1, n * 11 // 10)
+    return [*chosen, count]
+
+
+def even(length: int, count: int) -> tuple[Span, ...]:
+    """``count`` ranges of at most ceil(length / count), covering ``length``; fewer when that covers it."""
+    step = ceil(length / count)
+    return tuple((first, min(length, first + step)) for first in range(0, length, step))
+
+
+def spatial_tile(g: Geometry, rows: Span, columns: Span) -> SpatialTile:
+    """The tile that makes ``rows`` x ``columns`` of the result, with the convolution outputs that it pools."""
+    _, height, width = g.convolved
+    if g.pool is None:
+        return SpatialTile(rows, columns, rows, columns)
+    pool = g.pool
+
+    def needed(span: Span, axis: int, limit: int) -> Span:
+        first = span[0] * pool.strides[axis] - pool.pads[axis]
+        last = (span[1] - 1) * pool.strides[axis] - pool.pads[axis] + pool.kernel[axis]
+        return max(0, first), min(limit, last)
+
+    return SpatialTile(rows, columns, needed(rows, 0, height), needed(columns, 1, width))
+
+
+def source_rows(g: Geometry, tile: SpatialTile, part: Part) -> Span:
+    """Rows of the source map that the tile's part reads, without padding."""
+    first, last = tile.convolved_rows
+    step, dilation, top = g.strides[0], g.dilations[0], g.pads[0]
+    low = first * step - top + part.kernel_rows[0] * dilation
+    high = (last - 1) * step - top + (part.kernel_rows[1] - 1) * dilation + 1
+    return _clipped(low, high, g.source[1])
+
+
+def source_elements(g: Geometry, tile: SpatialTile, part: Part, channels: Span) -> Span:
+    """Elements of each of these rows that the part reads, from the row's start, without padding.
+
+    ``channels``: where the channel tiles' runs begin, first and last (both 0 but for groups).
+    """
+    depth, _, width = g.source
+    first, last = tile.convolved_columns
+    step, dilation, left = g.strides[1], g.dilations[1], g.pads[1]
+    low = (first * step - left + part.kernel_columns[0] * dilation) * depth + part.run[0] + channels[0]
+    high = ((last - 1) * step - left + (part.kernel_columns[1] - 1) * dilation) * depth + part.run[1] + channels[1]
+    return _clipped(low, high, width * depth)
+
+
+def _clipped(low: int, high: int, limit: int) -> Span:
+    """Never empty: a part that reads padding only still loads one element."""
+    low, high = min(max(low, 0), limit), min(max(high, 0), limit)
+    if low >= high:
+        low = min(low, limit - 1)
+        high = low + 1
+    return low, high
+
+
+def tiles_of(g: Geometry, tile_rows: int, tile_columns: int) -> list[SpatialTile]:
+    """The result cut into rectangles of at most tile_rows x tile_columns, in raster order."""
+    _, height, width = g.target
+    return [
+        spatial_tile(g, rows, columns)
+        for rows in even(height, ceil(height / tile_rows))
+        for columns in even(width, ceil(width / tile_columns))
+    ]

@@ -1,0 +1,133 @@
+"""What the engine runs: a convolution with what follows it in the vector unit, or a layer of the vector unit alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...quant.graph import AveragePool, Normalization, Pads, Pair, Shape
+from ..isa.program import Combine
+from .formats import ONE, Format
+from .geometry import Geometry, Window
+
+NO_WEIGHTS = np.zeros((0, 0, 1, 1), np.int16)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Windows that are reduced to one vector: their maximum, or their total, to be divided by what ``average`` counts.
+
+    scales : for a total, (mantissa, shift) by the number of elements that count
+    """
+
+    kernel: Pair
+    strides: Pair
+    pads: Pads
+    average: AveragePool | None = None
+    scales: Mapping[int, Pair] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class EngineLayer:
+    """A convolution with what follows it in the vector unit, or a layer of the vector unit alone.
+
+    name : the graph's layers', joined by plus signs;  input, output : tensors;  operand : the one that is added, or ""
+    source, convolved, target : (channels, rows, columns) of input, of what is pooled, of what is written
+    channel : of the output tensor, the first that is written
+    weights : (outputs, inputs / groups, kernel rows, kernel columns), empty without the array
+    bias : what is added to ``sum w * stored``;  mantissas, shifts : scales as program.CHANNEL has them
+    padding : what stored pixels outside the map are;  source_zero : the zero point of a map that is read as it is
+    pool : windows over the convolution's sums, or over the source
+    format : of requantized values, None for raw sums;  combine, tables, final : tables behind them, and their clamp
+    normalization : its tables are in ``tables``
+    input_at, operand_at, output_at : first element in tensors that hold several images;  image : None for all of them
+    tensor : the graph's name of the output, if ``output`` is another
+    """
+
+    name: str
+    operator: str
+    input: str
+    output: str
+    source: Shape
+    convolved: Shape
+    target: Shape
+    format: Format | None
+    weights: NDArray[np.int16] = field(default_factory=lambda: NO_WEIGHTS)
+    bias: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    mantissas: NDArray[np.int64] | None = None
+    shifts: NDArray[np.int64] | None = None
+    strides: Pair = (1, 1)
+    pads: Pads = (0, 0, 0, 0)
+    dilations: Pair = (1, 1)
+    groups: int = 1
+    padding: int = 0
+    source_zero: int = 0
+    pool: Pool | None = None
+    channel: int = 0
+    operand: str = ""
+    combine: Combine = Combine.NONE
+    tables: NDArray[np.int64] | None = None
+    final: Pair = (0, 0)
+    normalization: Normalization | None = None
+    macs: int = 0
+    input_at: int = 0
+    operand_at: int = 0
+    output_at: int = 0
+    image: int | None = None
+    tensor: str = ""
+
+    @property
+    def on_array(self) -> bool:
+        return self.weights.size > 0
+
+    @property
+    def reads_maps(self) -> bool:
+        """The vector unit reads a feature map."""
+        return not self.on_array or bool(self.operand) or self.tables is not None
+
+    @property
+    def shifts_only(self) -> bool:
+        """All its scales are powers of two."""
+        scales = [] if self.mantissas is None else self.mantissas.tolist()
+        scales += [mantissa for mantissa, _ in self.pool.scales.values()] if self.pool else []
+        return self.normalization is None and all(mantissa == ONE[0] for mantissa in scales)
+
+    @property
+    def raw(self) -> bool:
+        return self.format is None
+
+    @property
+    def kernel(self) -> Pair:
+        """Of the convolution; 1x1 without one."""
+        return self.weights.shape[2], self.weights.shape[3]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The tensors that it reads."""
+        return (self.input, self.operand) if self.operand else (self.input,)
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """What its cut depends on."""
+        outputs, inputs = self.weights.shape[:2]
+        return Geometry(
+            self.on_array,
+            self.source,
+            self.convolved,
+            self.target,
+            outputs,
+            inputs,
+            self.kernel,
+            self.strides,
+            self.pads,
+            self.dilations,
+            self.groups,
+            Window(self.pool.kernel, self.pool.strides, self.pool.pads) if self.pool else None,
+            bool(self.operand),
+            self.raw,
+            self.normalization.size if self.normalization else 0,
+        )

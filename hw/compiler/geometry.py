@@ -1,0 +1,41 @@
+"""What the cut of a layer depends on, and nothing else: layers of one geometry have the same tilings."""
+
+from dataclasses import dataclass
+
+from ...quant.graph import Pads, Pair, Shape
+
+
+@dataclass(frozen=True)
+class Window:
+    """Of a pooling, rows before columns."""
+
+    kernel: Pair
+    strides: Pair
+    pads: Pads
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A layer without its numbers.
+
+    on_array : it has weights, of ``kernel``, from ``inputs`` of each group to ``outputs``
+    source, convolved, target : (channels, rows, columns) of input, of what is pooled, of what is written
+    adds : another map is added;  raw : sums are written, not activations
+    normalized : neighbouring channels that a normalization sums over, 0 without one
+    """
+
+    on_array: bool
+    source: Shape
+    convolved: Shape
+    target: Shape
+    outputs: int
+    inputs: int
+    kernel: Pair
+    strides: Pair
+    pads: Pads
+    dilations: Pair
+    groups: int
+    pool: Window | None
+    adds: bool
+    raw: bool
+    normalized: int
