@@ -91,8 +91,8 @@ def test_storer_writes_spans(sizes, stall):
             ctx.set(bus.bvalid, answering is not None)
             ctx.set(bus.bresp, answering if answering is not None else 3)
             values = await ctx.tick().sample(
-                bus.awvalid, bus.awaddr, bus.awlen, bus.wvalid, bus.wdata,
-                bus.wstrb, bus.wlast, bus.bready, tokens.take, tokens.wait, tokens.give, tokens.give_to, component.error,
+                bus.awvalid, bus.awaddr, bus.awlen, bus.wvalid, bus.wdata, bus.wstrb, bus.wlast, bus.bready,
+                tokens.take, tokens.wait, tokens.give, tokens.give_to, component.error,
             )  # fmt: skip
             awvalid, awaddr, awlen, wvalid, wdata, wstrb, wlast, bready, *rest = values[2:]
             take, wait, give, give_to, error = rest
