@@ -107,12 +107,12 @@ class Accelerator(wiring.Component):
         m.submodules.array = self.array
         m.submodules.accumulators = self.accumulators
         m.submodules.vector = self.vector
+        m.submodules.registers = self.registers
         self._dispatch(m)
         self._reach_memory(m)
         self._share_activations(m)
         self._feed_array(m)
         self._drain_sums(m)
-        m.submodules.registers = self.registers
         self._control(m)
         return m
 
@@ -179,13 +179,8 @@ class Accelerator(wiring.Component):
 
         The loader pauses where the vector unit could not read.
         """
-        activations, window, vector, loader, storer = (
-            self.activations,
-            self.window,
-            self.vector,
-            self.loader,
-            self.storer,
-        )
+        activations, window = self.activations, self.window
+        vector, loader, storer = self.vector, self.loader, self.storer
         refused = Signal()
         m.d.sync += refused.eq(vector.read_valid & ~vector.read_ready)
         m.d.comb += [

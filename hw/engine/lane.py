@@ -50,7 +50,6 @@ class LaneConfiguration:
 
     def __post_init__(self) -> None:
         check_range("sum bits", self.sum_bits, 8, 32)
-        check_range("activation bits", self.activation_bits, 2, 16)
         check_choice("element bits", self.element_bits, (8, 16))
         check_range("activation bits", self.activation_bits, 2, self.element_bits)
         check_range("normalization", self.normalization, 0, 16)
