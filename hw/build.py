@@ -5,6 +5,7 @@ from typing import Any
 
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.errors import ConfigurationError
+from ..quant.graph.progress import Progress, quiet
 from .compiler.lowering import lower, needed_sum_bits
 from .compiler.plan import Plan
 from .compiler.planner import plan
@@ -49,22 +50,34 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
 
 
 def generate(
-    graph: Graph, model: bytes, parameters: Parameters, output: Path, batch: int = 1, unfold_input: bool = False
+    graph: Graph,
+    model: bytes,
+    parameters: Parameters,
+    output: Path,
+    batch: int = 1,
+    unfold_input: bool = False,
+    progress: Progress = quiet,
 ) -> Plan:
     """Write the build folder ``output`` for ``graph``, which the file of contents ``model`` holds; see write_folder.
 
-    batch, unfold_input : see plan
+    batch, unfold_input : see plan;  progress : stages "layout", "weave", "verilog" and "cycles"
 
     Raises ConfigurationError where a layer cannot fit, DataError where the folder cannot be written.
     """
     check_folder(output)
-    planned = plan(graph, parameters, batch, unfold_input)
+    planned = plan(graph, parameters, batch, unfold_input, progress)
+    progress("verilog", 0, 1)
+    verilog = emit_verilog(parameters).encode()
+    progress("verilog", 1, 1)
     files: dict[Content, bytes] = {
-        "systolith.v": emit_verilog(parameters).encode(),
+        "systolith.v": verilog,
         "program.bin": planned.program_bytes(),
         "memory.bin": planned.dram.constants,
         "systolith.h": c_header(planned).encode(),
         "model.onnx": model,
     }
-    write_folder(output, files, describe(planned, files))
+    progress("cycles", 0, 1)
+    described = describe(planned, files)
+    progress("cycles", 1, 1)
+    write_folder(output, files, described)
     return planned

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..hw.manifest import Layer
 from ..hw.model.schedule import predict
 from ..quant.graph import Graph
 from ..quant.graph.errors import ConfigurationError, DataError, SimulationError
+from ..quant.graph.progress import Progress, quiet
 from . import accelerator as accelerators
 from . import session
 from .accelerator import Accelerator
@@ -38,12 +39,6 @@ BEFORE, AFTER = 200, 50  # cycles of waveform around a difference
 PROTOCOL_BASE = 0x1_0000
 IDLE_CYCLES = 20_000
 GENEROUS = {"bulk": 8, "protocol": 60}  # times the predicted cycles before a run counts as hung
-
-Progress = Callable[[str, int, int], None]
-
-
-def quiet(stage: str, done: int, total: int) -> None:
-    """The progress of nobody's interest."""
 
 
 def expect(accelerator: Accelerator, graph: Graph) -> Expectation:

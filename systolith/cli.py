@@ -162,7 +162,9 @@ def generate(
 
     sizes = {"bus_bytes": bus_bytes, "activation_kib": activation_kib, "accumulator_kib": accumulator_kib}
     sizes |= {"weight_fifo_kib": weight_fifo_kib} | ({} if lanes is None else {"lanes": lanes})
-    plan = generate_build(model, output, rows=rows, columns=columns, batch=batch, unfold_input=unfold_input, **sizes)
+    plan = generate_build(
+        model, output, rows=rows, columns=columns, batch=batch, unfold_input=unfold_input, show_progress=True, **sizes
+    )
     console.print(plan_tables(plan, output))
 
 

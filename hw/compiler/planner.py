@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from ...quant.graph import Graph, weight_width
 from ...quant.graph.errors import ConfigurationError
+from ...quant.graph.progress import Progress, quiet
 from ..isa.parameters import Parameters
 from .batch import batched
 from .dram import lay_out_dram
@@ -20,10 +21,13 @@ LARGEST_BATCH = 256
 """Images in one run."""
 
 
-def plan(graph: Graph, parameters: Parameters, batch: int = 1, unfold_input: bool = False) -> Plan:
+def plan(
+    graph: Graph, parameters: Parameters, batch: int = 1, unfold_input: bool = False, progress: Progress = quiet
+) -> Plan:
     """Plan ``graph`` for the accelerator with ``parameters``, for ``batch`` images a run.
 
     unfold_input : the host writes the input with the rows of the first convolution's windows side by side
+    progress : stages "layout" and "weave"
 
     Raises ConfigurationError naming the layer, the memory and the size that would do where something cannot fit.
     """
@@ -35,9 +39,12 @@ def plan(graph: Graph, parameters: Parameters, batch: int = 1, unfold_input: boo
     if not 1 <= batch <= LARGEST_BATCH:
         raise ConfigurationError(f"batch must be 1 to {LARGEST_BATCH} images, not {batch}")
     whole, layers = batched(single, ordered(lowered, p), batch)
+    progress("layout", 0, 1)
     layout = lay_out(layers, whole, p)
     bare = Plan(whole, p, batch, single, layers, layout, lay_out_dram(whole, p, layers, layout), unfolding)
-    return replace(bare, program=synchronize(weave(bare)))
+    progress("layout", 1, 1)
+    woven = weave(bare, lambda done: progress("weave", done, len(layers)))
+    return replace(bare, program=synchronize(woven))
 
 
 def _check(layer: EngineLayer, p: Parameters) -> None:

@@ -1,7 +1,7 @@
 """The order of the program: tile after tile of the array's layers, the vector unit's own woven in between."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
 from .cost import interval
@@ -18,10 +18,13 @@ PATIENCE = 1.2
 """The vector unit's own tiles go between channel tiles of the array that take 1 / PATIENCE of their time or more."""
 
 
-def weave(plan: Plan) -> list[Instruction]:
-    """The instructions of ``plan``'s layers in order, BEGIN before them, without tokens; its own program is ignored."""
+def weave(plan: Plan, progress: Callable[[int], None] = lambda done: None) -> list[Instruction]:
+    """The instructions of ``plan``'s layers in order, BEGIN before them, without tokens; its own program is ignored.
+
+    progress : of layers that are woven
+    """
     begin = Instruction(Operation.BEGIN, -1, {"fingerprint": plan.parameters.fingerprint})
-    return [begin, *_Weaver(plan).weave()]
+    return [begin, *_Weaver(plan).weave(progress)]
 
 
 class _Weaver:
@@ -45,8 +48,9 @@ class _Weaver:
         self.now = 0  # the layer in work, by index
         self.credit = 0.0  # cycles that the vector unit is ahead of the array
 
-    def weave(self) -> list[Instruction]:
+    def weave(self, progress: Callable[[int], None]) -> list[Instruction]:
         for number, layer in enumerate(self.plan.layers):
+            progress(number)
             self.now = number
             if layer.on_array:
                 for tile in self.plan.placements[number].tiling.tiles:
@@ -55,6 +59,7 @@ class _Weaver:
                 self._finish(number)
         for number in list(self.waiting):
             self._finish(number)
+        progress(len(self.plan.layers))
         return self.program
 
     # order

@@ -13,7 +13,15 @@ from .. import quant
 from ..hw.build import generate, parameters_for
 from ..hw.compiler.plan import Plan
 from ..hw.folder import read_manifest
+from ..progress import stage_bars
 from .quantize import Quantized, model_of
+
+STAGES = {
+    "layout": "laying out the memories",
+    "weave": "writing the program",
+    "verilog": "writing the Verilog",
+    "cycles": "predicting cycles",
+}
 
 
 def generate_build(
@@ -24,6 +32,7 @@ def generate_build(
     columns: int,
     batch: int = 1,
     unfold_input: bool = False,
+    show_progress: bool = False,
     **sizes: Any,
 ) -> Plan:
     """Generate the accelerator that runs the quantized ``model`` into folder ``output``, and return its plan.
@@ -39,7 +48,8 @@ def generate_build(
     graph = quant.load(written)
     parameters = parameters_for(graph, rows=rows, columns=columns, **sizes)
     file = written.SerializeToString(deterministic=True)
-    return generate(graph, file, parameters, Path(output), batch, unfold_input)
+    with stage_bars(STAGES, show_progress) as progress:
+        return generate(graph, file, parameters, Path(output), batch, unfold_input, progress)
 
 
 def plan_tables(plan: Plan, output: Path) -> RenderableType:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.progress import Progress
 from rich.table import Table
 
 from .. import sim
 from ..data import Inputs, load_data
 from ..hw.folder import SIMULATION
+from ..progress import stage_bars
 from ..quant import check_target
 
 if TYPE_CHECKING:
     from ..sim.toolchain import BenchName, Simulator
 
 SHOWN = 10
+STAGES = {
+    "golden": "golden",
+    "build": "compiling the Verilog",
+    "simulate": "simulating",
+    "trace": "recording a waveform",
+}
 
 
 def simulate_build(
@@ -49,8 +54,7 @@ def simulate_build(
     data = load_data(inputs, labels)
     if Path(build).is_dir():
         check_target(Path(build) / SIMULATION)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not (show_progress and console.is_terminal)) as bar:
+    with stage_bars(STAGES, show_progress) as progress:
         report = simulate(
             build,
             data.x,
@@ -60,26 +64,10 @@ def simulate_build(
             simulator=simulator,
             seed=seed,
             memory_latency=memory_latency,
-            progress=_mover(bar),
+            progress=progress,
         )
     report.save(Path(build))
     return report
-
-
-def _mover(bar: Progress) -> Callable[[str, int, int], None]:
-    labels = {
-        "golden": "golden",
-        "build": "compiling the Verilog",
-        "simulate": "simulating",
-        "trace": "recording a waveform",
-    }
-    tasks = {stage: bar.add_task(label, total=None, visible=False) for stage, label in labels.items()}
-
-    def move(stage: str, done: int, total: int) -> None:
-        finished = done >= total
-        bar.update(tasks[stage], completed=done, total=total if total > 1 else None, visible=not finished)
-
-    return move
 
 
 def report_tables(report: sim.Report) -> RenderableType:
