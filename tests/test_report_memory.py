@@ -1,6 +1,6 @@
 """The report's memories: what lies where when, as the plan has it, and never two things in one place."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 
@@ -103,6 +103,6 @@ def test_regions_of_dram_come_in_order_and_fill_it(built):
     accelerator, _, _ = built
     regions = in_dram(accelerator)
     assert {"constants", "input", "output", "program"} <= {region.name for region in regions}
-    assert all(a.address + a.bytes <= b.address for a, b in zip(regions, regions[1:], strict=False))
+    assert all(a.address + a.bytes <= b.address for a, b in pairwise(regions))
     assert regions[-1].address + regions[-1].bytes == accelerator.memory_bytes
     assert all(region.bytes for region in regions)
