@@ -64,7 +64,15 @@ def write_copy(
     place |= {"scale": 1.0, "zero_point": 128, "low": 0, "high": 255}
     regions = {"program": (0x40, 16), "constants": (0x80, 0), "input": (source, size), "output": (target, size)}
     regions["scratch"] = (target + size, 64)
-    nothing = ("macs", "weight_bytes", "bytes_read", "bytes_written", "spatial_tiles", "reduction_parts")
+    nothing = (
+        "macs",
+        "weight_bytes",
+        "bytes_read",
+        "bytes_written",
+        "spatial_tiles",
+        "reduction_parts",
+        "tile_positions",
+    )
     manifest = {
         "format": FORMAT,
         "top": "systolith",
@@ -99,6 +107,7 @@ def write_copy(
         "tokens": {},
         "timeline": {unit: [] for unit in ("loader", "array", "vector", "storer")},
         "writes": [[0, 0, rows, 0, columns, 0, bus_bytes, bus_bytes]],
+        "activations": [],
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "systolith.v").write_text(verilog)

@@ -98,7 +98,7 @@ def test_a_build_holds_the_weights_that_its_model_kept_in_another_file(folder, i
 
 def test_simulate_takes_arrays_and_labels(folder):
     # the same Verilog as that of tests/test_sim_faults.py, so that it is compiled once
-    generate_build(network(), "build", rows=4, columns=4, bus_bytes=8, activation_kib=2, multiplier=1)
+    generate_build(network(), "build", rows=4, columns=4, bus_bytes=8, activation_kib=2, multiplier=True)
     x = np.random.default_rng(0).integers(-30, 30, (3, 3, 10, 10))
     scores = run_golden("build/model.onnx", x).y.reshape(3, -1)
     labels = np.where(np.arange(3) == 0, scores.argmin(axis=1), scores.argmax(axis=1))

@@ -147,3 +147,15 @@ def test_an_accelerator_without_what_its_network_needs_is_refused(name, without,
     with pytest.raises(ConfigurationError) as caught:
         plan(graph, parameters_for(graph, rows=4, columns=4, **without))
     assert str(caught.value) == f"layer '{layer}' needs an accelerator with {message}"
+
+
+def test_generate_tells_how_far_it_is(tmp_path):
+    """Each stage begins with nothing done, goes on and ends with all, one stage after the other."""
+    said = []
+    graph = network("tiny")
+    parameters = parameters_for(graph, rows=4, columns=4, activation_kib=1)
+    plan = generate(graph, b"", parameters, tmp_path / "build", progress=lambda *how: said.append(how))
+    assert [*dict.fromkeys(stage for stage, _, _ in said)] == ["layout", "weave", "verilog", "cycles"]
+    for stage, total in (("layout", 1), ("weave", len(plan.layers)), ("verilog", 1), ("cycles", 1)):
+        assert [how[1:] for how in said if how[0] == stage] == [(done, total) for done in range(total + 1)]
+    assert said == sorted(said, key=lambda how: ["layout", "weave", "verilog", "cycles"].index(how[0]))

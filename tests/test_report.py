@@ -1,57 +1,45 @@
 """The HTML report: what it says of a build, with and without a simulation, a float model and images."""
 
-import dataclasses
 import html
 import json
 import re
 import shutil
-from itertools import pairwise
 
-import html5lib
 import numpy as np
+import onnx
 import pytest
 
 from systolith import (
     generate_build,
+    golden,
     quant,
-    report_build,
     sim,
 )
 from systolith.cli import run
-from systolith.hw.sealed import sha256
-from systolith.sim.report import Report, read_saved
+from systolith.sim import accelerator as accelerators
+from systolith.sim.report import read_saved
 
+from . import oracle
 from .builds import rebuild
+from .report_builds import (
+    cells,
+    measured,
+    page_of,
+    section,
+    words,
+)
 
 NETWORK = quant.Network.pattern((3, 12, 12), [[6], [8]], hidden=[10], classes=4)
-SECTIONS = ["summary", "layers", "time", "timeline", "roofline", "noise", "maps", "confusion", "compared", "made"]
+SECTIONS = [
+    "summary", "layers", "time", "timeline", "memory", "roofline", "noise", "maps", "confusion", "compared", "made"
+]  # fmt: skip
 
 
-def measured(build):
-    """A report such as `simulate` returns for ``build``, every stall 10 cycles longer than the one before."""
-    manifest = json.loads((build / "manifest.json").read_text())
-    cycles = manifest["predicted_cycles"] + 17
-    stalls = [name.removeprefix("STALL_").lower() for name in manifest["registers"] if name.startswith("STALL_")]
-    return Report(
-        build=sha256((build / "manifest.json").read_bytes()),
-        images=3,
-        bit_exact=True,
-        mismatches=0,
-        cycles_per_image=float(cycles),
-        predicted_cycles=manifest["predicted_cycles"],
-        limit_cycles=manifest["limit_cycles"],
-        mac_utilization=manifest["macs"] / (16 * cycles),
-        simulated_cycles_per_second=1e5,
-        simulator="verilator",
-        bench="bulk",
-        seed=5,
-        memory_latency=30,
-        build_seconds=0.0,
-        simulation_seconds=1.0,
-        stalls={name: 10.0 * number for number, name in enumerate(stalls, start=1)},
-        layer_cycles={layer["name"]: layer["predicted_cycles"] + 1.0 for layer in manifest["layers"]},
-        accuracy=0.75,
-    )
+def simulated(build, stalls=None, **changes):
+    """What a simulation of the folder ``build`` might have measured, saved there as if it had."""
+    report = measured(accelerators.load(build), stalls, **changes)
+    report.save(build)
+    return report
 
 
 @pytest.fixture(scope="module")
@@ -74,38 +62,13 @@ def build(made, tmp_path):
     return tmp_path / "build"
 
 
-def page_of(build, **options):
-    """The page as text, and as a tree after a parser that forgives nothing."""
-    output = build.parent / "report.html"
-    report_build(build, output, **options)
-    text = output.read_text()
-    return text, html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(text)
-
-
-def with_traffic(manifest):
-    for number, layer in enumerate(manifest["layers"]):
-        layer["bytes_read"], layer["bytes_written"] = layer["weight_bytes"] + 100, 10 * number
-    ends = np.cumsum([layer["predicted_cycles"] for layer in manifest["layers"]]).tolist()
-    starts = [0, *ends]
-    spans = [[number, start, end] for number, (start, end) in enumerate(pairwise(starts))]
-    manifest["timeline"] = dict.fromkeys(("loader", "array", "vector", "storer"), spans)
-
-
-def section(tree, name):
-    return next(item for item in tree.iter("section") if item.get("id") == name)
-
-
-def cells(element):
-    """Texts of a section's table bodies, row by row."""
-    return [
-        ["".join(cell.itertext()).strip() for cell in row if cell.tag in ("td", "th")]
-        for body in element.iter("tbody")
-        for row in body.iter("tr")
-    ]
-
-
-def words(element):
-    return " ".join("".join(element.itertext()).split())
+@pytest.fixture(scope="module")
+def exact(made, tmp_path_factory):
+    """What was measured of an exact run, the folder's manifest, and the page about it as text and as a tree."""
+    build = tmp_path_factory.mktemp("exact") / "build"
+    shutil.copytree(made / "build", build)
+    report = simulated(build)
+    return report, json.loads((build / "manifest.json").read_text()), *page_of(build)
 
 
 def test_a_build_that_nobody_simulated_says_so(made, build):
@@ -123,60 +86,67 @@ def test_a_build_that_nobody_simulated_says_so(made, build):
         assert missing in words(section(tree, name)), name
 
 
-def test_every_layer_has_its_row_and_its_numbers(build):
-    rebuild(build, change=with_traffic)
-    measured(build).save(build)
-    _, tree = page_of(build)
-    manifest = json.loads((build / "manifest.json").read_text())
+def test_every_layer_has_its_row_and_its_numbers(exact):
+    _, manifest, _, tree = exact
     rows = cells(section(tree, "layers"))
     assert len(rows) == len(manifest["layers"]) == 4
     with_weights = [layer for layer in NETWORK.layers if layer.weights]
-    for row, layer, built in zip(rows, manifest["layers"], with_weights, strict=True):
-        cycles = layer["predicted_cycles"] + 1
+    shapes = ["6×6×6", "8×3×3", "10×1×1", "4×1×1"]  # noqa: RUF001
+    predicted = before = 0
+    for number, (row, layer, built) in enumerate(zip(rows, manifest["layers"], with_weights, strict=True)):
+        reached = [end for at, _, end, _ in manifest["timeline"]["array"] if at == number][-1]
+        predicted += layer["predicted_cycles"]
         assert row == [
-            layer["name"],
-            layer["operator"],
-            row[2],
+            f"{number + 1}{layer['name']}{layer['operator']}, {shapes[number]}",
             f"{built.parameters:,}",
             f"{layer['macs']:,}",
-            f"{layer['predicted_cycles']:,}",
-            f"{cycles:,}",
             f"{layer['limit_cycles']:,}",
             "bus" if layer["weight_bytes"] / 8 > layer["macs"] / 16 else "array",
-            f"{layer['macs'] / 16 / cycles:.1%}",
+            f"{reached - before:,}",
+            f"{layer['macs'] / 16 / (reached - before):.1%}",
+            f"{predicted:,}",
+            f"{predicted + number + 1:,}",
             f"{layer['bytes_read'] + layer['bytes_written']:,}",
         ]
-    assert [row[2] for row in rows] == ["6×6×6", "8×3×3", "10×1×1", "4×1×1"]  # noqa: RUF001
+        before = reached
 
 
-def test_the_network_and_its_convolutions_stand_apart(build):
-    report = measured(build)
-    report.save(build)
-    _, tree = page_of(build)
-    layers = json.loads((build / "manifest.json").read_text())["layers"]
+def test_a_layer_of_the_vector_unit_alone_has_a_dash_for_its_limit(tmp_path):
+    """A pooling that stands first, so that no convolution takes it in."""
+    model = quant.Network((3, 12, 12)).max_pool(2).conv(4, 3).to_onnx()
+    quant.save(quant.quantize(model, np.random.default_rng(4).random((4, 3, 12, 12), np.float32)), tmp_path / "q.onnx")
+    generate_build(tmp_path / "q.onnx", tmp_path / "build", rows=4, columns=4)
+    _, tree = page_of(tmp_path / "build")
+    (row, _) = cells(section(tree, "layers"))
+    assert row[0].endswith("MaxPool, 3×6×6")  # noqa: RUF001
+    dash = "\N{EN DASH}"
+    assert row[1:5] == ["0", "0", dash, "vector unit"]
+    assert row[6] == dash
+
+
+def test_the_network_and_its_convolutions_stand_apart(exact):
+    report, manifest, _, tree = exact
     rows = cells(section(tree, "summary"))
     assert [row[0] for row in rows] == ["whole network", "convolutions", "fully connected"]
     assert rows[0][1:] == [
         "4",
         f"{NETWORK.macs:,}",
-        f"{report.cycles_per_image:,.0f}",
-        f"{report.predicted_cycles:,}",
         f"{report.limit_cycles:,}",
+        f"{report.cycles_per_image:,.0f}",
         f"{report.mac_utilization:.1%}",
     ]
-    for row, operator in zip(rows[1:], ("Conv", "Gemm"), strict=True):
-        mine = [layer for layer in layers if layer["operator"] == operator]
-        macs, cycles = sum(layer["macs"] for layer in mine), sum(layer["predicted_cycles"] + 1 for layer in mine)
-        assert row[1:4] == [str(len(mine)), f"{macs:,}", f"{cycles:,}"]
-        assert row[5:] == [f"{sum(layer['limit_cycles'] for layer in mine):,}", f"{macs / 16 / cycles:.1%}"]
+    ends = {layer: end for layer, _, end, _ in manifest["timeline"]["array"]}
+    for row, (first, last) in zip(rows[1:], ((0, 1), (2, 3)), strict=True):
+        mine = manifest["layers"][first : last + 1]
+        macs, cycles = sum(layer["macs"] for layer in mine), ends[last] - ends.get(first - 1, 0)
+        limit = sum(layer["limit_cycles"] for layer in mine)
+        assert row[1:] == ["2", f"{macs:,}", f"{limit:,}", f"{cycles:,}", f"{macs / 16 / cycles:.1%}"]
     assert "bit-exact" in words(section(tree, "summary"))
-    assert "75.0%accuracy" in words(section(tree, "summary"))
+    assert "75.0%accuracy on the simulated images" in words(section(tree, "summary"))
 
 
-def test_stalls_have_their_causes_and_the_arrays_time_adds_up(build):
-    report = measured(build)
-    report.save(build)
-    _, tree = page_of(build)
+def test_stalls_have_their_causes_and_the_arrays_time_adds_up(exact):
+    report, manifest, _, tree = exact
     rows = cells(section(tree, "time"))
     waits = [row for row in rows if len(row) == 4]
     assert [row[2] for row in waits] == [f"{cycles:,.0f}" for cycles in report.stalls.values()]
@@ -186,10 +156,12 @@ def test_stalls_have_their_causes_and_the_arrays_time_adds_up(build):
     parts = [float(row[1].replace(",", "")) for row in rows if len(row) == 3]
     assert sum(parts) == pytest.approx(report.cycles_per_image, abs=len(parts))
     assert parts[0] == pytest.approx(NETWORK.macs / 16, abs=1)
+    entered = sum(work for *_, work in manifest["timeline"]["array"])
+    assert parts[0] + parts[1] == pytest.approx(entered, abs=1)
 
 
 def test_a_simulation_of_an_earlier_build_is_not_passed_off_as_this_ones(build):
-    measured(build).save(build)
+    simulated(build)
     rebuild(build, {"memory.bin": bytes((build / "memory.bin").stat().st_size)})
     _, tree = page_of(build)
     assert "generated anew after its last simulation" in words(section(tree, "summary"))
@@ -199,7 +171,7 @@ def test_a_simulation_of_an_earlier_build_is_not_passed_off_as_this_ones(build):
 def test_differences_are_shown_where_they_are(build):
     layer = json.loads((build / "manifest.json").read_text())["layers"][1]["name"]
     wrong = sim.Difference(2, layer, 3, 1, 0, -12, -11, 61204)
-    dataclasses.replace(measured(build), bit_exact=False, mismatches=1234, differences=[wrong]).save(build)
+    simulated(build, bit_exact=False, mismatches=1234, differences=[wrong])
     _, tree = page_of(build)
     assert "1,234 values differ" in words(section(tree, "summary"))
     rows = cells(section(tree, "compared"))
@@ -208,9 +180,8 @@ def test_differences_are_shown_where_they_are(build):
     assert "equal" not in words(section(tree, "compared"))
 
 
-def test_every_tensor_of_an_exact_run_is_equal(build):
-    measured(build).save(build)
-    _, tree = page_of(build)
+def test_every_tensor_of_an_exact_run_is_equal(exact):
+    *_, tree = exact
     assert [row[1:] for row in cells(section(tree, "compared"))] == [
         ["216", "equal"],
         ["72", "equal"],
@@ -219,15 +190,15 @@ def test_every_tensor_of_an_exact_run_is_equal(build):
     ]
 
 
-def test_plots_name_what_they_show(build):
-    rebuild(build, change=with_traffic)
-    text, tree = page_of(build)
+def test_plots_name_what_they_show(exact):
+    _, _, text, tree = exact
     timeline, roofline = words(section(tree, "timeline")), words(section(tree, "roofline"))
     for unit in ("loader", "array", "vector unit", "storer"):
         assert unit in timeline
-    assert "100% busy" in timeline
+    assert len(re.findall(r"works \d+\.\d%", timeline)) == 4
     assert "16 multipliers" in roofline
     assert "bus, 8 bytes a cycle" in roofline
+    assert "activations, KiB" in words(section(tree, "memory"))
     ids = {item.get("id") for item in tree.iter() if item.get("id")}
     links = re.findall(r'href="#([^"]*)"', text)
     assert {f"layer-{number}" for number in range(4)} <= set(links)
@@ -250,14 +221,57 @@ def test_images_add_maps_noise_and_confusion(made, build):
     assert text.count("data:image/png;base64,") == 1 + 6 + 6 + 8 + 8
 
 
+def test_the_float_models_accuracy_stands_beside_the_integers(made, build):
+    """Both on the same images, neither on those of the simulation."""
+    simulated(build)
+    data = np.load(made / "data.npz")
+    graph = quant.load(made / "q.onnx")
+    found = golden.output(graph, data["x"])[0].reshape(24, 4).argmax(axis=1)
+    exact = oracle.run(onnx.load(made / "float.onnx"), data["x"]).reshape(24, 4).argmax(axis=1)
+    labels = np.where(np.arange(24) < 20, exact, (exact + 1) % 4)  # 20 of 24 right in float
+    np.savez(made / "labelled.npz", x=data["x"], y=labels)
+    options = {"inputs": made / "labelled.npz", "float_model": made / "float.onnx"}
+    _, tree = page_of(build, **options)
+    right = np.mean(found == labels)
+    said = f"{right:.1%}accuracy in integers; 83.3% in float, on the same 24 images"
+    assert said in words(section(tree, "summary"))
+    assert "75.0%" not in words(section(tree, "summary"))
+    agreeing = np.sum(found == exact)
+    assert f"float model classifies 83.3% of them so; the two agree on {agreeing}." in words(section(tree, "confusion"))
+    _, tree = page_of(build, inputs=made / "labelled.npz")
+    assert "float" not in words(section(tree, "confusion"))
+
+
+def test_a_clock_makes_milliseconds_of_cycles(exact, build):
+    _, tree = page_of(build, clock_mhz=200.0)
+    cycles = json.loads((build / "manifest.json").read_text())["predicted_cycles"]
+    assert 4_000 < cycles < 20_000
+    said = f"{cycles / 200e3:.3g} msan image, {200e6 / cycles:,.0f} images a second, at 200 MHz"
+    assert said in words(section(tree, "summary"))
+    assert " ms" not in words(section(exact[-1], "summary"))
+
+
+def test_advice_is_given_on_the_page_and_on_the_command_line(build, capsys):
+    simulated(build, stalls={})
+    _, tree = page_of(build)
+    reason = (
+        "The array is partly idle in 'conv1+pool1', whose windows fill few rows: 1,134 cycles an image, 26.1% of them."
+    )
+    promise = "With --unfold-input the cycle model predicts 3,688 instead of 4,328."
+    assert f"{reason} {promise}" in words(section(tree, "summary"))
+    assert run(["report", str(build), "-o", str(build.parent / "report.html")]) == 0
+    assert f"{reason} {promise}" in " ".join(capsys.readouterr().out.split())
+    simulated(build, stalls={}, cycles_per_image=2600.0)  # of a limit of 2,525
+    assert "The array" not in words(section(page_of(build)[1], "summary"))
+
+
 def test_images_limits_how_many_are_used(made, build):
     _, tree = page_of(build, inputs=made / "data.npz", images=7)
     assert "of 7 images" in words(section(tree, "confusion"))
 
 
 def test_the_page_needs_nothing_from_outside(made, build):
-    rebuild(build, change=with_traffic)
-    measured(build).save(build)
+    simulated(build)
     text, tree = page_of(build, inputs=made / "data.npz", float_model=made / "float.onnx")
     assert "http" not in text
     assert "//" not in re.sub(r"base64,[A-Za-z0-9+/=]*", "", text)
@@ -271,27 +285,25 @@ def test_the_page_needs_nothing_from_outside(made, build):
 
 
 def test_the_same_build_gives_the_same_page(made, build):
-    rebuild(build, change=with_traffic)
     options = {"inputs": made / "data.npz", "float_model": made / "float.onnx"}
     assert page_of(build, **options)[0] == page_of(build, **options)[0]
 
 
-def test_names_are_text_and_never_markup(build):
+def test_names_are_text_and_never_markup(tmp_path):
     nasty = "<b>&\"'$x$"
-    rebuild(build, change=with_traffic)
-    rebuild(build, change=lambda manifest: manifest["layers"][0].update(name=nasty))
-    text, tree = page_of(build)
-    assert cells(section(tree, "layers"))[0][0] == nasty
+    model = NETWORK.to_onnx(seed=4)
+    model.graph.node[0].name = nasty
+    quant.save(quant.quantize(model, np.random.default_rng(4).random((4, 3, 12, 12), np.float32)), tmp_path / "q.onnx")
+    generate_build(tmp_path / "q.onnx", tmp_path / "build", rows=4, columns=4)
+    text, tree = page_of(tmp_path / "build")
+    assert cells(section(tree, "layers"))[0][0].startswith(f"1{nasty}")
     assert nasty in words(section(tree, "timeline"))
     assert "<b>&" not in text
     assert html.escape("<b>") in text
 
 
 def test_a_saved_report_is_what_was_saved(build):
-    report = dataclasses.replace(
-        measured(build), bit_exact=False, differences=[sim.Difference(0, "a", 1, 2, 3, 4, 5, 6, "note")]
-    )
-    report.save(build)
+    report = simulated(build, bit_exact=False, differences=[sim.Difference(0, "a", 1, 2, 3, 4, 5, 6, "note")])
     assert read_saved(build) == report
 
 
@@ -313,6 +325,8 @@ def test_a_damaged_simulation_file_is_one_clear_line(build, capsys, text):
         (["{made}/build", "-o", "{made}/no/report.html"], "make it first"),
         (["{made}/build", "-o", "{out}", "--float", "{made}/float.onnx"], "give --inputs DATA.npz too"),
         (["{made}/build", "-o", "{out}", "--inputs", "{made}/data.npz", "--images", "0"], "images must be at least 1"),
+        (["{made}/build", "-o", "{out}", "--clock-mhz", "0"], "the clock must be above 0 MHz, such as 100, not 0"),
+        (["{made}/build", "-o", "{out}", "--clock-mhz", "nan"], "the clock must be above 0 MHz, such as 100, not nan"),
         (["{made}/build", "-o", "{out}", "--inputs", "{made}/wrong.npz"], "the model takes Nx3x12x12"),
         (["{made}/build", "-o", "{out}", "--inputs", "{made}/labels.npz"], "labels 3..9; the model has classes 0..3"),
         (

@@ -49,7 +49,7 @@ def test_the_first_changes_for_each_loss(digits, branches):
     assert tried(digits, {"array_half": 2000.0})[1] == ["--unfold-input", "--lanes 4"]
     passing = ["--activation-kib 6", "--lanes 4", "--bus-bytes 16"]
     assert tried(branches, {"array_token": 3000.0})[1][:3] == passing
-    again = ["--activation-kib 6", "--accumulator-kib 64", "--bus-bytes 16"]
+    again = ["--activation-kib 6", "--accumulator-kib 64", "--batch 4"]
     assert tried(branches, {"array_weights": 3000.0})[1][:3] == again
 
 

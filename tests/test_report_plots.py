@@ -1,4 +1,4 @@
-"""The report's plots: names by what they name, clear of lines, points and each other; heights that say much."""
+"""The report's plots: names beside what they name, clear of lines, points and each other; heights that tell."""
 
 import math
 from itertools import combinations

@@ -119,14 +119,14 @@ def _weights(accelerator: Accelerator, rows: Sequence[LayerRow], report: Report,
     """Waiting for weights: the bus is the limit of layers that use each weight seldom, or tiles fetch them again."""
     waited = _stall(report, "weights")
     bound = sum((row.limit or 0) - row.macs / row.cells for row in rows if row.bound == "bus") / report.batch
+    batch = _doubled("batch", 2 * report.batch, MOST_BATCH)
     if 2 * bound >= waited:
-        batch = _doubled("batch", 2 * report.batch, MOST_BATCH)
         return Loss("waits for weights of layers that use each too seldom for this bus", waited, (*batch, *wider))
     p = accelerator.manifest.parameters
     activations, sums = _doubled("activation_kib", p.activation_kib), _doubled("accumulator_kib", p.accumulator_kib)
     full = 2 * max(row.positions for row in rows) > p.accumulator_depth
     memories = (*sums, *activations) if full else (*activations, *sums)
-    return Loss("waits for weights that come again for each tile of a map", waited, (*memories, *wider))
+    return Loss("waits for weights that come again for each tile of a map", waited, (*memories, *batch, *wider))
 
 
 def _idle_rows(accelerator: Accelerator, rows: Sequence[LayerRow]) -> list[Loss]:

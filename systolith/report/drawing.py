@@ -64,6 +64,12 @@ def fitting(name: str, width: float, room: float, least: int = 9) -> str:
     return name[:characters] + "…" if characters >= least else ""
 
 
+def settle(figure: Figure) -> None:
+    """Lay the figure out for good: from now on it is known where things lie in pixels, and texts do not move them."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
 def text_width(figure: Figure, text: str, size: float) -> float:
     """Pixels that ``text`` takes in ``size`` points."""
     probe = figure.text(0, 0, plain(text), fontsize=size)

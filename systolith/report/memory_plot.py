@@ -19,6 +19,7 @@ from .drawing import (
     fitting,
     plain,
     plot,
+    settle,
     svg,
     text_width,
 )
@@ -68,7 +69,7 @@ def memory(occupied: Occupancy, layers: Sequence[LayerRow], half_depth: int) -> 
         keys = [Patch(facecolor=PALETTE[0], label="maps, the colour of the layer that makes them")]
         keys += [Patch(facecolor=SLOTS[what], label=LABELS[what]) for what in SLOTS if what in there]
         figure.legend(handles=keys, loc="outside upper left", ncols=len(keys), frameon=False)
-        figure.draw_without_rendering()
+        settle(figure)
         for block in maps:
             _name(figure, chart, block, occupied.capacity)
         return svg(figure, "memory", "what lies in the activation memory during each layer")

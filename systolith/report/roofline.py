@@ -18,6 +18,7 @@ from .drawing import (
     PAPER,
     plain,
     plot,
+    settle,
     svg,
 )
 from .layers import LayerRow
@@ -39,7 +40,7 @@ def roofline(layers: Sequence[LayerRow], bus_bytes: int) -> str:
     roof = [(low, low * bus_bytes), (knee, cells), (high, cells)]
     with plot(5.4) as figure:
         axes = figure.subplots()
-        axes.loglog(*zip(*roof, strict=True), color=INK, linewidth=1.5, zorder=2)
+        axes.loglog(*zip(*roof, strict=True), color=INK, linewidth=1.5, zorder=2, gid="roof")
         for kind, colour in (("convolution", PALETTE[0]), ("fully connected", PALETTE[1])):
             mine = [point for point in points if (point[0].operator == "Gemm") == (kind == "fully connected")]
             if mine:
@@ -60,7 +61,7 @@ def _name(
 ) -> None:
     """The legend, the roof's two parts, and each layer beside its point where the name covers nothing that is drawn."""
     legend = axes.legend(loc="lower right", frameon=False)
-    figure.draw_without_rendering()
+    settle(figure)
     marks = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axes.transData.transform([p[1:] for p in points])]
     line = axes.transData.transform(roof)
     above: dict[str, Any] = {"textcoords": "offset points", "va": "bottom", "zorder": 3, "bbox": PAPER}

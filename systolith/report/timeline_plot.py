@@ -15,6 +15,7 @@ from .drawing import (
     fitting,
     plain,
     plot,
+    settle,
     svg,
     text_width,
 )
@@ -60,7 +61,7 @@ def _draw(axes: Axes, low: float, shown: Sequence[Bar]) -> None:
 
 def _name_layers(figure: Figure, axes: Axes, array: Sequence[Work], layers: Sequence[LayerRow]) -> None:
     """The names of layers whose time in the array is long enough to write them above it."""
-    figure.draw_without_rendering()  # from now on it is known where a cycle lies
+    settle(figure)
     extents: dict[int, tuple[int, int]] = {}
     for layer, start, end, _ in array:
         first, last = extents.get(layer, (start, end))
