@@ -86,6 +86,10 @@ BROKEN = {
         conv(weight_scales=np.float32([1, 1e-38, 1])),
         "layer 'conv': its scales leave the range of float32; rescale the model's weights",
     ),
+    "huge scales": (
+        tensors(conv(weight_scales=np.float32([1, 3e38, 1])), y=replace(Y, scale=np.float32(1e-3))),
+        "layer 'conv': its scales leave the range of float32; rescale the model's weights",
+    ),
     "int32": (
         conv(bias=np.array([0, 2**31 - 1024, 0])),
         "layer 'conv': a sum can reach 2147483648, beyond int32; use fewer weight or activation bits",
