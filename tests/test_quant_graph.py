@@ -98,6 +98,10 @@ BROKEN = {
         tensors(POOL, y=replace(POOL.map_of("y"), scale=np.float32(0.1))),
         "layer 'pool': max pooling must keep its input's scale and zero point",
     ),
+    "pool clamps below": (
+        tensors(POOL, y=replace(POOL.map_of("y"), low=1)),
+        "layer 'pool': max pooling must not clamp",
+    ),
     "pool clamps": (tensors(POOL, y=replace(POOL.map_of("y"), high=254)), "layer 'pool': max pooling must not clamp"),
     "pool pads": (
         tensors(
