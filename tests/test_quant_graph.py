@@ -86,6 +86,10 @@ BROKEN = {
         conv(weight_scales=np.float32([1, 1e-38, 1])),
         "layer 'conv': its scales leave the range of float32; rescale the model's weights",
     ),
+    "huge scales": (
+        tensors(conv(weight_scales=np.float32([1, 3e38, 1])), y=replace(Y, scale=np.float32(1e-3))),
+        "layer 'conv': its scales leave the range of float32; rescale the model's weights",
+    ),
     "int32": (
         conv(bias=np.array([0, 2**31 - 1024, 0])),
         "layer 'conv': a sum can reach 2147483648, beyond int32; use fewer weight or activation bits",
@@ -93,6 +97,10 @@ BROKEN = {
     "pool scale": (
         tensors(POOL, y=replace(POOL.map_of("y"), scale=np.float32(0.1))),
         "layer 'pool': max pooling must keep its input's scale and zero point",
+    ),
+    "pool clamps below": (
+        tensors(POOL, y=replace(POOL.map_of("y"), low=1)),
+        "layer 'pool': max pooling must not clamp",
     ),
     "pool clamps": (tensors(POOL, y=replace(POOL.map_of("y"), high=254)), "layer 'pool': max pooling must not clamp"),
     "pool pads": (

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import assert_never
 
 import numpy as np
 import onnx
@@ -206,11 +207,15 @@ class Network:
 
     def _again(self, layer: NetworkLayer) -> Network:
         """``layer`` on this network's output, which may have another size than the one it was made for."""
-        if layer.kind == "relu":
-            return self.relu(layer.name)
-        if layer.kind == "fully_connected":
-            return self.fully_connected(layer.shape[0], layer.name)
-        return self._windowed(layer.kind, layer.shape[0], layer.kernel, layer.stride, layer.padding, layer.name)
+        match layer.kind:
+            case "relu":
+                return self.relu(layer.name)
+            case "fully_connected":
+                return self.fully_connected(layer.shape[0], layer.name)
+            case "conv" | "max_pool" | "average_pool" as kind:
+                return self._windowed(kind, layer.shape[0], layer.kernel, layer.stride, layer.padding, layer.name)
+            case unknown:
+                assert_never(unknown)
 
     def _add(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import assert_never
 
 import numpy as np
 import onnx
@@ -56,18 +57,27 @@ def onnx_model(shape: Shape, layers: Sequence[NetworkLayer], seed: int, paramete
 def _nodes(layer: NetworkLayer, names: list[str], flat: bool) -> Iterator[onnx.NodeProto]:
     """The nodes of ``layer``; a fully connected one flattens its input before unless that is ``flat`` already."""
     output = [f"{layer.name}_out"]
-    if layer.kind == "relu":
-        yield helper.make_node("Relu", names, output, layer.name)
-        return
-    if layer.kind == "fully_connected":
-        if not flat:
-            yield helper.make_node("Flatten", names[:1], [f"{layer.name}_flat"], f"{layer.name}_flatten")
-            names = [f"{layer.name}_flat", *names[1:]]
-        yield helper.make_node("Gemm", names, output, layer.name, transB=1)
-        return
-    operator = {"conv": "Conv", "max_pool": "MaxPool", "average_pool": "AveragePool"}[layer.kind]
+    match layer.kind:
+        case "relu":
+            yield helper.make_node("Relu", names, output, layer.name)
+        case "fully_connected":
+            if not flat:
+                yield helper.make_node("Flatten", names[:1], [f"{layer.name}_flat"], f"{layer.name}_flatten")
+                names = [f"{layer.name}_flat", *names[1:]]
+            yield helper.make_node("Gemm", names, output, layer.name, transB=1)
+        case "conv":
+            yield _windowed("Conv", layer, names, output)
+        case "max_pool":
+            yield _windowed("MaxPool", layer, names, output)
+        case "average_pool":
+            yield _windowed("AveragePool", layer, names, output)
+        case unknown:
+            assert_never(unknown)
+
+
+def _windowed(operator: str, layer: NetworkLayer, names: list[str], output: list[str]) -> onnx.NodeProto:
     strides, pads = [layer.stride] * 2, [layer.padding] * 4
-    yield helper.make_node(operator, names, output, layer.name, kernel_shape=layer.kernel, strides=strides, pads=pads)
+    return helper.make_node(operator, names, output, layer.name, kernel_shape=layer.kernel, strides=strides, pads=pads)
 
 
 def _draw(layer: NetworkLayer, drawn: np.random.Generator) -> tuple[Floats, Floats]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Literal, assert_never
 
 from ..graph import Pair, Shape
 
@@ -34,9 +34,15 @@ class NetworkLayer:
     @property
     def weights_shape(self) -> tuple[int, ...]:
         """(filters, channels, kernel rows, kernel columns); (outputs, inputs) if fully connected; else ()."""
-        if self.kind == "conv":
-            return self.shape[0], self.source[0], *self.kernel
-        return (self.shape[0], prod(self.source)) if self.kind == "fully_connected" else ()
+        match self.kind:
+            case "conv":
+                return self.shape[0], self.source[0], *self.kernel
+            case "fully_connected":
+                return self.shape[0], prod(self.source)
+            case "relu" | "max_pool" | "average_pool":
+                return ()
+            case unknown:
+                assert_never(unknown)
 
     @property
     def weights(self) -> int:
