@@ -52,7 +52,9 @@ def check_dimensions(what: str, dimensions: Iterable[int]) -> None:
     """Raises ModelError, beginning with ``what``, if a map of these ``dimensions``, N first, exceeds the budget."""
     found = list(dimensions)
     if any(size not in INT32 for size in found) or prod(found[1:]) * MAP_BYTES > BUDGET:
-        raise ModelError(f"{what}: a map of shape {found}; at most {BUDGET // MAP_BYTES:,} values an image work")
+        raise ModelError(
+            f"{what}: has shape {found}; {BUDGET // MAP_BYTES:,} values an image are the most, and 32 bits a size"
+        )
 
 
 def check_memory(source: str, layers: Iterable[Layer | FloatLayer], sizes: Mapping[str, Shape]) -> None:
