@@ -39,7 +39,7 @@ def form(message):
     return re.sub(r"-?\d+", "N", message)
 
 
-QUOTED = {form(line.strip()) for line in VERIFICATION.read_text().splitlines() if line.startswith("    ")}
+QUOTED = {form(" ".join(block.split())) for block in VERIFICATION.read_text().split("\n\n") if block.startswith("    ")}
 """The messages that the documentation gives as examples."""
 
 
@@ -97,7 +97,7 @@ def constants_of(graph, parameters, number, **changed):
     """The memory image of ``graph`` with layer ``number`` changed."""
     layers = list(graph.layers)
     layers[number] = dataclasses.replace(layers[number], **changed)
-    return plan(dataclasses.replace(graph, layers=tuple(layers)), parameters).constants
+    return plan(dataclasses.replace(graph, layers=tuple(layers)), parameters).dram.constants
 
 
 def test_without_a_fault_all_bytes_are_equal(build, tmp_path):

@@ -52,7 +52,7 @@ def tiny(tmp_path_factory):
     graph = network("tiny")
     quant.save(graph, folder / "q.onnx")
     p = parameters_for(graph, **HARDWARE[NAME])
-    generate(graph, folder / "q.onnx", p, folder / "build")
+    generate(graph, (folder / "q.onnx").read_bytes(), p, folder / "build")
     accelerator = sim.load(folder / "build")
     tensors = golden.run(graph, integers(graph, 2, seed=4))
     assert sim.simulate_tensors(accelerator, graph, tensors, folder=folder / "run").bit_exact
