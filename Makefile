@@ -2,6 +2,7 @@
 # make check   environment, lint, types, all tests; what continuous integration runs
 # make check-pythons  lint, types and the quick tests on each of Python 3.11 to 3.13 that is installed
 # make matrix every array with every bus, memory, kind of scale and bench: half an hour
+# make fuzz    mutated models, float and quantized, for SECONDS=60, from SEED=0; those that fail are kept in build/fuzz
 # make bench   speed of each step beside its target, as figures
 # make bench-lecture  the lecture's networks at full size, whole, simulated: half an hour
 # make clean   removes what these made, and keeps the environment; `rm -r .venv` removes that
@@ -12,6 +13,8 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 BUILD ?= build
+SECONDS ?= 60
+SEED ?= 0
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -25,7 +28,7 @@ WHICH := 'import os, sys; sys.version_info < (3, 11) or print(os.path.realpath(s
 INTERPRETER := $(shell $(PYTHON) -c $(WHICH) 2>/dev/null \
 	|| { found=$$(pyenv prefix $(PYTHON:python%=%) 2>/dev/null) && "$$found/bin/python" -c $(WHICH); })
 
-.PHONY: demo check check-pythons quick bench bench-lecture matrix version lint types tests clean
+.PHONY: demo check check-pythons quick fuzz bench bench-lecture matrix version lint types tests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.run
@@ -42,6 +45,9 @@ check-pythons:
 			$(MAKE) quick PYTHON=python$$version VENV="$(BUILD)/python$$version" BUILD="$(BUILD)" || exit 1; \
 		else echo "Python $$version is not installed"; fi; \
 	done
+
+fuzz: $(VENV)/.check
+	$(BIN)/python -m tests.fuzz "$(BUILD)/fuzz" --seconds $(SECONDS) --seed $(SEED)
 
 bench: $(VENV)/.run
 	$(BIN)/python -m examples.benchmark "$(BUILD)/bench"

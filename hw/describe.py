@@ -28,6 +28,7 @@ from .manifest import (
     Write,
 )
 from .model.schedule import predict
+from .occupancy import blocks
 from .sealed import sha256
 
 
@@ -64,6 +65,7 @@ def describe(plan: Plan, files: Mapping[Content, bytes]) -> Manifest:
                 bytes_written=moved[number][1],
                 spatial_tiles=len(plan.placements[number].tiling.tiles),
                 reduction_parts=len(plan.placements[number].tiling.parts),
+                tile_positions=max(t.positions for t in plan.placements[number].tiling.tiles) if layer.on_array else 0,
             )
             for number, layer in enumerate(plan.layers)
         ),
@@ -81,6 +83,7 @@ def describe(plan: Plan, files: Mapping[Content, bytes]) -> Manifest:
             **{unit: tuple(Work(*work) for work in found) for unit, found in prediction.timeline.items()}
         ),
         writes=tuple(Write(d.layer, *d.rows, *d.columns, *d.channels, d.group) for d in plan.drained),
+        activations=tuple(blocks(plan)),
     )
 
 

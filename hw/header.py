@@ -6,24 +6,47 @@ from .compiler.plan import Plan
 from .isa.register_map import IDENTITY, REGISTERS
 
 _RUN = """
+/* How a register is read and written.  Define both before this file where that takes a barrier or a bus of its own. */
+#ifndef SYSTOLITH_READ
+#define SYSTOLITH_READ(registers, offset) ((registers)[(offset) / 4])
+#endif
+#ifndef SYSTOLITH_WRITE
+#define SYSTOLITH_WRITE(registers, offset, value) ((registers)[(offset) / 4] = (value))
+#endif
+
+/* How often systolith_run reads STATUS before it gives up.  A read takes the accelerator 2 cycles or more. */
+#ifndef SYSTOLITH_POLLS
+#define SYSTOLITH_POLLS 1000000000u
+#endif
+
+#define SYSTOLITH_OTHER_BUILD 0xffffffffu /* not the accelerator that this build is for: nothing was written */
+#define SYSTOLITH_TIMEOUT 0xfffffffeu     /* still busy after SYSTOLITH_POLLS: it may need a reset */
+
 /* Runs one image: the input map lies at base + SYSTOLITH_INPUT_ADDRESS; the output map is written at
  * base + SYSTOLITH_OUTPUT_ADDRESS.  memory.bin at base + SYSTOLITH_CONSTANTS_ADDRESS and program.bin at
  * base + SYSTOLITH_PROGRAM_ADDRESS stay as they are from image to image.  Caches are the caller's concern.
- * Returns 0, or SYSTOLITH_STATUS: bits 15:8 are the cause of the error. */
+ * Returns 0, or STATUS after an error (bits 15:8 are the cause), or one of the two above. */
 static inline uint32_t systolith_run(volatile uint32_t *registers, uint32_t base)
 {
+    uint32_t polls = SYSTOLITH_POLLS;
     uint32_t status;
-    if (registers[SYSTOLITH_ID / 4] != SYSTOLITH_IDENTITY || registers[SYSTOLITH_FINGERPRINT / 4] != SYSTOLITH_BUILD)
-        return 0xffffffffu;
-    while (registers[SYSTOLITH_STATUS / 4] & 1u)
-        ; /* a run that failed may still be ending */
-    registers[SYSTOLITH_BASE / 4] = base;
-    registers[SYSTOLITH_PROGRAM / 4] = SYSTOLITH_PROGRAM_ADDRESS;
-    registers[SYSTOLITH_CONTROL / 4] = 1u;
+    if (SYSTOLITH_READ(registers, SYSTOLITH_ID) != SYSTOLITH_IDENTITY ||
+        SYSTOLITH_READ(registers, SYSTOLITH_FINGERPRINT) != SYSTOLITH_BUILD)
+        return SYSTOLITH_OTHER_BUILD;
+    do { /* a run that failed may still be ending */
+        if (polls-- == 0u)
+            return SYSTOLITH_TIMEOUT;
+        status = SYSTOLITH_READ(registers, SYSTOLITH_STATUS);
+    } while (status & 1u);
+    SYSTOLITH_WRITE(registers, SYSTOLITH_BASE, base);
+    SYSTOLITH_WRITE(registers, SYSTOLITH_PROGRAM, SYSTOLITH_PROGRAM_ADDRESS);
+    SYSTOLITH_WRITE(registers, SYSTOLITH_CONTROL, 1u);
     do {
-        status = registers[SYSTOLITH_STATUS / 4];
+        if (polls-- == 0u)
+            return SYSTOLITH_TIMEOUT;
+        status = SYSTOLITH_READ(registers, SYSTOLITH_STATUS);
     } while ((status & 1u) || (status & 6u) == 0u);
-    registers[SYSTOLITH_CONTROL / 4] = 2u;
+    SYSTOLITH_WRITE(registers, SYSTOLITH_CONTROL, 2u);
     return (status & 4u) ? status : 0u;
 }
 """

@@ -139,6 +139,7 @@ class Layer(Record):
     output, shape, element_bytes, offset : the tensor that it writes, and how memory holds it
     image : of the run's images, None for all;  address : of its part of the output, None if that stays on chip
     bytes_read, bytes_written : DRAM traffic, weights among it, the program not
+    tile_positions : windows of its largest tile, 0 without a convolution
     """
 
     name: str
@@ -157,6 +158,7 @@ class Layer(Record):
     bytes_written: Count
     spatial_tiles: Count
     reduction_parts: Count
+    tile_positions: Count
 
 
 class Write(NamedTuple):
@@ -173,11 +175,12 @@ class Write(NamedTuple):
 
 
 class Work(NamedTuple):
-    """A unit works on ``layer`` from cycle ``start`` to cycle ``end``."""
+    """A unit is on ``layer`` from cycle ``start`` to cycle ``end``, and works in ``work`` of these cycles."""
 
     layer: Count
     start: Count
     end: Count
+    work: Count
 
 
 class Timeline(Record):
@@ -189,13 +192,30 @@ class Timeline(Record):
     storer: tuple[Work, ...]
 
 
+Slots = Literal["input", "operand", "output"]
+
+
+class Block(NamedTuple):
+    """Bytes ``address .. address + bytes`` of the activation memory, taken from layer ``first`` to layer ``last``.
+
+    what : a map, slots of a layer's input, operand or output, or its tables;  name : the map's or the layer's
+    """
+
+    what: Slots | Literal["map", "tables"]
+    name: str
+    first: Count
+    last: Count
+    address: Count
+    bytes: Number
+
+
 class Manifest(Sealed):
     """Everything that a host or a simulation needs to know about a build.
 
     files : SHA-256 of each other file of the folder
     causes : texts by error code;  waits : texts of the WAITS register's bits;  batch : images in one run
     instructions, tokens : how many the program has of each;  timeline : as predicted
-    writes : what the vector unit writes, in time order
+    writes : what the vector unit writes, in time order;  activations : what lies in the activation memory when
     predicted_cycles : of a run, at a memory latency of LATENCY cycles;  limit_cycles : that no schedule can beat
     """
 
@@ -218,6 +238,7 @@ class Manifest(Sealed):
     tokens: dict[str, Count]
     timeline: Timeline
     writes: tuple[Write, ...]
+    activations: tuple[Block, ...]
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Manifest:
@@ -244,4 +265,9 @@ class Manifest(Sealed):
         for name, entries in (("writes", self.writes), *((f"timeline.{unit}", work) for unit, work in self.timeline)):
             if entries and (last := max(entry.layer for entry in entries)) >= len(self.layers):
                 raise ValueError(f"{name} names layer {last} of {len(self.layers)}")
+        for block in self.activations:
+            if not block.first <= block.last < len(self.layers):
+                raise ValueError(f"activations names layers {block.first} to {block.last} of {len(self.layers)}")
+            if block.address + block.bytes > (size := 1024 * self.parameters.activation_kib):
+                raise ValueError(f"activations has {block.bytes} bytes at {block.address} of {size}")
         return self

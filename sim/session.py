@@ -45,7 +45,7 @@ def run(compiled: Compiled, job: Job, folder: Path, progress: Callable[[int], No
     job.save(folder)
     log = folder / LOG
     with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
-        running = pool.submit(test, compiled, folder, seed=job.seed, waves=job.trace is not None)
+        running = pool.submit(run_tests, compiled, folder, seed=job.seed, waves=job.trace is not None)
         while not running.done():
             concurrent.futures.wait([running], timeout=POLL_SECONDS)
             progress(len(_outcomes(outcomes)[0]))
@@ -63,7 +63,7 @@ def _outcomes(file: Path) -> tuple[list[Outcome], Failure | None]:
     return read_outcomes(file.read_text()) if file.exists() else ([], None)
 
 
-def test(compiled: Compiled, folder: Path, *, seed: int = 0, waves: bool = False) -> dict[str, str]:
+def run_tests(compiled: Compiled, folder: Path, *, seed: int = 0, waves: bool = False) -> dict[str, str]:
     """Run the cocotb tests of ``compiled`` in ``folder``: by name what each failed with, empty if it passed.
 
     By the results file, for a bare exit status would not tell; without one "simulator" is what failed.

@@ -219,21 +219,27 @@ def report(
     ],
     float_: Annotated[
         Path | None,
-        typer.Option("--float", metavar="MODEL.onnx", help="The float model: adds each tensor's quantization error."),
+        typer.Option("--float", metavar="MODEL.onnx", help="The float model: adds each tensor's error, its accuracy."),
     ] = None,
     inputs: Annotated[
         Path | None,
         typer.Option(metavar="DATA.npz", help="`x` adds feature maps, labels `y` the confusion matrix."),
     ] = None,
     images: Annotated[int, typer.Option(metavar="N", help="Use the first N images at most.")] = 100,
+    clock_mhz: Annotated[
+        float | None,
+        typer.Option(metavar="F", help="A clock in MHz: adds milliseconds and images a second.", show_default=False),
+    ] = None,
 ) -> None:
-    """Write one HTML page about a build: layers, cycles, stalls, timeline, roofline, and what `simulate` measured.
+    """Write one HTML page about a build: layers, cycles, stalls, memory, plots, advice, and what `simulate` measured.
 
     Example: `systolith report build/lenet5 -o report.html --float lenet5.onnx --inputs test.npz`
     """
     from .commands.report import report_build
 
-    result = report_build(build, output, float_model=float_, inputs=inputs, images=images, show_progress=True)
+    result = report_build(
+        build, output, float_model=float_, inputs=inputs, images=images, clock_mhz=clock_mhz, show_progress=True
+    )
     for line in result.lines():
         console.print(escape(line))
 

@@ -74,7 +74,14 @@ BROKEN = {
         "layer 'conv': output shape is (3, 4, 5), its arithmetic gives (3, 4, 4)",
     ),
     "window": (conv(dilations=(5, 1)), "layer 'conv': its window does not fit its input of (5, 5)"),
-    "groups": (conv(groups=2), "layer 'conv': weights (3, 2, 2, 2) with 2 groups do not fit 2 input channels"),
+    "input channels": (
+        conv(weights=np.ones((3, 1, 2, 2), np.int16)),
+        "layer 'conv': weights (3, 1, 2, 2) with 1 groups do not fit 2 input channels",
+    ),
+    "output channels": (
+        conv(weights=np.ones((3, 1, 2, 2), np.int16), groups=2),
+        "layer 'conv': weights (3, 1, 2, 2) with 2 groups do not fit 2 input channels",
+    ),
     "tiny scales": (
         conv(weight_scales=np.float32([1, 1e-38, 1])),
         "layer 'conv': its scales leave the range of float32; rescale the model's weights",
@@ -163,8 +170,8 @@ BROKEN = {
         "layer 'mean': a sum can reach 2621400000, beyond int32",
     ),
     "average's divisor": (
-        one(AveragePool("mean", "x", "y", (3, 3)), x=3e38, y=3e38),
-        "layer 'mean': its scales 3e+38 and 3e+38 are too far apart for float32; rescale the model's weights",
+        one(AveragePool("mean", "x", "y", (3, 3)), (0, 3, 0), (0, 3, 0), x=1e38, y=1e38),
+        "layer 'mean': its scales 1e+38 and 1e+38 are too far apart for float32; rescale the model's weights",
     ),
     "sizes of a sum": (
         replace(

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+import warnings
 
 import numpy as np
 import onnx
 import pytest
+from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
 from systolith import quant
 from systolith.cli import run
 from systolith.quant.onnx import budget
+from systolith.quant.onnx.foreign import foreign
 from systolith.quant.qdq.linear import scaling
 
 from . import models
@@ -103,6 +106,12 @@ CONSTANTS = {
         shared_weights,
         f"node 'conv262' (Conv): takes 128,000 values after 33,536,000 before{LIMIT}",
     ),
+    "an operator that is not folded": (
+        lambda net: computed(net, "Erf", np.ones(3, np.float32)),
+        "node 'maker' (Erf): depends on constants only; of such Add, Cast, Ceil, Concat, ConstantOfShape, Div, Equal,"
+        " Exp, Expand, Flatten, Floor, Gather, Identity, Max, Min, Mul, Neg, Pow, Range, Reciprocal, ReduceProd,"
+        " Reshape, Shape, Slice, Split, Sqrt, Squeeze, Sub, Sum, Transpose, Unsqueeze, Where are computed",
+    ),
     "text": (
         lambda net: computed(net, "Cast", np.ones(3, np.float32), to=TensorProto.STRING),
         "node 'maker' (Cast): makes text of constants; only numbers work",
@@ -126,7 +135,8 @@ def test_constants_are_measured_before_they_are_computed(case):
 
 
 def test_a_large_file_may_have_weights_in_proportion():
-    allowed = budget.Budget(stored=2**30)
+    allowed = budget.Budget()
+    allowed.stored = 2**30
     allowed.spend("weights", 2**32)
     with pytest.raises(quant.ModelError, match=r"^more: takes 1 values after 4,294,967,296 before; constants and"):
         allowed.spend("more", 1)
@@ -138,6 +148,11 @@ def larger_image(*shape):
         net.conv(2, 3, 1)
 
     return change
+
+
+def many_images(net):
+    net.inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [2**40, 2, 8, 8])]
+    net.conv(2, 3, 1)
 
 
 def concatenated(net):
@@ -152,16 +167,17 @@ def kept_alive(net):
 
 
 MEMORY = "MiB for one image; 1,024 MiB is the most, so use smaller images or fewer channels"
-VALUES = "at most 268,435,456 values an image work"
+VALUES = "268,435,456 values an image are the most, and 32 bits a size"
 MAPS = {
-    "image": (larger_image(2, 2**15, 2**15), f"input 'image': a map of shape [1, 2, 32768, 32768]; {VALUES}"),
+    "image": (larger_image(2, 2**15, 2**15), f"input 'image': has shape [1, 2, 32768, 32768]; {VALUES}"),
     "image beyond 32 bits": (
         larger_image(2, 2**40, 1),
-        f"input 'image': a map of shape [1, 2, 1099511627776, 1]; {VALUES}",
+        f"input 'image': has shape [1, 2, 1099511627776, 1]; {VALUES}",
     ),
+    "batch beyond 32 bits": (many_images, f"input 'image': has shape [1099511627776, 2, 8, 8]; {VALUES}"),
     "pads": (
         lambda net: net.conv(2, 3, 3, pads=[2**31 - 1] * 4),
-        f"node 'conv1' (Conv): a map of shape [1, 3, 4294967300, 4294967300]; {VALUES}",
+        f"node 'conv1' (Conv): has shape [1, 3, 4294967300, 4294967300]; {VALUES}",
     ),
     "pads that strides leave out": (
         lambda net: net.conv(2, 3, 3, pads=[10**5] * 4, strides=[2**31 - 1] * 2),
@@ -181,7 +197,7 @@ MAPS = {
     ),
     "concatenations": (
         concatenated,
-        "node 'concat6' (Concat): a map of shape [1, 33554432, 8, 8]; " + VALUES,
+        "node 'concat6' (Concat): has shape [1, 33554432, 8, 8]; " + VALUES,
     ),
     "maps that wait": (kept_alive, f"layer 'conv16' (Conv): its maps and windows take 1,057 {MEMORY}"),
     "stride": (
@@ -440,6 +456,25 @@ def test_only_files_of_bounded_size_are_read(tmp_path, capsys):
             assert str(caught.value) == message
     assert run(["golden", "/dev/zero", "--inputs", "x.npz", "-o", str(tmp_path / "y.npz")]) == 1
     assert capsys.readouterr().err == f"systolith: error: {expected['/dev/zero']}\n"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(ZeroDivisionError, AssertionError, AttributeError, BufferError, EOFError, IndexError, UnboundLocalError),
+        *(OSError, NotImplementedError, RecursionError, TypeError, ValueError, DecodeError),
+        onnx.checker.ValidationError,
+    ],
+)
+def test_what_other_packages_raise_becomes_one_line(kind):
+    with pytest.raises(quant.ModelError, match=r"^node 'n' \(Add\): it says$"), foreign("node 'n' (Add)"):
+        raise kind("it says\nand more")
+
+
+def test_what_other_packages_warn_of_is_not_said():
+    with foreign("node 'n' (Add)"):
+        assert np.isinf(np.float32(3e38) * np.ones(1, np.float32) * 10)
+        warnings.warn("deprecated", stacklevel=1)
 
 
 def test_many_identities_take_one_walk(monkeypatch):

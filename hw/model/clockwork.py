@@ -1,46 +1,73 @@
-"""A small discrete-event kernel: processes are generators that wait for a cycle or for a signal."""
+"""A small discrete-event kernel whose processes keep time themselves, and meet where they must.
 
-import heapq
-from collections.abc import Generator
-from itertools import count
+What passes from one process to one other carries the cycle at which it counts, so a process may run ahead of the clock
+as far as it knows what reaches it (Kahn 1974, with time stamps).  Only what several share, the bus and the memory's
+ports, must be looked at in order of cycles: there a process sleeps until the clock has come to its own time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterable
+from heapq import heappop, heappush
+from typing import Any
 
 
-class Signal:
-    """Something that processes wait for; whoever changes it calls ``notify``."""
+class Channel(deque[Any]):
+    """What one process hands to one other, in order; each item is, or begins with, the cycle at which it counts."""
 
-    def __init__(self) -> None:
-        self.waiting: list[Process] = []
+    def __init__(self, clock: Clockwork, items: Iterable[Any] = ()) -> None:
+        super().__init__(items)
+        self.clock = clock
+        self.waiting: int | None = None
+
+    def put(self, item: Any) -> None:
+        self.append(item)
+        if self.waiting is not None:
+            self.clock.ready.append(self.waiting)
+            self.waiting = None
+
+    def take(self) -> Generator[Channel, None, Any]:
+        """The next item, once there is one."""
+        if not self:
+            yield self
+        return self.popleft()
 
 
-Process = Generator["int | Signal", None, None]
+Process = Generator["int | Channel | None", None, None]
 
 
 class Clockwork:
-    """Runs processes in order of cycles.  A process yields the cycle to sleep until, or a Signal to wait for."""
+    """Runs processes.  One yields the cycle to sleep until, a channel to wait for something in it, None to be woken.
+
+    Of those that wake in the same cycle, the one that was started first runs first.
+    """
 
     def __init__(self) -> None:
         self.now = 0
-        self._heap: list[tuple[int, int, Process]] = []
-        self._order = count()
+        self.ready: deque[int] = deque()
+        self._processes: list[Process] = []
+        self._asleep: list[tuple[int, int]] = []  # (cycle, process), a heap
 
-    def start(self, process: Process) -> None:
-        self._wake(process, self.now)
+    def start(self, process: Process) -> int:
+        """Its number, to wake it by."""
+        self.ready.append(len(self._processes))
+        self._processes.append(process)
+        return self.ready[-1]
 
-    def notify(self, signal: Signal) -> None:
-        """Resume all who wait for ``signal``, in this cycle; they look again whether they may go on."""
-        waiting, signal.waiting = signal.waiting, []
-        for process in waiting:
-            self._wake(process, self.now)
-
-    def _wake(self, process: Process, cycle: int) -> None:
-        heapq.heappush(self._heap, (cycle, next(self._order), process))
+    def wake(self, process: int, cycle: int) -> None:
+        heappush(self._asleep, (max(cycle, self.now), process))
 
     def run(self) -> None:
         """Until nothing is left to happen."""
-        while self._heap:
-            self.now, _, process = heapq.heappop(self._heap)
-            waits_for = next(process, None)
-            if isinstance(waits_for, Signal):
-                waits_for.waiting.append(process)
+        ready, asleep, processes = self.ready, self._asleep, self._processes
+        while ready or asleep:
+            if ready:
+                number = ready.popleft()
+            else:
+                self.now, number = heappop(asleep)
+            waits_for = next(processes[number], None)
+            if isinstance(waits_for, int):
+                self.wake(number, waits_for)
             elif waits_for is not None:
-                self._wake(process, max(waits_for, self.now))
+                waits_for.waiting = number

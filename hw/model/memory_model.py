@@ -2,16 +2,18 @@
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
 
 from ..engine.dma import ReadMaster
 from ..engine.register_slice import RegisterSlice
 from ..isa.parameters import Parameters
-from .clockwork import Clockwork, Process, Signal
+from .clockwork import Channel, Clockwork, Process
 
 FETCH, LOADER, WEIGHTS = range(3)
 """The read master's users."""
+
+Arrived = Callable[[tuple[int, int]], None]
+_Request = tuple[int, int, Arrived | None]  # (cycle, beats, arrived)
 
 
 class MemoryPorts:
@@ -105,64 +107,88 @@ class MemoryPorts:
         return beats
 
 
-@dataclass(eq=False)
-class _Burst:
-    """A request for ``beats``; ``handshake`` is the cycle of its address, 0 before that."""
-
-    user: int
-    beats: int
-    arrived: Callable[[int, int], None]
-    granted: Signal
-    handshake: int = 0
-
-
 class ReadBus:
-    """AXI4 reads: bursts of FETCH, LOADER and WEIGHTS, their data in order."""
+    """AXI4 reads: bursts of FETCH, LOADER and WEIGHTS, an address a cycle, round robin, and their data in order.
+
+    Its processes must be started last: so they see all that happens in a cycle.
+    """
 
     def __init__(self, clock: Clockwork, latency: int, ports: MemoryPorts) -> None:
         self.clock, self.latency, self.ports = clock, latency, ports
-        self.requests: list[deque[_Burst]] = [deque(), deque(), deque()]
-        self.requested = Signal()
-        self.outstanding: deque[_Burst] = deque()
-        self.issued = Signal()
+        self.requests: list[_Request | None] = [None, None, None]
+        self.granted = [Channel(clock), Channel(clock), Channel(clock)]  # the cycle of the address
+        self.last_user = 0
+        self.next_address = 0  # when there can be another
+        self.unanswered: deque[tuple[int, int, int, Arrived | None]] = deque()  # (address, user, beats, arrived)
+        self.answered = deque([0] * ReadMaster.OUTSTANDING)  # when another burst may be outstanding
+        self.next_data = 0
 
-    def burst(self, user: int, beats: int, arrived: Callable[[int, int], None]) -> Process:
-        """Until a burst's address has gone out; ``arrived`` is called with the cycles of its first and last beat."""
-        granted = Signal()
-        burst = _Burst(user, beats, arrived, granted)
-        self.requests[user].append(burst)
-        self.clock.notify(self.requested)
-        while not burst.handshake:
+    def start(self) -> None:
+        self.memory = self.clock.start(self._memory())
+        self.arbiter = self.clock.start(self._arbiter())
+
+    def burst(self, user: int, beats: int, now: int, arrived: Arrived | None) -> Generator[Channel, None, int]:
+        """Ask for a burst in cycle ``now``; the cycle of its address.
+
+        ``arrived`` is called with the cycles of its first and last beat, as soon as they are known.
+        """
+        self.requests[user] = now, beats, arrived
+        self._call_arbiter()
+        granted = self.granted[user]
+        if not granted:
             yield granted
+        handshake: int = granted.popleft()
+        return handshake
 
-    def arbiter(self) -> Process:
-        """One address a cycle, round robin, as long as not too many bursts are unanswered."""
-        clock, last = self.clock, 0
-        while True:
-            while not any(self.requests) or len(self.outstanding) >= ReadMaster.OUTSTANDING:
-                yield self.requested
-            user = next(u for u in ((last + d) % 3 for d in (1, 2, 3)) if self.requests[u])
-            last = user
-            burst = self.requests[user].popleft()
-            burst.handshake = clock.now + 1
-            self.outstanding.append(burst)
-            clock.notify(burst.granted)
-            clock.notify(self.issued)
-            yield clock.now + 1
+    def _call_arbiter(self) -> None:
+        """It must look again when the first request can be granted, as far as is known."""
+        asked = [request[0] for request in self.requests if request]
+        if asked and self.answered:
+            self.clock.wake(self.arbiter, max(min(asked), self.next_address, self.answered[0]))
 
-    def memory(self) -> Process:
-        """A beat a cycle, and those behind a beat that the loader cannot place wait with it."""
-        clock = self.clock
+    def _arbiter(self) -> Process:
         while True:
-            while not self.outstanding:
-                yield self.issued
-            burst = self.outstanding[0]
-            yield burst.handshake + self.latency
-            first = clock.now + RegisterSlice.LATENCY
-            last = first + burst.beats - 1
-            if burst.user == LOADER:
+            yield None
+            now, requests = self.clock.now, self.requests
+            if now < self.next_address or not self.answered or now < self.answered[0]:
+                continue
+            for user in ((self.last_user + 1) % 3, (self.last_user + 2) % 3, self.last_user):
+                request = requests[user]
+                if request and request[0] <= now:
+                    _, beats, arrived = request
+                    requests[user] = None
+                    self.last_user, self.next_address = user, now + 1
+                    self.answered.popleft()
+                    self.unanswered.append((now + 1, user, beats, arrived))
+                    if len(self.unanswered) == 1:
+                        self._answer()
+                    self.granted[user].put(now + 1)
+                    self._call_arbiter()
+                    break
+
+    def _memory(self) -> Process:
+        while True:
+            yield None
+            self._answer()
+
+    def _answer(self) -> None:
+        """A beat a cycle, and those behind a beat that the loader cannot place wait with it.
+
+        Who else is at the memory's ports is known only when the loader's beats are there.
+        """
+        while self.unanswered:
+            address, user, beats, arrived = self.unanswered[0]
+            start = max(address + self.latency, self.next_data)
+            first = start + RegisterSlice.LATENCY
+            last = first + beats - 1
+            if user == LOADER:
+                if start > self.clock.now:
+                    self.clock.wake(self.memory, start)
+                    break
                 last = self.ports.place(first, last)
-            burst.arrived(first, last)
-            yield last - RegisterSlice.LATENCY + 1
-            self.outstanding.popleft()
-            clock.notify(self.requested)
+            self.unanswered.popleft()
+            self.next_data = last - RegisterSlice.LATENCY + 1
+            if arrived is not None:
+                arrived((first, last))
+            self.answered.append(self.next_data)
+        self._call_arbiter()

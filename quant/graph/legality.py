@@ -114,11 +114,13 @@ def _check_conv(layer: Conv, graph: Graph, source: FeatureMap, target: FeatureMa
     if isinstance(target, Sums):
         if layer.output != graph.output:
             raise GraphError(f"layer '{layer.name}': hands out raw sums; only the last layer may")
-        scales = source.scale * layer.weight_scales
+        with np.errstate(over="ignore", under="ignore"):
+            scales = source.scale * layer.weight_scales
         if not np.array_equal(target.scales, scales):
             raise GraphError(f"layer '{layer.name}': the scales of its sums must be its input's times its weights'")
     else:
-        scales = requantization_scales(layer, graph)
+        with np.errstate(over="ignore", under="ignore"):
+            scales = requantization_scales(layer, graph)
     if not (np.isfinite(scales).all() and (scales >= SMALLEST_NORMAL).all()):
         raise GraphError(f"layer '{layer.name}': its scales leave the range of float32; rescale the model's weights")
     worst = int(sum_bounds(layer, graph).max())

@@ -29,30 +29,32 @@ INT32 = range(-(2**31), 2**31)
 class Budget:
     """Counts the values that are computed at import: constants, and the weights of layers.
 
-    ``stored`` is the size of the file, in bytes: a large one may have four values for each of its bytes, so that
-    weights of four bits can be unpacked, and all of them transposed or converted.
+    ``stored`` is what the file holds of them, in bytes: a large one may have four values for each byte, so that weights
+    of four bits can be unpacked, and all of them transposed or converted.
     """
 
-    def __init__(self, stored: int) -> None:
-        self.limit = self.left = max(BUDGET // CONSTANT_BYTES, 4 * stored)
+    def __init__(self) -> None:
+        self.stored = self.spent = 0
 
     def spend(self, what: str, values: int) -> None:
-        """Take ``values`` off.  Raises ModelError, beginning with ``what``, if they are more than are left."""
-        if values > self.left:
-            spent = self.limit - self.left
-            before = f" after {spent:,} before" if spent else ""
+        """Count ``values`` more.  Raises ModelError, beginning with ``what``, if that is beyond the limit."""
+        limit = max(BUDGET // CONSTANT_BYTES, 4 * self.stored)
+        if self.spent + values > limit:
+            before = f" after {self.spent:,} before" if self.spent else ""
             raise ModelError(
                 f"{what}: takes {values:,} values{before}; constants and weights of a file of this size may have"
-                f" {self.limit:,} together"
+                f" {limit:,} together"
             )
-        self.left -= values
+        self.spent += values
 
 
 def check_dimensions(what: str, dimensions: Iterable[int]) -> None:
     """Raises ModelError, beginning with ``what``, if a map of these ``dimensions``, N first, exceeds the budget."""
     found = list(dimensions)
     if any(size not in INT32 for size in found) or prod(found[1:]) * MAP_BYTES > BUDGET:
-        raise ModelError(f"{what}: a map of shape {found}; at most {BUDGET // MAP_BYTES:,} values an image work")
+        raise ModelError(
+            f"{what}: has shape {found}; {BUDGET // MAP_BYTES:,} values an image are the most, and 32 bits a size"
+        )
 
 
 def check_memory(source: str, layers: Iterable[Layer | FloatLayer], sizes: Mapping[str, Shape]) -> None:

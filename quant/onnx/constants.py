@@ -18,7 +18,7 @@ from .foreign import foreign
 RESHAPING = ("Flatten", "Identity", "Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 REDUCING = ("ReduceProd",)
 OF_ONE = ("Cast", "Ceil", "Exp", "Floor", "Neg", "Reciprocal", "Sqrt")
-BROADCASTING = ("Add", "Div", "Equal", "Max", "Min", "Mul", "Pow", "Sub", "Where")
+BROADCASTING = ("Add", "Div", "Equal", "Max", "Min", "Mul", "Pow", "Sub", "Sum", "Where")
 GROWING = ("Concat", "ConstantOfShape", "Expand", "Gather", "Range")
 FOLDABLE = frozenset((*RESHAPING, *REDUCING, *OF_ONE, *BROADCASTING, *GROWING))
 
@@ -28,7 +28,7 @@ class Constants(Mapping[str, Array]):
 
     def __init__(self, model: onnx.ModelProto, opset: int) -> None:
         self.opset = opset
-        self.budget = Budget(model.ByteSize())
+        self.budget = Budget()
         self._values: dict[str, Array] = {}
         if model.graph.sparse_initializer:
             raise ModelError("sparse initializers are not supported; store the weights as dense tensors")
@@ -45,7 +45,9 @@ class Constants(Mapping[str, Array]):
 
     def store(self, tensors: Iterable[onnx.TensorProto]) -> None:
         """Add ``tensors``, which the file holds."""
-        self._values.update((tensor.name, array(tensor)) for tensor in tensors)
+        for tensor in tensors:
+            self._values[tensor.name] = array(tensor)
+            self.budget.stored += self[tensor.name].nbytes
 
     def add(self, node: onnx.NodeProto, value: Array) -> None:
         """Add what ``node`` makes.  Raises ModelError if it is beyond the budget."""
@@ -58,7 +60,8 @@ class Constants(Mapping[str, Array]):
         Raises ModelError if its inputs do not fit it, or its outputs, before they are computed, the budget.
         """
         if node.op_type == "Constant":
-            self.add(node, constant_value(node))
+            value = self._values[node.output[0]] = constant_value(node)
+            self.budget.stored += value.nbytes
             return True
         if node.op_type not in FOLDABLE or any(name and name not in self for name in node.input):
             return False

@@ -33,7 +33,7 @@ def gemm(context: Context) -> Built:
             weights = np.float32(alpha) * weights
         if bias is not None:
             total = np.float32(beta) * _row(context, bias, weights.shape[0])
-    if not (np.isfinite(weights).all() and np.isfinite(total).all()):
+    if (alpha, beta) != (1, 1) and not (np.isfinite(weights).all() and np.isfinite(total).all()):
         raise refuse(context.node, f"alpha {alpha:g} or beta {beta:g} takes its weights or bias beyond float32")
     return _dense(context, weights, total)
 

@@ -12,7 +12,7 @@ from ..graph.errors import ModelError
 from ..networks.layers import Convolution, Dense, FloatGraph, FloatLayer
 from ..networks.shapes import shapes
 from .budget import check_dimensions, check_memory
-from .constants import Constants
+from .constants import FOLDABLE, Constants
 from .context import (
     Built,
     Context,
@@ -108,7 +108,10 @@ class _Walk:
             self.layers.append(part)
             dimensions = self.sizes[part.inputs[0]]
         else:
-            layer, dimensions = _builder(node)(context)
+            builder = _builder(node)
+            if not context.computed:
+                raise refuse(node, f"depends on constants only; of such {', '.join(sorted(FOLDABLE))} are computed")
+            layer, dimensions = builder(context)
             self.layers.append(layer)
             if isinstance(layer, Convolution | Dense):
                 self.constants.budget.spend(describe(node), layer.weights.size)

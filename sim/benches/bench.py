@@ -12,7 +12,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 from numpy.typing import NDArray
 
-from ..comparison.compare import compare, layer_cycles
+from ..comparison.compare import Verdict, compare, layer_cycles
 from ..comparison.contents import Contents
 from ..comparison.job import (
     OUTCOMES,
@@ -84,7 +84,7 @@ class Bench:
         with Path(OUTCOMES).open("w") as file:
             for image in range(len(self.job.inputs)):
                 try:
-                    outcome: Outcome | Failure | None = await self._image(image)
+                    outcome: Outcome | Failure | None = await self.image(image)
                 except (EndedError, RegisterError) as error:
                     outcome = Failure(image, await self.cycle(), str(error))
                 if outcome is None:
@@ -94,20 +94,41 @@ class Bench:
                 if isinstance(outcome, Failure):
                     return
 
-    async def _image(self, image: int) -> Outcome | None:
-        """Start, wait, compare.  None when the waveform that was asked for is complete."""
+    async def begin(self, image: int, memory: NDArray[np.uint8] | None = None) -> None:
+        """Fill DRAM as it is before ``image``, or with ``memory`` and its input, and forget the last one's events."""
         job = self.job
-        clock_started, first_cycle = time.perf_counter(), await self.cycle()
-        data = np.concatenate([np.zeros(job.base, np.uint8), job.memory])
+        data = np.concatenate([np.zeros(job.base, np.uint8), job.memory if memory is None else memory])
         at = job.base + job.input_address
         data[at : at + job.inputs.shape[1]] = job.inputs[image]
         await self.memory.begin(data)
         self.events.begin()
 
-        await self.registers.write(self.offset("PROGRAM"), job.program_address)
-        await self.registers.write(self.offset("BASE"), job.base)
-        await self.registers.write(self.offset("INTERRUPT_ENABLE"), 1)
+    async def start(self, interrupt: int = 1) -> None:
+        await self.registers.write(self.offset("PROGRAM"), self.job.program_address)
+        await self.registers.write(self.offset("BASE"), self.job.base)
+        await self.registers.write(self.offset("INTERRUPT_ENABLE"), interrupt)
         await self.registers.write(self.offset("CONTROL"), 1)
+
+    async def judge(self, image: int) -> tuple[Verdict, NDArray[np.void]]:
+        """All that was written since ``begin`` beside what ``image`` must write, and the monitor's events."""
+        job = self.job
+        contents = await self.memory.finish()
+        events, count = self.events.finish()
+        if contents.written[: job.base].any():
+            raise EndedError(f"bytes below the base address {job.base:#x} were written")
+        shifted = Contents(
+            contents.data[job.base :], contents.written[job.base :], contents.stamps[job.base // job.bus_bytes :]
+        )
+        first = image * job.expectation.batch
+        now = await self.cycle()
+        return compare(first, job.expectation, job.vectors[image], events, count, shifted, now), events
+
+    async def image(self, image: int) -> Outcome | None:
+        """Start, wait, compare.  None when the waveform that was asked for is complete."""
+        job = self.job
+        clock_started, first_cycle = time.perf_counter(), await self.cycle()
+        await self.begin(image)
+        await self.start()
         started = await self.cycle()
         self.dut.watch.value = 1
         if not int(self.dut.wake.value):
@@ -130,21 +151,11 @@ class Bench:
         if int(self.dut.interrupt.value):
             raise EndedError("the interrupt stays after CONTROL was written with 2")
 
-        contents = await self.memory.finish()
-        now = await self.cycle()
-        events, count = self.events.finish()
-        shifted = Contents(
-            contents.data[job.base :], contents.written[job.base :], contents.stamps[job.base // job.bus_bytes :]
-        )
-        if contents.written[: job.base].any():
-            raise EndedError(f"bytes below the base address {job.base:#x} were written")
-        verdict = compare(
-            image * job.expectation.batch, job.expectation, job.vectors[image], events, count, shifted, now
-        )
+        verdict, events = await self.judge(image)
         return Outcome(
             image=image,
             cycles=cycles,
-            simulated_cycles=now - first_cycle,
+            simulated_cycles=await self.cycle() - first_cycle,
             seconds=time.perf_counter() - clock_started,
             stalls=stalls,
             layer_cycles=layer_cycles(job.expectation, events, started, started + cycles),

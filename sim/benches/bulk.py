@@ -23,13 +23,17 @@ def events_of(job: Job) -> NativeEvents | FileEvents:
     return FileEvents(job.monitor_bytes)
 
 
-@cocotb.test()
-async def bulk(dut: Any) -> None:
-    job = Job.load(Path())
+async def attach(dut: Any, job: Job) -> Bench:
+    """The bench of ``job``, powered up and in reset, with a memory that answers without errors."""
     dut.latency.value = job.memory_latency
     for name in ("load", "dump", "read_error", "write_error"):
         getattr(dut, name).value = 0
     registers = PortRegisters(dut)
     await power_up(dut, job)
     memory = NativeMemory(job.bus_bytes) if job.simulator == "verilator" else PlainMemory(dut, job.bus_bytes)
-    await Bench(dut, job, registers, memory, events_of(job)).run()
+    return Bench(dut, job, registers, memory, events_of(job))
+
+
+@cocotb.test()
+async def bulk(dut: Any) -> None:
+    await (await attach(dut, Job.load(Path()))).run()

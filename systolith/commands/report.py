@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,25 @@ from markupsafe import Markup
 
 from .. import golden, quant
 from ..data import Data, load_data
+from ..hw.compiler.planner import plan
+from ..hw.manifest import LATENCY
+from ..hw.model.schedule import predict
 from ..progress import progress_bar
 from ..quant import ConfigurationError, DataError
-from ..report import accuracy, facts, pictures, plots
+from ..report import accuracy, drawing, pictures
+from ..report.advice import Change, advise
+from ..report.compared import compared
+from ..report.figures import Speed, groups, run_cycles
+from ..report.layers import LayerRow, layer_rows
+from ..report.memory import (
+    in_dram,
+    occupancy,
+    on_chip,
+)
+from ..report.memory_plot import memory
+from ..report.roofline import roofline
+from ..report.stalls import array_time, stalls
+from ..report.timeline_plot import timeline
 from ..sim import accelerator as accelerators
 from ..sim.accelerator import Accelerator
 from ..sim.report import Report, read_saved
@@ -32,10 +48,12 @@ class WrittenReport:
     size: int
     layers: int
     verdict: str
+    advice: str | None
 
     def lines(self) -> list[str]:
         """A summary for people."""
-        return [f"{self.path}: {self.layers} layers, {self.verdict}, {self.size / 1000:,.0f} kB"]
+        first = f"{self.path}: {self.layers} layers, {self.verdict}, {self.size / 1000:,.0f} kB"
+        return [first] if self.advice is None else [first, self.advice]
 
 
 def report_build(
@@ -45,13 +63,15 @@ def report_build(
     float_model: str | Path | None = None,
     inputs: str | Path | None = None,
     images: int = IMAGES,
+    clock_mhz: float | None = None,
     show_progress: bool = False,
 ) -> WrittenReport:
     """Write a self-contained HTML page about the folder ``build`` and what `simulate_build` last measured of it.
 
     inputs : an .npz file, whose first ``images`` images give feature maps, the confusion matrix if it has labels, and,
-    against the ONNX file ``float_model``, each tensor's signal-to-noise ratio
-    Raises a SystolithError that says what is wrong with the folder, the model, the data or the output.
+    against the ONNX file ``float_model``, each tensor's signal-to-noise ratio and the float model's accuracy
+    clock_mhz : adds milliseconds and images a second
+    Raises a SystolithError that says what is wrong with the folder, the model, the data, the clock or the output.
     """
     quant.check_target(output)
     if float_model is not None and inputs is None:
@@ -60,36 +80,45 @@ def report_build(
     graph = accelerator.graph()
     saved = read_saved(Path(build))
     stale = saved is not None and saved.build != accelerator.build
-    said = _facts(accelerator, graph, None if stale else saved) | {"stale": stale}
+    report = None if stale else saved
+    speed = None
+    if clock_mhz is not None:
+        speed = Speed(clock_mhz, run_cycles(accelerator, report), accelerator.batch)
+    rows = layer_rows(accelerator, graph, report)
+    said = _facts(accelerator, rows, report) | {"stale": stale, "speed": speed}
     data = None if inputs is None else _first(load_data(inputs), images, graph, inputs)
     with progress_bar("comparing with the float model", show_progress) as progress:
-        said |= _on_images(graph, data, float_model, said["layers"], progress)
-    page = _render(said)
+        said |= _on_images(graph, data, float_model, progress)
+    advice = advise(accelerator, rows, report, predictor(accelerator, graph)) if report else None
+    page = _render(said | {"advice": advice})
     quant.write_whole(output, page)
-    return WrittenReport(Path(output), len(page), len(said["layers"]), said["verdict"])
+    return WrittenReport(Path(output), len(page), len(rows), said["verdict"], str(advice) if advice else None)
 
 
-def _facts(accelerator: Accelerator, graph: quant.Graph, report: Report | None) -> dict[str, Any]:
+def _facts(accelerator: Accelerator, rows: list[LayerRow], report: Report | None) -> dict[str, Any]:
     """What the page says without any images."""
     manifest = accelerator.manifest
-    layers = facts.layer_rows(accelerator, graph, report)
-    measured = report is not None and bool(report.layer_cycles)
+    occupied = occupancy(accelerator)
     return {
         "build": accelerator.folder.absolute().name,
         "parameters": asdict(manifest.parameters),
+        "batch": accelerator.batch,
         "memory_bytes": accelerator.memory_bytes,
         "report": report,
         "verdict": _verdict(report),
-        "layers": layers,
-        "measured": measured,
-        "groups": facts.groups(accelerator, layers, report),
-        "array_time": facts.array_time(accelerator, report) if report else [],
-        "stalls": facts.stalls(accelerator, report) if report else [],
-        "compared": facts.compared(layers, report) if report else [],
+        "layers": rows,
+        "measured": any(row.measured is not None for row in rows),
+        "groups": groups(accelerator, rows, report),
+        "array_time": array_time(accelerator, report) if report else [],
+        "stalls": stalls(accelerator, report) if report else [],
+        "compared": compared(rows, report) if report else [],
         "infinity": float("inf"),
-        "timeline": Markup(plots.timeline(dict(manifest.timeline), layers, manifest.predicted_cycles)),
-        "roofline": _roofline(layers, accelerator.bus_bytes),
-        "colours": plots.PALETTE,
+        "timeline": Markup(timeline(dict(manifest.timeline), rows, accelerator.predicted_cycles)),
+        "roofline": Markup(roofline(rows, accelerator.bus_bytes)) if any(row.macs for row in rows) else None,
+        "memory": Markup(memory(occupied, rows, manifest.parameters.accumulator_depth)),
+        "on_chip": on_chip(accelerator, occupied, rows),
+        "in_dram": in_dram(accelerator),
+        "colours": drawing.PALETTE,
     }
 
 
@@ -99,10 +128,21 @@ def _verdict(report: Report | None) -> str:
     return "bit-exact" if report.bit_exact else f"{report.mismatches:,} values differ"
 
 
-def _roofline(layers: list[facts.LayerRow], bus_bytes: int) -> Markup | None:
-    if not any(row.macs and row.moved for row in layers):
-        return None
-    return Markup(plots.roofline(layers, bus_bytes))
+def predictor(accelerator: Accelerator, graph: quant.Graph) -> Callable[[Change], float | None]:
+    """Cycles of an image if one option of ``generate`` were another, None where that cannot be built."""
+    built = accelerator.manifest.parameters
+
+    def predicted(change: Change) -> float | None:
+        options: dict[str, Any] = {change.option: change.value}
+        batch: int = options.pop("batch", accelerator.batch)
+        unfold = options.pop("unfold_input", accelerator.unfolding is not None)
+        try:
+            changed = plan(graph, replace(built, **options), batch, unfold)
+        except ConfigurationError:
+            return None
+        return predict(changed, LATENCY).cycles / batch
+
+    return predicted
 
 
 def _first(data: Data, images: int, graph: quant.Graph, inputs: str | Path) -> Data:
@@ -120,28 +160,28 @@ def _first(data: Data, images: int, graph: quant.Graph, inputs: str | Path) -> D
 
 
 def _on_images(
-    graph: quant.Graph,
-    data: Data | None,
-    float_model: str | Path | None,
-    layers: list[facts.LayerRow],
-    progress: Callable[[int, int], None],
+    graph: quant.Graph, data: Data | None, float_model: str | Path | None, progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """What the page says because of images: feature maps, the confusion matrix, the noise against the float model."""
+    """What the page says because of images: feature maps, the confusion matrix, the float model on the same images."""
     if data is None:
-        return {"images": 0, "maps": [], "confusion": None, "noise": []}
+        return {"images": 0, "maps": [], "confusion": None, "noise": [], "float_accuracy": None, "agreeing": None}
     outputs = [layer.output for layer in graph.layers]
-    noise: list[accuracy.Noise] = []
+    ran = None
     if float_model is not None:
-        network = accuracy.load_network(float_model, graph)
-        noise = accuracy.noise(graph, network, data.x, progress)
-    confusion = None
+        ran = accuracy.run_both(graph, accuracy.load_network(float_model, graph), data.x, progress)
+    confusion = agreeing = None
     if data.y is not None:
-        confusion = accuracy.confusion(golden.output(graph, data.x)[0], data.y)
+        scores = golden.output(graph, data.x)[0]
+        confusion = accuracy.confusion(scores, data.y)
+        if ran is not None:
+            agreeing = int(np.sum(ran.guesses == accuracy.classes(scores)))
     return {
         "images": len(data.x),
         "maps": pictures.feature_maps(graph, data.x[0], outputs),
         "confusion": confusion,
-        "noise": noise,
+        "noise": ran.noise if ran else [],
+        "float_accuracy": float(np.mean(ran.guesses == data.y)) if ran and data.y is not None else None,
+        "agreeing": agreeing,
     }
 
 
@@ -152,5 +192,8 @@ def _render(said: dict[str, Any]) -> bytes:
     environment.filters["count"] = lambda value: f"{value:,.0f}"
     environment.filters["percent"] = lambda value: f"{value:.1%}"
     environment.filters["volume"] = lambda shape: "\N{MULTIPLICATION SIGN}".join(map(str, shape))
-    template = environment.from_string((files("systolith.report") / "page.html.j2").read_text(encoding="utf-8"))
-    return template.render(said).encode()
+    environment.filters["significant"] = lambda value: f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    page, style = (
+        (files("systolith.report") / name).read_text(encoding="utf-8") for name in ("page.html.j2", "page.css")
+    )
+    return environment.from_string(page).render(said, style=Markup(style)).encode()

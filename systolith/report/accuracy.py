@@ -1,4 +1,4 @@
-"""How far quantization moves a network: signal-to-noise ratio by tensor, and which classes are taken for which."""
+"""How far quantization moves a network: noise by tensor, the float model's classes, which are taken for which."""
 
 from __future__ import annotations
 
@@ -34,6 +34,17 @@ class Noise:
 
 
 @dataclass(frozen=True, eq=False)
+class FloatRun:
+    """What the float model says of some images.
+
+    noise : of every tensor of the quantized graph;  guesses : (N,), the class of its highest score
+    """
+
+    noise: list[Noise]
+    guesses: NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
 class Confusion:
     """images : int64, (classes, classes), how many of class ``row`` the network takes for ``column``"""
 
@@ -56,13 +67,13 @@ class Confusion:
         return [(int(row), int(column), int(wrong[row, column])) for row, column in places if wrong[row, column]]
 
 
-def noise(
+def run_both(
     graph: quant.Graph,
     network: quant.FloatGraph,
     images: NDArray[np.float32],
     progress: Callable[[int, int], None],
-) -> list[Noise]:
-    """The noise of every tensor of ``graph`` over ``images``, (N, C, rows, columns), batch by batch.
+) -> FloatRun:
+    """The float ``network`` on ``images``, (N, C, rows, columns), batch by batch, against golden on ``graph``.
 
     network : simplified, of the float model that was quantized;  progress : of (images done, images in all)
     """
@@ -70,11 +81,14 @@ def noise(
     error = dict.fromkeys(graph.tensors, 0.0)
     names = {name.removesuffix(INTEGERS): name for name in graph.tensors}
     seen: set[str] = set()
+    guesses: list[NDArray[np.intp]] = []
     size = batch_size(network)
     for start in range(0, len(images), size):
         batch = images[start : start + size]
         integers = golden.run(graph, golden.quantize_input(graph, batch))
         for float_name, values in run_float(network, batch):
+            if float_name == network.output:
+                guesses.append(classes(values))
             name = names.get(float_name)
             if name is None or values.shape != integers[name].shape:
                 continue
@@ -85,10 +99,11 @@ def noise(
         progress(min(start + size, len(images)), len(images))
     makers = {layer.output: layer.name for layer in graph.layers}
     ratios = {name: _ratio(signal[name], error[name]) for name in seen}
-    return [
+    noise = [
         Noise(name, makers.get(name, "input"), _bits(tensor), ratios.get(name))
         for name, tensor in graph.tensors.items()
     ]
+    return FloatRun(noise, np.concatenate(guesses))
 
 
 def _bits(tensor: quant.Tensor) -> int | None:
@@ -101,12 +116,17 @@ def _ratio(signal: float, error: float) -> float:
     return float(10 * np.log10(signal / error)) if signal else -np.inf
 
 
+def classes(scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The class of each image's highest score, (N,), of ``scores``, (N, classes, ...)."""
+    highest: NDArray[np.intp] = scores.reshape(len(scores), -1).argmax(axis=1)
+    return highest
+
+
 def confusion(scores: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> Confusion:
     """Of ``scores``, (N, classes, ...), against ``labels``, (N,); the highest score wins."""
-    guesses = scores.reshape(len(scores), -1).argmax(axis=1)
-    classes = int(max(scores[0].size, labels.max() + 1))
-    images = np.zeros((classes, classes), np.int64)
-    np.add.at(images, (labels, guesses), 1)
+    count = int(max(scores[0].size, labels.max() + 1))
+    images = np.zeros((count, count), np.int64)
+    np.add.at(images, (labels, classes(scores)), 1)
     return Confusion(images)
 
 

@@ -1,0 +1,81 @@
+"""The array and the vector unit."""
+
+from ..compiler.tiling import interval, reads
+from ..engine.sizes import settled_cycles, vector_configuration
+from ..engine.vector_configuration import SOURCE
+from ..isa.program import TABLE_ENTRIES, Operation
+from .clockwork import Process
+from .run import Run
+
+ARRIVING = SOURCE + 2
+"""Cycles from a vector's last step to its first group's entering the lanes, and one for the walk to go on."""
+
+
+def sequencer(run: Run) -> Process:
+    """Begins channel tiles and ends them; the passes in between wait for weights alone: see weight_writer."""
+    queue, halves = run.queues[Operation.ARRAY], run.halves
+    settled = settled_cycles(run.p)
+    now = 0
+    while True:
+        instruction, begin = yield from run.begin(queue, now)
+        f, now = instruction.fields, begin + 1
+        positions = (f["rows"] + 1) * (f["columns"] + 1)
+        for _ in range(f["tiles"] + 1):
+            if f["first"]:
+                half = yield from halves.take()
+                now = max(now, half)
+            if f["passes"]:
+                run.begun.put(now)
+            loaded = yield from run.loaded.take()
+            now = max(now, loaded)
+            run.swapped.put(now)
+            now += positions
+            if f["last"]:
+                run.complete.put(now + settled + 1)
+        run.end(instruction, begin, now, positions * (f["passes"] + 1) * (f["tiles"] + 1))
+
+
+def vector(run: Run) -> Process:
+    p, clock, ports, queue = run.p, run.clock, run.ports, run.queues[Operation.VECTOR]
+    unit = vector_configuration(p)
+    written = unit.written_cycles
+    now = 0
+    while True:
+        instruction, begin = yield from run.begin(queue, now)
+        f, now = instruction.fields, begin + 1
+        if instruction.operation == Operation.SETUP:
+            ports.settings = f
+            lines = TABLE_ENTRIES // p.table_entries if f.get("load_tables") else 0
+            if lines:
+                yield now
+                yield from ports.read(lines, 1.0)
+                now = clock.now + ARRIVING + written
+            run.end(instruction, begin, now, lines)
+            now += 1
+            continue
+        layer = run.plan.layers[instruction.layer]
+        steps = reads(layer)
+        each: float = interval(layer, p)
+        outputs = (f["rows"] + 1) * (f["columns"] + 1)
+        if not layer.on_array and steps >= p.lane_groups:  # it reads in every cycle
+            each += ports.own_writes(f)
+        needed = steps + int((outputs - 1) * each)
+        idle = now
+        for _ in range(f["tiles"] + 1):
+            if layer.on_array:
+                complete = yield from run.complete.take()
+                now = max(complete, idle) + p.parameter_rows + 1
+                run.slots.put(now)
+            yield now
+            first_write = now + steps + ARRIVING + p.lane_groups + unit.lane.latency
+            done = now + needed
+            ports.writes.append(range(first_write, done + (first_write - now - steps) + 1, round(each)))
+            if layer.operand or not layer.on_array:
+                maps = 1 if layer.on_array or steps < each else steps
+                yield from ports.read(done - now, maps / each)
+                done = clock.now
+            if layer.on_array:
+                run.halves.put(done + SOURCE)
+            now, idle = done + 1, done + ARRIVING + p.lane_groups
+        run.end(instruction, begin, idle + written, needed * (f["tiles"] + 1))
+        now = idle + written + 1

@@ -1,0 +1,97 @@
+"""Program and maps on the bus: fetch and dispatch, the loader, the storer."""
+
+from functools import partial
+
+from ..compiler.instruction import Instruction
+from ..engine.activations import ActivationMemory
+from ..isa.parameters import BURST_BEATS, INSTRUCTION_BYTES
+from ..isa.program import PREFETCH, Operation
+from .clockwork import Process
+from .memory_model import FETCH, LOADER
+from .run import FIFO_DELAY, Run
+
+QUEUE_OF = {Operation.SETUP: Operation.VECTOR}
+
+
+def cut(beat: int, count: int) -> list[int]:
+    """Beats of each burst of ``count`` beats from number ``beat`` on: none crosses a multiple of BURST_BEATS."""
+    bursts = []
+    while count:
+        size = min(count, BURST_BEATS - beat % BURST_BEATS)
+        bursts.append(size)
+        beat, count = beat + size, count - size
+    return bursts
+
+
+def spans(instruction: Instruction, bus: int) -> list[list[int]]:
+    """Beats of each burst of each span, on a bus of ``bus`` bytes."""
+    f = instruction.fields
+    starts = [f["dram"] + row * f["dram_step"] for row in range(f["rows"] + 1)]
+    return [cut(start // bus, -(-(start % bus + f["bytes"]) // bus)) for start in starts]
+
+
+def fetch(run: Run) -> Process:
+    beats = INSTRUCTION_BYTES // run.p.bus_bytes
+    end = Instruction(Operation.END, -1, {})
+    now = 1
+    for instruction in [*run.plan.program, *[end] * (1 + PREFETCH)]:
+        room = yield from run.fetched.room.take()
+        now = max(now, room + 1)
+        now = yield from run.bus.burst(FETCH, beats, now, partial(_fetched, run, instruction))
+
+
+def _fetched(run: Run, instruction: Instruction, cycles: tuple[int, int]) -> None:
+    run.fetched.items.put((cycles[1] + FIFO_DELAY, instruction))
+
+
+def dispatch(run: Run) -> Process:
+    now = 0
+    while True:
+        visible, instruction = yield from run.fetched.items.take()
+        now = max(now, visible)
+        operation = instruction.operation
+        if operation == Operation.END:
+            return
+        if operation != Operation.BEGIN:
+            targets = [run.queues[QUEUE_OF.get(operation, operation)]]
+            if operation == Operation.ARRAY:
+                targets.append(run.orders)
+            for queue in targets:
+                room = yield from queue.room.take()
+                now = max(now, room)
+            for queue in targets:
+                queue.items.put((now + FIFO_DELAY, instruction))
+        run.fetched.room.put(now)
+        now += 1
+
+
+def loader(run: Run) -> Process:
+    queue, now = run.queues[Operation.LOAD], 0
+    while True:
+        room = yield from run.loads.take()
+        instruction, begin = yield from run.begin(queue, max(now, room))
+        now = begin + 2
+        bursts = [beats for span in spans(instruction, run.p.bus_bytes) for beats in span]
+        for beats in bursts[:-1]:
+            now = yield from run.bus.burst(LOADER, beats, now, None)
+        now = yield from run.bus.burst(LOADER, bursts[-1], now, partial(_loaded, run, instruction, begin, sum(bursts)))
+
+
+def _loaded(run: Run, instruction: Instruction, begin: int, beats: int, cycles: tuple[int, int]) -> None:
+    run.loads.put(run.clock.now)
+    run.end(instruction, begin, cycles[1] + ActivationMemory.WRITE_LATENCY, beats)
+
+
+def storer(run: Run) -> Process:
+    clock, queue, now = run.clock, run.queues[Operation.STORE], 0
+    while True:
+        instruction, begin = yield from run.begin(queue, now)
+        yield begin
+        bursts = spans(instruction, run.p.bus_bytes)
+        for span in bursts:
+            first, beats = clock.now, sum(span)
+            yield first + 1 + beats + len(span) + run.ports.put_off(first, beats)
+        # read, FIFO, then the answer to the last beat
+        complete = clock.now + 1 + ActivationMemory.READ_LATENCY + FIFO_DELAY + run.latency
+        run.end(instruction, begin, complete, sum(map(sum, bursts)))
+        now = complete + 1

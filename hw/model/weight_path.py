@@ -1,0 +1,96 @@
+"""Weights on their way: from DRAM through the FIFO to the array's shadow registers, and the passes that they serve."""
+
+from collections.abc import Generator
+
+from ..isa.parameters import BURST_BEATS
+from ..isa.program import Operation
+from .clockwork import Channel, Process
+from .memory_model import WEIGHTS
+from .run import FIFO_DELAY, Run
+from .transfers import cut
+
+
+def weight_requests(run: Run) -> Process:
+    """A burst is asked for as soon as the FIFO has room for the longest."""
+    queue, bus, drawn = run.queues[Operation.WEIGHTS], run.p.bus_bytes, run.drawn
+    now = asked = 0
+    first = last = begin = cycles = end = 0  # beats drawn from the FIFO, and when
+    while True:
+        instruction, now = yield from run.begin(queue, now)
+        now += 1
+        for beats in cut(instruction.fields["dram"] // bus, instruction.fields["beats"]):
+            gone = asked + BURST_BEATS - run.p.weight_fifo_beats
+            while last < gone:
+                if not drawn:
+                    yield drawn
+                first, last, begin, cycles, end = drawn.popleft()
+            now = max(now, end if gone == last else min(begin + cycles * (gone - first) // (last - first + 1), end))
+            now = yield from run.bus.burst(WEIGHTS, beats, now, run.arrivals.put)
+            asked += beats
+
+
+class _Weights:
+    """The FIFO's far end: what the weight writer draws, in bits of a stream."""
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.beat_bits = run, 8 * run.p.bus_bytes
+        self.base = self.bits = 0  # drawn of this stream, which begins behind beat ``base`` of all
+        self.arrived = self.last = 0  # beats up to and with the burst in hand, and the cycle of its last
+
+    def rows(self, count: int, cycles: int, now: int) -> Generator[Channel, None, int]:
+        """The first cycle after ``count`` weight rows have been written, from ``now`` on, in ``cycles`` at least."""
+        run, beat_bits = self.run, self.beat_bits
+        arrivals, arrived = run.arrivals, self.arrived
+        first = self.base + self.bits // beat_bits + 1
+        self.bits += count * run.p.weight_row_bits
+        beat = self.base + -(-self.bits // beat_bits)
+        begin = now
+        for needed in (first, beat):
+            while arrived < needed:
+                if not arrivals:
+                    yield arrivals
+                burst, self.last = arrivals.popleft()
+                arrived += self.last - burst + 1
+            there = self.last - (arrived - needed) + FIFO_DELAY + 1
+            if needed == first:
+                begin = max(begin, there)
+        self.arrived = arrived
+        # a row a cycle, and out of the FIFO a beat a cycle
+        cycles = max(cycles, beat - first + 1)
+        end = max(begin + cycles - 1, there)
+        run.drawn.put((first, beat, begin, cycles, end))
+        return end + 1
+
+    def flush(self) -> None:
+        """The rest of the last beat is dropped: the next stream begins."""
+        self.base, self.bits = self.base + -(-self.bits // self.beat_bits), 0
+
+
+def weight_writer(run: Run) -> Process:
+    """Writes each weight tile as soon as the one before was swapped in.
+
+    It times a channel tile's passes itself, but for the last swap: once the sequencer has begun, nothing else matters.
+    """
+    p, weights = run.p, _Weights(run)
+    now = 0
+    while True:
+        visible, order = yield from run.orders.items.take()
+        now, f = max(now, visible), order.fields
+        positions = (f["rows"] + 1) * (f["columns"] + 1)
+        for _ in range(f["tiles"] + 1):
+            if f["parameters"]:
+                slot = yield from run.slots.take()
+                now = yield from weights.rows(p.parameter_rows, p.parameter_rows, max(now, slot))
+            swapped = yield from run.swapped.take()
+            now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped))
+            following = 0
+            if f["passes"]:
+                following = yield from run.begun.take()
+            for _ in range(f["passes"]):
+                swapped = max(following, now)
+                following = swapped + positions
+                now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped))
+            run.loaded.put(max(following, now))
+        if f["flush"]:
+            weights.flush()
+        run.orders.room.put(now)

@@ -1,0 +1,128 @@
+"""The emitted accelerator as its host sees it: errors and their causes, and ``systolith_run`` in compiled C."""
+
+import ctypes
+import dataclasses
+import json
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from systolith import golden, quant, sim
+from systolith.hw.build import generate, parameters_for
+from systolith.sim import session, toolchain
+
+from .graphs import integers
+from .hw_networks import memory_of, network
+from .test_system import HARDWARE
+
+NAME = "4x4, 4-byte bus, small memories"
+pytestmark = pytest.mark.xdist_group(f"bulk {NAME}")
+
+LANGUAGES = {"C99": ["-x", "c", "-std=c99"], "C++11": ["-x", "c++", "-std=c++11"]}
+FLAGS = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "-shared", "-fPIC"]
+BUSY, DONE, ERROR = 1, 2, 0x304
+OTHER_BUILD, TIMEOUT = 0xFFFF_FFFF, 0xFFFF_FFFE
+START, CLEAR = 1, 2
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A build folder, and the folder of a run of it that passed, with its job."""
+
+    build: Path
+    folder: Path
+    compiled: toolchain.Compiled
+    outputs: np.ndarray
+    """uint8, (images, bytes): golden's output maps as memory holds them."""
+
+    def failures(self, tests: str) -> dict[str, str]:
+        """The cocotb tests of the module ``tests`` that fail, and with what."""
+        done = session.run_tests(dataclasses.replace(self.compiled, tests=tests), self.folder)
+        return {name: said for name, said in done.items() if said}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The accelerator of ``models.tiny`` after a run of two images."""
+    folder = tmp_path_factory.mktemp("tiny")
+    graph = network("tiny")
+    quant.save(graph, folder / "q.onnx")
+    p = parameters_for(graph, **HARDWARE[NAME])
+    generate(graph, folder / "q.onnx", p, folder / "build")
+    accelerator = sim.load(folder / "build")
+    tensors = golden.run(graph, integers(graph, 2, seed=4))
+    assert sim.simulate_tensors(accelerator, graph, tensors, folder=folder / "run").bit_exact
+    output = graph.tensors[graph.output]
+    return Simulated(
+        build=folder / "build",
+        folder=folder / "run",
+        compiled=toolchain.compile_simulation(accelerator, "bulk", "verilator"),
+        outputs=np.stack([memory_of(image, output, p.activation_bits) for image in tensors[graph.output]]),
+    )
+
+
+def test_errors_have_their_causes_and_the_next_run_is_exact(tiny):
+    assert tiny.failures("tests.cocotb_errors") == {}
+
+
+def library(source: Path, header: Path, target: Path, language: str = "C99") -> Path:
+    """``source`` compiled without a warning."""
+    command = ["g++", *LANGUAGES[language], *FLAGS, "-I", str(header), str(source), "-o", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return target
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_run_on_plain_registers(tiny, tmp_path, language):
+    """Registers that keep what is written: STATUS never changes."""
+    (tmp_path / "host.c").write_text(
+        "#define SYSTOLITH_POLLS 1000u\n"
+        '#include "systolith.h"\n'
+        "#ifdef __cplusplus\n"
+        'extern "C"\n'
+        "#endif\n"
+        "uint32_t run(volatile uint32_t *registers);\n"
+        "uint32_t run(volatile uint32_t *registers) { return systolith_run(registers, 0x7000u); }\n"
+    )
+    run = ctypes.CDLL(str(library(tmp_path / "host.c", tiny.build, tmp_path / "host.so", language))).run
+    run.restype = ctypes.c_uint32
+    manifest = json.loads((tiny.build / "manifest.json").read_text())
+    at = {name: entry["offset"] // 4 for name, entry in manifest["registers"].items()}
+    fingerprint = int(re.search(r"SYSTOLITH_BUILD 0x(\w+)u", (tiny.build / "systolith.h").read_text()).group(1), 16)
+    program = manifest["memory"]["regions"]["program"]["address"]
+    started = {"BASE": 0x7000, "PROGRAM": program}
+    for changed, returned, written in (
+        ({"STATUS": DONE}, 0, {**started, "CONTROL": CLEAR}),
+        ({"STATUS": ERROR}, ERROR, {**started, "CONTROL": CLEAR}),
+        ({"STATUS": 0}, TIMEOUT, {**started, "CONTROL": START}),
+        ({"STATUS": BUSY}, TIMEOUT, {}),
+        ({"STATUS": BUSY | DONE}, TIMEOUT, {}),
+        ({"STATUS": BUSY | ERROR}, TIMEOUT, {}),
+        ({"STATUS": DONE, "ID": 0x53595355}, OTHER_BUILD, {}),
+        ({"STATUS": DONE, "FINGERPRINT": fingerprint ^ 1 << 31}, OTHER_BUILD, {}),
+    ):
+        registers = np.zeros(64, np.uint32)
+        for name, value in ({"ID": 0x53595354, "FINGERPRINT": fingerprint} | changed).items():
+            registers[at[name]] = value
+        wanted = registers.copy()
+        for name, value in written.items():
+            wanted[at[name]] = value
+        assert run(registers.ctypes.data_as(ctypes.c_void_p)) == returned, changed
+        np.testing.assert_array_equal(registers, wanted, str(changed))
+
+
+def test_the_compiled_host_runs_the_simulated_accelerator(tiny, tmp_path):
+    np.save(tiny.folder / "outputs.npy", tiny.outputs)
+    header = (tiny.build / "systolith.h").read_text()
+    for name, other in (("host", "none"), ("other_identity", "IDENTITY"), ("other_fingerprint", "BUILD")):
+        changed = re.sub(rf"(#define SYSTOLITH_{other}) (0x\w+)", r"\1 (\2 ^ 1u)", header)
+        assert (changed == header) == (name == "host")
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "systolith.h").write_text(changed)
+        library(Path(__file__).parent / "host.c", tmp_path / name, tiny.folder / f"{name}.so")
+    assert tiny.failures("tests.cocotb_host") == {}
