@@ -1,7 +1,6 @@
 """Images and labels from files that nobody vouches for, and from arrays: what is taken, and what is refused unread."""
 
 import io
-import os
 import struct
 import tracemalloc
 import warnings
@@ -70,12 +69,8 @@ SHAPE = "it must be NxCxHxW, or NxCxL for signals"
 REFUSED = {
     "no file": (lambda: None, "cannot read the data 'data.npz': No such file or directory"),
     "a folder": (lambda: Path("data.npz").mkdir(), "cannot read the data 'data.npz': Is a directory"),
-    "a device without end": (
-        lambda: Path("data.npz").symlink_to("/dev/zero"),
-        "cannot read the data 'data.npz': it is no ordinary file, but a device or a pipe",
-    ),
-    "a pipe": (
-        lambda: os.mkfifo("data.npz"),
+    "a device": (  # not one without end: the test should fail, not hang, if it is read
+        lambda: Path("data.npz").symlink_to("/dev/null"),
         "cannot read the data 'data.npz': it is no ordinary file, but a device or a pipe",
     ),
     "text": (lambda: Path("data.npz").write_bytes(b"hello"), NO_NPZ),
