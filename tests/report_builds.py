@@ -1,6 +1,5 @@
 """Builds for tests of the report, what a simulation might have measured of them, and their pages read again."""
 
-import json
 from pathlib import Path
 
 import html5lib
@@ -8,7 +7,8 @@ import html5lib
 from systolith import quant, report_build
 from systolith.hw.build import parameters_for
 from systolith.hw.compiler.planner import plan
-from systolith.hw.manifest import manifest
+from systolith.hw.describe import describe
+from systolith.hw.manifest import CONTENTS, Manifest
 from systolith.sim.accelerator import Accelerator
 from systolith.sim.report import Report
 
@@ -16,12 +16,12 @@ from . import models
 
 
 def accelerator_of(graph, batch=1, unfold_input=False, **sizes):
-    """What ``generate`` would say of ``graph``, without its Verilog."""
+    """What a folder of ``graph`` would say, without its Verilog; sizes : Parameters' fields, rows and columns too."""
     parameters = parameters_for(graph, **sizes)
     made = plan(graph, parameters, batch, unfold_input)
+    manifest = Manifest.parse(describe(made, dict.fromkeys(CONTENTS, b"")).to_bytes())
     ports = {"m_axi_rdata": 8 * parameters.bus_bytes}
-    written = json.loads(json.dumps(manifest(made)))
-    return Accelerator(Path("build"), ports, written, made.program_bytes(), made.dram.constants)
+    return Accelerator(Path("build"), "", ports, manifest, "0" * 64, made.program_bytes(), made.dram.constants)
 
 
 def quantized(model, count=4):
@@ -32,9 +32,10 @@ def quantized(model, count=4):
 def measured(accelerator, stalls=None, **changes):
     """A report such as `simulate` returns, a few cycles more than predicted; stalls of an image, else made up."""
     batch, cycles = accelerator.batch, accelerator.predicted_cycles + 17
-    names = [name for name in accelerator.manifest["registers"] if name.startswith("STALL_")]
+    names = [name for name in accelerator.manifest.registers if name.startswith("STALL_")]
     counted = {name.removeprefix("STALL_").lower(): 10.0 * n for n, name in enumerate(names, start=1)}
     fields = {
+        "build": accelerator.build,
         "images": 3 * batch,
         "bit_exact": True,
         "mismatches": 0,
@@ -50,7 +51,7 @@ def measured(accelerator, stalls=None, **changes):
         "build_seconds": 0.0,
         "simulation_seconds": 1.0,
         "stalls": counted if stalls is None else dict.fromkeys(counted, 0.0) | stalls,
-        "layer_cycles": {layer["name"]: layer["predicted_cycles"] + 1.0 for layer in accelerator.manifest["layers"]},
+        "layer_cycles": {layer.name: layer.predicted_cycles + 1.0 for layer in accelerator.manifest.layers},
         "batch": batch,
         "accuracy": 0.75,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -156,8 +157,8 @@ def assert_nothing_written():
     [
         ((*QUANTIZE, "--weight-bits", "1"), 1, "weight bits must be 2 to 16, not 1"),
         ((*QUANTIZE, "--activation-bits", "17"), 1, "activation bits must be 2 to 16, not 17"),
-        ((*QUANTIZE[:-1], "no/out.onnx"), 1, "cannot write 'no/out.onnx': there is no folder 'no'; make it first"),
-        ((*GOLDEN[:-1], "no/out.npz"), 1, "cannot write 'no/out.npz': there is no folder 'no'; make it first"),
+        ((*QUANTIZE[:-1], "no/out.onnx"), 1, "cannot write 'no/out.onnx': there is no folder '{}/no'; make it first"),
+        ((*GOLDEN[:-1], "no/out.npz"), 1, "cannot write 'no/out.npz': there is no folder '{}/no'; make it first"),
         ((*GOLDEN[:-1], "."), 1, "cannot write '.': it is a folder; name a file in it"),
         (("golden", "missing.onnx", *GOLDEN[2:]), 1, "cannot read the model 'missing.onnx': No such file or directory"),
         (
@@ -178,6 +179,7 @@ def assert_nothing_written():
     ],
 )
 def test_other_mistakes(folder, capsys, arguments, status, message):
+    message = message.replace("{}", os.path.realpath(folder))
     assert command(capsys, *arguments) == (status, "", f"systolith: error: {message}\n")
     assert_nothing_written()
 

@@ -29,12 +29,12 @@ def test_both_ends_have_one_shape(sizes):
     gearbox, writer = accelerator.gearbox, accelerator.writer
     accumulators, vector = accelerator.accumulators, accelerator.vector
     connections = [
-        (fetch.requests.payload, reads.requests_0.payload),
-        (loader.requests.payload, reads.requests_1.payload),
-        (stream.requests.payload, reads.requests_2.payload),
-        (reads.beats_0.payload, fetch.beats.payload),
-        (reads.beats_1.payload, loader.beats.payload),
-        (reads.beats_2.payload, stream.arriving.payload),
+        (fetch.requests.payload, reads.requests[0].payload),
+        (loader.requests.payload, reads.requests[1].payload),
+        (stream.requests.payload, reads.requests[2].payload),
+        (reads.beats[0].payload, fetch.beats.payload),
+        (reads.beats[1].payload, loader.beats.payload),
+        (reads.beats[2].payload, stream.arriving.payload),
         (stream.beats.payload, gearbox.beats.payload),
         (fetch.load.payload, loader.instructions.payload),
         (fetch.weights.payload, stream.instructions.payload),
@@ -59,15 +59,12 @@ def test_both_ends_have_one_shape(sizes):
         (gearbox.words.payload, writer.rows.payload),
         (writer.rows.payload, vector.parameter_data),
     ]
+    connections += [
+        (side.tokens.wait, counters.wait)
+        for side, counters in zip((loader, sequencer, vector, storer), accelerator.tokens.units, strict=True)
+    ]
     for source, target in connections:
         assert source.shape() == target.shape(), (source, target)
     # the writer is blind to what a row holds
     for source, target in ((writer.weights, array.weights), (writer.weight_row, array.weight_row)):
         assert Shape.cast(source.shape()).width == Shape.cast(target.shape()).width
-
-
-def test_ports_keep_their_names():
-    names = set(elaborated(rows=1, columns=1).signature.members)
-    assert {n for n in names if not n.startswith(("m_axi_", "s_axil_", "monitor_"))} == {"interrupt"}
-    assert len([n for n in names if n.startswith("s_axil_")]) == 17
-    assert len([n for n in names if n.startswith("m_axi_")]) == 29

@@ -70,6 +70,7 @@ def test_bursts_leave_no_cycle_unused():
 def test_read_master_gives_each_user_its_own(bus_bytes, stall):
     users, base = 3, 0x1000_0000
     component, rng = ReadMaster(bus_bytes=bus_bytes, users=users), random.Random(bus_bytes)
+    bus = component.bus
     requests, expected, found = [], [], []
     for _ in range(users):
         mine, beats = [], []
@@ -93,17 +94,21 @@ def test_read_master_gives_each_user_its_own(bus_bytes, stall):
         waiting, cycle, offered, held = deque(), 0, None, None
         while True:
             ready = rng.random() >= stall
-            ctx.set(component.arready, ready)
+            ctx.set(bus.arready, ready)
             if offered is None and waiting and waiting[0][0] <= cycle and rng.random() >= stall:
                 offered = waiting.popleft()[1:]
             word, last, response = offered or (rng.getrandbits(8 * bus_bytes), rng.randrange(2), 3)
-            ctx.set(component.rvalid, offered is not None)
-            ctx.set(component.rdata, word)
-            ctx.set(component.rlast, last)
-            ctx.set(component.rresp, response)
+            ctx.set(bus.rvalid, offered is not None)
+            ctx.set(bus.rdata, word)
+            ctx.set(bus.rlast, last)
+            ctx.set(bus.rresp, response)
             valid, address, length, taken, error = (
                 await ctx.tick().sample(
-                    component.arvalid, component.araddr, component.arlen, component.rready, component.error
+                    bus.arvalid,
+                    bus.araddr,
+                    bus.arlen,
+                    bus.rready,
+                    component.error,
                 )
             )[2:]
             if held is not None:
@@ -127,12 +132,12 @@ def test_read_master_gives_each_user_its_own(bus_bytes, stall):
             await ctx.tick()
         for _ in range(60):
             await ctx.tick()
-        assert not ctx.get(component.arvalid)
+        assert not ctx.get(bus.arvalid)
 
     sides = []
     for n in range(users):
-        sides.append(source(getattr(component, f"requests_{n}"), requests[n], stall=stall, seed=n))
-        sides.append(sink(getattr(component, f"beats_{n}"), found[n], stall=stall / 2, seed=10 + n))
+        sides.append(source(component.requests[n], requests[n], stall=stall, seed=n))
+        sides.append(sink(component.beats[n], found[n], stall=stall / 2, seed=10 + n))
     run(component, end, memory, *sides)
     assert found == expected
     assert errors["injected"] == errors["seen"] > 0
@@ -142,12 +147,12 @@ def test_users_take_turns():
     component, order = ReadMaster(bus_bytes=8, users=3), []
 
     async def bench(ctx):
-        ctx.set(component.arready, 1)
+        ctx.set(component.bus.arready, 1)
         for n in range(3):
-            ctx.set(getattr(component, f"requests_{n}").valid, 1)
-            ctx.set(getattr(component, f"requests_{n}").payload, {"address": n * 4096, "length": 0, "final": 1})
+            ctx.set(component.requests[n].valid, 1)
+            ctx.set(component.requests[n].payload, {"address": n * 4096, "length": 0, "final": 1})
         for _ in range(12):
-            _, _, valid, address = await ctx.tick().sample(component.arvalid, component.araddr)
+            _, _, valid, address = await ctx.tick().sample(component.bus.arvalid, component.bus.araddr)
             if valid:
                 order.append(address // 4096)
 

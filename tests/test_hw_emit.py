@@ -39,6 +39,47 @@ FEATURES = {
 }
 
 
+PORTS = """
+input clk rst
+input s_axil_awvalid s_axil_wvalid s_axil_bready s_axil_arvalid s_axil_rready
+input[8] s_axil_awaddr s_axil_araddr
+input[32] s_axil_wdata
+input[4] s_axil_wstrb
+output s_axil_awready s_axil_wready s_axil_bvalid s_axil_arready s_axil_rvalid
+output[2] s_axil_bresp s_axil_rresp
+output[32] s_axil_rdata
+output m_axi_arid m_axi_arvalid m_axi_rready m_axi_awid m_axi_awvalid m_axi_wlast m_axi_wvalid m_axi_bready
+output[32] m_axi_araddr m_axi_awaddr
+output[8] m_axi_arlen m_axi_awlen
+output[3] m_axi_arsize m_axi_awsize
+output[2] m_axi_arburst m_axi_awburst
+output[128] m_axi_wdata
+output[16] m_axi_wstrb
+input m_axi_arready m_axi_rid m_axi_rlast m_axi_rvalid m_axi_awready m_axi_wready m_axi_bid m_axi_bvalid
+input[128] m_axi_rdata
+input[2] m_axi_rresp m_axi_bresp
+output interrupt monitor_valid
+output[32] monitor_address
+output[16] monitor_count
+output[64] monitor_data
+"""
+"""Of the top module: direction, width in bits, names.  Whoever instantiates it relies on them."""
+
+
+def test_ports_keep_their_names():
+    text = emit_verilog(Parameters(**{**SMALL, "columns": 5}, bus_bytes=16))
+    top = re.search(r"^module systolith\(.*?^endmodule", text, re.MULTILINE | re.DOTALL).group()
+    found = {
+        (name, direction, int(high or 0) + 1)
+        for direction, high, name in re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", top, re.MULTILINE)
+    }
+    expected = set()
+    for line in PORTS.split("\n")[1:-1]:
+        direction, width, names = re.match(r"(\w+)(?:\[(\d+)\])? (.*)", line).groups()
+        expected |= {(name, direction, int(width or 1)) for name in names.split()}
+    assert found == expected
+
+
 @pytest.fixture(scope="module", params=FEATURES.values(), ids=[*FEATURES])
 def text(request):
     return emit_verilog(Parameters(**SMALL, **request.param))

@@ -67,20 +67,22 @@ def test_loader_places_spans(sizes, stall):
     component, rng = Loader(bus_bytes=p.bus_bytes, memory=memory_format(p)), random.Random(p.bus_bytes)
     work = transfers(p, rng)
     encoded = [{n: v & ((1 << TRANSFER[n].width) - 1) for n, v in t.items()} for t in work]
-    found, events, log = [{}], [], []  # for each instruction: element address: value
+    found, waits, events, log = [{}], [], [], []  # for each instruction: element address: value
 
     async def surroundings(ctx):
         cycle, last, given = 0, -99, 0
         while True:
-            ctx.set(component.tokens, rng.random() >= stall)
+            ctx.set(component.tokens.ready, rng.random() >= stall)
             ctx.set(component.write_ready, rng.random() >= stall)
-            write, ready, give, give_to, take, tokens = (
+            write, ready, give, give_to, take, tokens, wait = (
                 await ctx.tick().sample(
-                    component.write, component.write_ready, component.give, component.give_to,
-                    component.take, component.tokens,
+                    component.write, component.write_ready, component.tokens.give, component.tokens.give_to,
+                    component.tokens.take, component.tokens.ready, component.tokens.wait,
                 )
             )[2:]  # fmt: skip
             assert tokens or not take
+            if take:
+                waits.append(wait)
             if write.valid and ready:
                 at = plain(write)
                 for i in range(at["low"], at["high"]):
@@ -113,6 +115,7 @@ def test_loader_places_spans(sizes, stall):
         surroundings,
     )
     assert found == [expected_of(p, t) for t in work]
+    assert waits == [t["wait"] for t in work]
     assert [give_to for give_to, _ in events] == [t["post"] for t in work]
     assert events[-1][1] >= ActivationMemory.WRITE_LATENCY
     # no beat was fetched in vain

@@ -27,55 +27,55 @@ def offset(name):
 async def write(ctx, dut, address, value, strobe=15, order=(0, 0), patience=0):
     """One write: cycles before address and data are offered, cycles before the answer is taken.  Pulses seen."""
     waiting, pulses, cycle = {"aw", "w"}, {"start": 0, "clear": 0}, 0
-    while waiting or not ctx.get(dut.bvalid):
+    while waiting or not ctx.get(dut.bus.bvalid):
         if "aw" in waiting and cycle >= order[0]:
-            ctx.set(dut.awaddr, address)
-            ctx.set(dut.awvalid, 1)
+            ctx.set(dut.bus.awaddr, address)
+            ctx.set(dut.bus.awvalid, 1)
         if "w" in waiting and cycle >= order[1]:
-            ctx.set(dut.wdata, value)
-            ctx.set(dut.wstrb, strobe)
-            ctx.set(dut.wvalid, 1)
+            ctx.set(dut.bus.wdata, value)
+            ctx.set(dut.bus.wstrb, strobe)
+            ctx.set(dut.bus.wvalid, 1)
         _, _, aw, w, start, clear = await ctx.tick().sample(
-            dut.awvalid & dut.awready, dut.wvalid & dut.wready, dut.start, dut.clear
+            dut.bus.awvalid & dut.bus.awready, dut.bus.wvalid & dut.bus.wready, dut.start, dut.clear
         )
         pulses["start"] += start
         pulses["clear"] += clear
         for name, done in (("aw", aw), ("w", w)):
             if done:
                 waiting.discard(name)
-                ctx.set(getattr(dut, f"{name}valid"), 0)
+                ctx.set(getattr(dut.bus, f"{name}valid"), 0)
         cycle += 1
         assert cycle < 40
     for _ in range(patience):
         await ctx.tick()
-        assert ctx.get(dut.bvalid), "the answer went away"
-    ctx.set(dut.bready, 1)
-    _, _, valid, response = await ctx.tick().sample(dut.bvalid, dut.bresp)
+        assert ctx.get(dut.bus.bvalid), "the answer went away"
+    ctx.set(dut.bus.bready, 1)
+    _, _, valid, response = await ctx.tick().sample(dut.bus.bvalid, dut.bus.bresp)
     assert (valid, response) == (1, 0)
-    ctx.set(dut.bready, 0)
-    assert not ctx.get(dut.bvalid), "answered twice"
+    ctx.set(dut.bus.bready, 0)
+    assert not ctx.get(dut.bus.bvalid), "answered twice"
     return pulses
 
 
 async def read(ctx, dut, address, patience=0):
-    ctx.set(dut.araddr, address)
-    ctx.set(dut.arvalid, 1)
-    _, _, taken = await ctx.tick().sample(dut.arready)
+    ctx.set(dut.bus.araddr, address)
+    ctx.set(dut.bus.arvalid, 1)
+    _, _, taken = await ctx.tick().sample(dut.bus.arready)
     while not taken:
-        _, _, taken = await ctx.tick().sample(dut.arready)
-    ctx.set(dut.arvalid, 0)
-    ctx.set(dut.araddr, 0)
-    while not ctx.get(dut.rvalid):
+        _, _, taken = await ctx.tick().sample(dut.bus.arready)
+    ctx.set(dut.bus.arvalid, 0)
+    ctx.set(dut.bus.araddr, 0)
+    while not ctx.get(dut.bus.rvalid):
         await ctx.tick()
-    first = ctx.get(dut.rdata)
+    first = ctx.get(dut.bus.rdata)
     for _ in range(patience):
         await ctx.tick()
-        assert ctx.get(dut.rvalid)
-        assert ctx.get(dut.rdata) == first
-    ctx.set(dut.rready, 1)
+        assert ctx.get(dut.bus.rvalid)
+        assert ctx.get(dut.bus.rdata) == first
+    ctx.set(dut.bus.rready, 1)
     await ctx.tick()
-    ctx.set(dut.rready, 0)
-    assert not ctx.get(dut.rvalid)
+    ctx.set(dut.bus.rready, 0)
+    assert not ctx.get(dut.bus.rvalid)
     return first
 
 
@@ -176,17 +176,17 @@ def test_every_write_has_its_own_answer(patience):
     dut, values, counts = component(), [0x11, 0x22, 0x33, 0x44], {"aw": 0, "w": 0, "b": 0}
 
     async def bench(ctx):
-        ctx.set(dut.awaddr, offset("BASE"))
-        ctx.set(dut.wstrb, 15)
+        ctx.set(dut.bus.awaddr, offset("BASE"))
+        ctx.set(dut.bus.wstrb, 15)
         seen, waited = [], 0
         for _ in range(80):
-            ctx.set(dut.awvalid, counts["aw"] < len(values))
-            ctx.set(dut.wvalid, counts["w"] < len(values))
-            ctx.set(dut.wdata, values[min(counts["w"], len(values) - 1)])
-            waited = waited + 1 if ctx.get(dut.bvalid) else 0
-            ctx.set(dut.bready, waited > patience)
+            ctx.set(dut.bus.awvalid, counts["aw"] < len(values))
+            ctx.set(dut.bus.wvalid, counts["w"] < len(values))
+            ctx.set(dut.bus.wdata, values[min(counts["w"], len(values) - 1)])
+            waited = waited + 1 if ctx.get(dut.bus.bvalid) else 0
+            ctx.set(dut.bus.bready, waited > patience)
             _, _, aw, w, b = await ctx.tick().sample(
-                dut.awvalid & dut.awready, dut.wvalid & dut.wready, dut.bvalid & dut.bready
+                dut.bus.awvalid & dut.bus.awready, dut.bus.wvalid & dut.bus.wready, dut.bus.bvalid & dut.bus.bready
             )
             counts["aw"] += aw
             counts["w"] += w
@@ -206,11 +206,11 @@ def test_a_read_and_a_write_at_once():
 
     async def bench(ctx):
         await write(ctx, dut, offset("BASE"), 0x5000)
-        ctx.set(dut.arvalid, 1)
-        ctx.set(dut.araddr, offset("BASE"))
+        ctx.set(dut.bus.arvalid, 1)
+        ctx.set(dut.bus.araddr, offset("BASE"))
         await write(ctx, dut, offset("PROGRAM"), 0x40)
-        assert (ctx.get(dut.rvalid), ctx.get(dut.rdata)) == (1, 0x5000)
-        assert ctx.get(dut.arready) == 0
+        assert (ctx.get(dut.bus.rvalid), ctx.get(dut.bus.rdata)) == (1, 0x5000)
+        assert ctx.get(dut.bus.arready) == 0
 
     run(dut, bench)
 

@@ -90,6 +90,7 @@ def encoded(instruction):
 def simulate(p, instructions, stall, seed):
     """Everything that happened, with its cycle, by name; checks what must hold in every cycle."""
     component, rng = sequencer(p), random.Random(seed)
+    port = component.tokens
     log = {name: [] for name in ("window", "swap", "take", "give", "tile_last")}
     halves = {"used": 0, "filled": 0}
     total = sum(len(list(windows(p, i))) for i in instructions)
@@ -97,16 +98,16 @@ def simulate(p, instructions, stall, seed):
     async def surroundings(ctx):
         cycle, owed = 0, 0
         while True:
-            ctx.set(component.tokens, rng.random() >= stall)
+            ctx.set(port.ready, rng.random() >= stall)
             ctx.set(component.loaded, rng.random() >= stall)
             free = owed > 0 and rng.random() >= stall
             ctx.set(component.half_free, free)
             owed -= free
             values = await ctx.tick().sample(
-                component.control, component.window, component.swap, component.loaded, component.take,
-                component.tokens, component.give, component.give_to, component.tile_last, component.idle,
+                component.control, component.window, component.swap, component.loaded, port.take, port.wait,
+                port.ready, port.give, port.give_to, component.tile_last, component.idle,
             )  # fmt: skip
-            control, window, swap, loaded, take, tokens, give, give_to, tile_last, idle = values[2:]
+            control, window, swap, loaded, take, wait, tokens, give, give_to, tile_last, idle = values[2:]
             if control.valid:
                 log["window"].append((cycle, plain(window), plain(control)))
                 assert not idle
@@ -115,7 +116,7 @@ def simulate(p, instructions, stall, seed):
                 log["swap"].append(cycle)
             if take:
                 assert tokens
-                log["take"].append(cycle)
+                log["take"].append(wait)
             if give:
                 log["give"].append((cycle, give_to))
             if tile_last:
@@ -168,7 +169,7 @@ def test_windows_match_the_loops(rows, stall, seed):
     assert log["swap"] == swaps
     assert log["tile_last"] == lasts
     assert log["give"] == finishes
-    assert len(log["take"]) == len(instructions)
+    assert log["take"] == [i["wait"] for i in instructions]
 
 
 def test_passes_follow_each_other_without_a_bubble():
@@ -191,7 +192,7 @@ def test_a_third_tile_waits_for_a_free_half():
     component, seen = sequencer(p), []
 
     async def bench(ctx):
-        ctx.set(component.tokens, 1)
+        ctx.set(component.tokens.ready, 1)
         ctx.set(component.loaded, 1)
         ctx.set(component.instructions.payload, {"first": 1, "last": 1, "tiles": 3, "columns": 2})
         ctx.set(component.instructions.valid, 1)

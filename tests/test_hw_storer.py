@@ -59,8 +59,9 @@ def expected_of(p, work):
 def test_storer_writes_spans(sizes, stall):
     p = Parameters(rows=2, columns=2, **sizes)
     component, rng = Storer(bus_bytes=p.bus_bytes, memory=memory_format(p)), random.Random(p.bus_bytes)
+    bus, tokens = component.bus, component.tokens
     work = transfers(p, rng)
-    expected, found, gives, errors = expected_of(p, work), {}, [], [0, 0]
+    expected, found, waits, gives, errors = expected_of(p, work), {}, [], [], [0, 0]
 
     async def chip(ctx):
         """The activation memory's read port."""
@@ -81,19 +82,20 @@ def test_storer_writes_spans(sizes, stall):
         held = {}
         while True:
             pausing = cycle % 150 < 60  # longer than the storer's FIFO
-            ctx.set(component.tokens, rng.random() >= stall)
+            ctx.set(tokens.ready, rng.random() >= stall)
             ready = {"aw": rng.random() >= stall, "w": rng.random() >= stall and not pausing}
-            ctx.set(component.awready, ready["aw"])
-            ctx.set(component.wready, ready["w"])
+            ctx.set(bus.awready, ready["aw"])
+            ctx.set(bus.wready, ready["w"])
             if answering is None and answers and answers[0][0] <= cycle and rng.random() >= stall:
                 answering = answers.popleft()[1]
-            ctx.set(component.bvalid, answering is not None)
-            ctx.set(component.bresp, answering if answering is not None else 3)
+            ctx.set(bus.bvalid, answering is not None)
+            ctx.set(bus.bresp, answering if answering is not None else 3)
             values = await ctx.tick().sample(
-                component.awvalid, component.awaddr, component.awlen, component.wvalid, component.wdata,
-                component.wstrb, component.wlast, component.bready, component.give, component.give_to, component.error,
+                bus.awvalid, bus.awaddr, bus.awlen, bus.wvalid, bus.wdata,
+                bus.wstrb, bus.wlast, bus.bready, tokens.take, tokens.wait, tokens.give, tokens.give_to, component.error,
             )  # fmt: skip
-            awvalid, awaddr, awlen, wvalid, wdata, wstrb, wlast, bready, give, give_to, error = values[2:]
+            awvalid, awaddr, awlen, wvalid, wdata, wstrb, wlast, bready, *rest = values[2:]
+            take, wait, give, give_to, error = rest
             offered = {"aw": (awvalid, awaddr, awlen), "w": (wvalid, wdata, wstrb, wlast)}
             for name, now in offered.items():
                 if name in held:
@@ -101,6 +103,8 @@ def test_storer_writes_spans(sizes, stall):
                 if now[0] and not ready[name]:
                     held[name] = now
             errors[1] += error
+            if take:
+                waits.append(wait)
             if answering is not None and bready:
                 errors[0] += answering >> 1
                 answering = None
@@ -137,10 +141,11 @@ def test_storer_writes_spans(sizes, stall):
             await ctx.tick()
         assert len(gives) == len(work)
         assert ctx.get(component.idle)
-        assert not ctx.get(component.awvalid)
-        assert not ctx.get(component.wvalid)
+        assert not ctx.get(bus.awvalid)
+        assert not ctx.get(bus.wvalid)
 
     run(component, end, source(component.instructions, work, stall=stall), chip, dram)
     assert found == expected
+    assert waits == [t["wait"] for t in work]
     assert gives == [t["post"] for t in work]
     assert errors[0] == errors[1] > 0

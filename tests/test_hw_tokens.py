@@ -17,18 +17,18 @@ def test_tokens_count():
     async def bench(ctx):
         for _ in range(3000):
             changes = dict.fromkeys(counts, 0)
-            for u, unit in enumerate(UNITS):
+            for u in range(len(UNITS)):
                 wait = rng.randrange(1 << len(UNITS)) & ~(1 << u)
-                ctx.set(getattr(component, f"wait_{unit}"), wait)
+                ctx.set(component.units[u].wait, wait)
                 ready = all(counts[f, u] for f in range(len(UNITS)) if wait >> f & 1)
-                assert ctx.get(getattr(component, f"ready_{unit}")) == ready
+                assert ctx.get(component.units[u].ready) == ready
                 seen["ready" if ready else "waits"] += 1
                 take = ready and rng.random() < 0.6
-                ctx.set(getattr(component, f"take_{unit}"), take)
+                ctx.set(component.units[u].take, take)
                 give, to = rng.random() < 0.5, rng.randrange(1 << len(UNITS)) & ~(1 << u)
                 assert ctx.get(component.left) == any(counts.values())
-                ctx.set(getattr(component, f"give_{unit}"), give)
-                ctx.set(getattr(component, f"give_to_{unit}"), to)
+                ctx.set(component.units[u].give, give)
+                ctx.set(component.units[u].give_to, to)
                 for other in range(len(UNITS)):
                     if other != u:
                         changes[u, other] += give and to >> other & 1
@@ -45,21 +45,21 @@ def test_clear_forgets_all_tokens():
     component = Tokens()
 
     async def bench(ctx):
-        for u, unit in enumerate(UNITS):
-            ctx.set(getattr(component, f"give_{unit}"), 1)
-            ctx.set(getattr(component, f"give_to_{unit}"), 15 & ~(1 << u))
+        for u in range(len(UNITS)):
+            ctx.set(component.units[u].give, 1)
+            ctx.set(component.units[u].give_to, 15 & ~(1 << u))
         for _ in range(3):
             await ctx.tick()
         assert ctx.get(component.left)
         ctx.set(component.clear, 1)
         await ctx.tick()
         ctx.set(component.clear, 0)
-        for unit in UNITS:
-            ctx.set(getattr(component, f"give_{unit}"), 0)
+        for u in range(len(UNITS)):
+            ctx.set(component.units[u].give, 0)
         assert not ctx.get(component.left)
-        for u, unit in enumerate(UNITS):
-            ctx.set(getattr(component, f"wait_{unit}"), 15 & ~(1 << u))
-            assert not ctx.get(getattr(component, f"ready_{unit}"))
+        for u in range(len(UNITS)):
+            ctx.set(component.units[u].wait, 15 & ~(1 << u))
+            assert not ctx.get(component.units[u].ready)
 
     run(component, bench)
 
@@ -70,12 +70,12 @@ def test_a_token_that_nobody_took_is_seen():
     async def bench(ctx):
         for giver, taker in permutations(range(len(UNITS)), 2):
             assert not ctx.get(component.left)
-            for name, unit, other in (("give", giver, taker), ("take", taker, giver)):
-                mask = "give_to" if name == "give" else "wait"
-                ctx.set(getattr(component, f"{mask}_{UNITS[unit]}"), 1 << other)
-                ctx.set(getattr(component, f"{name}_{UNITS[unit]}"), 1)
+            source, target = component.units[giver], component.units[taker]
+            for pulse, mask, other in ((source.give, source.give_to, taker), (target.take, target.wait, giver)):
+                ctx.set(mask, 1 << other)
+                ctx.set(pulse, 1)
                 await ctx.tick()
-                ctx.set(getattr(component, f"{name}_{UNITS[unit]}"), 0)
-                assert ctx.get(component.left) == (name == "give")
+                ctx.set(pulse, 0)
+                assert ctx.get(component.left) == (pulse is source.give)
 
     run(component, bench)

@@ -289,6 +289,7 @@ class Work:
 def simulate(p, board, steps, stall, seed):
     """(writes with their cycle, gives with their cycle, reads)."""
     component, rng = VectorUnit(configuration=vector_configuration(p)), random.Random(seed)
+    tokens = component.tokens
     tiles = deque(tile for step in steps for tile in step.tiles)
     writes, gives, taken = [], [], []
     wrap = 1 << p.address_bits
@@ -300,7 +301,7 @@ def simulate(p, board, steps, stall, seed):
         queue, row, cycle, asked = deque(tiles), 0, 0, None
         answers = {}
         while True:
-            ctx.set(component.tokens, rng.random() >= stall)
+            ctx.set(tokens.ready, rng.random() >= stall)
             ready = rng.random() >= stall
             ctx.set(component.read_ready, ready)
             noise = [rng.randrange(-128, 128) for _ in range(p.columns)]
@@ -328,10 +329,10 @@ def simulate(p, board, steps, stall, seed):
                 free_halves -= 1
                 row = 0
             ctx.set(component.sums_ready, complete)
-            half, address, write, give, give_to, half_free, slot_free, take, wants, where = (
+            half, address, write, give, give_to, half_free, slot_free, take, wait, wants, where = (
                 await ctx.tick().sample(
-                    component.drain_half, component.drain_address, component.write, component.give,
-                    component.give_to, component.half_free, component.parameter_slot_free, component.take,
+                    component.drain_half, component.drain_address, component.write, tokens.give, tokens.give_to,
+                    component.half_free, component.parameter_slot_free, tokens.take, tokens.wait,
                     component.read_valid, component.read_address,
                 )
             )[2:]  # fmt: skip
@@ -348,7 +349,7 @@ def simulate(p, board, steps, stall, seed):
             if give:
                 gives.append((cycle, give_to))
             if take:
-                taken.append(cycle)
+                taken.append(wait)
             cycle += 1
 
     async def end(ctx):
@@ -361,7 +362,8 @@ def simulate(p, board, steps, stall, seed):
 
     words = [step.word & ((1 << max(DRAIN.size, SETTINGS.size)) - 1) for step in steps]
     run(component, end, source(component.instructions, words), surroundings, cycles=60_000)
-    assert len(taken) == len(steps) == len(gives)
+    assert taken == [step.fields["wait"] for step in steps]
+    assert len(gives) == len(steps)
     return writes, gives, reads
 
 

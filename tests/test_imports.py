@@ -145,6 +145,13 @@ def test_every_spelling_of_an_import_is_seen(line):
     assert {folder_of(name) for name in found} == {"golden"}
 
 
+def test_no_module_needs_a_posix_system_to_be_imported():
+    for name, path in MODULES.items():
+        lines = path.read_text().splitlines()
+        found = [line for line in lines if re.match(r"\s*(import|from) (fcntl|grp|pwd|resource|termios)\b", line)]
+        assert found == [], name
+
+
 def test_the_oracle_is_not_needed_at_run_time():
     for name, path in MODULES.items():
         assert "import onnxruntime" not in path.read_text(), name

@@ -45,10 +45,16 @@ TENSORS = {
     "shape": (MAP, {"shape": (2, 0, 5)}, "shape (2, 0, 5) must be a tuple of 3 integers of at least 1"),
     "rank": (MAP, {"shape": (2, 5)}, "shape (2, 5) must be a tuple of 3 integers of at least 1"),
     "scale": (MAP, {"scale": np.float32(np.nan)}, "scale must be finite and positive, not nan"),
+    "infinite scale": (MAP, {"scale": np.float32(np.inf)}, "scale must be finite and positive, not inf"),
     "no scale": (MAP, {"scale": np.float32(0)}, "scale must be finite and positive, not 0.0"),
     "wide scale": (MAP, {"scale": 0.5}, "scale must be a float32, not float"),
     "zero point": (MAP, {"zero_point": 256}, "zero point 256 is outside 0..255"),
     "zero point's type": (MAP, {"zero_point": np.uint8(3)}, f"zero point must be an integer, not {np.uint8(3)!r}"),
+    "huge scale": (
+        MAP,
+        {"scale": np.float32(2e36)},
+        "scale 2e+36 takes 255 steps beyond float32; use smaller weights",
+    ),
     "low": (MAP, {"low": 1}, "zero point 0 is outside 1..255"),
     "low's type": (MAP, {"low": -0.5}, "low must be an integer, not -0.5"),
     "high": (
@@ -65,6 +71,7 @@ TENSORS = {
     "sums' name": (SUMS, {"name": ""}, "tensor 's': it calls itself ''; both names must be one, and not empty"),
     "sums' shape": (SUMS, {"shape": (3, 1, -1)}, "shape (3, 1, -1) must be a tuple of 3 integers of at least 1"),
     "sums' scales": (SUMS, {"scales": np.float32([1, np.inf, 1])}, "scales must be finite and positive"),
+    "sums' zero scale": (SUMS, {"scales": np.float32([1, 0, 1])}, "scales must be finite and positive"),
     "sums' scales' shape": (
         SUMS,
         {"scales": np.ones(2, np.float32)},
@@ -132,12 +139,12 @@ BROKEN = {
     ("lrn", "exponent"): ({"exponent": 19}, "exponent 19 must be an integer of 20 to 80"),
     ("lrn", "large exponent"): ({"exponent": 81}, "exponent 81 must be an integer of 20 to 80"),
     **{
-        ("lrn", what): (
+        ("lrn", f"{what} {wrong}"): (
             {what: wrong},
             f"alpha {values['alpha']}, beta {values['beta']} and bias {values['bias']} must be finite, alpha and beta"
             " at least 0, bias above 0",
         )
-        for what, wrong in (("alpha", -1.0), ("beta", np.inf), ("bias", 0.0))
+        for what, wrong in (("alpha", -1.0), ("beta", -1.0), ("beta", np.inf), ("bias", 0.0))
         for values in [{"alpha": 1e-4, "beta": 0.75, "bias": 1.0, what: wrong}]
     },
     ("lrn", "coarse"): ({"coarse": ONES[1:]}, "coarse table must be an array, int32 of (256,), not int32 of (255,)"),
@@ -179,6 +186,12 @@ def test_a_layer_without_a_name(layer):
     with pytest.raises(GraphError) as caught:
         check_layer(replace(layer, name=""))
     assert str(caught.value) == "the layer that makes 'y' is called ''; give it a name"
+
+
+def test_a_tensor_without_a_name():
+    with pytest.raises(GraphError) as caught:
+        check_tensor("", replace(MAP, name=""))
+    assert str(caught.value) == "tensor '': it calls itself ''; both names must be one, and not empty"
 
 
 def test_no_field_is_forgotten():

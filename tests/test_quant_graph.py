@@ -74,7 +74,14 @@ BROKEN = {
         "layer 'conv': output shape is (3, 4, 5), its arithmetic gives (3, 4, 4)",
     ),
     "window": (conv(dilations=(5, 1)), "layer 'conv': its window does not fit its input of (5, 5)"),
-    "groups": (conv(groups=2), "layer 'conv': weights (3, 2, 2, 2) with 2 groups do not fit 2 input channels"),
+    "input channels": (
+        conv(weights=np.ones((3, 1, 2, 2), np.int16)),
+        "layer 'conv': weights (3, 1, 2, 2) with 1 groups do not fit 2 input channels",
+    ),
+    "output channels": (
+        conv(weights=np.ones((3, 1, 2, 2), np.int16), groups=2),
+        "layer 'conv': weights (3, 1, 2, 2) with 2 groups do not fit 2 input channels",
+    ),
     "tiny scales": (
         conv(weight_scales=np.float32([1, 1e-38, 1])),
         "layer 'conv': its scales leave the range of float32; rescale the model's weights",

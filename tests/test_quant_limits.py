@@ -286,3 +286,14 @@ def test_sixteen_bit_models_read_their_numbers(tmp_path):
     net.nodes[-1].input.append("whole")
     (layer,) = quant.load_float(net.model()).layers
     np.testing.assert_array_equal(layer.weights, numpy_helper.to_array(net.constants[0]).astype(np.float32))
+
+
+def test_scales_whose_product_is_beyond_float32_are_refused():
+    net = models.Builder((2, 4, 4))
+    weights = np.zeros((3, 2, 1, 1), np.float32)
+    weights[:, 1] = 1e25  # meets zeros only, so that the float network stays finite
+    model = net.node("Conv", weights).model()
+    images = models.images(model, 2) * np.array([1e20, 0], np.float32)[:, None, None]
+    with pytest.raises(quant.GraphError) as caught:
+        quant.quantize(model, images)
+    assert str(caught.value) == "layer 'conv1': its scales leave the range of float32; rescale the model's weights"

@@ -10,7 +10,7 @@ from systolith import quant
 from systolith.cli import run
 from systolith.hw.build import generate, parameters_for
 
-from .test_report import cells, page_of, section, words
+from .report_builds import cells, page_of, section, words
 from .test_sim_faults import network
 
 
@@ -47,6 +47,20 @@ def test_the_report_shows_what_was_measured(simulated):
     assert waits == [f"{cycles:,.0f}" for cycles in saved["stalls"].values()]
     assert [row[2] for row in cells(section(tree, "compared"))] == ["equal"] * 3
     assert "verilator, bulk bench, seed 0" in words(section(tree, "made"))
+
+
+def test_work_and_waiting_fit_into_the_measured_cycles(simulated):
+    """The counters are the hardware's, the work is the program's: together they cannot exceed the run."""
+    saved = json.loads((simulated / "simulation.json").read_text())["report"]
+    manifest = json.loads((simulated / "manifest.json").read_text())
+    for unit in ("array", "vector"):
+        work = sum(worked for *_, worked in manifest["timeline"][unit])
+        waited = sum(cycles for name, cycles in saved["stalls"].items() if name.startswith(unit))
+        assert 0.6 * saved["cycles_per_image"] < work + waited <= saved["cycles_per_image"], unit
+    _, tree = page_of(simulated)
+    parts = [float(row[1].replace(",", "")) for row in cells(section(tree, "time")) if len(row) == 3]
+    assert min(parts) >= 0
+    assert sum(parts) == pytest.approx(saved["cycles_per_image"], abs=len(parts))
 
 
 def test_a_folder_that_cannot_take_the_file_is_refused_before_simulating(simulated, capsys, monkeypatch):

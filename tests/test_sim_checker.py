@@ -12,15 +12,18 @@ from .axi_sequences import BUS_BYTES, LAWFUL, SEQUENCES
 pytestmark = pytest.mark.xdist_group("axi_checker")
 
 
+def compiled(bus_bytes):
+    """The checker as the top of a simulation."""
+    source = toolchain.VERILOG / "axi_checker.sv"
+    parameters = {"BUS_BYTES": bus_bytes}
+    return toolchain.compile_sources([source], "axi_checker", "tests.cocotb_checker", "verilator", parameters)
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """Code, cycle and address that were latched, by the name of the sequence."""
     folder = tmp_path_factory.mktemp("checker")
-    source = toolchain.VERILOG / "axi_checker.sv"
-    checker = toolchain.compile_sources(
-        [source], "axi_checker", "tests.cocotb_checker", "verilator", {"BUS_BYTES": BUS_BYTES}
-    )
-    assert session.run_tests(checker, folder) == {"checker": ""}
+    assert session.run_tests(compiled(BUS_BYTES), folder) == {"checker": ""}
     return json.loads((folder / "found.json").read_text())
 
 
@@ -31,3 +34,10 @@ def test_the_checker_latches_the_broken_rule_and_nothing_else(found, name):
 
 def test_every_rule_is_broken_here():
     assert {sequence.latched[0] for sequence in SEQUENCES.values()} == {LAWFUL[0], *RULES}
+
+
+@pytest.mark.usefixtures("found")
+def test_a_second_build_does_not_compile_verilators_runtime_again():
+    log = (compiled(2 * BUS_BYTES).folder / "build.log").read_text()
+    assert "Vtop" in log
+    assert "verilated_vpi.cpp" not in log

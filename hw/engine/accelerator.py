@@ -1,17 +1,17 @@
 """The accelerator: the engine's units, wired along the data's path."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, Value
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from ..isa.parameters import Parameters
-from ..isa.program import DRAIN, UNITS
+from ..isa.program import UNITS
 from ..isa.register_map import Cause
 from .accumulators import Accumulators, control_layout
 from .activations import ActivationMemory
 from .array import SystolicArray
+from .axi import axi4, axi4_lite
 from .delay import delayed
 from .dma import ReadMaster, WeightStream
 from .fetch import Fetch
@@ -27,36 +27,6 @@ from .weights import Gearbox, WeightWriter, order_layout
 VERSION = 2
 """Of the program format and the registers, in FEATURES."""
 
-WAIT = slice(DRAIN["wait"].offset, DRAIN["post"].offset)
-"""Where every instruction that takes tokens says which."""
-
-
-def ports(parameters):
-    """The top module's ports besides clk and rst: direction and width by name, AXI names without separators."""
-    p = parameters
-    bits = 8 * p.bus_bytes
-    lite = {
-        "awaddr": In(8), "awvalid": In(1), "awready": Out(1), "wdata": In(32), "wstrb": In(4), "wvalid": In(1),
-        "wready": Out(1), "bresp": Out(2), "bvalid": Out(1), "bready": In(1), "araddr": In(8), "arvalid": In(1),
-        "arready": Out(1), "rdata": Out(32), "rresp": Out(2), "rvalid": Out(1), "rready": In(1),
-    }  # fmt: skip
-    full = {
-        "arid": Out(1), "araddr": Out(32), "arlen": Out(8), "arsize": Out(3), "arburst": Out(2), "arvalid": Out(1),
-        "arready": In(1), "rid": In(1), "rdata": In(bits), "rresp": In(2), "rlast": In(1), "rvalid": In(1),
-        "rready": Out(1), "awid": Out(1), "awaddr": Out(32), "awlen": Out(8), "awsize": Out(3), "awburst": Out(2),
-        "awvalid": Out(1), "awready": In(1), "wdata": Out(bits), "wstrb": Out(p.bus_bytes), "wlast": Out(1),
-        "wvalid": Out(1), "wready": In(1), "bid": In(1), "bresp": In(2), "bvalid": In(1), "bready": Out(1),
-    }  # fmt: skip
-    return {
-        **{f"s_axil_{name}": port for name, port in lite.items()},
-        **{f"m_axi_{name}": port for name, port in full.items()},
-        "interrupt": Out(1),
-        "monitor_valid": Out(1),
-        "monitor_address": Out(32),
-        "monitor_count": Out(16),
-        "monitor_data": Out(8 * p.element_bytes * p.write_elements),
-    }
-
 
 class Accelerator(wiring.Component):
     """Runs programs (see program.py) on feature maps and weights in memory behind an AXI4 master.
@@ -65,7 +35,8 @@ class Accelerator(wiring.Component):
     simulation; leave it open and synthesis removes it.
 
     Parameters: parameters : Parameters
-    Members:    see ``ports``
+    Members:    s_axil : In(axi4_lite), registers;  m_axi : Out(axi4), memory;  interrupt : Out
+                monitor : Out, valid, byte address, count of bytes, and data of a write
     """
 
     def __init__(self, *, parameters: Parameters):
@@ -105,52 +76,120 @@ class Accelerator(wiring.Component):
         self.accumulators = Accumulators(columns=p.columns, depth=p.accumulator_depth, sum_bits=p.sum_bits)
         self.vector = VectorUnit(configuration=vector_configuration(p))
         self.registers = Registers(fingerprint=p.fingerprint, features=_features(p))
-        super().__init__(ports(p))
+        monitor = {
+            "valid": Out(1),
+            "address": Out(32),
+            "count": Out(16),
+            "data": Out(8 * p.element_bytes * p.write_elements),
+        }
+        super().__init__(
+            {
+                "s_axil": In(axi4_lite(address_bits=8)),
+                "m_axi": Out(axi4(p.bus_bytes)),
+                "interrupt": Out(1),
+                "monitor": Out(wiring.Signature(monitor)),
+            }
+        )
 
     def elaborate(self, platform):
-        p = self._parameters
         m = Module()
-        m.submodules.fetch = fetch = self.fetch
-        m.submodules.tokens = tokens = self.tokens
-        m.submodules.read_master = reads = self.reads
-        m.submodules.loader = loader = self.loader
-        m.submodules.storer = storer = self.storer
-        m.submodules.activations = activations = self.activations
-        m.submodules.weight_stream = weight_stream = self.weight_stream
-        m.submodules.gearbox = gearbox = self.gearbox
-        m.submodules.weight_writer = writer = self.writer
-        m.submodules.sequencer = sequencer = self.sequencer
-        m.submodules.window = window = self.window
-        m.submodules.array = array = self.array
-        m.submodules.accumulators = accumulators = self.accumulators
-        m.submodules.vector = vector = self.vector
+        m.submodules.fetch = self.fetch
+        m.submodules.tokens = self.tokens
+        m.submodules.read_master = self.reads
+        m.submodules.loader = self.loader
+        m.submodules.storer = self.storer
+        m.submodules.activations = self.activations
+        m.submodules.weight_stream = self.weight_stream
+        m.submodules.gearbox = self.gearbox
+        m.submodules.weight_writer = self.writer
+        m.submodules.sequencer = self.sequencer
+        m.submodules.window = self.window
+        m.submodules.array = self.array
+        m.submodules.accumulators = self.accumulators
+        m.submodules.vector = self.vector
+        self._dispatch(m)
+        self._reach_memory(m)
+        self._share_activations(m)
+        self._feed_array(m)
+        self._drain_sums(m)
+        m.submodules.registers = self.registers
+        self._control(m)
+        return m
 
-        self._dispatch(m, fetch, loader, weight_stream, writer, sequencer, vector, storer)
-        for name, unit in zip(UNITS, (loader, sequencer, vector, storer), strict=True):
+    def _dispatch(self, m: Module) -> None:
+        """A queue before each unit, and its tokens; the array's also orders its weights, which run ahead."""
+
+        def queue(name, source, target):
+            m.submodules[f"{name}_queue"] = fifo = SyncFIFOBuffered(width=len(Value.cast(source)), depth=QUEUE)
             m.d.comb += [
-                getattr(tokens, f"wait_{name}").eq(Value.cast(unit.instructions.payload)[WAIT]),
-                unit.tokens.eq(getattr(tokens, f"ready_{name}")),
-                getattr(tokens, f"take_{name}").eq(unit.take),
-                getattr(tokens, f"give_{name}").eq(unit.give),
-                getattr(tokens, f"give_to_{name}").eq(unit.give_to),
+                fifo.w_data.eq(source),
+                Value.cast(target.payload).eq(fifo.r_data),
+                target.valid.eq(fifo.r_rdy),
+                fifo.r_en.eq(target.ready),
             ]
+            return fifo
 
-        # memory in: program, feature maps, weights
-        for user, unit in enumerate((fetch, loader, weight_stream)):
-            wiring.connect(m, unit.requests, getattr(reads, f"requests_{user}"))
-        wiring.connect(m, reads.beats_0, fetch.beats)
-        wiring.connect(m, reads.beats_1, loader.beats)
-        wiring.connect(m, reads.beats_2, weight_stream.arriving)
-        wiring.connect(m, weight_stream.beats, gearbox.beats)
-        wiring.connect(m, gearbox.words, writer.rows)
-        m.d.comb += gearbox.flush.eq(writer.flush)
+        fetch, empty = self.fetch, []
+        for name, port, unit in (
+            ("load", fetch.load, self.loader),
+            ("weights", fetch.weights, self.weight_stream),
+            ("vector", fetch.vector, self.vector),
+            ("store", fetch.store, self.storer),
+        ):
+            fifo = queue(name, port.payload, unit.instructions)
+            m.d.comb += [fifo.w_en.eq(port.valid), port.ready.eq(fifo.w_rdy)]
+            empty.append(~fifo.r_rdy & (fifo.level == 0) & unit.idle)
 
-        # feature maps: window port to the array, write port from vector unit and loader, read port to vector unit and
-        # storer; the loader pauses where the vector unit could not read
+        port = fetch.array
+        order = Signal(order_layout())
+        m.d.comb += [order[n].eq(port.payload[n]) for n in order_layout().members]
+        passes = queue("array", port.payload, self.sequencer.instructions)
+        orders = queue("order", order, self.writer.orders)
+        m.d.comb += [
+            port.ready.eq(passes.w_rdy & orders.w_rdy),
+            passes.w_en.eq(port.valid & orders.w_rdy),
+            orders.w_en.eq(port.valid & passes.w_rdy),
+        ]
+        empty.append(~passes.r_rdy & (passes.level == 0) & self.sequencer.idle)
+        m.d.comb += fetch.units_idle.eq(Cat(*empty).all())
+
+        units = {"loader": self.loader, "array": self.sequencer, "vector": self.vector, "storer": self.storer}
+        for name, counters in zip(UNITS, self.tokens.units, strict=True):
+            wiring.connect(m, units[name].tokens, counters)
+
+    def _reach_memory(self, m: Module) -> None:
+        """The bus: program, feature maps and weights in, feature maps out."""
+        reads, gearbox = self.reads, self.gearbox
+        users = (
+            (self.fetch.requests, self.fetch.beats),
+            (self.loader.requests, self.loader.beats),
+            (self.weight_stream.requests, self.weight_stream.arriving),
+        )
+        for (requests, beats), asked, answered in zip(users, reads.requests, reads.beats, strict=True):
+            wiring.connect(m, requests, asked)
+            wiring.connect(m, answered, beats)
+        wiring.connect(m, self.weight_stream.beats, gearbox.beats)
+        wiring.connect(m, gearbox.words, self.writer.rows)
+        m.d.comb += gearbox.flush.eq(self.writer.flush)
+        wiring.connect(m, reads.bus, wiring.flipped(self.m_axi.read))
+        wiring.connect(m, self.storer.bus, wiring.flipped(self.m_axi.write))
+
+    def _share_activations(self, m: Module) -> None:
+        """Window port to the array, write port from vector unit and loader, read ports to vector unit and storer.
+
+        The loader pauses where the vector unit could not read.
+        """
+        activations, window, vector, loader, storer = (
+            self.activations,
+            self.window,
+            self.vector,
+            self.loader,
+            self.storer,
+        )
         refused = Signal()
         m.d.sync += refused.eq(vector.read_valid & ~vector.read_ready)
         m.d.comb += [
-            window.window.eq(sequencer.window),
+            window.window.eq(self.sequencer.window),
             activations.window_address.eq(window.address),
             activations.window_low.eq(window.low),
             activations.window_high.eq(window.high),
@@ -168,27 +207,28 @@ class Accelerator(wiring.Component):
             vector.read_data.eq(activations.operand_data),
         ]
 
-        # the array and what travels beside its pixels
-        entering, leaving, settled = entering_cycles(), leaving_cycles(p), settled_cycles(p)
+    def _feed_array(self, m: Module) -> None:
+        """Pixels, and what travels beside them: swaps and weights to the array, control to the accumulators."""
+        p, array, sequencer, writer = self._parameters, self.array, self.sequencer, self.writer
+        entering, leaving = entering_cycles(), leaving_cycles(p)
+        control = delayed(m, sequencer.control.as_value(), leaving, name="control", init=0)
         m.d.comb += [
-            array.pixels.eq(activations.pixels),
+            array.pixels.eq(self.activations.pixels),
             array.swap.eq(delayed(m, sequencer.swap, entering, name="swap", init=0)),
             array.weights.eq(delayed(m, writer.weights, entering, name="weights")),
             array.weight_row.eq(delayed(m, writer.weight_row, entering, name="weight_row", init=0)),
             writer.swap.eq(sequencer.swap),
             sequencer.loaded.eq(writer.loaded),
-            accumulators.control.eq(
-                control_layout(p.accumulator_depth)(
-                    delayed(m, sequencer.control.as_value(), leaving, name="control", init=0)
-                )
-            ),
-            accumulators.sums.eq(array.sums),
+            self.accumulators.control.eq(control_layout(p.accumulator_depth)(control)),
+            self.accumulators.sums.eq(array.sums),
         ]
 
-        # sums to feature maps
+    def _drain_sums(self, m: Module) -> None:
+        """Sums and their channels' parameters to the vector unit, and what it writes to the monitor."""
+        p, vector, accumulators, writer = self._parameters, self.vector, self.accumulators, self.writer
         m.d.comb += [
-            vector.sums_ready.eq(delayed(m, sequencer.tile_last, settled, name="tile_last", init=0)),
-            sequencer.half_free.eq(vector.half_free),
+            vector.sums_ready.eq(delayed(m, self.sequencer.tile_last, settled_cycles(p), name="tile_last", init=0)),
+            self.sequencer.half_free.eq(vector.half_free),
             accumulators.drain_half.eq(vector.drain_half),
             accumulators.drain_address.eq(vector.drain_address),
             vector.drained.eq(accumulators.drained),
@@ -196,83 +236,17 @@ class Accelerator(wiring.Component):
             vector.parameter_row.eq(writer.parameter_row),
             vector.parameter_data.eq(writer.rows.payload),
             writer.parameter_slot_free.eq(vector.parameter_slot_free),
-            self.monitor_valid.eq(vector.write.valid),
-            self.monitor_address.eq(vector.write.address * p.element_bytes),
-            self.monitor_count.eq(vector.write.high * p.element_bytes),
-            self.monitor_data.eq(vector.write.data.as_value()),
+            self.monitor.valid.eq(vector.write.valid),
+            self.monitor.address.eq(vector.write.address * p.element_bytes),
+            self.monitor.count.eq(vector.write.high * p.element_bytes),
+            self.monitor.data.eq(vector.write.data.as_value()),
         ]
-        self._bus(m, reads, storer)
-        self._control(m, fetch, tokens, sequencer, vector, loader, storer, reads)
-        return m
 
-    def _dispatch(self, m, fetch, loader, weight_stream, writer, sequencer, vector, storer):
-        """A queue before each unit; the array's also orders its weights, which run ahead."""
-
-        def queue(name, source, target):
-            m.submodules[f"{name}_queue"] = fifo = SyncFIFOBuffered(width=len(Value.cast(source)), depth=QUEUE)
-            m.d.comb += [
-                fifo.w_data.eq(source),
-                Value.cast(target.payload).eq(fifo.r_data),
-                target.valid.eq(fifo.r_rdy),
-                fifo.r_en.eq(target.ready),
-            ]
-            return fifo
-
-        empty = []
-        for name, unit in (("load", loader), ("weights", weight_stream), ("vector", vector), ("store", storer)):
-            port = getattr(fetch, name)
-            fifo = queue(name, port.payload, unit.instructions)
-            m.d.comb += [fifo.w_en.eq(port.valid), port.ready.eq(fifo.w_rdy)]
-            empty.append(~fifo.r_rdy & (fifo.level == 0) & unit.idle)
-
-        port = fetch.array
-        order = Signal(order_layout())
-        m.d.comb += [getattr(order, n).eq(getattr(port.payload, n)) for n in ("tiles", "passes", "parameters", "flush")]
-        passes = queue("array", port.payload, sequencer.instructions)
-        orders = queue("order", order, writer.orders)
-        m.d.comb += [
-            port.ready.eq(passes.w_rdy & orders.w_rdy),
-            passes.w_en.eq(port.valid & orders.w_rdy),
-            orders.w_en.eq(port.valid & passes.w_rdy),
-        ]
-        empty.append(~passes.r_rdy & (passes.level == 0) & sequencer.idle)
-        m.d.comb += fetch.units_idle.eq(Cat(*empty).all())
-
-    def _bus(self, m, reads, storer):
-        size = Const(ceil_log2(self._parameters.bus_bytes), 3)
-        increment = Const(1, 2)
-        for prefix, unit, names in (
-            (
-                "ar",
-                reads,
-                {
-                    "out": ("araddr", "arlen", "arvalid", "rready"),
-                    "in": ("arready", "rdata", "rresp", "rlast", "rvalid"),
-                },
-            ),
-            (
-                "aw",
-                storer,
-                {
-                    "out": ("awaddr", "awlen", "awvalid", "wdata", "wstrb", "wlast", "wvalid", "bready"),
-                    "in": ("awready", "wready", "bresp", "bvalid"),
-                },
-            ),
-        ):
-            m.d.comb += [getattr(self, f"m_axi_{n}").eq(getattr(unit, n)) for n in names["out"]]
-            m.d.comb += [getattr(unit, n).eq(getattr(self, f"m_axi_{n}")) for n in names["in"]]
-            m.d.comb += [
-                getattr(self, f"m_axi_{prefix}size").eq(size),
-                getattr(self, f"m_axi_{prefix}burst").eq(increment),
-            ]
-
-    def _control(self, m, fetch, tokens, sequencer, vector, loader, storer, reads):
-        p = self._parameters
-        m.submodules.registers = registers = self.registers
-        for name, member in ports(p).items():
-            if name.startswith("s_axil_"):
-                mine, theirs = getattr(self, name), getattr(registers, name.removeprefix("s_axil_"))
-                m.d.comb += theirs.eq(mine) if member.flow == In else mine.eq(theirs)
+    def _control(self, m: Module) -> None:
+        """Start and end of a run, errors, and what the registers show."""
+        fetch, reads, storer, tokens, registers = self.fetch, self.reads, self.storer, self.tokens, self.registers
+        sequencer, vector = self.sequencer, self.vector
+        wiring.connect(m, wiring.flipped(self.s_axil), registers.bus)
 
         done, error = Signal(), Signal()
         cause = Signal(Cause)
@@ -303,7 +277,7 @@ class Accelerator(wiring.Component):
                     sequencer.waiting.half,
                     vector.waiting.tokens,
                     vector.waiting.sums,
-                    loader.waiting.tokens,
+                    self.loader.waiting.tokens,
                     storer.waiting.tokens,
                 )
             ),

@@ -9,6 +9,7 @@ from amaranth.utils import ceil_log2
 from ..isa.parameters import BURST_BEATS, BUS_BYTES
 from ..isa.program import STREAM
 from ..isa.ranges import check_choice, check_range
+from .axi import axi4_read
 from .register_slice import RegisterSlice
 
 BURST = data.StructLayout({"address": 32, "length": ceil_log2(BURST_BEATS), "final": 1})
@@ -67,8 +68,8 @@ class ReadMaster(wiring.Component):
     A user asks only for what it can take soon: a beat that nobody takes would hold up those behind it.
 
     Parameters: bus_bytes : int, bytes a beat;  users : int, 2 to 8
-    Members:    requests_n : In(stream), BURST;  beats_n : Out(stream), data and last (of a final burst)
-                base : In, added to every address;  ar*, r* : the AXI4 channels;  error : Out, pulse
+    Members:    requests : In(stream) of BURST, one a user;  beats : Out(stream), one a user, last of a final burst
+                base : In, added to every address;  bus : Out(axi4_read);  error : Out, pulse
     """
 
     OUTSTANDING = 16
@@ -80,18 +81,10 @@ class ReadMaster(wiring.Component):
         self._bus_bytes, self._users = bus_bytes, users
         super().__init__(
             {
-                **{f"requests_{n}": In(stream.Signature(BURST)) for n in range(users)},
-                **{f"beats_{n}": Out(stream.Signature(beat_layout(bus_bytes))) for n in range(users)},
+                "requests": In(stream.Signature(BURST)).array(users),
+                "beats": Out(stream.Signature(beat_layout(bus_bytes))).array(users),
                 "base": In(32),
-                "araddr": Out(32),
-                "arlen": Out(8),
-                "arvalid": Out(1),
-                "arready": In(1),
-                "rdata": In(8 * bus_bytes),
-                "rresp": In(2),
-                "rlast": In(1),
-                "rvalid": In(1),
-                "rready": Out(1),
+                "bus": Out(axi4_read(bus_bytes)),
                 "error": Out(1),
             }
         )
@@ -99,8 +92,7 @@ class ReadMaster(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         users = range(self._users)
-        requests = [getattr(self, f"requests_{n}") for n in users]
-        beats = [getattr(self, f"beats_{n}") for n in users]
+        requests, beats, bus = self.requests, self.beats, self.bus
         tag = data.StructLayout({"user": ceil_log2(self._users), "final": 1})
         m.submodules.tags = tags = SyncFIFOBuffered(width=tag.size, depth=self.OUTSTANDING)
         issued, returning = tag(tags.w_data), tag(tags.r_data)
@@ -117,18 +109,18 @@ class ReadMaster(wiring.Component):
                             m.d.comb += chosen.eq(candidate)
 
         free = Signal()
-        m.d.comb += free.eq((~self.arvalid | self.arready) & tags.w_rdy)
-        with m.If(self.arready):
-            m.d.sync += self.arvalid.eq(0)
+        m.d.comb += free.eq((~bus.arvalid | bus.arready) & tags.w_rdy)
+        with m.If(bus.arready):
+            m.d.sync += bus.arvalid.eq(0)
         for n, request in enumerate(requests):
             with m.If(chosen == n):
                 m.d.comb += [request.ready.eq(free), issued.user.eq(n), issued.final.eq(request.payload.final)]
                 with m.If(request.valid & free):
                     m.d.comb += tags.w_en.eq(1)
                     m.d.sync += [
-                        self.arvalid.eq(1),
-                        self.araddr.eq(request.payload.address + self.base),
-                        self.arlen.eq(request.payload.length),
+                        bus.arvalid.eq(1),
+                        bus.araddr.eq(request.payload.address + self.base),
+                        bus.arlen.eq(request.payload.length),
                         last.eq(n),
                     ]
 
@@ -137,11 +129,11 @@ class ReadMaster(wiring.Component):
         m.submodules.answers = slice_ = RegisterSlice(shape=answer)
         arriving = slice_.outgoing
         m.d.comb += [
-            slice_.incoming.valid.eq(self.rvalid),
-            slice_.incoming.payload.data.eq(self.rdata),
-            slice_.incoming.payload.resp.eq(self.rresp),
-            slice_.incoming.payload.last.eq(self.rlast),
-            self.rready.eq(slice_.incoming.ready),
+            slice_.incoming.valid.eq(bus.rvalid),
+            slice_.incoming.payload.data.eq(bus.rdata),
+            slice_.incoming.payload.resp.eq(bus.rresp),
+            slice_.incoming.payload.last.eq(bus.rlast),
+            bus.rready.eq(slice_.incoming.ready),
         ]
         for n, beat in enumerate(beats):
             mine = tags.r_rdy & (returning.user == n)

@@ -5,6 +5,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from amaranth import Signal
 from amaranth.back import verilog
 
 from ..isa.parameters import Parameters
@@ -19,10 +20,22 @@ def emit_verilog(parameters: Parameters) -> str:
     # elaboration makes millions of small objects that all stay alive; collecting them costs a third of its time
     gc.disable()
     try:
-        text = verilog.convert(Accelerator(parameters=parameters), name=TOP, strip_internal_attrs=True, emit_src=False)
+        accelerator = Accelerator(parameters=parameters)
+        text = verilog.convert(
+            accelerator, name=TOP, ports=_ports(accelerator), strip_internal_attrs=True, emit_src=False
+        )
     finally:
         gc.enable()
     return _shorter_memories(text)
+
+
+def _ports(accelerator: Accelerator) -> dict[str, tuple[Signal, None]]:
+    """The top module's ports by their names in Verilog: ``m_axi.read.araddr`` is m_axi_araddr.
+
+    What the accelerator drives is an output (None leaves that to Amaranth).
+    """
+    members = accelerator.signature.flatten(accelerator)
+    return {"_".join([first, *inner[-1:]]): (signal, None) for (first, *inner), _, signal in members}
 
 
 _ZEROS = re.compile(r"  initial begin\n((?:    (\w+|\\\S+ )\[\d+\] = \d+'[dh]0+;\n)+)  end\n")

@@ -1,6 +1,6 @@
 """Fetches the program and hands each instruction to its unit's queue, in order."""
 
-from amaranth import Cat, Module, Signal, Value, unsigned
+from amaranth import Cat, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -45,7 +45,11 @@ class Fetch(wiring.Component):
                 "program": In(32),
                 "requests": Out(stream.Signature(BURST)),
                 "beats": In(stream.Signature(beat_layout(bus_bytes))),
-                **{name: Out(stream.Signature(shape)) for name, shape in _QUEUES.items()},
+                "load": Out(stream.Signature(LAYOUTS[Operation.LOAD])),
+                "weights": Out(stream.Signature(LAYOUTS[Operation.WEIGHTS])),
+                "array": Out(stream.Signature(LAYOUTS[Operation.ARRAY])),
+                "vector": Out(stream.Signature(VECTOR_BITS)),
+                "store": Out(stream.Signature(LAYOUTS[Operation.STORE])),
                 "units_idle": In(1),
                 "busy": Out(1),
                 "done": Out(1),
@@ -85,17 +89,24 @@ class Fetch(wiring.Component):
 
         # dispatch
         operation = queue.r_data[:8]
-        streams = {o: getattr(self, name) for o, name in _DISPATCHED.items()}
-        for name in _QUEUES:
-            payload = Value.cast(getattr(self, name).payload)
+        queues = {
+            Operation.LOAD: self.load,
+            Operation.WEIGHTS: self.weights,
+            Operation.ARRAY: self.array,
+            Operation.VECTOR: self.vector,
+            Operation.SETUP: self.vector,
+            Operation.STORE: self.store,
+        }
+        for port in (self.load, self.weights, self.array, self.vector, self.store):
+            payload = Value.cast(port.payload)
             m.d.comb += payload.eq(queue.r_data[: len(payload)])
         with m.FSM() as fsm:
             with m.State("idle"), m.If(self.start):
                 m.d.sync += [fetching.eq(1), address.eq(self.program)]
                 m.next = "run"
             with m.State("run"), m.If(queue.r_rdy), m.Switch(operation):
-                for unit, port in streams.items():
-                    with m.Case(unit):
+                for code, port in queues.items():
+                    with m.Case(code):
                         m.d.comb += [port.valid.eq(1), used.eq(port.ready)]
                 with m.Case(Operation.BEGIN):
                     m.d.comb += used.eq(1)
@@ -115,22 +126,3 @@ class Fetch(wiring.Component):
                     m.next = "idle"
         m.d.comb += [queue.r_en.eq(used), self.busy.eq(~fsm.ongoing("idle"))]
         return m
-
-
-_DISPATCHED = {
-    Operation.LOAD: "load",
-    Operation.WEIGHTS: "weights",
-    Operation.ARRAY: "array",
-    Operation.VECTOR: "vector",
-    Operation.SETUP: "vector",
-    Operation.STORE: "store",
-}
-"""The queue that each operation goes to."""
-
-_QUEUES = {
-    "load": LAYOUTS[Operation.LOAD],
-    "weights": LAYOUTS[Operation.WEIGHTS],
-    "array": LAYOUTS[Operation.ARRAY],
-    "vector": unsigned(VECTOR_BITS),
-    "store": LAYOUTS[Operation.STORE],
-}

@@ -13,13 +13,14 @@ from .activations import ActivationMemory
 from .delay import delayed
 from .dma import BURST, Bursts, beat_layout
 from .memory_format import MemoryFormat
+from .tokens import TOKEN_PORT
 
 
 class Loader(wiring.Component):
     """Asks for an instruction's spans as soon as its tokens are there, and places the beats as they arrive.
 
     Parameters: bus_bytes : int, bytes a beat, at most what one write places;  memory : MemoryFormat
-    Members:    instructions : In(stream), TRANSFER;  tokens, take, give, give_to : as the sequencer's
+    Members:    instructions : In(stream), TRANSFER;  tokens : Out(TOKEN_PORT)
                 requests : Out(stream), BURST;  beats : In(stream)
                 write : Out, see MemoryFormat.write_layout, ``valid`` while a beat waits;  write_ready : In
                 idle, waiting : Out
@@ -32,10 +33,7 @@ class Loader(wiring.Component):
         super().__init__(
             {
                 "instructions": In(stream.Signature(TRANSFER)),
-                "tokens": In(1),
-                "take": Out(1),
-                "give": Out(1),
-                "give_to": Out(4),
+                "tokens": Out(TOKEN_PORT),
                 "requests": Out(stream.Signature(BURST)),
                 "beats": In(stream.Signature(beat_layout(bus_bytes))),
                 "write": Out(memory.write_layout),
@@ -47,6 +45,7 @@ class Loader(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        tokens = self.tokens
         bus_bits = ceil_log2(self._bus_bytes)
         element_bits = ceil_log2(self._memory.element_bits // 8)  # of a byte address inside an element
         bus_elements = 8 * self._bus_bytes // self._memory.element_bits
@@ -72,13 +71,14 @@ class Loader(wiring.Component):
                 m.d.sync += asking.eq(0)
         start = ~asking & self.instructions.valid & expected.w_rdy
         m.d.comb += [
-            self.instructions.ready.eq(~asking & expected.w_rdy & self.tokens),
-            self.waiting.tokens.eq(start & ~self.tokens),
-            self.take.eq(start & self.tokens),
+            self.instructions.ready.eq(~asking & expected.w_rdy & tokens.ready),
+            self.waiting.tokens.eq(start & ~tokens.ready),
+            tokens.wait.eq(self.instructions.payload.wait),
+            tokens.take.eq(start & tokens.ready),
             expected.w_data.eq(self.instructions.payload.as_value()),
-            expected.w_en.eq(self.take),
+            expected.w_en.eq(tokens.take),
         ]
-        with m.If(self.take):
+        with m.If(tokens.take):
             m.d.sync += [i.eq(self.instructions.payload), asking.eq(1)]
 
         # placing: the same spans again, beat by beat
@@ -123,8 +123,8 @@ class Loader(wiring.Component):
 
         committed = ActivationMemory.WRITE_LATENCY
         m.d.comb += [
-            self.give.eq(delayed(m, done, committed, name="done", init=0)),
-            self.give_to.eq(delayed(m, e.post, committed, name="post")),
+            tokens.give.eq(delayed(m, done, committed, name="done", init=0)),
+            tokens.give_to.eq(delayed(m, e.post, committed, name="post")),
             self.idle.eq(~asking & ~placing & ~expected.r_rdy & ~bursts.bursts.valid),
         ]
         return m

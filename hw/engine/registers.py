@@ -4,38 +4,27 @@ from amaranth import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..isa.ranges import check_range
 from ..isa.register_map import IDENTITY, REGISTERS, STALLS
+from .axi import axi4_lite
 
 
 class Registers(wiring.Component):
     """An AXI4-Lite slave, one access at a time, that never answers with an error; unknown offsets read 0.
 
-    Members: aw*, w*, b*, ar*, r* : the AXI4-Lite channels
-             start : Out, pulse;  clear : Out, pulse;  program, base : Out;  interrupt_enable : Out
-             busy, done, error : In;  cause : In;  waits : In, a bit for each of STALLS;  array_busy : In
+    Parameters: fingerprint, features : int, 32 bits each, what these registers read
+    Members:    bus : In(axi4_lite)
+                start : Out, pulse;  clear : Out, pulse;  program, base : Out;  interrupt_enable : Out
+                busy, done, error : In;  cause : In;  waits : In, a bit for each of STALLS;  array_busy : In
     """
 
-    def __init__(self, *, fingerprint, features):
+    def __init__(self, *, fingerprint: int, features: int):
+        check_range("fingerprint", fingerprint, 0, (1 << 32) - 1)
+        check_range("features", features, 0, (1 << 32) - 1)
         self._constants = {"ID": IDENTITY, "FINGERPRINT": fingerprint, "FEATURES": features}
         super().__init__(
             {
-                "awaddr": In(8),
-                "awvalid": In(1),
-                "awready": Out(1),
-                "wdata": In(32),
-                "wstrb": In(4),
-                "wvalid": In(1),
-                "wready": Out(1),
-                "bresp": Out(2),
-                "bvalid": Out(1),
-                "bready": In(1),
-                "araddr": In(8),
-                "arvalid": In(1),
-                "arready": Out(1),
-                "rdata": Out(32),
-                "rresp": Out(2),
-                "rvalid": Out(1),
-                "rready": In(1),
+                "bus": In(axi4_lite(address_bits=8)),
                 "start": Out(1),
                 "clear": Out(1),
                 "program": Out(32),
@@ -52,25 +41,26 @@ class Registers(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        bus = self.bus
         # address and data of a write come in either order and are held: ready never depends on valid
         address_held, data_held, writing = Signal(), Signal(), Signal()
         address, wdata, wstrb = Signal(8), Signal(32), Signal(4)
         m.d.comb += [
-            self.awready.eq(~address_held),
-            self.wready.eq(~data_held),
-            writing.eq(address_held & data_held & ~self.bvalid),
-            self.arready.eq(~self.rvalid),
+            bus.awready.eq(~address_held),
+            bus.wready.eq(~data_held),
+            writing.eq(address_held & data_held & ~bus.bvalid),
+            bus.arready.eq(~bus.rvalid),
         ]
-        with m.If(self.awvalid & self.awready):
-            m.d.sync += [address_held.eq(1), address.eq(self.awaddr)]
-        with m.If(self.wvalid & self.wready):
-            m.d.sync += [data_held.eq(1), wdata.eq(self.wdata), wstrb.eq(self.wstrb)]
+        with m.If(bus.awvalid & bus.awready):
+            m.d.sync += [address_held.eq(1), address.eq(bus.awaddr)]
+        with m.If(bus.wvalid & bus.wready):
+            m.d.sync += [data_held.eq(1), wdata.eq(bus.wdata), wstrb.eq(bus.wstrb)]
         with m.If(writing):
             m.d.sync += [address_held.eq(0), data_held.eq(0)]
-        with m.If(self.bready):
-            m.d.sync += self.bvalid.eq(0)
+        with m.If(bus.bready):
+            m.d.sync += bus.bvalid.eq(0)
         with m.If(writing):
-            m.d.sync += self.bvalid.eq(1)
+            m.d.sync += bus.bvalid.eq(1)
 
         writable = {
             "PROGRAM": self.program,
@@ -106,12 +96,12 @@ class Registers(wiring.Component):
             "WAITS": self.waits,
             **{name: counter for name, (counter, _) in counters.items()},
         }
-        with m.If(self.rready):
-            m.d.sync += self.rvalid.eq(0)
-        with m.If(self.arvalid & self.arready):
-            m.d.sync += [self.rvalid.eq(1), self.rdata.eq(0)]
-            with m.Switch(self.araddr[2:]):
+        with m.If(bus.rready):
+            m.d.sync += bus.rvalid.eq(0)
+        with m.If(bus.arvalid & bus.arready):
+            m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0)]
+            with m.Switch(bus.araddr[2:]):
                 for name, value in readable.items():
                     with m.Case(REGISTERS[name][0] >> 2):
-                        m.d.sync += self.rdata.eq(value)
+                        m.d.sync += bus.rdata.eq(value)
         return m

@@ -8,6 +8,7 @@ from ..isa.program import PASSES
 from ..isa.ranges import check_range
 from .accumulators import control_layout
 from .delay import delayed
+from .tokens import TOKEN_PORT
 
 
 def window_layout(activation_bits: int) -> data.StructLayout:
@@ -33,7 +34,7 @@ class Sequencer(wiring.Component):
 
     Parameters: rows : int, R;  activation_bits : int;  accumulator_depth : int, vectors in each half
     Members:    instructions : In(stream), PASSES
-                tokens : In, all that the instruction's ``wait`` asks for are there;  take, give : Out, pulses
+                tokens : Out(TOKEN_PORT)
                 loaded : In;  swap : Out
                 half_free : In, pulse: the vector unit has emptied a half
                 window : Out, see window_layout;  control : Out, ``valid`` when the window counts
@@ -50,10 +51,7 @@ class Sequencer(wiring.Component):
         super().__init__(
             {
                 "instructions": In(stream.Signature(PASSES)),
-                "tokens": In(1),
-                "take": Out(1),
-                "give": Out(1),
-                "give_to": Out(4),
+                "tokens": Out(TOKEN_PORT),
                 "loaded": In(1),
                 "swap": Out(1),
                 "half_free": In(1),
@@ -67,6 +65,7 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        tokens = self.tokens
         new = self.instructions.payload
         i = Signal(PASSES, reset_less=True)
         place = _Place(self._rows)
@@ -90,7 +89,7 @@ class Sequencer(wiring.Component):
                 pass_ends & (left["chunks"] == 0) & (left["kernel_columns"] == 0) & (left["kernel_rows"] == 0)
             ),
             finish.eq(tile_ends & (left["tiles"] == 0)),
-            begin.eq(self.instructions.valid & self.tokens & (~active | finish)),
+            begin.eq(self.instructions.valid & tokens.ready & (~active | finish)),
         ]
 
         # at a pass's last window, whether the next one begins a tile is not in the register yet
@@ -120,10 +119,11 @@ class Sequencer(wiring.Component):
 
         # the half that control names belongs to the pass in work
         m.d.comb += [
-            self.instructions.ready.eq(self.tokens & (~active | finish)),
-            self.take.eq(begin),
-            self.give.eq(finish),
-            self.give_to.eq(i.post),
+            self.instructions.ready.eq(tokens.ready & (~active | finish)),
+            tokens.wait.eq(new.wait),
+            tokens.take.eq(begin),
+            tokens.give.eq(finish),
+            tokens.give_to.eq(i.post),
             self.swap.eq(start),
             self.window.row.eq(place.row),
             self.window.column.eq(place.column),
@@ -136,7 +136,7 @@ class Sequencer(wiring.Component):
             self.control.address.eq(position),
             self.tile_last.eq(tile_ends & i.last),
             self.idle.eq(~active),
-            self.waiting.tokens.eq(~active & self.instructions.valid & ~self.tokens),
+            self.waiting.tokens.eq(~active & self.instructions.valid & ~tokens.ready),
             self.waiting.weights.eq(active & ~running & ~self.loaded),
             self.waiting.half.eq(active & ~running & self.loaded & ~may_start),
         ]

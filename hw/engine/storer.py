@@ -10,9 +10,11 @@ from ..isa.parameters import BURST_BEATS, BUS_BYTES
 from ..isa.program import TRANSFER
 from ..isa.ranges import check_choice
 from .activations import ActivationMemory
+from .axi import axi4_write
 from .delay import delayed
 from .dma import Bursts
 from .memory_format import MemoryFormat
+from .tokens import TOKEN_PORT
 
 
 class Storer(wiring.Component):
@@ -22,9 +24,9 @@ class Storer(wiring.Component):
     An instruction is complete, and gives its tokens, when memory has answered all its bursts.
 
     Parameters: bus_bytes : int, bytes a beat;  memory : MemoryFormat
-    Members:    instructions : In(stream), TRANSFER;  tokens, take, give, give_to : as the sequencer's
+    Members:    instructions : In(stream), TRANSFER;  tokens : Out(TOKEN_PORT)
                 read_address, read_valid : Out;  read_ready, read_data : In, of the activation memory
-                base : In;  aw*, w*, b* : the AXI4 channels;  error : Out, pulse
+                base : In;  bus : Out(axi4_write);  error : Out, pulse
                 idle, waiting : Out
     """
 
@@ -37,27 +39,13 @@ class Storer(wiring.Component):
         super().__init__(
             {
                 "instructions": In(stream.Signature(TRANSFER)),
-                "tokens": In(1),
-                "take": Out(1),
-                "give": Out(1),
-                "give_to": Out(4),
+                "tokens": Out(TOKEN_PORT),
                 "read_address": Out(memory.address_bits),
                 "read_valid": Out(1),
                 "read_ready": In(1),
                 "read_data": In(8 * bus_bytes),
                 "base": In(32),
-                "awaddr": Out(32),
-                "awlen": Out(8),
-                "awvalid": Out(1),
-                "awready": In(1),
-                "wdata": Out(8 * bus_bytes),
-                "wstrb": Out(bus_bytes),
-                "wlast": Out(1),
-                "wvalid": Out(1),
-                "wready": In(1),
-                "bresp": In(2),
-                "bvalid": In(1),
-                "bready": Out(1),
+                "bus": Out(axi4_write(bus_bytes)),
                 "error": Out(1),
                 "idle": Out(1),
                 "waiting": Out(data.StructLayout({"tokens": 1})),
@@ -66,6 +54,7 @@ class Storer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        bus, tokens = self.bus, self.tokens
         bus_bits, element_bits = ceil_log2(self._bus_bytes), ceil_log2(self._element_bytes)
         m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes)
 
@@ -92,16 +81,16 @@ class Storer(wiring.Component):
         burst = bursts.bursts.payload
         handing = Signal()
         m.d.comb += [
-            handing.eq(bursts.bursts.valid & ~bursting & (~self.awvalid | self.awready)),
+            handing.eq(bursts.bursts.valid & ~bursting & (~bus.awvalid | bus.awready)),
             bursts.bursts.ready.eq(handing),
         ]
-        with m.If(self.awready):
-            m.d.sync += self.awvalid.eq(0)
+        with m.If(bus.awready):
+            m.d.sync += bus.awvalid.eq(0)
         with m.If(handing):
             m.d.sync += [
-                self.awvalid.eq(1),
-                self.awaddr.eq(burst.address + self.base),
-                self.awlen.eq(burst.length),
+                bus.awvalid.eq(1),
+                bus.awaddr.eq(burst.address + self.base),
+                bus.awlen.eq(burst.length),
                 beats_left.eq(burst.length),
                 final.eq(burst.final),
                 bursting.eq(1),
@@ -134,27 +123,28 @@ class Storer(wiring.Component):
                     ]
         strobe = self._strobe(m, i, size, span_first, span_last)
         self._send(m, reading, strobe, beats_left == 0)
-        m.d.sync += room.eq(room - reading + (self.wvalid & self.wready))
+        m.d.sync += room.eq(room - reading + (bus.wvalid & bus.wready))
 
         # answers, and the end of an instruction
         unanswered = Signal(16)
-        answered = self.bvalid & self.bready
-        m.d.comb += [self.bready.eq(1), self.error.eq(answered & self.bresp[1])]
+        answered = bus.bvalid & bus.bready
+        m.d.comb += [bus.bready.eq(1), self.error.eq(answered & bus.bresp[1])]
         m.d.sync += unanswered.eq(unanswered + handing - answered)
         all_read = Signal()
         with m.If(instruction_read):
             m.d.sync += all_read.eq(1)
         m.d.comb += [
-            self.give.eq(all_read & (unanswered == 0)),
-            self.give_to.eq(i.post),
-            self.instructions.ready.eq(~active & self.tokens),
-            self.take.eq(~active & self.instructions.valid & self.tokens),
-            self.waiting.tokens.eq(~active & self.instructions.valid & ~self.tokens),
+            tokens.give.eq(all_read & (unanswered == 0)),
+            tokens.give_to.eq(i.post),
+            self.instructions.ready.eq(~active & tokens.ready),
+            tokens.wait.eq(self.instructions.payload.wait),
+            tokens.take.eq(~active & self.instructions.valid & tokens.ready),
+            self.waiting.tokens.eq(~active & self.instructions.valid & ~tokens.ready),
             self.idle.eq(~active),
         ]
-        with m.If(self.give):
+        with m.If(tokens.give):
             m.d.sync += [active.eq(0), all_read.eq(0)]
-        with m.If(self.take):
+        with m.If(tokens.take):
             m.d.sync += [i.eq(self.instructions.payload), active.eq(1), spans_left.eq(1)]
         return m
 
@@ -185,9 +175,9 @@ class Storer(wiring.Component):
             fifo.w_en.eq(delayed(m, reading, latency, name="reading", init=0)),
             put.data.eq(self.read_data),
             put.flags.eq(flags(delayed(m, mark.as_value(), latency, name="mark"))),
-            self.wvalid.eq(fifo.r_rdy),
-            self.wdata.eq(out.data),
-            self.wstrb.eq(out.flags.strobe),
-            self.wlast.eq(out.flags.last),
-            fifo.r_en.eq(self.wready),
+            self.bus.wvalid.eq(fifo.r_rdy),
+            self.bus.wdata.eq(out.data),
+            self.bus.wstrb.eq(out.flags.strobe),
+            self.bus.wlast.eq(out.flags.last),
+            fifo.r_en.eq(self.bus.wready),
         ]

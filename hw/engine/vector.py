@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ..isa.program import CHANNEL, TABLE_ENTRIES, VECTOR_BITS
 from .delay import delayed
 from .lane import Lane, Squares
+from .tokens import TOKEN_PORT
 from .vector_configuration import SOURCE, VectorConfiguration
 from .walk import Walk
 
@@ -36,10 +37,7 @@ class VectorUnit(wiring.Component):
         super().__init__(
             {
                 "instructions": In(stream.Signature(VECTOR_BITS)),
-                "tokens": In(1),
-                "take": Out(1),
-                "give": Out(1),
-                "give_to": Out(4),
+                "tokens": Out(TOKEN_PORT),
                 "sums_ready": In(1),
                 "half_free": Out(1),
                 "drain_half": Out(1),
@@ -63,14 +61,15 @@ class VectorUnit(wiring.Component):
         c = self._configuration
         m = Module()
         m.submodules.walk = walk = Walk(configuration=c)
-        for name in ("tokens", "sums_ready", "read_ready"):
-            m.d.comb += getattr(walk, name).eq(getattr(self, name))
-        for name in ("take", "give", "give_to", "waiting", "idle", "read_address", "read_valid"):
-            m.d.comb += getattr(self, name).eq(getattr(walk, name))
+        wiring.connect(m, wiring.flipped(self.instructions), walk.instructions)
+        wiring.connect(m, wiring.flipped(self.tokens), walk.tokens)
         m.d.comb += [
-            walk.instructions.payload.eq(self.instructions.payload),
-            walk.instructions.valid.eq(self.instructions.valid),
-            self.instructions.ready.eq(walk.instructions.ready),
+            walk.sums_ready.eq(self.sums_ready),
+            walk.read_ready.eq(self.read_ready),
+            self.read_address.eq(walk.read_address),
+            self.read_valid.eq(walk.read_valid),
+            self.waiting.eq(walk.waiting),
+            self.idle.eq(walk.idle),
             # the accumulators answer a cycle after their address, together with the operand port
             self.drain_half.eq(delayed(m, walk.half, SOURCE - 1, name="half", init=0)),
             self.drain_address.eq(delayed(m, walk.address, SOURCE - 1, name="address")),

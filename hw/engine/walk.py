@@ -13,6 +13,7 @@ from ..isa.program import (
     Operation,
 )
 from .cursor import Cursor
+from .tokens import TOKEN_PORT
 from .vector_configuration import VectorConfiguration
 
 
@@ -25,7 +26,7 @@ class Walk(wiring.Component):
     memory wait for its port.
 
     Parameters: configuration : VectorConfiguration
-    Members:    instructions : In(stream), DRAIN or SETTINGS;  tokens, take, give, give_to : as the sequencer's
+    Members:    instructions : In(stream), DRAIN or SETTINGS;  tokens : Out(TOKEN_PORT)
                 sums_ready : In, pulse: a channel tile's sums are complete;  half_free : Out, pulse
                 load_parameters : Out, pulse;  parameters_loaded : In
                 half, address : Out, the accumulator of ``step``;  step : Out
@@ -40,10 +41,7 @@ class Walk(wiring.Component):
         super().__init__(
             {
                 "instructions": In(stream.Signature(VECTOR_BITS)),
-                "tokens": In(1),
-                "take": Out(1),
-                "give": Out(1),
-                "give_to": Out(4),
+                "tokens": Out(TOKEN_PORT),
                 "sums_ready": In(1),
                 "half_free": Out(1),
                 "load_parameters": Out(1),
@@ -122,7 +120,7 @@ class Walk(wiring.Component):
                         m.d.comb += table_read.eq(1)
                         self._next_table_row(m, cursor, table_row)
             with m.State("finish"), m.If(self.written):
-                m.d.comb += self.give.eq(1)
+                m.d.comb += self.tokens.give.eq(1)
                 m.next = "idle"
 
         m.d.sync += complete.eq(complete + self.sums_ready - (tile_done & ~from_map))
@@ -148,7 +146,8 @@ class Walk(wiring.Component):
             self.step.table_row.eq(table_row),
             self.instruction.eq(i),
             self.settings.eq(settings),
-            self.give_to.eq(post),
+            self.tokens.wait.eq(DRAIN(self.instructions.payload[: DRAIN.size]).wait),  # a SETUP's is in the same place
+            self.tokens.give_to.eq(post),
         ]
         if c.lane.normalization:
             self._own_channels(m, settings, tile_done)
@@ -161,10 +160,10 @@ class Walk(wiring.Component):
         new = DRAIN(self.instructions.payload[: DRAIN.size])
         setup = SETTINGS(self.instructions.payload[: SETTINGS.size])
         m.d.comb += self.idle.eq(1)
-        m.d.comb += self.instructions.ready.eq(self.tokens)
-        m.d.comb += self.waiting.tokens.eq(self.instructions.valid & ~self.tokens)
-        with m.If(self.instructions.valid & self.tokens):
-            m.d.comb += self.take.eq(1)
+        m.d.comb += self.instructions.ready.eq(self.tokens.ready)
+        m.d.comb += self.waiting.tokens.eq(self.instructions.valid & ~self.tokens.ready)
+        with m.If(self.instructions.valid & self.tokens.ready):
+            m.d.comb += self.tokens.take.eq(1)
             m.d.sync += post.eq(new.post)
             with m.If(new.operation == Operation.SETUP):
                 m.d.sync += settings.eq(setup)
@@ -190,7 +189,7 @@ class Walk(wiring.Component):
         columns = self._configuration.columns
         channels_left, missing = Signal(16, reset_less=True), Signal(4, reset_less=True)
         step = settings.source_tile_step
-        with m.If(self.take):
+        with m.If(self.tokens.take):
             m.d.sync += [channels_left.eq(settings.depth), missing.eq(settings.before)]
         with m.Elif(tile_done):
             m.d.sync += [channels_left.eq(channels_left - step), missing.eq(Mux(missing > step, missing - step, 0))]

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ..graph import Shape
 from ..graph.errors import ModelError
-from ..graph.names import unique
 from .flattening import lower_dense
 from .layers import (
     Affine,
@@ -80,7 +79,7 @@ def merge_padding(graph: FloatGraph) -> FloatGraph:
                 merged[layer.output] = layer
                 continue
             ones = np.ones(size[layer.output][0])
-            layer = replace(_by_channel(layer, ones, 0 * ones), pads=layer.pads)
+            layer = replace(_by_channel(layer, ones, np.zeros_like(ones)), pads=layer.pads)
         elif isinstance(layer, Convolution) and layer.inputs[0] in merged:
             before = merged[layer.inputs[0]]
             top, left, bottom, right = (one + other for one, other in zip(layer.pads, before.pads, strict=True))
@@ -158,10 +157,7 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
 
 
 def simplify(graph: FloatGraph) -> FloatGraph:
-    """Run every pass with a legality check after each, and tell layers of one name apart.
-
-    Raises ModelError, naming the layer, if one is left over.
-    """
+    """Run every pass with a legality check after each.  Raises ModelError, naming the layer, if one is left over."""
     for step in PASSES:
         graph = step(graph)
         shapes(graph)
@@ -170,5 +166,4 @@ def simplify(graph: FloatGraph) -> FloatGraph:
             raise refusal(layer, "has nothing that it can be merged into")
     if not graph.layers:
         raise ModelError("the model has no convolution, pooling or fully connected layer; there is nothing to quantize")
-    taken: set[str] = set()
-    return graph.with_layers(replace(layer, name=unique(layer.name, taken)) for layer in graph.layers)
+    return graph

@@ -19,7 +19,6 @@ from ..graph import (
     Tensor,
 )
 from ..graph.errors import ModelError
-from ..graph.names import unique
 from ..networks.layers import (
     INFINITY,
     Concatenation,
@@ -65,16 +64,14 @@ class Assembly:
         self.tensors[target.name] = target
 
     def graph(self, output: str) -> Graph:
-        """What ``output`` depends on, layers of one name told apart."""
+        """What ``output`` depends on."""
         wanted, needed = {self.input, output}, []
         for layer in reversed(self.layers.values()):
             if layer.output in wanted:
                 wanted |= set(layer.inputs)
                 needed.append(layer)
         tensors = {name: tensor for name, tensor in self.tensors.items() if name in wanted}
-        taken: set[str] = set()
-        layers = tuple(replace(layer, name=unique(layer.name, taken)) for layer in reversed(needed))
-        return Graph(self.input, output, layers, tensors)
+        return Graph(self.input, output, tuple(reversed(needed)), tensors)
 
     def quantized(self, node: onnx.NodeProto, value: Pending, grid: StoredGrid) -> FeatureMap:
         """The map that ``node``, a QuantizeLinear to ``grid``, makes of ``value``."""

@@ -26,7 +26,6 @@ from ..graph import (
 from ..graph.errors import GraphError
 from ..graph.flat import flat_tensors
 from ..graph.legality import check
-from ..graph.names import unique
 from .write_layers import clamps, constants_of, node_of
 
 OPSET, IR_VERSION = 21, 10
@@ -188,12 +187,21 @@ class _Writer:
 
     def _node(self, operator: str, inputs: list[str], output: str, name: str = "", **attributes: Any) -> None:
         if not name:
-            name = unique(f"{output}_{operator}", self.node_names)
+            name = _unique(f"{output}_{operator}", self.node_names)
         self.nodes.append(helper.make_node(operator, inputs, [output], name, **attributes))
 
     def _fresh(self, name: str) -> str:
-        return unique(name, self.names)
+        return _unique(name, self.names)
 
 
 def _float_name(integers: str) -> str:
     return integers.removesuffix(SUFFIX) if integers.removesuffix(SUFFIX) else integers
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    found, number = name, 1
+    while found in taken:
+        number += 1
+        found = f"{name}_{number}"
+    taken.add(found)
+    return found

@@ -89,7 +89,7 @@ def report_build(
     data = None if inputs is None else _first(load_data(inputs), images, graph, inputs)
     with progress_bar("comparing with the float model", show_progress) as progress:
         said |= _on_images(graph, data, float_model, progress)
-    advice = advise(accelerator, rows, report, _predictor(accelerator, graph)) if report else None
+    advice = advise(accelerator, rows, report, predictor(accelerator, graph)) if report else None
     page = _render(said | {"advice": advice})
     quant.write_whole(output, page)
     return WrittenReport(Path(output), len(page), len(rows), said["verdict"], str(advice) if advice else None)
@@ -128,7 +128,7 @@ def _verdict(report: Report | None) -> str:
     return "bit-exact" if report.bit_exact else f"{report.mismatches:,} values differ"
 
 
-def _predictor(accelerator: Accelerator, graph: quant.Graph) -> Callable[[Change], float | None]:
+def predictor(accelerator: Accelerator, graph: quant.Graph) -> Callable[[Change], float | None]:
     """Cycles of an image if one option of ``generate`` were another, None where that cannot be built."""
     built = accelerator.manifest.parameters
 
