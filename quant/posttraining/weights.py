@@ -42,7 +42,8 @@ def quantize_weights(layer: Convolution, input_scale: np.float32, reach: int, se
     scales = _scales(flat, top, smallest, settings)
     while True:
         weights, total = _rounded(flat, scales, top)
-        bias = np.rint(layer.bias.astype(np.float64) / (input_scale * scales))
+        with np.errstate(over="ignore"):  # the graph's check refuses such scales, by name
+            bias = np.rint(layer.bias.astype(np.float64) / (input_scale * scales))
         excess = (total * reach + np.abs(bias)) / INT32.max
         if excess.max() <= 1:
             break
