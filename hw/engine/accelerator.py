@@ -39,7 +39,7 @@ class Accelerator(wiring.Component):
                 monitor : Out, valid, byte address, count of bytes, and data of a write
     """
 
-    def __init__(self, *, parameters: Parameters):
+    def __init__(self, *, parameters: Parameters) -> None:
         self._parameters = p = parameters
         memory = memory_format(p)
         self.fetch = Fetch(bus_bytes=p.bus_bytes, fingerprint=p.fingerprint)
@@ -91,7 +91,7 @@ class Accelerator(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.fetch = self.fetch
         m.submodules.tokens = self.tokens

@@ -35,7 +35,7 @@ class Accumulators(wiring.Component):
     SETTLE = 3
     """Cycles from a column's control to its sum being readable."""
 
-    def __init__(self, *, columns: int, depth: int, sum_bits: int):
+    def __init__(self, *, columns: int, depth: int, sum_bits: int) -> None:
         check_range("columns", columns, 1, 128)
         check_range("accumulator depth", depth, 4, 1 << 24)
         check_range("sum bits", sum_bits, 8, 32)
@@ -50,7 +50,7 @@ class Accumulators(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         control_of = control_layout(self._depth)
         m = Module()
         control = self.control

@@ -83,7 +83,7 @@ class ActivationMemory(wiring.Component):
         bus_elements: int,
         activation_bits: int,
         operands: bool,
-    ):
+    ) -> None:
         check_power_of_two("banks", banks, 2, 1 << 12)
         check_power_of_two("line", line, 1, 1 << 12)
         check_range("rows", rows, 1, line)
@@ -120,7 +120,7 @@ class ActivationMemory(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         windows, writers, readers = [], [], []
         for number in range(self._banks):

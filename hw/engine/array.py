@@ -31,7 +31,7 @@ class SystolicArray(wiring.Component):
                 sums : Out, (C,) signed, skewed by one cycle a column
     """
 
-    def __init__(self, *, rows: int, columns: int, activation_bits: int, weight_bits: int, sum_bits: int):
+    def __init__(self, *, rows: int, columns: int, activation_bits: int, weight_bits: int, sum_bits: int) -> None:
         check_range("rows", rows, 1, 128)
         check_range("columns", columns, 1, 128)
         check_range("activation bits", activation_bits, 2, 16)
@@ -49,7 +49,7 @@ class SystolicArray(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         rows, columns = self._rows, self._columns
         m = Module()
         # swaps[d] reaches the cells of the anti-diagonal r + c = d together with the pixels

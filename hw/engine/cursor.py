@@ -18,7 +18,7 @@ class Cursor:
     Parameters: address_bits : int, of the activation memory
     """
 
-    def __init__(self, address_bits: int):
+    def __init__(self, address_bits: int) -> None:
         self.left = {n: Signal(DRAIN[n].width, name=f"left_{n}", reset_less=True) for n in LOOPS}
         self.left |= {n: Signal(SETTINGS[n].width, name=f"left_{n}", reset_less=True) for n in WINDOWS}
         self.on_operand = Signal()

@@ -33,12 +33,12 @@ class Bursts(wiring.Component):
     Members:    spans : In(stream), SPAN;  bursts : Out(stream), BURST
     """
 
-    def __init__(self, *, bus_bytes: int):
+    def __init__(self, *, bus_bytes: int) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
         self._shift = ceil_log2(bus_bytes)
         super().__init__({"spans": In(stream.Signature(SPAN)), "bursts": Out(stream.Signature(BURST))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         length_bits = ceil_log2(BURST_BEATS)
         beat = Signal(32 - self._shift, reset_less=True)
@@ -75,7 +75,7 @@ class ReadMaster(wiring.Component):
     OUTSTANDING = 16
     """Bursts that have been asked for and have not arrived, at most."""
 
-    def __init__(self, *, bus_bytes: int, users: int):
+    def __init__(self, *, bus_bytes: int, users: int) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
         check_range("users", users, 2, 8)
         self._bus_bytes, self._users = bus_bytes, users
@@ -89,7 +89,7 @@ class ReadMaster(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         users = range(self._users)
         requests, beats, bus = self.requests, self.beats, self.bus
@@ -160,7 +160,7 @@ class WeightStream(wiring.Component):
                 beats : Out(stream), data and last of each instruction's stream;  idle : Out
     """
 
-    def __init__(self, *, bus_bytes: int, fifo_beats: int):
+    def __init__(self, *, bus_bytes: int, fifo_beats: int) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
         check_range("FIFO beats", fifo_beats, 2 * BURST_BEATS, 1 << 24)
         self._bus_bytes, self._fifo_beats = bus_bytes, fifo_beats
@@ -174,7 +174,7 @@ class WeightStream(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes)
         depth = self._fifo_beats

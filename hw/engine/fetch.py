@@ -35,7 +35,7 @@ class Fetch(wiring.Component):
 
     PREFETCH = PREFETCH
 
-    def __init__(self, *, bus_bytes: int, fingerprint: int):
+    def __init__(self, *, bus_bytes: int, fingerprint: int) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
         check_range("fingerprint", fingerprint, 0, (1 << 32) - 1)
         self._bus_bytes, self._fingerprint = bus_bytes, fingerprint
@@ -58,7 +58,7 @@ class Fetch(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         beats = INSTRUCTION_BYTES // self._bus_bytes
 

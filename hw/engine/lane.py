@@ -117,7 +117,7 @@ class Lane(wiring.Component):
                 activation : Out;  raw_sum : Out, ``sum + bias``, signed 32, with the same latency
     """
 
-    def __init__(self, *, configuration: LaneConfiguration):
+    def __init__(self, *, configuration: LaneConfiguration) -> None:
         self._configuration = c = configuration
         super().__init__(
             {
@@ -132,7 +132,7 @@ class Lane(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         c = self._configuration
         m = Module()
         m.submodules.requantize = requantize = Requantize(
@@ -209,7 +209,7 @@ class Squares(wiring.Component):
                 size : In, less one;  drop : In, bits;  index : Out, (lanes,) of INDEX bits
     """
 
-    def __init__(self, *, lanes: int, normalization: int):
+    def __init__(self, *, lanes: int, normalization: int) -> None:
         check_range("lanes", lanes, 1, 128)
         check_range("normalization", normalization, 1, 16)
         self._lanes, self._normalization = lanes, normalization
@@ -222,7 +222,7 @@ class Squares(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         squares = []
         for number, value in enumerate(self.values):

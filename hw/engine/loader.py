@@ -26,7 +26,7 @@ class Loader(wiring.Component):
                 idle, waiting : Out
     """
 
-    def __init__(self, *, bus_bytes: int, memory: MemoryFormat):
+    def __init__(self, *, bus_bytes: int, memory: MemoryFormat) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
         check_range("elements of a beat", 8 * bus_bytes // memory.element_bits, 1, memory.port_elements)
         self._bus_bytes, self._memory = bus_bytes, memory
@@ -43,7 +43,7 @@ class Loader(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         tokens = self.tokens
         bus_bits = ceil_log2(self._bus_bytes)

@@ -16,11 +16,11 @@ class RegisterSlice(wiring.Component):
 
     LATENCY = 1
 
-    def __init__(self, *, shape: ShapeLike):
+    def __init__(self, *, shape: ShapeLike) -> None:
         self._shape = shape
         super().__init__({"incoming": In(stream.Signature(shape)), "outgoing": Out(stream.Signature(shape))})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         outgoing = Signal(self._shape, reset_less=True)
         spare = Signal(self._shape, reset_less=True)

@@ -18,7 +18,7 @@ class Registers(wiring.Component):
                 busy, done, error : In;  cause : In;  waits : In, a bit for each of STALLS;  array_busy : In
     """
 
-    def __init__(self, *, fingerprint: int, features: int):
+    def __init__(self, *, fingerprint: int, features: int) -> None:
         check_range("fingerprint", fingerprint, 0, (1 << 32) - 1)
         check_range("features", features, 0, (1 << 32) - 1)
         self._constants = {"ID": IDENTITY, "FINGERPRINT": fingerprint, "FEATURES": features}
@@ -39,7 +39,7 @@ class Registers(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         bus = self.bus
         # address and data of a write come in either order and are held: ready never depends on valid

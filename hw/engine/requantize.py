@@ -42,7 +42,7 @@ class Requantize(wiring.Component):
 
     LATENCY = 9
 
-    def __init__(self, *, sum_bits: int, activation_bits: int, element_bits: int, multiplier: bool):
+    def __init__(self, *, sum_bits: int, activation_bits: int, element_bits: int, multiplier: bool) -> None:
         check_range("sum bits", sum_bits, 8, 32)
         check_range("activation bits", activation_bits, 2, 16)
         check_range("element bits", element_bits, activation_bits, 16)
@@ -57,7 +57,7 @@ class Requantize(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
 
         def register(value, name, shape=None):

@@ -43,7 +43,7 @@ class Sequencer(wiring.Component):
                 waiting : Out, for the instruction's tokens, for weights, for a free half
     """
 
-    def __init__(self, *, rows: int, activation_bits: int, accumulator_depth: int):
+    def __init__(self, *, rows: int, activation_bits: int, accumulator_depth: int) -> None:
         check_range("rows", rows, 1, 128)
         check_range("activation bits", activation_bits, 2, 16)
         check_range("accumulator depth", accumulator_depth, 4, 1 << 24)
@@ -63,7 +63,7 @@ class Sequencer(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         tokens = self.tokens
         new = self.instructions.payload
@@ -152,7 +152,7 @@ class _Place:
 
     LOOPS = ("tiles", "kernel_rows", "kernel_columns", "chunks", "rows", "columns")
 
-    def __init__(self, rows: int):
+    def __init__(self, rows: int) -> None:
         self._chunk = rows
         self.left = {n: Signal(PASSES[n].width, name=f"left_{n}", reset_less=True) for n in self.LOOPS}
         self._columns = [Signal(24, name=f"column_{n}", reset_less=True) for n in ("tile", "kernel", "chunk", "now")]
@@ -223,7 +223,7 @@ class Window(wiring.Component):
 
     LATENCY = 2
 
-    def __init__(self, *, rows: int, activation_bits: int, address_bits: int):
+    def __init__(self, *, rows: int, activation_bits: int, address_bits: int) -> None:
         check_range("rows", rows, 1, 128)
         check_range("activation bits", activation_bits, 2, 16)
         check_range("address bits", address_bits, 1, 24)
@@ -238,7 +238,7 @@ class Window(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         rows = self._rows
         m = Module()
         window = self.window

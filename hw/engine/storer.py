@@ -33,7 +33,7 @@ class Storer(wiring.Component):
     FIFO = 32
     """Beats between activation memory and bus."""
 
-    def __init__(self, *, bus_bytes: int, memory: MemoryFormat):
+    def __init__(self, *, bus_bytes: int, memory: MemoryFormat) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
         self._bus_bytes, self._element_bytes = bus_bytes, memory.element_bits // 8
         super().__init__(
@@ -52,7 +52,7 @@ class Storer(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         bus, tokens = self.bus, self.tokens
         bus_bits, element_bits = ceil_log2(self._bus_bytes), ceil_log2(self._element_bytes)

@@ -32,10 +32,10 @@ class Tokens(wiring.Component):
 
     WIDTH = TOKEN_BITS
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__({"units": In(TOKEN_PORT).array(len(UNITS)), "clear": In(1), "left": Out(1)})
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         counts = []
         for u, unit in enumerate(self.units):

@@ -32,7 +32,7 @@ class VectorUnit(wiring.Component):
                 write : Out, see MemoryFormat.write_layout
     """
 
-    def __init__(self, *, configuration: VectorConfiguration):
+    def __init__(self, *, configuration: VectorConfiguration) -> None:
         self._configuration = c = configuration
         super().__init__(
             {
@@ -57,7 +57,7 @@ class VectorUnit(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         c = self._configuration
         m = Module()
         m.submodules.walk = walk = Walk(configuration=c)

@@ -36,7 +36,7 @@ class Walk(wiring.Component):
                 lanes_idle : In, no vector on its way into the lanes;  written : In, none on its way to memory either
     """
 
-    def __init__(self, *, configuration: VectorConfiguration):
+    def __init__(self, *, configuration: VectorConfiguration) -> None:
         self._configuration = c = configuration
         super().__init__(
             {
@@ -61,7 +61,7 @@ class Walk(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         c = self._configuration
         tables = c.lane.tables
         m = Module()

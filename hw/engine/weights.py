@@ -20,7 +20,7 @@ class Gearbox(wiring.Component):
                 flush : In
     """
 
-    def __init__(self, *, source: int, target: int):
+    def __init__(self, *, source: int, target: int) -> None:
         check_range("source bits", source, 1, 1 << 12)
         check_range("target bits", target, 1, 1 << 12)
         self._unit = unit = gcd(source, target)
@@ -33,7 +33,7 @@ class Gearbox(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         source, target, unit = self._source, self._target, self._unit
         capacity = source + 2 * target - 1  # a beat may come while one whole word and part of the next are left
@@ -83,7 +83,7 @@ class WeightWriter(wiring.Component):
                 parameter_write : Out;  parameter_row : Out, address in two slots;  parameter_slot_free : In, pulse
     """
 
-    def __init__(self, *, rows: int, row_bits: int, pass_cycles: int, parameter_rows: int):
+    def __init__(self, *, rows: int, row_bits: int, pass_cycles: int, parameter_rows: int) -> None:
         check_range("rows", rows, 1, 128)
         check_range("row bits", row_bits, 1, 1 << 12)
         check_range("pass cycles", pass_cycles, rows, 1 << 12)
@@ -104,7 +104,7 @@ class WeightWriter(wiring.Component):
             }
         )
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         order = self.orders.payload
         row = Signal(range(max(self._pass_cycles, self._parameter_rows)))
