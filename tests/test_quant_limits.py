@@ -106,6 +106,14 @@ CONSTANTS = {
         " Exp, Expand, Flatten, Floor, Gather, Identity, Max, Min, Mul, Neg, Pow, Range, Reciprocal, ReduceProd,"
         " Reshape, Shape, Slice, Split, Sqrt, Squeeze, Sub, Sum, Transpose, Unsqueeze, Where are computed",
     ),
+    "axes": (
+        lambda net: computed(net, "Unsqueeze", np.ones(3, np.float32), np.array([2**32])),
+        "node 'maker' (Unsqueeze): axes is [4294967296]; it must be integers of 32 bits",
+    ),
+    "axis": (
+        lambda net: computed(net, "Concat", np.ones(3, np.float32), axis=2**40),
+        "node 'maker' (Concat): axis is 1099511627776; it must be an integer of 32 bits",
+    ),
     "text": (
         lambda net: computed(net, "Cast", np.ones(3, np.float32), to=TensorProto.STRING),
         "node 'maker' (Cast): makes text of constants; only numbers work",

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from filelock import FileLock
 
 from systolith import quant
 from systolith.cli import run
@@ -151,6 +152,15 @@ def test_a_folder_that_appears_meanwhile_is_left_alone(tmp_path, monkeypatch):
     assert target.is_dir()
 
 
+def test_a_pipe_that_appears_before_the_lock_is_held_is_left_alone(tmp_path, monkeypatch):
+    beside = files.leftovers
+    monkeypatch.setattr(files, "leftovers", lambda target: (os.mkfifo(target), beside(target))[1])
+    with pytest.raises(DataError) as caught:
+        write_whole(tmp_path / "out", b"new")
+    assert str(caught.value) == f"cannot write '{tmp_path / 'out'}': {SPECIAL}"
+    assert looks(tmp_path).keys() == {"out"}
+
+
 def test_only_one_is_inside_at_a_time(tmp_path):
     inside, most, done = 0, 0, 0
 
@@ -171,6 +181,21 @@ def test_only_one_is_inside_at_a_time(tmp_path):
         thread.join()
     assert (most, done) == (1, 20)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_is_gone_before_it_is_released(tmp_path, monkeypatch):
+    """Afterwards the file might be the next one's, and a third would make another."""
+    seen = []
+
+    class Watched(FileLock):
+        def release(self, *arguments, **options):
+            seen.append((tmp_path / "lock").exists())
+            super().release(*arguments, **options)
+
+    monkeypatch.setattr(files, "FileLock", Watched)
+    with files.alone(tmp_path / "lock"):
+        assert (tmp_path / "lock").exists()
+    assert seen[:1] == [False]
 
 
 def test_who_does_not_get_the_lock_says_so_and_leaves_it(tmp_path):

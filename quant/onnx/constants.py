@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from ..graph.errors import ModelError
 from .budget import Budget
-from .file import Array, Attributes, array, describe, refuse
+from .file import Array, Attributes, array, describe, integer_list, refuse
 from .foreign import foreign
 
 # Evaluated by onnx's reference implementation when every input is constant; anything else must be a layer.
@@ -67,6 +67,7 @@ class Constants(Mapping[str, Array]):
             return False
         if node.op_type == "Cast" and Attributes(node).integer("to", 0) == onnx.TensorProto.STRING:
             raise refuse(node, "makes text of constants; only numbers work")
+        _check_axes(node, [self[name] for name in node.input if name])
         feeds = {name: self[name] for name in node.input if name}
         what = f"{describe(node)}: cannot be computed from its constant inputs"
         with foreign(what):
@@ -90,6 +91,15 @@ def constant_value(node: onnx.NodeProto) -> Array:
         return array(value)
     with foreign(f"{describe(node)}: its {name} is no number"):
         return np.array(value, np.float32 if "float" in name else np.int64)
+
+
+def _check_axes(node: onnx.NodeProto, inputs: Sequence[Array]) -> None:
+    """Raises ModelError if an axis of ``node`` is no integer of 32 bits."""
+    attributes = Attributes(node)
+    attributes.integer("axis", 0)
+    attributes.listed("axes")
+    if node.op_type in ("ReduceProd", "Squeeze", "Unsqueeze") and len(inputs) > 1:
+        integer_list(node, "axes", inputs[1])
 
 
 def largest_size(node: onnx.NodeProto, inputs: Sequence[Array]) -> int:
