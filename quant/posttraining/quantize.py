@@ -88,7 +88,7 @@ def observe(network: FloatGraph, calibration: Floats, progress: Progress | None 
     check_images(calibration, network.shape, "the calibration data")
     histograms = {network.input: Histogram()} | {layer.output: Histogram() for layer in network.layers}
     batch = batch_size(network)
-    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is found, and named, by the histogram
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # the histogram finds and names it
         for start in range(0, len(calibration), batch):
             for name, values in run_float(network, calibration[start : start + batch]):
                 histograms[name].add(name, values)
