@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import numpy as np
@@ -256,3 +257,11 @@ def test_a_map_with_two_readers_may_have_a_dq_for_each():
     assert graph.layers[0].inputs == ("quantizelinear1_out",) * 2
     images = models.images(model, 4)
     np.testing.assert_array_equal(golden.output(graph, images)[0], oracle.run(model, images))
+
+
+def test_a_dequantized_constant_is_no_map():
+    chain = Qdq().qdq()
+    chain.layer("Sum", chain.weights(np.ones((1, 2, 6, 6), np.int8), 0.01)).qdq()
+    message = "node 'layer' (Sum): reads 'weights', a dequantized constant; only weights and biases may be one"
+    with pytest.raises(quant.ModelError, match=f"^{re.escape(message)}$"):
+        quant.load(chain.model())

@@ -245,6 +245,8 @@ class _Reader:
             self.constants.budget.spend(describe(node), layer.weights.size)
             shape = image_of(sizes)
         else:
+            if constant := next((name for name in node.input if name in self.parameters), None):
+                raise refuse(node, f"reads '{constant}', a dequantized constant; only weights and biases may be one")
             layer, sizes = BUILDERS[node.op_type](context)
             shape = found[0].shape if isinstance(layer, Function | Addition) else image_of(sizes)
         return Pending(layer, tuple(found), shape), sizes
