@@ -302,7 +302,7 @@ def test_the_sum_is_a_part_of_the_convolution_and_without_a_fault_all_bytes_are_
 
 def test_a_flipped_table_entry_is_caught_where_it_is_looked_up(added, tmp_path):
     source, graph, parameters, tensors = added
-    tables = plan(graph, parameters).tables[0]
+    tables = plan(graph, parameters).dram.tables[0]
     x, expected = tensors["x"], tensors["s"]
     value = int(x[0, 3, 4, 2])
     memory = bytearray((source / "memory.bin").read_bytes())
