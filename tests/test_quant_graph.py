@@ -146,6 +146,13 @@ BROKEN = {
         ),
         "layer 'conv': its scales leave the range of float32; rescale the model's weights",
     ),
+    "sums beyond float32": (
+        tensors(
+            replace(SUMS, layers=(replace(SUMS.layers[0], weight_scales=np.full(3, 2e38, np.float32)),)),
+            y=replace(SUMS.tensors["y"], scales=np.float32(0.05) * np.full(3, 2e38, np.float32)),
+        ),
+        "layer 'conv': its sums can leave the range of float32; rescale the model's weights",
+    ),
     "sums' scales": (
         tensors(SUMS, y=replace(SUMS.tensors["y"], scales=np.ones(3, np.float32))),
         "layer 'conv': the scales of its sums must be its input's times its weights'",

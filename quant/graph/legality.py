@@ -123,11 +123,14 @@ def _check_conv(layer: Conv, graph: Graph, source: FeatureMap, target: FeatureMa
             scales = requantization_scales(layer, graph)
     if not (np.isfinite(scales).all() and (scales >= SMALLEST_NORMAL).all()):
         raise GraphError(f"layer '{layer.name}': its scales leave the range of float32; rescale the model's weights")
-    worst = int(sum_bounds(layer, graph).max())
+    bounds = sum_bounds(layer, graph)
+    worst = int(bounds.max())
     if worst > INT32.max:
         raise GraphError(
             f"layer '{layer.name}': a sum can reach {worst}, beyond int32; use fewer weight or activation bits"
         )
+    if isinstance(target, Sums) and (bounds * target.scales.astype(np.float64)).max() > np.finfo(np.float32).max:
+        raise GraphError(f"layer '{layer.name}': its sums can leave the range of float32; rescale the model's weights")
 
 
 def _check_pool(layer: MaxPool, source: FeatureMap, target: FeatureMap) -> None:
