@@ -41,7 +41,7 @@ def test_sums_add_up_while_the_other_half_drains(columns, density):
 
     async def bench(ctx):
         nonlocal checked
-        asked = None  # what the address of the cycle before is to give, from the half of then
+        asked = [None] * Accumulators.DRAIN_LATENCY  # what the addresses before are to give, from the half of then
         for phase in range(6):
             half = phase % 2
             controls, started = fill(rng, half, p.accumulator_depth, 40, density)
@@ -65,10 +65,11 @@ def test_sums_add_up_while_the_other_half_drains(columns, density):
                 ctx.set(component.drain_half, 1 - half)
                 ctx.set(component.drain_address, address)
                 _, _, drained = await ctx.tick().sample(component.drained)
-                if asked is not None:
-                    assert plain(drained) == asked, (phase, cycle)
+                wanted = asked.pop(0)
+                if wanted is not None:
+                    assert plain(drained) == wanted, (phase, cycle)
                     checked += 1
-                asked = [*halves[1 - half][address]] if readable else None
+                asked.append([*halves[1 - half][address]] if readable else None)
             assert set(halves[half]) >= started
 
     run(component, bench)
@@ -91,5 +92,4 @@ def test_a_sum_is_readable_when_it_has_settled_and_not_before():
                     seen.setdefault(c, cycle)
 
     run(component, bench)
-    # ``drained`` follows the address by one cycle
-    assert seen == {c: c + Accumulators.SETTLE + 1 for c in range(3)}
+    assert seen == {c: c + Accumulators.SETTLE + Accumulators.DRAIN_LATENCY for c in range(3)}

@@ -11,6 +11,7 @@ import pytest
 from systolith import golden
 from systolith.hw.compiler.formats import ONE, fixed_scales
 from systolith.hw.compiler.tables import addition_tables, normalization_tables, unary_tables
+from systolith.hw.engine.accumulators import Accumulators
 from systolith.hw.engine.activations import ActivationMemory
 from systolith.hw.engine.sizes import vector_configuration
 from systolith.hw.engine.vector import VectorUnit
@@ -298,7 +299,8 @@ def simulate(p, board, steps, stall, seed):
 
     async def surroundings(ctx):
         accumulators, fill, free_halves, free_slots, slot = [None, None], 0, 2, 2, 0
-        queue, row, cycle, asked = deque(tiles), 0, 0, None
+        queue, row, cycle = deque(tiles), 0, 0
+        drained = deque([[0] * p.columns] * (Accumulators.DRAIN_LATENCY - 1))  # read, and on their way
         answers = {}
         while True:
             ctx.set(tokens.ready, rng.random() >= stall)
@@ -306,11 +308,8 @@ def simulate(p, board, steps, stall, seed):
             ctx.set(component.read_ready, ready)
             noise = [rng.randrange(-128, 128) for _ in range(p.columns)]
             ctx.set(component.read_data, answers.pop(cycle, noise))
-            if asked is not None:
-                half, address = asked
-                held = accumulators[half]
-                inside = held is not None and address < len(held)
-                ctx.set(component.drained, held[address] if inside else [rng.randrange(-99, 99)] * p.columns)
+            if len(drained) == Accumulators.DRAIN_LATENCY:
+                ctx.set(component.drained, drained.popleft())
             # parameters arrive row by row into a free slot; then the tile's sums are complete
             complete = False
             ctx.set(component.parameter_write, 0)
@@ -336,7 +335,9 @@ def simulate(p, board, steps, stall, seed):
                     component.read_valid, component.read_address,
                 )
             )[2:]  # fmt: skip
-            asked = (half, address)
+            held = accumulators[half]
+            inside = held is not None and address < len(held)
+            drained.append(held[address] if inside else [rng.randrange(-99, 99)] * p.columns)
             if wants and ready:
                 reads.append((cycle, where))
                 answers[cycle + ActivationMemory.OPERAND_LATENCY] = memory[where : where + p.columns].tolist()

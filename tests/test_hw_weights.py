@@ -6,7 +6,7 @@ import random
 import pytest
 
 from systolith.hw.engine.weights import Gearbox, WeightWriter
-from systolith.hw.isa.parameters import Parameters
+from systolith.hw.isa.parameters import ACCUMULATOR_HAZARD, Parameters
 
 from .hw_streams import STALLS, arrival, plain, recorder, run, source
 
@@ -71,7 +71,7 @@ def test_gearbox_keeps_up_with_the_faster_side(beat, word):
     valid = component.words.valid
     run(component, reader, source(component.beats, beats), recorder(found, valid, component.words.payload))
     last_cycle = found[-1][0]
-    assert last_cycle <= max(total, words) + 1
+    assert last_cycle <= max(total, words) + Gearbox.LATENCY
 
 
 @pytest.mark.parametrize("stall", STALLS)
@@ -157,7 +157,7 @@ def test_weight_writer_writes_tile_after_tile(sizes, stall):
 
 @pytest.mark.parametrize("rows", [6, 3, 2, 1])
 def test_weight_writer_needs_no_more_than_a_row_a_cycle(rows):
-    """But never less than three cycles a tile: an accumulator takes them from one sum to the next."""
+    """But never less than ACCUMULATOR_HAZARD cycles a tile: an accumulator takes them from one sum to the next."""
     p = Parameters(rows=rows, columns=2)
     component, swaps = weight_writer(p), []
 
@@ -175,7 +175,7 @@ def test_weight_writer_needs_no_more_than_a_row_a_cycle(rows):
                 ctx.set(component.orders.valid, 0)
 
     run(component, bench)
-    assert swaps == [max(rows, 3) * (n + 1) for n in range(6)]
+    assert swaps == [max(rows, ACCUMULATOR_HAZARD) * (n + 1) for n in range(6)]
 
 
 def test_parameters_are_at_most_two_channel_tiles_ahead():

@@ -151,7 +151,7 @@ class Accelerator(wiring.Component):
             orders.w_en.eq(port.valid & passes.w_rdy),
         ]
         empty.append(~passes.r_rdy & (passes.level == 0) & self.sequencer.idle)
-        m.d.comb += fetch.units_idle.eq(Cat(*empty).all())
+        m.d.sync += fetch.units_idle.eq(Cat(*empty).all())
 
         units = {"loader": self.loader, "array": self.sequencer, "vector": self.vector, "storer": self.storer}
         for name, counters in zip(UNITS, self.tokens.units, strict=True):
@@ -265,6 +265,10 @@ class Accelerator(wiring.Component):
             registers.done.eq(done),
             registers.error.eq(error),
             registers.cause.eq(cause),
+            self.interrupt.eq(registers.interrupt_enable & (done | error)),
+        ]
+        # counted a cycle late: what a unit waits for is the end of its longest paths
+        m.d.sync += [
             registers.waits.eq(
                 Cat(
                     sequencer.waiting.tokens,
@@ -277,7 +281,6 @@ class Accelerator(wiring.Component):
                 )
             ),
             registers.array_busy.eq(sequencer.control.valid),
-            self.interrupt.eq(registers.interrupt_enable & (done | error)),
         ]
 
 

@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..isa.parameters import ACCUMULATOR_HAZARD
 from ..isa.ranges import check_range
 from .delay import delayed
 
@@ -22,18 +23,20 @@ class Accumulators(wiring.Component):
 
     Filling: ``control`` precedes ``sums[0]`` by ``LEAD`` cycles, and column c follows c cycles later, as the array
     gives them.  An address may be written again ``HAZARD`` cycles later at the earliest.
-    Draining: ``drained`` follows ``drain_address`` by one cycle, all columns at once.  Neither side stalls; the
-    sequencers exchange the halves by tokens, so that they never touch the same one.
+    Draining: ``drained`` follows ``drain_address`` by DRAIN_LATENCY cycles, all columns at once.  Neither side stalls;
+    the sequencers exchange the halves by tokens, so that they never touch the same one.  What a memory gives is
+    registered before anything looks at it: a block RAM takes most of a cycle.
 
     Parameters: columns : int, C;  depth : int, vectors a half;  sum_bits : int
     Members:    control : In, see control_layout;  sums : In, (C,) signed, skewed
                 drain_half, drain_address : In;  drained : Out, (C,) signed
     """
 
-    LEAD = 1
-    HAZARD = 3
-    SETTLE = 3
+    LEAD = 2
+    HAZARD = ACCUMULATOR_HAZARD
+    SETTLE = 4
     """Cycles from a column's control to its sum being readable."""
+    DRAIN_LATENCY = 2
 
     def __init__(self, *, columns: int, depth: int, sum_bits: int) -> None:
         check_range("columns", columns, 1, 128)
@@ -54,11 +57,11 @@ class Accumulators(wiring.Component):
         control_of = control_layout(self._depth)
         m = Module()
         control = self.control
-        drain_half = delayed(m, self.drain_half, 1, name="drain_half")
+        drain_half = delayed(m, self.drain_half, self.DRAIN_LATENCY, name="drain_half")
         for c in range(self._columns):
             if c:
                 control = control_of(delayed(m, control.as_value(), 1, name=f"control_{c}", init=0))
-            read = control_of(delayed(m, control.as_value(), 1, name=f"read_{c}", init=0))
+            read = control_of(delayed(m, control.as_value(), 2, name=f"read_{c}", init=0))
             write = control_of(delayed(m, read.as_value(), 1, name=f"write_{c}", init=0))
             stored, total = [], Signal(self._sum, name=f"total_{c}", reset_less=True)
             for half in range(2):
@@ -70,7 +73,7 @@ class Accumulators(wiring.Component):
                     writer.data.eq(total),
                     writer.en.eq(write.valid & (write.half == half)),
                 ]
-                stored.append(reader.data)
+                stored.append(delayed(m, reader.data, 1, name=f"stored_{c}_{half}"))
             m.d.sync += total.eq(self.sums[c] + Mux(read.first, 0, Mux(read.half, stored[1], stored[0])))
             m.d.comb += self.drained[c].eq(Mux(drain_half, stored[1], stored[0]))
         return m

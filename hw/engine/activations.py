@@ -1,9 +1,8 @@
 """The activation memory: banks of lines, so that consecutive values are one read wherever they start."""
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
-from amaranth import Array, Cat, Module, Mux, Signal, Value, signed
+from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -15,15 +14,23 @@ from .delay import delayed
 from .memory_format import MemoryFormat
 
 
-def rotate(ring: list[Value], amount: Value, count: int, *, steps: Iterable[int], size: int) -> list[Value]:
-    """Some steps of a logarithmic shifter: in all, result[i] = ring[(i + amount) % size] for i < count.
+def rotate(ring: list[Value], amount: Value, count: int) -> list[Value]:
+    """A logarithmic shifter: result[i] = ring[(i + amount) % size] for i < count, of the ``size`` in ``ring``.
 
-    ``steps`` are the bits of ``amount`` to apply, highest first; each step keeps only what the lower bits can
-    still reach, so a pipeline register may stand between two calls.
+    Each step keeps only what the lower bits of ``amount`` can still reach.
     """
-    for bit in steps:
-        keep = min(size, count + (1 << bit) - 1)
-        ring = [Mux(amount[bit], ring[(i + (1 << bit)) % size], ring[i]) for i in range(keep)]
+    size = len(ring)
+    for bit in reversed(range(ceil_log2(size))):
+        step = 1 << bit
+        ring = [Mux(amount[bit], ring[(i + step) % size], ring[i]) for i in range(min(size, count + step - 1))]
+    return ring
+
+
+def rotate_back(ring: list[Value], amount: Value) -> list[Value]:
+    """The other way: result[i] = ring[(i - amount) % size]."""
+    size = len(ring)
+    for bit in range(ceil_log2(size)):
+        ring = [Mux(amount[bit], ring[(i - (1 << bit)) % size], ring[i]) for i in range(size)]
     return ring
 
 
@@ -67,7 +74,7 @@ class ActivationMemory(wiring.Component):
 
     WINDOW_LATENCY = 3
     WRITE_LATENCY = 3
-    READ_LATENCY = 2
+    READ_LATENCY = 3
     OPERAND_LATENCY = 3
     PATIENCE = 3
     """Reads of the storer that the operand port may put off in a row."""
@@ -133,21 +140,29 @@ class ActivationMemory(wiring.Component):
             writers.append(memory.write_port(granularity=1))
             readers.append(memory.read_port())
 
-        self._show_window(m, windows)
+        for port, address in zip(windows, self._bank_addresses(self.window_address), strict=True):
+            m.d.comb += port.addr.eq(address)
+        self._show_window(m, self._read(m, windows, "window"))
         writes = self._place(m)
         wanted = self._arbitrate(m, Cat(write.valid for write in writes))
         operand_addresses = self._bank_addresses(self.operand_address)
         read_addresses = self._bank_addresses(self.read_address)
         for b, (write, writer, reader) in enumerate(zip(writes, writers, readers, strict=True)):
-            served = Mux(wanted[b] & self.operand_ready, operand_addresses[b], read_addresses[b])
+            served = Mux(wanted[b], operand_addresses[b], read_addresses[b])
             address = Mux(write.valid, write.address, served)
             m.d.comb += [writer.addr.eq(address), reader.addr.eq(address)]
             for i in range(self._line):
                 m.d.comb += [writer.data[i].eq(write.elements[i]), writer.en[i].eq(write.enable[i])]
-        self._show_piece(m, readers)
+        elements = self._read(m, readers, "read")
+        self._show_piece(m, elements)
         if self._operands:
-            self._show_operand(m, readers)
+            self._show_operand(m, elements)
         return m
+
+    def _read(self, m: Module, ports: list, name: str) -> list[Value]:
+        """All elements of the lines that were read, in a register: a block RAM takes most of a cycle."""
+        elements = [port.data[i] for port in ports for i in range(self._line)]
+        return [delayed(m, element, 1, name=f"{name}_raw_{i}") for i, element in enumerate(elements)]
 
     def _bank_addresses(self, address: Value) -> list[Value]:
         """In each bank, the line that is the first from the address's own line on."""
@@ -155,101 +170,81 @@ class ActivationMemory(wiring.Component):
         bank_bits, depth_bits = ceil_log2(self._banks), ceil_log2(self._memory.elements // self._ring)
         return [((line + (self._banks - 1 - b)) >> bank_bits)[:depth_bits] for b in range(self._banks)]
 
-    def _in_front(self, m: Module, ports: list, address: Value, count: int, name: str) -> list[Value]:
-        """``count`` elements from ``address`` on: read, then rotate in two steps, a register between them."""
-        offset = delayed(m, address[: self._ring_bits], 1, name=f"{name}_offset")
-        elements = [port.data[i] for port in ports for i in range(self._line)]
-        coarse_bits = self._ring_bits // 2
-        steps = range(self._ring_bits - 1, -1, -1)
-        coarse = rotate(elements, offset, count, steps=steps[:coarse_bits], size=self._ring)
-        staged = [
-            Signal(self._memory.element_bits, name=f"{name}_coarse_{i}", reset_less=True) for i in range(len(coarse))
-        ]
-        m.d.sync += [s.eq(v) for s, v in zip(staged, coarse, strict=True)]
-        fine_offset = delayed(m, offset, 1, name=f"{name}_fine_offset")
-        return rotate(staged, fine_offset, count, steps=steps[coarse_bits:], size=self._ring)
+    def _in_front(self, m: Module, elements: list[Value], address: Value, count: int, name: str) -> list[Value]:
+        """``count`` elements from ``address`` on, of the lines that were read."""
+        offset = delayed(m, address[: self._ring_bits], 2, name=f"{name}_offset")
+        return rotate(elements, offset, count)
 
-    def _show_window(self, m: Module, ports: list) -> None:
-        """Read, rotate, mask."""
-        for port, address in zip(ports, self._bank_addresses(self.window_address), strict=True):
-            m.d.comb += port.addr.eq(address)
-        fine = self._in_front(m, ports, self.window_address, self._rows, "window")
-        low = delayed(m, self.window_low, 2, name="window_low")
-        high = delayed(m, self.window_high, 2, name="window_high")
+    def _show_window(self, m: Module, elements: list[Value]) -> None:
+        """Read, then rotate and mask."""
+        low = delayed(m, self.window_low, 1, name="window_low")
+        high = delayed(m, self.window_high, 1, name="window_high")
         padding = delayed(m, self.padding, 2, name="padding")
-        for i, value in enumerate(fine):
+        for i, value in enumerate(self._in_front(m, elements, self.window_address, self._rows, "window")):
+            counts = delayed(m, (low <= i) & (high > i), 1, name=f"counts_{i}")
             pixel = Signal(signed(self._activation_bits), name=f"pixel_{i}", reset_less=True)
-            m.d.sync += pixel.eq(Mux((low <= i) & (high > i), value[: self._activation_bits].as_signed(), padding))
+            m.d.sync += pixel.eq(Mux(counts, value[: self._activation_bits].as_signed(), padding))
             m.d.comb += self.pixels[i].eq(pixel)
 
     def _place(self, m: Module) -> list[_Write]:
-        """For each bank, what is written: rotated the other way in two steps, only elements that count enabled."""
+        """For each bank, what is written: in one cycle the elements are turned to their places, in the next the marks
+        of those that count.
+        """
         write, width = self.write, self._memory.port_elements
         size = 1 << ceil_log2(width)
-        source = [write.data[i] for i in range(width)] + [0] * (size - width)
-        turn = Signal(self._ring_bits)
-        m.d.comb += turn.eq(-write.address[: self._ring_bits])
-        turned = rotate(source, turn, size, steps=range(ceil_log2(size) - 1, -1, -1), size=size)
-        rotated = [Signal(self._memory.element_bits, name=f"rotated_{i}", reset_less=True) for i in range(size)]
-        m.d.sync += [s.eq(v) for s, v in zip(rotated, turned, strict=True)]
-        one = self._memory.write_layout(delayed(m, write.as_value(), 1, name="write", init=0))
-        start = one.address[: self._ring_bits]
-        enables, touched = [], []
-        for b in range(self._banks):
-            counting = Signal(self._line, name=f"counting_{b}")
-            for i in range(self._line):
-                index = Signal(self._ring_bits, name=f"index_{b}_{i}")
-                m.d.comb += index.eq(b * self._line + i - start)
-                m.d.comb += counting[i].eq(one.valid & (index >= one.low) & (index < one.high))
-            enables.append(delayed(m, counting, 1, name=f"enable_{b}", init=0))
-            touched.append(delayed(m, counting.any(), 1, name=f"touched_{b}", init=0))
-        placed = [delayed(m, value, 1, name=f"placed_{i}") for i, value in enumerate(rotated)]
-        addresses = self._bank_addresses(delayed(m, one.address, 1, name="write_address"))
-        return [
-            _Write(
-                touched[b], addresses[b], enables[b], [placed[(b * self._line + i) % size] for i in range(self._line)]
-            )
-            for b in range(self._banks)
+        source = [write.data[i] for i in range(width)] + [Const(0)] * (size - width)
+        turned = [delayed(m, v, 2, name=f"placed_{i}") for i, v in enumerate(rotate_back(source, write.address))]
+        marks = [
+            delayed(m, write.valid & (write.low <= i) & (write.high > i), 1, name=f"mark_{i}", init=0)
+            for i in range(width)
         ]
+        address = delayed(m, write.address, 1, name="write_address")
+        counting = rotate_back(marks + [Const(0)] * (self._ring - width), address)
+        addresses = self._bank_addresses(delayed(m, address, 1, name="placed_address"))
+        writes = []
+        for b in range(self._banks):
+            mine = Cat(counting[b * self._line : (b + 1) * self._line])
+            touched = delayed(m, mine.any(), 1, name=f"touched_{b}", init=0)
+            enable = delayed(m, mine, 1, name=f"enable_{b}", init=0)
+            elements = [turned[(b * self._line + i) % size] for i in range(self._line)]
+            writes.append(_Write(touched, addresses[b], enable, elements))
+        return writes
 
     def _arbitrate(self, m: Module, written: Value) -> Signal:
-        """Who reads where nothing is ``written``, a bit a bank.  Returns the banks that the operand port wants."""
+        """Who reads where nothing is ``written``, a bit a bank.  Returns the banks that the operand port gets.
+
+        Where both want a bank, the turn alone decides, whether or not a write holds up the one whose turn it is.
+        """
         banks, line_bits, ring_bits = self._banks, self._line_bits, self._ring_bits
         wanted, stored = Signal(banks, name="wanted"), Signal(banks, name="stored")
-        m.d.comb += stored.eq(1 << self.read_address[line_bits:ring_bits])
+        m.d.comb += stored.eq((1 << self.read_address[line_bits:ring_bits]) & self.read_valid.replicate(banks))
         if self._operands:
             mine = 1 << self.operand_address[line_bits:ring_bits]
             beyond = self.operand_address[:line_bits] > self._line - self._columns
             following = Cat(mine[banks - 1], mine[: banks - 1]) & beyond.replicate(banks)
             m.d.comb += wanted.eq((mine[:banks] | following) & self.operand_valid.replicate(banks))
-        patience = Signal(range(self.PATIENCE + 1), init=self.PATIENCE)
-        operand_free, storer_free = ~(wanted & written).any(), ~(stored & written).any()
-        meet = self.read_valid & (wanted & stored).any()
-        operand_first = patience != 0
+        patience, storer_first = Signal(range(self.PATIENCE + 1), init=self.PATIENCE), Signal()
+        meet = (wanted & stored).any()
         m.d.comb += [
-            self.operand_ready.eq(operand_free & ~(meet & ~operand_first & storer_free)),
-            self.read_ready.eq(storer_free & ~(meet & operand_first & operand_free)),
+            self.operand_ready.eq(~(wanted & written).any() & ~(meet & storer_first)),
+            self.read_ready.eq(~(stored & written).any() & ~(meet & ~storer_first)),
         ]
         with m.If(self.read_valid & self.read_ready):
-            m.d.sync += patience.eq(self.PATIENCE)
+            m.d.sync += [patience.eq(self.PATIENCE), storer_first.eq(0)]
         with m.Elif(meet & self.operand_ready):
-            m.d.sync += patience.eq(patience - 1)
-        return wanted
+            m.d.sync += [patience.eq(patience - 1), storer_first.eq(patience == 1)]
+        served = Signal(banks, name="served")
+        m.d.comb += served.eq(wanted & ~(stored & storer_first.replicate(banks)))
+        return served
 
-    def _show_piece(self, m: Module, ports: list) -> None:
+    def _show_piece(self, m: Module, elements: list[Value]) -> None:
         """For the storer, one aligned piece of the line that was read."""
-        where = delayed(m, self.read_address[: self._ring_bits], 1, name="read_offset")
-        pieces = [
-            Cat(*(port.data[i] for i in range(first, first + self._bus_elements)))
-            for port in ports
-            for first in range(0, self._line, self._bus_elements)
-        ]
-        piece = Signal(self._memory.element_bits * self._bus_elements, reset_less=True)
-        m.d.sync += piece.eq(Array(pieces)[where[ceil_log2(self._bus_elements) :]])
-        m.d.comb += self.read_data.eq(piece)
+        where = delayed(m, self.read_address[: self._ring_bits], 2, name="read_offset")
+        size = self._bus_elements
+        pieces = [Cat(elements[first : first + size]) for first in range(0, self._ring, size)]
+        m.d.comb += self.read_data.eq(delayed(m, Array(pieces)[where[ceil_log2(size) :]], 1, name="piece"))
 
-    def _show_operand(self, m: Module, ports: list) -> None:
-        for i, value in enumerate(self._in_front(m, ports, self.operand_address, self._columns, "operand")):
-            element = Signal(signed(self._memory.element_bits), name=f"operand_{i}", reset_less=True)
-            m.d.sync += element.eq(value)
-            m.d.comb += self.operand_data[i].eq(element)
+    def _show_operand(self, m: Module, elements: list[Value]) -> None:
+        """For the vector unit, consecutive elements."""
+        for i, value in enumerate(self._in_front(m, elements, self.operand_address, self._columns, "operand")):
+            m.d.comb += self.operand_data[i].eq(delayed(m, value.as_signed(), 1, name=f"operand_{i}"))

@@ -4,6 +4,7 @@ from amaranth import Module, Signal, Value, signed
 from amaranth.lib import data
 
 from ..isa.program import DRAIN, SETTINGS
+from .countdown import Countdown
 
 LOOPS = ("tiles", "rows", "columns")
 WINDOWS = ("window_rows", "window_columns")
@@ -19,8 +20,8 @@ class Cursor:
     """
 
     def __init__(self, address_bits: int) -> None:
-        self.left = {n: Signal(DRAIN[n].width, name=f"left_{n}", reset_less=True) for n in LOOPS}
-        self.left |= {n: Signal(SETTINGS[n].width, name=f"left_{n}", reset_less=True) for n in WINDOWS}
+        self.left = {n: Countdown(DRAIN[n].width, name=n) for n in LOOPS}
+        self.left |= {n: Countdown(SETTINGS[n].width, name=n) for n in WINDOWS}
         self.on_operand = Signal()
         self._corner_row, self._corner_column, self._step_row, self._step_column = (
             Signal(signed(17), name=n, reset_less=True)
@@ -38,12 +39,12 @@ class Cursor:
     @property
     def window_last(self) -> Value:
         """The step is its window's last, but for the vector to add."""
-        return (self.left["window_columns"] == 0) & (self.left["window_rows"] == 0)
+        return self.left["window_columns"].last & self.left["window_rows"].last
 
     @property
     def position_last(self) -> Value:
         """The window is its channel tile's last."""
-        return (self.left["columns"] == 0) & (self.left["rows"] == 0)
+        return self.left["columns"].last & self.left["rows"].last
 
     def inside(self, i: data.View) -> Value:
         """The step is no padding."""
@@ -52,11 +53,13 @@ class Cursor:
 
     def set_up(self, m: Module, setup: data.View) -> None:
         """To the first step of a window of SETUP's size."""
-        m.d.sync += [self.left[n].eq(setup[n]) for n in WINDOWS]
+        for n in WINDOWS:
+            self.left[n].load(m, setup[n])
 
     def begin(self, m: Module, new: data.View) -> None:
         """To the first window of VECTOR."""
-        m.d.sync += [self.left[n].eq(new[n]) for n in LOOPS]
+        for n in LOOPS:
+            self.left[n].load(m, new[n])
         m.d.sync += [s.eq(new.chip) for s in self._chips]
         m.d.sync += [s.eq(new.operand) for s in self._operands]
         m.d.sync += [a.eq(new.source) for a in (self._tile_address, self._row_address)]
@@ -67,26 +70,25 @@ class Cursor:
         left = self.left
         with m.If(to_operand):
             m.d.sync += self.on_operand.eq(1)
-        with m.Elif(left["window_columns"] != 0):
+        with m.Elif(~left["window_columns"].last):
+            left["window_columns"].step(m)
             m.d.sync += [
-                left["window_columns"].eq(left["window_columns"] - 1),
                 self._step_column.eq(self._step_column + 1),
                 self.step_address.eq(self.step_address + settings.window_column_step),
             ]
         with m.Else():
-            m.d.sync += [
-                left["window_columns"].eq(settings.window_columns),
-                self._step_column.eq(self._corner_column),
-            ]
-            with m.If(left["window_rows"] != 0):
+            left["window_columns"].load(m, settings.window_columns)
+            m.d.sync += self._step_column.eq(self._corner_column)
+            with m.If(~left["window_rows"].last):
                 following = self._line_address + i.window_row_step
+                left["window_rows"].step(m)
                 m.d.sync += [
-                    left["window_rows"].eq(left["window_rows"] - 1),
                     self._step_row.eq(self._step_row + 1),
                     *(a.eq(following) for a in (self._line_address, self.step_address)),
                 ]
             with m.Else():
-                m.d.sync += [left["window_rows"].eq(settings.window_rows), self.on_operand.eq(0)]
+                left["window_rows"].load(m, settings.window_rows)
+                m.d.sync += self.on_operand.eq(0)
                 self._next_window(m, i, settings)
 
     def _next_window(self, m: Module, i: data.View, settings: data.View) -> None:
@@ -94,9 +96,9 @@ class Cursor:
         left = self.left
         chip_tile, chip_row, chip = self._chips
         operand_tile, operand_row, operand = self._operands
-        with m.If(left["columns"] != 0):
+        with m.If(~left["columns"].last):
+            left["columns"].step(m)
             m.d.sync += [
-                left["columns"].eq(left["columns"] - 1),
                 chip.eq(chip + settings.column_step),
                 operand.eq(operand + settings.operand_column_step),
             ]
@@ -107,10 +109,10 @@ class Cursor:
                 self._corner_address + settings.source_column_step,
             )
         with m.Else():
-            m.d.sync += left["columns"].eq(i.columns)
-            with m.If(left["rows"] != 0):
+            left["columns"].load(m, i.columns)
+            with m.If(~left["rows"].last):
                 following = self._row_address + i.source_row_step
-                m.d.sync += left["rows"].eq(left["rows"] - 1)
+                left["rows"].step(m)
                 m.d.sync += [c.eq(chip_row + i.row_step) for c in (chip_row, chip)]
                 m.d.sync += [o.eq(operand_row + i.operand_row_step) for o in (operand_row, operand)]
                 m.d.sync += self._row_address.eq(following)
@@ -118,7 +120,7 @@ class Cursor:
                 self._restart_window(m, row, i.first_column.as_signed(), following)
             with m.Else():
                 following = self._tile_address + settings.source_tile_step
-                m.d.sync += left["rows"].eq(i.rows)
+                left["rows"].load(m, i.rows)
                 m.d.sync += [c.eq(chip_tile + settings.tile_step) for c in self._chips]
                 m.d.sync += [o.eq(operand_tile + settings.operand_tile_step) for o in self._operands]
                 m.d.sync += [a.eq(following) for a in (self._tile_address, self._row_address)]

@@ -1,6 +1,6 @@
 """AXI4 reads shared by three users: bursts in, beats out, in order."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -10,13 +10,14 @@ from ..isa.parameters import BURST_BEATS, BUS_BYTES
 from ..isa.program import STREAM
 from ..isa.ranges import check_choice, check_range
 from .axi import axi4_read
+from .countdown import Countdown
 from .register_slice import RegisterSlice
 
 BURST = data.StructLayout({"address": 32, "length": ceil_log2(BURST_BEATS), "final": 1})
 """One AXI burst: byte address, beats less one, and whether its span ends with it."""
 
-SPAN = data.StructLayout({"address": 32, "beats": 32})
-"""Consecutive beats of the bus: the bus-aligned byte address of the first, and how many, at least one."""
+SPAN = data.StructLayout({"address": 32, "bytes": 32})
+"""Consecutive bytes: the address of the first, and how many, at least one."""
 
 
 def beat_layout(bus_bytes: int) -> data.StructLayout:
@@ -27,38 +28,59 @@ def beat_layout(bus_bytes: int) -> data.StructLayout:
 class Bursts(wiring.Component):
     """Cuts spans into bursts of at most BURST_BEATS beats that never cross a multiple of as many (so never 4 KiB).
 
-    The first burst of a span follows it by one cycle; then one burst a cycle.
+    The first burst of a span follows it by LATENCY cycles; then one burst a cycle.
 
     Parameters: bus_bytes : int, bytes a beat
-    Members:    spans : In(stream), SPAN;  bursts : Out(stream), BURST
+    Members:    spans : In(stream), SPAN;  bursts : Out(stream), BURST: the beats that a span's bytes lie in
+                idle : Out, no span in work
     """
+
+    LATENCY = 2
 
     def __init__(self, *, bus_bytes: int) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
         self._shift = ceil_log2(bus_bytes)
-        super().__init__({"spans": In(stream.Signature(SPAN)), "bursts": Out(stream.Signature(BURST))})
+        super().__init__({"spans": In(stream.Signature(SPAN)), "bursts": Out(stream.Signature(BURST)), "idle": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        length_bits = ceil_log2(BURST_BEATS)
-        beat = Signal(32 - self._shift, reset_less=True)
-        left = Signal(32)
-        room = Signal(length_bits + 1)
-        size = Signal(length_bits + 1)
-        burst = self.bursts.payload
-        m.d.comb += [
-            room.eq(BURST_BEATS - beat[:length_bits]),
-            size.eq(Mux(left < room, left, room)),
-            self.bursts.valid.eq(left != 0),
-            burst.address.eq(beat << self._shift),
-            burst.length.eq(size - 1),
-            burst.final.eq(left <= room),
-            self.spans.ready.eq((left == 0) | (self.bursts.ready & burst.final)),
-        ]
-        with m.If(self.bursts.valid & self.bursts.ready):
-            m.d.sync += [beat.eq(beat + size), left.eq(left - size)]
+        in_block = ceil_log2(BURST_BEATS)
+        span, burst = self.spans.payload, self.bursts.payload
+
+        # first, where the span ends, in beats from its block's first
+        waiting, begins, blocks = Signal(), Signal(), Countdown(32 - self._shift - in_block, name="blocks")
+        start = Signal(32 - self._shift, reset_less=True)
+        end = Signal(32 - self._shift, reset_less=True)
+        m.d.comb += self.spans.ready.eq(~waiting | begins)
         with m.If(self.spans.valid & self.spans.ready):
-            m.d.sync += [beat.eq(self.spans.payload.address >> self._shift), left.eq(self.spans.payload.beats)]
+            offset = span.address[: self._shift + in_block]
+            m.d.sync += [
+                waiting.eq(1),
+                start.eq(span.address >> self._shift),
+                end.eq((offset + span.bytes - 1)[:32] >> self._shift),
+            ]
+        with m.Elif(begins):
+            m.d.sync += waiting.eq(0)
+
+        # then block by block: only the first begins inside, only the last ends inside
+        busy = Signal()
+        block = Signal(32 - self._shift - in_block, reset_less=True)
+        lead = Signal(in_block, reset_less=True)
+        tail = Signal(in_block, reset_less=True)
+        m.d.comb += [
+            self.bursts.valid.eq(busy),
+            burst.address.eq(Cat(Const(0, self._shift), lead, block)),
+            burst.length.eq(Mux(blocks.last, tail, BURST_BEATS - 1) - lead),
+            burst.final.eq(blocks.last),
+            begins.eq(waiting & (~busy | (self.bursts.ready & blocks.last))),
+            self.idle.eq(~waiting & ~busy),
+        ]
+        with m.If(begins):
+            blocks.load(m, end[in_block:])
+            m.d.sync += [busy.eq(1), lead.eq(start), block.eq(start >> in_block), tail.eq(end)]
+        with m.Elif(busy & self.bursts.ready):
+            blocks.step(m)
+            m.d.sync += [busy.eq(~blocks.last), lead.eq(0), block.eq(block + 1)]
         return m
 
 
@@ -180,14 +202,14 @@ class WeightStream(wiring.Component):
         depth = self._fifo_beats
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=beat_layout(self._bus_bytes).size, depth=depth)
         room = Signal(range(depth + 1), init=depth)  # neither filled nor promised to a burst
-        enough = room >= BURST_BEATS
+        enough = Signal(init=1)  # judged a cycle late, so not right after a burst
         burst = bursts.bursts
         asked = self.requests.valid & self.requests.ready
         left = self.beats.valid & self.beats.ready
         m.d.comb += [
             bursts.spans.valid.eq(self.instructions.valid),
             bursts.spans.payload.address.eq(self.instructions.payload.dram),
-            bursts.spans.payload.beats.eq(self.instructions.payload.beats),
+            bursts.spans.payload.bytes.eq(self.instructions.payload.beats << ceil_log2(self._bus_bytes)),
             self.instructions.ready.eq(bursts.spans.ready),
             self.requests.payload.eq(burst.payload),
             self.requests.valid.eq(burst.valid & enough),
@@ -198,7 +220,10 @@ class WeightStream(wiring.Component):
             self.beats.payload.as_value().eq(fifo.r_data),
             self.beats.valid.eq(fifo.r_rdy),
             fifo.r_en.eq(self.beats.ready),
-            self.idle.eq((room == depth) & ~burst.valid),
+            self.idle.eq((room == depth) & bursts.idle),
         ]
-        m.d.sync += room.eq(room - Mux(asked, burst.payload.length + 1, 0) + left)
+        m.d.sync += [
+            room.eq(room - Mux(asked, burst.payload.length + 1, 0) + left),
+            enough.eq((room >= BURST_BEATS) & ~asked),
+        ]
         return m

@@ -1,11 +1,13 @@
 """A lane of the vector unit: one value a cycle through normalization's factor, requantization and the tables."""
 
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from ...quant.graph.errors import ConfigurationError
 from ..isa.program import (
@@ -24,8 +26,11 @@ INDEX = 12
 MANTISSA_BITS = 9
 """Of the index; the others are its exponent."""
 
-LOOKUP = 2
-"""Cycles from an index to the sum of both tables."""
+LOOKUP = 3
+"""Cycles from an index to the sum of both tables: read, register, add."""
+
+ROUNDING = 2
+"""Cycles from that sum to an activation: round, clamp."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,7 @@ class LaneConfiguration:
     @property
     def squares_latency(self) -> int:
         """Cycles from a lane's neighbours to normalization's index."""
-        return 4 if self.normalization else 0
+        return 3 + ceil_log2(self.normalization) if self.normalization else 0
 
     @property
     def factor_latency(self) -> int:
@@ -72,7 +77,7 @@ class LaneConfiguration:
     @property
     def latency(self) -> int:
         """Cycles from a lane's sum to its activation."""
-        return self.factor_latency + Requantize.LATENCY + (LOOKUP + 1 if self.tables else 0)
+        return self.factor_latency + Requantize.LATENCY + (LOOKUP + ROUNDING if self.tables else 0)
 
     @property
     def settings_layout(self) -> data.StructLayout:
@@ -168,20 +173,21 @@ class Lane(wiring.Component):
 
         # round half to even at the binary point, clamp
         half = (1 << (TABLE_FRACTION - 1)) - 1 + total[TABLE_FRACTION]
-        rounded = (total + half) >> TABLE_FRACTION
+        rounded = Signal(signed(34 - TABLE_FRACTION), reset_less=True)
+        m.d.sync += rounded.eq((total + half) >> TABLE_FRACTION)
         clamped = Mux(rounded < settings.final_low, settings.final_low, rounded)
         clamped = Mux(rounded > settings.final_high, settings.final_high, clamped)
         final = Signal(signed(c.element_bits), reset_less=True)
-        passed = delayed(m, requantize.activation, LOOKUP, name="passed")
+        passed = delayed(m, requantize.activation, LOOKUP + ROUNDING - 1, name="passed")
         m.d.sync += final.eq(Mux(settings.combine == Combine.NONE, passed, clamped))
         m.d.comb += [
             self.activation.eq(final),
-            self.raw_sum.eq(delayed(m, requantize.raw_sum, LOOKUP + 1, name="raw")),
+            self.raw_sum.eq(delayed(m, requantize.raw_sum, LOOKUP + ROUNDING, name="raw")),
         ]
         return m
 
     def _lookup(self, m: Module, index: Value, name: str) -> Value:
-        """The entry of one table, a cycle later."""
+        """The entry of one table, two cycles later."""
         entries = self._configuration.table_entries
         m.submodules[f"table_{name}"] = memory = Memory(
             shape=data.ArrayLayout(signed(32), entries), depth=TABLE_ENTRIES // 2 // entries, init=[]
@@ -195,7 +201,7 @@ class Lane(wiring.Component):
             reader.addr.eq(index >> which),
         ]
         chosen = delayed(m, index[:which], 1, name=f"which_{name}") if which else 0
-        return reader.data[chosen]
+        return delayed(m, reader.data[chosen], 1, name=f"entry_{name}")
 
 
 class Squares(wiring.Component):
@@ -230,11 +236,16 @@ class Squares(wiring.Component):
             m.d.sync += square.eq(value * value)
             squares.append(square)
         for lane in range(self._lanes):
-            terms = [Mux(self.size >= j, squares[lane + j], 0) for j in range(self._normalization)]
-            total = Signal(20, name=f"total_{lane}", reset_less=True)
+            terms: list[Value] = [Mux(self.size >= j, squares[lane + j], 0) for j in range(self._normalization)]
+            level = 0
+            while len(terms) > 1:  # a tree, a register behind each addition
+                level += 1
+                paired = zip_longest(terms[::2], terms[1::2], fillvalue=Const(0))
+                terms = [delayed(m, a + b, 1, name=f"total_{lane}_{level}_{n}") for n, (a, b) in enumerate(paired)]
+            total = terms[0]
             kept = Signal(16, name=f"kept_{lane}", reset_less=True)
             index = Signal(INDEX, name=f"index_{lane}", reset_less=True)
-            m.d.sync += [total.eq(sum(terms)), kept.eq(total >> self.drop), index.eq(kept)]
+            m.d.sync += [kept.eq(total >> self.drop), index.eq(kept)]
             for exponent in range(1, 1 << INDEX - MANTISSA_BITS):
                 with m.If(kept[MANTISSA_BITS - 1 + exponent]):
                     m.d.sync += index.eq(Cat(kept[exponent - 1 :][:MANTISSA_BITS], Const(exponent, 3)))

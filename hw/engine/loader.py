@@ -10,6 +10,7 @@ from ..isa.parameters import BUS_BYTES
 from ..isa.program import TRANSFER
 from ..isa.ranges import check_choice, check_range
 from .activations import ActivationMemory
+from .countdown import Countdown
 from .delay import delayed
 from .dma import BURST, Bursts, beat_layout
 from .memory_format import MemoryFormat
@@ -50,9 +51,7 @@ class Loader(wiring.Component):
         element_bits = ceil_log2(self._memory.element_bits // 8)  # of a byte address inside an element
         bus_elements = 8 * self._bus_bytes // self._memory.element_bits
 
-        def beats_of(dram, size):
-            """Bus beats that hold ``size`` bytes from ``dram`` on."""
-            return (dram[:bus_bits] + size + (self._bus_bytes - 1)) >> bus_bits
+        spans = {n: Countdown(TRANSFER["rows"].width, name=n) for n in ("asked", "placed")}
 
         # asking: one span after the other into bursts
         m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes)
@@ -63,12 +62,11 @@ class Loader(wiring.Component):
         m.d.comb += [
             bursts.spans.valid.eq(asking),
             bursts.spans.payload.address.eq(i.dram),
-            bursts.spans.payload.beats.eq(beats_of(i.dram, i.bytes)),
+            bursts.spans.payload.bytes.eq(i.bytes),
         ]
         with m.If(asking & bursts.spans.ready):
-            m.d.sync += [i.dram.eq(i.dram + i.dram_step), i.rows.eq(i.rows - 1)]
-            with m.If(i.rows == 0):
-                m.d.sync += asking.eq(0)
+            spans["asked"].step(m)
+            m.d.sync += [i.dram.eq(i.dram + i.dram_step), asking.eq(~spans["asked"].last)]
         start = ~asking & self.instructions.valid & expected.w_rdy
         m.d.comb += [
             self.instructions.ready.eq(~asking & expected.w_rdy & tokens.ready),
@@ -79,52 +77,57 @@ class Loader(wiring.Component):
             expected.w_en.eq(tokens.take),
         ]
         with m.If(tokens.take):
+            spans["asked"].load(m, self.instructions.payload.rows)
             m.d.sync += [i.eq(self.instructions.payload), asking.eq(1)]
 
         # placing: the same spans again, beat by beat
         e = Signal(TRANSFER, reset_less=True)
         placing = Signal()
         first = Signal()
-        left = Signal(24, reset_less=True)
+        beats = Countdown(24, name="beats")
         chip = Signal(24, reset_less=True)
         skip = e.dram[element_bits:bus_bits] if bus_bits > element_bits else 0
         tail = ((e.dram[:bus_bits] + e.bytes - 1)[:bus_bits] >> element_bits) + 1
         moved = Signal()
         span_done = Signal()
         done = Signal()
-        last = left == 1
 
-        def span(dram, size, address):
-            skipped = dram[element_bits:bus_bits]
-            return [left.eq(beats_of(dram, size)), chip.eq(address - skipped), first.eq(1)]
+        def begin_span(dram, size, address):
+            beats.load(m, (dram[:bus_bits] + size - 1)[:25] >> bus_bits)
+            m.d.sync += [chip.eq(address - dram[element_bits:bus_bits]), first.eq(1)]
 
         m.d.comb += [
             self.write.valid.eq(placing & self.beats.valid),
             self.write.address.eq(chip),
             self.write.low.eq(Mux(first, skip, 0)),
-            self.write.high.eq(Mux(last, tail, bus_elements)),
+            self.write.high.eq(Mux(beats.last, tail, bus_elements)),
             self.write.data.as_value().eq(self.beats.payload.data),
             self.beats.ready.eq(placing & self.write_ready),
             moved.eq(self.write.valid & self.write_ready),
-            span_done.eq(moved & last),
-            done.eq(span_done & (e.rows == 0)),
+            span_done.eq(moved & beats.last),
+            done.eq(span_done & spans["placed"].last),
         ]
         with m.If(moved):
-            m.d.sync += [left.eq(left - 1), chip.eq(chip + bus_elements), first.eq(0)]
+            beats.step(m)
+            m.d.sync += [chip.eq(chip + bus_elements), first.eq(0)]
         with m.If(span_done):
             dram, address = e.dram + e.dram_step, e.chip + e.chip_step
-            m.d.sync += [e.dram.eq(dram), e.chip.eq(address), e.rows.eq(e.rows - 1), *span(dram, e.bytes, address)]
+            begin_span(dram, e.bytes, address)
+            spans["placed"].step(m)
+            m.d.sync += [e.dram.eq(dram), e.chip.eq(address)]
         with m.If(done):
             m.d.sync += placing.eq(0)
         following = TRANSFER(expected.r_data)
         m.d.comb += expected.r_en.eq(~placing | done)
         with m.If(expected.r_rdy & expected.r_en):
-            m.d.sync += [e.eq(following), placing.eq(1), *span(following.dram, following.bytes, following.chip)]
+            begin_span(following.dram, following.bytes, following.chip)
+            spans["placed"].load(m, following.rows)
+            m.d.sync += [e.eq(following), placing.eq(1)]
 
         committed = ActivationMemory.WRITE_LATENCY
         m.d.comb += [
             tokens.give.eq(delayed(m, done, committed, name="done", init=0)),
             tokens.give_to.eq(delayed(m, e.post, committed, name="post")),
-            self.idle.eq(~asking & ~placing & ~expected.r_rdy & ~bursts.bursts.valid),
+            self.idle.eq(~asking & ~placing & ~expected.r_rdy & bursts.idle),
         ]
         return m

@@ -1,6 +1,6 @@
 """Rescale sums to activations exactly as ONNX Runtime's QLinearConv does in float32."""
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -40,7 +40,7 @@ class Requantize(wiring.Component):
     Source:     ONNX QuantizeLinear-21; IEEE 754-2019, 4.3.1
     """
 
-    LATENCY = 9
+    LATENCY = 12
 
     def __init__(self, *, sum_bits: int, activation_bits: int, element_bits: int, multiplier: bool) -> None:
         check_range("sum bits", sum_bits, 8, 32)
@@ -69,22 +69,21 @@ class Requantize(wiring.Component):
         biased = register(self.sum + self.channel.bias.as_signed(), "biased", signed(32))
         magnitude = register(Mux(biased < 0, -biased, biased), "magnitude", 32)
 
-        # 3: fl32 of the sum: past 24 bits, drop ``extra`` bits, half to even
+        # 3, 4: fl32 of the sum: past 24 bits, drop ``extra`` bits, half to even
         extra_bits = 8
-        candidates = [magnitude[:MANTISSA]]
-        for extra in range(1, extra_bits + 1):
-            kept = magnitude[extra:][:MANTISSA]
-            tie_up = kept[0] | (magnitude[: extra - 1] != 0 if extra > 1 else Const(0))
-            candidates.append(kept + (magnitude[extra - 1] & tie_up))
-        significand = Signal(MANTISSA + 1, reset_less=True)
+        kept = Signal(MANTISSA, reset_less=True)
+        up = Signal(reset_less=True)
         extra = Signal(range(extra_bits + 1), reset_less=True)
-        m.d.sync += [significand.eq(candidates[0]), extra.eq(0)]
+        m.d.sync += [kept.eq(magnitude), up.eq(0), extra.eq(0)]
         for e in range(1, extra_bits + 1):
             with m.If(magnitude[MANTISSA + e - 1]):
-                m.d.sync += [significand.eq(candidates[e]), extra.eq(e)]
+                half, below, odd = magnitude[e - 1], magnitude[: e - 1].any() if e > 1 else 0, magnitude[e]
+                m.d.sync += [kept.eq(magnitude >> e), up.eq(half & (below | odd)), extra.eq(e)]
+        significand = register(kept + up, "significand", MANTISSA + 1)
+        extra = register(extra, "extra")
 
-        # 4, 5: times the scale's mantissa.  A power of two has only the leading bit
-        channel = CHANNEL(delayed(m, self.channel.as_value(), 3, name="channel"))
+        # 5, 6: times the scale's mantissa.  A power of two has only the leading bit
+        channel = CHANNEL(delayed(m, self.channel.as_value(), 4, name="channel"))
         if self._multiplier:
             product = register(significand * channel.mantissa, "product")
         else:
@@ -93,41 +92,53 @@ class Requantize(wiring.Component):
         product = register(product, "product_2")
         shift = register(shift, "shift_2")
 
-        # 6, 7: align to FRACTION fraction bits; what falls off stays known as ``sticky``
+        # 7, 8: align to FRACTION fraction bits; what falls off stays known as ``sticky``
         value = Cat(Const(0, FRACTION - SHIFT_BASE + extra_bits), product)
         sticky = Const(0)
-        for stage, bits in ((6, (7, 6, 5, 4)), (7, (3, 2, 1, 0))):
+        for stage, bits in ((7, (7, 6, 5, 4)), (8, (3, 2, 1, 0))):
             for bit in bits:
                 step = 1 << bit
                 sticky = sticky | (shift[bit] & (value[:step] != 0))
                 value = Mux(shift[bit], value[step:] if step < len(value) else Const(0), value)
             value, sticky = register(value, f"aligned_{stage}"), register(sticky, f"sticky_{stage}")
-            if stage == 6:
-                shift = register(shift, "shift_6")
+            if stage == 7:
+                shift = register(shift, "shift_7")
 
-        # 8: round half to even, where "half" is as wide as fl32's grid
+        # 9, 10: round half to even, where "half" is as wide as fl32's grid.  With a window of 2**n, ``from_half`` lies
+        # within it if the bits from n on are all alike; or it is 2**n itself
         fraction, whole, width = value[:FRACTION], value[FRACTION:], self._activation_bits
-        half = 1 << (FRACTION - 1)
+        from_half = Cat(fraction[:-1], ~fraction[-1])  # less a half, two's complement
         if self._multiplier:
-            highest = [whole[b] & (whole[b + 1 : width] == 0) for b in range(width)]
-            window = Cat(whole[:width] == 0, *highest)
+            highest = [whole[b] & ~whole[b + 1 : width].any() for b in range(width)]
+            window = register(Cat(~whole[:width].any(), *highest), "window")
+            near = register(Cat(_within(from_half, n, sticky) for n in range(width + 1)), "near")
+            tie = (window & near).any()
         else:
-            window = Const(0)
-        above = fraction - (half - window)
-        tie = Signal()
-        m.d.comb += tie.eq((above >= 0) & ((fraction < half + window) | ((fraction == half + window) & ~sticky)))
-        up = Mux(tie, whole[0], fraction >= half)
-        huge = register(whole[width:] != 0, "huge")
-        rounded = register(whole[:width] + up, "rounded")
+            tie = register((from_half == 0) & ~sticky, "near")
+        above = register(fraction[-1], "above")
+        huge = register(whole[width:].any(), "huge")
+        whole = register(whole[:width], "whole")
+        rounded = register(whole + Mux(tie, whole[0], above), "rounded")
+        huge = register(huge, "huge_10")
 
-        # 9: sign, zero point, clamp
-        negative = delayed(m, biased < 0, 7, name="negative")
-        form = format_layout(self._element_bits)(delayed(m, self.format.as_value(), 8, name="format"))
-        moved = Mux(negative, form.zero_point - rounded, form.zero_point + rounded)
-        clamped = Mux(moved < form.low, form.low, Mux(moved > form.high, form.high, moved))
-        saturated = Mux(huge, Mux(negative, form.low, form.high), clamped)
+        # 11, 12: sign and zero point; clamp
+        negative = delayed(m, biased < 0, 9, name="negative")
+        form = format_layout(self._element_bits)(delayed(m, self.format.as_value(), 10, name="format"))
+        moved = register(Mux(negative, form.zero_point - rounded, form.zero_point + rounded), "moved")
+        under = register(huge & negative, "under")
+        over = register(huge & ~negative, "over")
+        bounds = format_layout(self._element_bits)(delayed(m, form.as_value(), 1, name="bounds"))
+        low, high = bounds.low, bounds.high
+        clamped = Mux(under | (~over & (moved < low)), low, Mux(over | (moved > high), high, moved))
         m.d.comb += [
-            self.activation.eq(register(saturated, "activation_9", signed(self._element_bits))),
-            self.raw_sum.eq(delayed(m, biased, 8, name="raw")),
+            self.activation.eq(register(clamped, "clamped", signed(self._element_bits))),
+            self.raw_sum.eq(delayed(m, biased, self.LATENCY - 1, name="raw")),
         ]
         return m
+
+
+def _within(from_half: Value, exponent: int, sticky: Value) -> Value:
+    """``-2**exponent <= from_half <= 2**exponent`` ; where ``sticky``, it is a little more than it says."""
+    above, below = from_half[exponent:], from_half[:exponent]
+    at_end = (above == 1) & ~below.any() & ~sticky
+    return above.all() | ~above.any() | at_end

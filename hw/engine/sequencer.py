@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..isa.program import PASSES
 from ..isa.ranges import check_range
 from .accumulators import control_layout
+from .countdown import Countdown
 from .delay import delayed
 from .tokens import TOKEN_PORT
 
@@ -84,11 +85,9 @@ class Sequencer(wiring.Component):
         )
         needs_half = tile_begins & i.first
         m.d.comb += [
-            pass_ends.eq(running & (left["rows"] == 0) & (left["columns"] == 0)),
-            tile_ends.eq(
-                pass_ends & (left["chunks"] == 0) & (left["kernel_columns"] == 0) & (left["kernel_rows"] == 0)
-            ),
-            finish.eq(tile_ends & (left["tiles"] == 0)),
+            pass_ends.eq(running & left["rows"].last & left["columns"].last),
+            tile_ends.eq(pass_ends & left["chunks"].last & left["kernel_columns"].last & left["kernel_rows"].last),
+            finish.eq(tile_ends & left["tiles"].last),
             begin.eq(self.instructions.valid & tokens.ready & (~active | finish)),
         ]
 
@@ -154,7 +153,7 @@ class _Place:
 
     def __init__(self, rows: int) -> None:
         self._chunk = rows
-        self.left = {n: Signal(PASSES[n].width, name=f"left_{n}", reset_less=True) for n in self.LOOPS}
+        self.left = {n: Countdown(PASSES[n].width, name=n) for n in self.LOOPS}
         self._columns = [Signal(24, name=f"column_{n}", reset_less=True) for n in ("tile", "kernel", "chunk", "now")]
         self._rows = [Signal(24, name=f"row_{n}", reset_less=True) for n in ("kernel", "now")]
         self._lines = [Signal(signed(17), name=f"line_{n}", reset_less=True) for n in ("kernel", "now")]
@@ -162,7 +161,8 @@ class _Place:
 
     def begin(self, m: Module, new: data.View) -> None:
         """To an instruction's first window."""
-        m.d.sync += [self.left[n].eq(new[n]) for n in self.LOOPS]
+        for n in self.LOOPS:
+            self.left[n].load(m, new[n])
         m.d.sync += [c.eq(new.column) for c in self._columns]
         m.d.sync += [r.eq(new.row) for r in self._rows]
         m.d.sync += [y.eq(new.line.as_signed()) for y in self._lines]
@@ -170,45 +170,49 @@ class _Place:
     def next_window(self, m: Module, i: data.View) -> None:
         """To the next output column, then output row, then pass."""
         left = self.left
-        with m.If(left["columns"] != 0):
-            m.d.sync += [left["columns"].eq(left["columns"] - 1), self.column.eq(self.column + i.column_step)]
+        with m.If(~left["columns"].last):
+            left["columns"].step(m)
+            m.d.sync += [self.column.eq(self.column + i.column_step)]
         with m.Else():
             column_chunk, row_kernel, line_kernel = self._columns[2], self._rows[0], self._lines[0]
-            m.d.sync += [left["columns"].eq(i.columns), self.column.eq(column_chunk)]
-            with m.If(left["rows"] != 0):
+            left["columns"].load(m, i.columns)
+            m.d.sync += self.column.eq(column_chunk)
+            with m.If(~left["rows"].last):
+                left["rows"].step(m)
                 m.d.sync += [
-                    left["rows"].eq(left["rows"] - 1),
                     self.row.eq(self.row + i.row_step),
                     self.line.eq(self.line + i.line_step),
                 ]
             with m.Else():
-                m.d.sync += [left["rows"].eq(i.rows), self.row.eq(row_kernel), self.line.eq(line_kernel)]
+                left["rows"].load(m, i.rows)
+                m.d.sync += [self.row.eq(row_kernel), self.line.eq(line_kernel)]
                 self._next_pass(m, i)
 
     def _next_pass(self, m: Module, i: data.View) -> None:
         """To the next chunk, then kernel column, then kernel row, then channel tile."""
         left = self.left
         column_tile, column_kernel, column_chunk, column = self._columns
-        with m.If(left["chunks"] != 0):
+        with m.If(~left["chunks"].last):
             following = column_chunk + self._chunk
-            m.d.sync += [left["chunks"].eq(left["chunks"] - 1)]
+            left["chunks"].step(m)
             m.d.sync += [c.eq(following) for c in (column_chunk, column)]
         with m.Else():
-            m.d.sync += left["chunks"].eq(i.chunks)
-            with m.If(left["kernel_columns"] != 0):
+            left["chunks"].load(m, i.chunks)
+            with m.If(~left["kernel_columns"].last):
                 following = column_kernel + i.kernel_column_step
-                m.d.sync += [left["kernel_columns"].eq(left["kernel_columns"] - 1)]
+                left["kernel_columns"].step(m)
                 m.d.sync += [c.eq(following) for c in (column_kernel, column_chunk, column)]
             with m.Else():
-                m.d.sync += left["kernel_columns"].eq(i.kernel_columns)
-                with m.If(left["kernel_rows"] != 0):
+                left["kernel_columns"].load(m, i.kernel_columns)
+                with m.If(~left["kernel_rows"].last):
                     row_kernel, line_kernel = self._rows[0], self._lines[0]
-                    m.d.sync += left["kernel_rows"].eq(left["kernel_rows"] - 1)
+                    left["kernel_rows"].step(m)
                     m.d.sync += [c.eq(column_tile) for c in (column_kernel, column_chunk, column)]
                     m.d.sync += [r.eq(row_kernel + i.kernel_row_step) for r in self._rows]
                     m.d.sync += [y.eq(line_kernel + i.kernel_line_step) for y in self._lines]
                 with m.Else():
-                    m.d.sync += [left["kernel_rows"].eq(i.kernel_rows), left["tiles"].eq(left["tiles"] - 1)]
+                    left["kernel_rows"].load(m, i.kernel_rows)
+                    left["tiles"].step(m)
                     m.d.sync += [c.eq(column_tile + i.tile_step) for c in self._columns]
                     m.d.sync += [r.eq(i.row) for r in self._rows]
                     m.d.sync += [y.eq(i.line.as_signed()) for y in self._lines]

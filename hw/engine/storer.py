@@ -70,9 +70,9 @@ class Storer(wiring.Component):
         # spans into bursts
         size = i.dram[:bus_bits] + i.bytes
         m.d.comb += [
-            bursts.spans.valid.eq(active & spans_left & ~bursting & ~bursts.bursts.valid),
+            bursts.spans.valid.eq(active & spans_left),
             bursts.spans.payload.address.eq(i.dram),
-            bursts.spans.payload.beats.eq((size + (self._bus_bytes - 1)) >> bus_bits),
+            bursts.spans.payload.bytes.eq(i.bytes),
         ]
         with m.If(bursts.spans.valid & bursts.spans.ready):
             m.d.sync += [spans_left.eq(0), span_first.eq(1), chip.eq(i.chip - i.dram[element_bits:bus_bits])]

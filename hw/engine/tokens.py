@@ -37,19 +37,24 @@ class Tokens(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        counts = []
+        pending = []
         for u, unit in enumerate(self.units):
             there = []
             for g, giver in enumerate(self.units):
                 if g == u:
                     continue
                 count = Signal(self.WIDTH, name=f"{UNITS[g]}_to_{UNITS[u]}")
+                some = Signal(name=f"some_{UNITS[g]}_to_{UNITS[u]}")  # count != 0, as a register
                 given = giver.give & giver.give_to[u]
-                m.d.sync += count.eq(count + given - (unit.take & unit.wait[g]))
+                taken = unit.take & unit.wait[g]
+                with m.If(given & ~taken):
+                    m.d.sync += [count.eq(count + 1), some.eq(1)]
+                with m.Elif(taken & ~given):
+                    m.d.sync += [count.eq(count - 1), some.eq(count != 1)]
                 with m.If(self.clear):
-                    m.d.sync += count.eq(0)
-                counts.append(count)
-                there.append(~unit.wait[g] | (count != 0))
+                    m.d.sync += [count.eq(0), some.eq(0)]
+                pending.append(some)
+                there.append(~unit.wait[g] | some)
             m.d.comb += unit.ready.eq(Cat(*there).all())
-        m.d.comb += self.left.eq(Cat(*counts).any())
+        m.d.comb += self.left.eq(Cat(*pending).any())
         return m

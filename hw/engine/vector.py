@@ -13,7 +13,7 @@ from ..isa.program import CHANNEL, TABLE_ENTRIES, VECTOR_BITS
 from .delay import delayed
 from .lane import Lane, Squares
 from .tokens import TOKEN_PORT
-from .vector_configuration import SOURCE, VectorConfiguration
+from .vector_configuration import ASKED, SOURCE, VectorConfiguration
 from .walk import Walk
 
 
@@ -26,7 +26,7 @@ class VectorUnit(wiring.Component):
     takes a write.
 
     Parameters: configuration : VectorConfiguration
-    Members:    as Walk's, and drain_half, drain_address : Out;  drained : In, (C,) sums, a cycle later
+    Members:    as Walk's, and drain_half, drain_address : Out;  drained : In, (C,) sums, DRAIN_LATENCY later
                 parameter_write, parameter_row, parameter_data : In, from the weight writer;  parameter_slot_free : Out
                 read_data : In, (C,) elements, ActivationMemory.OPERAND_LATENCY cycles after the address was taken
                 write : Out, see MemoryFormat.write_layout
@@ -70,10 +70,9 @@ class VectorUnit(wiring.Component):
             self.read_valid.eq(walk.read_valid),
             self.waiting.eq(walk.waiting),
             self.idle.eq(walk.idle),
-            # the accumulators answer a cycle after their address, together with the operand port
-            self.drain_half.eq(delayed(m, walk.half, SOURCE - 1, name="half", init=0)),
-            self.drain_address.eq(delayed(m, walk.address, SOURCE - 1, name="address")),
-            self.half_free.eq(delayed(m, walk.half_free, SOURCE - 1, name="half_free", init=0)),
+            self.drain_half.eq(delayed(m, walk.half, ASKED, name="half", init=0)),
+            self.drain_address.eq(delayed(m, walk.address, ASKED, name="address")),
+            self.half_free.eq(delayed(m, walk.half_free, ASKED, name="half_free", init=0)),
         ]
         channels = self._channel_parameters(m, walk)
 
@@ -158,16 +157,17 @@ class VectorUnit(wiring.Component):
         """The vector of each step as sums, (C,), ``SOURCE`` cycles later, and a map's elements as they are stored."""
         c = self._configuration
         if not c.operands:
-            return [self.drained[n] for n in range(c.columns)], []
+            return [delayed(m, self.drained[n], 1, name=f"value_{n}") for n in range(c.columns)], []
         settings = walk.settings
         reading = c.step_layout(delayed(m, walk.step.as_value(), SOURCE - 1, name="reading", init=0))
         values, stored = [], []
         for n in range(c.columns):
             element = self.read_data[n]
-            moved = Signal(signed(c.lane.sum_bits), name=f"moved_{n}", reset_less=True)
+            value = Signal(signed(c.lane.sum_bits), name=f"value_{n}", reset_less=True)
             inside = (reading.first <= n) & (reading.end > n) if c.lane.normalization else 1
-            m.d.sync += moved.eq(Mux(inside, element - settings.source_zero.as_signed(), 0))
-            values.append(Mux(settings.from_map, moved, self.drained[n]))
+            moved = Mux(inside, element - settings.source_zero.as_signed(), 0)
+            m.d.sync += value.eq(Mux(settings.from_map, moved, self.drained[n]))
+            values.append(value)
             stored.append(delayed(m, element, 1, name=f"stored_{n}"))
         return values, stored
 
@@ -178,8 +178,8 @@ class VectorUnit(wiring.Component):
         c = self._configuration
         empty = Signal(init=1)
         best = [Signal(signed(c.lane.sum_bits), name=f"best_{n}", reset_less=True) for n in range(c.columns)]
-        total = settings.total if c.operands else 0
-        better = [Mux(empty, v, Mux(total, b + v, Mux(v > b, v, b))) for v, b in zip(values, best, strict=True)]
+        total = settings.total if c.operands else Const(0)
+        better = [Mux(empty, v, _reduced(m, total, v, b)) for v, b in zip(values, best, strict=True)]
         added = range(c.columns) if c.lane.tables else ()
         operands = [Signal(8, name=f"operand_{n}", reset_less=True) for n in added]
         with m.If(step.valid):
@@ -294,3 +294,14 @@ class VectorUnit(wiring.Component):
             m.d.sync += slot.eq(~slot)
         m.d.comb += [self.parameter_slot_free.eq(done), walk.parameters_loaded.eq(done)]
         return channels
+
+
+def _reduced(m: Module, total: Value, value: Signal, best: Signal) -> Value:
+    """``best + value`` if ``total``, else the larger of the two: one carry chain, whose sign selects."""
+    width = len(best)
+    chain = Signal(signed(width + 2), name=f"chain_{best.name}")
+    addend = Cat(
+        ~total, value.as_unsigned() ^ (~total).replicate(width)
+    )  # best - value - 1, with a carry in, is best - value
+    m.d.comb += chain.eq(Cat(Const(1, 1), best).as_signed() + addend.as_signed())
+    return Mux(total, chain[1 : width + 1].as_signed(), Mux(chain[-1], value, best))

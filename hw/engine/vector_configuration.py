@@ -9,12 +9,16 @@ from ...quant.graph.errors import ConfigurationError
 from ..isa.parameters import parameter_rows
 from ..isa.program import TABLE_ENTRIES
 from ..isa.ranges import check_range
+from .accumulators import Accumulators
 from .activations import ActivationMemory
 from .lane import LaneConfiguration
 from .memory_format import MemoryFormat
 
 SOURCE = ActivationMemory.OPERAND_LATENCY + 1
 """Cycles from a step to its vector: the operand port, and the subtraction of a map's zero point."""
+
+ASKED = ActivationMemory.OPERAND_LATENCY - Accumulators.DRAIN_LATENCY
+"""Cycles from a step to its accumulators' address, so that they answer together with the operand port."""
 
 
 @dataclass(frozen=True, kw_only=True)

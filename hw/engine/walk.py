@@ -3,6 +3,7 @@
 from amaranth import Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from ..isa.program import (
     DRAIN,
@@ -13,6 +14,7 @@ from ..isa.program import (
     Operation,
 )
 from .cursor import Cursor
+from .register_slice import RegisterSlice
 from .tokens import TOKEN_PORT
 from .vector_configuration import VectorConfiguration
 
@@ -21,9 +23,9 @@ class Walk(wiring.Component):
     """Steps through the windows of a channel tile: tile, row, column, window row, window column.
 
     Each cycle names one vector to read: an accumulator, or elements of activation memory.  What lies outside the tile's
-    map is padding and does not count.  Where another map is added, its vector is read behind the window.  The last step
-    of a vector waits until the lanes can take it, ``groups`` cycles after the one before; reads of activation
-    memory wait for its port.
+    map is padding and does not count.  Where another map is added, its vector is read behind the window.  A step goes
+    through a register slice; behind it, the last step of a vector waits until the lanes can take it, ``groups`` cycles
+    after the one before, and reads of activation memory wait for its port.
 
     Parameters: configuration : VectorConfiguration
     Members:    instructions : In(stream), DRAIN or SETTINGS;  tokens : Out(TOKEN_PORT)
@@ -71,19 +73,16 @@ class Walk(wiring.Component):
         from_map = settings.from_map if c.operands else Const(0)
         adds = (settings.combine == Combine.ADD) if tables else Const(0)
         complete = Signal(2)  # channel tiles whose sums wait to be drained
-        gap = Signal(range(c.columns + 1))
         half = Signal()
         post = Signal(4, reset_less=True)
         table_row = Signal(range(TABLE_ENTRIES))
 
         window_last = cursor.window_last
         vector_last = Mux(adds, cursor.on_operand, window_last)
-        position_last = cursor.position_last
-        wants, go, advance, tile_done, table_read = (
-            Signal(name=n) for n in ("wants", "go", "advance", "tile_done", "table_read")
-        )
-        in_tables = Signal()
-        needs_port = from_map | cursor.on_operand
+        m.submodules.issue = issue = RegisterSlice(shape=self._asked_layout())
+        asks, go, tile_done, in_tables = (Signal(name=n) for n in ("asks", "go", "tile_done", "in_tables"))
+        issued = Signal()
+        m.d.comb += [issued.eq(~issue.outgoing.valid), go.eq(asks & issue.incoming.ready)]
 
         with m.FSM():
             with m.State("idle"):
@@ -93,65 +92,86 @@ class Walk(wiring.Component):
                     m.next = "walk"
                 with m.Else():
                     m.d.comb += self.waiting.sums.eq(complete == 0)
-                    with m.If((complete != 0) & self.lanes_idle):
+                    with m.If((complete != 0) & self.lanes_idle & issued):
                         m.d.comb += self.load_parameters.eq(1)
                         m.next = "parameters"
             with m.State("parameters"), m.If(self.parameters_loaded):
                 m.next = "walk"
             with m.State("walk"):
-                m.d.comb += [
-                    wants.eq(~vector_last | (gap == 0)),
-                    go.eq(wants & (self.read_ready | ~needs_port)),
-                    advance.eq(go & vector_last),
-                    tile_done.eq(advance & position_last),
-                ]
+                m.d.comb += [asks.eq(1), tile_done.eq(go & vector_last & cursor.position_last)]
+                with m.If(go):
+                    cursor.next_step(m, i, settings, to_operand=window_last & ~vector_last)
                 with m.If(tile_done):
-                    m.d.sync += cursor.left["tiles"].eq(cursor.left["tiles"] - 1)
-                    with m.If(~from_map):
-                        m.d.comb += self.half_free.eq(1)
-                        m.d.sync += half.eq(~half)
+                    cursor.left["tiles"].step(m)
+                    m.d.sync += half.eq(half ^ ~from_map)
                     m.next = "tile"
-                    with m.If(cursor.left["tiles"] == 0):
+                    with m.If(cursor.left["tiles"].last):
                         m.next = "finish"
             if tables:
                 with m.State("tables"):
-                    m.d.comb += in_tables.eq(1)
-                    with m.If(self.read_ready):
-                        m.d.comb += table_read.eq(1)
+                    m.d.comb += [asks.eq(1), in_tables.eq(1)]
+                    with m.If(go):
                         self._next_table_row(m, cursor, table_row)
-            with m.State("finish"), m.If(self.written):
+            with m.State("finish"), m.If(self.written & issued):
                 m.d.comb += self.tokens.give.eq(1)
                 m.next = "idle"
 
         m.d.sync += complete.eq(complete + self.sums_ready - (tile_done & ~from_map))
-        with m.If(advance):
-            m.d.sync += gap.eq(c.groups - 1)
-        with m.Elif(gap != 0):
-            m.d.sync += gap.eq(gap - 1)
-        with m.If(go):
-            cursor.next_step(m, i, settings, to_operand=window_last & ~vector_last)
-
+        asked = issue.incoming.payload
         m.d.comb += [
-            self.half.eq(half),
-            self.address.eq(cursor.step_address),
-            self.read_address.eq(Mux(cursor.on_operand | in_tables, cursor.operand, cursor.step_address)),
-            self.read_valid.eq((wants & needs_port) | in_tables),
-            self.step.valid.eq(go),
-            self.step.inside.eq(cursor.inside(i)),
-            self.step.operand.eq(cursor.on_operand),
-            self.step.last.eq(vector_last),
-            self.step.chip.eq(cursor.chip),
-            self.step.tile_last.eq(cursor.left["tiles"] == 0),
-            self.step.table.eq(table_read),
-            self.step.table_row.eq(table_row),
+            issue.incoming.valid.eq(asks),
+            asked.half.eq(half),
+            asked.address.eq(Mux(cursor.on_operand | in_tables, cursor.operand, cursor.step_address)),
+            asked.needs_port.eq(from_map | cursor.on_operand | in_tables),
+            asked.frees.eq(tile_done & ~from_map),
+            asked.step.valid.eq(~in_tables),
+            asked.step.inside.eq(cursor.inside(i)),
+            asked.step.operand.eq(cursor.on_operand),
+            asked.step.last.eq(vector_last & ~in_tables),
+            asked.step.chip.eq(cursor.chip),
+            asked.step.tile_last.eq(cursor.left["tiles"].last),
+            asked.step.table.eq(in_tables),
+            asked.step.table_row.eq(table_row),
             self.instruction.eq(i),
             self.settings.eq(settings),
             self.tokens.wait.eq(DRAIN(self.instructions.payload[: DRAIN.size]).wait),  # a SETUP's is in the same place
             self.tokens.give_to.eq(post),
         ]
         if c.lane.normalization:
-            self._own_channels(m, settings, tile_done)
+            self._own_channels(m, settings, asked.step, tile_done)
+        self._issue(m, issue)
         return m
+
+    def _asked_layout(self) -> data.StructLayout:
+        """A step before it is issued, where its vector lies, and whether it is the last that its half holds."""
+        c = self._configuration
+        address_bits = max(c.memory.address_bits, ceil_log2(c.accumulator_depth))
+        return data.StructLayout(
+            {"step": c.step_layout, "address": address_bits, "half": 1, "needs_port": 1, "frees": 1}
+        )
+
+    def _issue(self, m: Module, issue: RegisterSlice) -> None:
+        """A step, once the lanes can take its vector and the port is there."""
+        groups = self._configuration.groups
+        gap, resting = Signal(range(groups + 1)), Signal()
+        asked, may, go = issue.outgoing.payload, Signal(), Signal()
+        m.d.comb += [
+            may.eq(~asked.step.last | ~resting),
+            issue.outgoing.ready.eq(may & (self.read_ready | ~asked.needs_port)),
+            go.eq(issue.outgoing.valid & issue.outgoing.ready),
+            self.read_valid.eq(issue.outgoing.valid & may & asked.needs_port),
+            self.read_address.eq(asked.address),
+            self.address.eq(asked.address),
+            self.half.eq(asked.half),
+            self.half_free.eq(go & asked.frees),
+            self.step.eq(asked.step),
+            self.step.valid.eq(go & asked.step.valid),
+            self.step.table.eq(go & asked.step.table),
+        ]
+        with m.If(go & asked.step.last):
+            m.d.sync += [gap.eq(groups - 1), resting.eq(groups > 1)]
+        with m.Elif(resting):
+            m.d.sync += [gap.eq(gap - 1), resting.eq(gap != 1)]
 
     def _take(
         self, m: Module, i: data.View, settings: data.View, cursor: Cursor, post: Signal, table_row: Signal
@@ -184,16 +204,19 @@ class Walk(wiring.Component):
         with m.If(table_row == TABLE_ENTRIES - entries):
             m.next = "finish"
 
-    def _own_channels(self, m: Module, settings: data.View, tile_done: Signal) -> None:
+    def _own_channels(self, m: Module, settings: data.View, step: data.View, tile_done: Signal) -> None:
         """Which columns of a vector count: neighbours beyond the map's channels are other pixels' channels."""
         columns = self._configuration.columns
         channels_left, missing = Signal(16, reset_less=True), Signal(4, reset_less=True)
-        step = settings.source_tile_step
+        tile_step = settings.source_tile_step
         with m.If(self.tokens.take):
             m.d.sync += [channels_left.eq(settings.depth), missing.eq(settings.before)]
         with m.Elif(tile_done):
-            m.d.sync += [channels_left.eq(channels_left - step), missing.eq(Mux(missing > step, missing - step, 0))]
+            m.d.sync += [
+                channels_left.eq(channels_left - tile_step),
+                missing.eq(Mux(missing > tile_step, missing - tile_step, 0)),
+            ]
         m.d.comb += [
-            self.step.first.eq(Mux(settings.normalize, missing, 0)),
-            self.step.end.eq(Mux(settings.normalize & (channels_left < columns), channels_left, columns)),
+            step.first.eq(Mux(settings.normalize, missing, 0)),
+            step.end.eq(Mux(settings.normalize & (channels_left < columns), channels_left, columns)),
         ]

@@ -2,23 +2,27 @@
 
 from math import gcd
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..isa.ranges import check_range
+from .register_slice import RegisterSlice
 
 
 class Gearbox(wiring.Component):
     """Repack beats of ``source`` bits as words of ``target`` bits, least significant first, none lost between.
 
     After a beat marked ``last``, input waits for ``flush``, which drops what is left of that beat.  Moves whole units
-    of the widths' greatest common divisor, so equal widths need no shifter.  One word a cycle while the beats last.
+    of the widths' greatest common divisor, so equal widths need no shifter.  One word a cycle while the beats last; the
+    first follows its beat by LATENCY cycles.
 
     Parameters: source, target : int, bits
     Members:    beats : In(stream), data of ``source`` bits and last;  words : Out(stream), ``target`` bits
                 flush : In
     """
+
+    LATENCY = 1 + RegisterSlice.LATENCY
 
     def __init__(self, *, source: int, target: int) -> None:
         check_range("source bits", source, 1, 1 << 12)
@@ -44,10 +48,14 @@ class Gearbox(wiring.Component):
         remaining = Signal(capacity * unit)
         taken = Signal()
 
+        # a slice, so that what a reader does moves no bit of the buffer in the same cycle
+        ahead = RegisterSlice(shape=self.words.payload.shape())
+        m.submodules.ahead = ResetInserter(self.flush)(ahead)
+        wiring.connect(m, ahead.outgoing, wiring.flipped(self.words))
         m.d.comb += [
-            self.words.payload.eq(buffer[: target * unit]),
-            self.words.valid.eq(level >= target),
-            taken.eq(self.words.valid & self.words.ready),
+            ahead.incoming.payload.eq(buffer[: target * unit]),
+            ahead.incoming.valid.eq(level >= target),
+            taken.eq(ahead.incoming.valid & ahead.incoming.ready),
             kept.eq(Mux(self.flush, 0, Mux(taken, level - target, level))),
             remaining.eq(Mux(taken, buffer >> (target * unit), buffer)),
             # room is judged before the word leaves, so that ready does not depend on the reader
@@ -76,7 +84,7 @@ class WeightWriter(wiring.Component):
     in the cycle of ``swap``.
 
     Parameters: rows : int, R;  row_bits : int, a weight for each column
-                pass_cycles : int, at least R: fewest cycles from one tile's first row to the next one's
+                pass_cycles : int, at least R and 2: fewest cycles from one tile's first row to the next one's
                 parameter_rows : int, rows that carry a channel tile's requantization parameters
     Members:    orders : In(stream), order_layout;  rows : In(stream), row_bits;  flush : Out, after an order's last row
                 swap : In;  loaded : Out;  weights, weight_row : Out, to the array
@@ -86,7 +94,7 @@ class WeightWriter(wiring.Component):
     def __init__(self, *, rows: int, row_bits: int, pass_cycles: int, parameter_rows: int) -> None:
         check_range("rows", rows, 1, 128)
         check_range("row bits", row_bits, 1, 1 << 12)
-        check_range("pass cycles", pass_cycles, rows, 1 << 12)
+        check_range("pass cycles", pass_cycles, max(rows, 2), 1 << 12)
         check_range("parameter rows", parameter_rows, 1, 1 << 12)
         self._rows, self._pass_cycles, self._parameter_rows = rows, pass_cycles, parameter_rows
         super().__init__(
@@ -110,6 +118,7 @@ class WeightWriter(wiring.Component):
         row = Signal(range(max(self._pass_cycles, self._parameter_rows)))
         passes = Signal(order.passes.shape())
         tiles = Signal(order.tiles.shape())
+        last_pass, last_tile = Signal(), Signal()  # looked at two cycles after a count or the order changes, or later
         in_parameters = Signal(init=1)
         slot = Signal()
         free_slots = Signal(2, init=2)
@@ -140,6 +149,7 @@ class WeightWriter(wiring.Component):
                 last_row.eq(row == self._pass_cycles - 1),
             ]
 
+        m.d.sync += [last_pass.eq(passes == order.passes), last_tile.eq(tiles == order.tiles)]
         with m.If(self.swap):
             m.d.sync += self.loaded.eq(0)
         with m.If(step):
@@ -151,9 +161,9 @@ class WeightWriter(wiring.Component):
                     m.d.comb += slot_taken.eq(1)
                 with m.Else():
                     m.d.sync += [self.loaded.eq(1), passes.eq(passes + 1)]
-                    with m.If(passes == order.passes):
+                    with m.If(last_pass):
                         m.d.sync += [passes.eq(0), tiles.eq(tiles + 1), in_parameters.eq(1)]
-                        with m.If(tiles == order.tiles):
+                        with m.If(last_tile):
                             m.d.sync += tiles.eq(0)
                             m.d.comb += [self.orders.ready.eq(1), self.flush.eq(order.flush)]
         m.d.sync += free_slots.eq(free_slots + self.parameter_slot_free - slot_taken)

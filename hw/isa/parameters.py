@@ -13,6 +13,9 @@ BUS_BYTES = (4, 8, 16, 32, 64)
 BURST_BEATS = 16
 """Longest AXI burst, in beats: 16 x 64 bytes stays inside the 4 KiB that a burst may not cross."""
 
+ACCUMULATOR_HAZARD = 4
+"""Cycles from one part of a sum to the next at the earliest: read, register, add, write."""
+
 INSTRUCTION_BYTES = 64
 MAXIMUM_KIB = 8192
 """Largest activation memory and accumulators, KiB."""
@@ -178,8 +181,8 @@ class Parameters:
 
     @property
     def pass_cycles(self) -> int:
-        """Fewest cycles from one weight tile to the next: R to load it, 3 for an accumulator to settle."""
-        return max(self.rows, 3)
+        """Fewest cycles from one weight tile to the next: R to load it, or what an accumulator takes to settle."""
+        return max(self.rows, ACCUMULATOR_HAZARD)
 
     @property
     def fingerprint(self) -> int:

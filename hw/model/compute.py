@@ -1,13 +1,17 @@
 """The array and the vector unit."""
 
 from ..compiler.cost import interval, reads
+from ..engine.register_slice import RegisterSlice
 from ..engine.sizes import settled_cycles, vector_configuration
-from ..engine.vector_configuration import SOURCE
+from ..engine.vector_configuration import ASKED, SOURCE
 from ..isa.program import TABLE_ENTRIES, Operation
 from .clockwork import Process
 from .run import Run
 
-ARRIVING = SOURCE + 2
+ISSUED = RegisterSlice.LATENCY
+"""Cycles that a step waits to be issued."""
+
+ARRIVING = ISSUED + SOURCE + 2
 """Cycles from a vector's last step to its first group's entering the lanes, and one for the walk to go on."""
 
 
@@ -75,7 +79,7 @@ def vector(run: Run) -> Process:
                 yield from ports.read(done - now, maps / each)
                 done = clock.now
             if layer.on_array:
-                run.halves.put(done + SOURCE)
+                run.halves.put(done + ISSUED + ASKED + 1)
             now, idle = done + 1, done + ARRIVING + p.lane_groups
         run.end(instruction, begin, idle + written, needed * (f["tiles"] + 1))
         now = idle + written + 1

@@ -4,6 +4,7 @@ from functools import partial
 
 from ..compiler.instruction import Instruction
 from ..engine.activations import ActivationMemory
+from ..engine.dma import Bursts
 from ..isa.parameters import BURST_BEATS, INSTRUCTION_BYTES
 from ..isa.program import PREFETCH, Operation
 from .clockwork import Process
@@ -70,7 +71,7 @@ def loader(run: Run) -> Process:
     while True:
         room = yield from run.loads.take()
         instruction, begin = yield from run.begin(queue, max(now, room))
-        now = begin + 2
+        now = begin + 1 + Bursts.LATENCY
         bursts = [beats for span in spans(instruction, run.p.bus_bytes) for beats in span]
         for beats in bursts[:-1]:
             now = yield from run.bus.burst(LOADER, beats, now, None)
@@ -90,7 +91,7 @@ def storer(run: Run) -> Process:
         bursts = spans(instruction, run.p.bus_bytes)
         for span in bursts:
             first, beats = clock.now, sum(span)
-            yield first + 1 + beats + len(span) + run.ports.put_off(first, beats)
+            yield first + Bursts.LATENCY + beats + len(span) + run.ports.put_off(first, beats)
         # read, FIFO, then the answer to the last beat
         complete = clock.now + 1 + ActivationMemory.READ_LATENCY + FIFO_DELAY + run.latency
         run.end(instruction, begin, complete, sum(map(sum, bursts)))

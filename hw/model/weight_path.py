@@ -2,6 +2,8 @@
 
 from collections.abc import Generator
 
+from ..engine.dma import Bursts
+from ..engine.weights import Gearbox
 from ..isa.parameters import BURST_BEATS
 from ..isa.program import Operation
 from .clockwork import Channel, Process
@@ -11,22 +13,23 @@ from .transfers import cut
 
 
 def weight_requests(run: Run) -> Process:
-    """A burst is asked for as soon as the FIFO has room for the longest."""
+    """A burst is asked for a cycle after the FIFO has room for the longest, and two after the one before at the earliest."""
     queue, bus, drawn = run.queues[Operation.WEIGHTS], run.p.bus_bytes, run.drawn
     ahead = run.p.weight_fifo_beats - BURST_BEATS
     now = asked = 0
     first = last = begin = cycles = end = 0  # beats drawn from the FIFO, and when
     while True:
         instruction, now = yield from run.begin(queue, now)
-        now += 1
+        now += Bursts.LATENCY
         for beats in cut(instruction.fields["dram"] // bus, instruction.fields["beats"]):
             gone = asked - ahead
             while last < gone:
                 if not drawn:
                     yield drawn
                 first, last, begin, cycles, end = drawn.popleft()
-            now = max(now, end if gone == last else min(begin + cycles * (gone - first) // (last - first + 1), end))
-            now = yield from run.bus.burst(WEIGHTS, beats, now, run.arrivals.put)
+            room = end if gone == last else min(begin + cycles * (gone - first) // (last - first + 1), end)
+            now = max(now, room + 1)
+            now = 1 + (yield from run.bus.burst(WEIGHTS, beats, now, run.arrivals.put))
             asked += beats
 
 
@@ -52,7 +55,7 @@ class _Weights:
                     yield arrivals
                 burst, self.last = arrivals.popleft()
                 arrived += self.last - burst + 1
-            there = self.last - (arrived - needed) + FIFO_DELAY + 1
+            there = self.last - (arrived - needed) + FIFO_DELAY + Gearbox.LATENCY
             if needed == first:
                 begin = max(begin, there)
         self.arrived = arrived
