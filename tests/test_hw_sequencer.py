@@ -14,7 +14,9 @@ WRAP = 1 << 24
 
 
 def sequencer(p):
-    return Sequencer(rows=p.rows, activation_bits=p.activation_bits, accumulator_depth=p.accumulator_depth)
+    return Sequencer(
+        rows=p.rows, activation_bits=p.activation_bits, accumulator_depth=p.accumulator_depth, address_bits=24
+    )
 
 
 def signed(value, bits):

@@ -11,7 +11,7 @@ from systolith.hw.build import parameters_for
 from systolith.hw.compiler.instruction import Instruction
 from systolith.hw.compiler.planner import plan
 from systolith.hw.compiler.sync import synchronize
-from systolith.hw.engine.sizes import QUEUE
+from systolith.hw.engine.sizes import QUEUE_DEPTHS
 from systolith.hw.isa.program import Operation, decode
 from systolith.quant import ConfigurationError
 
@@ -102,10 +102,11 @@ def check_progress(program):
     while before != (before := (position, steps)):
         if position < len(instructions):
             operation, fields = instructions[position]
-            queue = queues.get(Operation.VECTOR if operation == Operation.SETUP else operation)
+            unit = Operation.VECTOR if operation == Operation.SETUP else operation
+            queue = queues.get(unit)
             if operation == Operation.BEGIN:
                 position += 1
-            elif len(queue) < QUEUE:
+            elif len(queue) < QUEUE_DEPTHS[unit]:
                 steps += 1
                 queue.append((operation, fields))
                 position += 1

@@ -1,12 +1,11 @@
 """The accelerator: the engine's units, wired along the data's path."""
 
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from ..isa.parameters import Parameters
-from ..isa.program import UNITS
+from ..isa.program import UNITS, Operation
 from ..isa.register_map import Cause
 from .accumulators import Accumulators, control_layout
 from .activations import ActivationMemory
@@ -15,10 +14,11 @@ from .axi import axi4, axi4_lite
 from .delay import delayed
 from .dma import ReadMaster, WeightStream
 from .fetch import Fetch
+from .instruction_queue import InstructionQueue
 from .loader import Loader
 from .registers import Registers
 from .sequencer import Sequencer, Window
-from .sizes import QUEUE, entering_cycles, leaving_cycles, memory_format, settled_cycles, vector_configuration
+from .sizes import QUEUE_DEPTHS, entering_cycles, leaving_cycles, memory_format, settled_cycles, vector_configuration
 from .storer import Storer
 from .tokens import Tokens
 from .vector import VectorUnit
@@ -63,7 +63,10 @@ class Accelerator(wiring.Component):
             rows=p.rows, row_bits=p.weight_row_bits, pass_cycles=p.pass_cycles, parameter_rows=p.parameter_rows
         )
         self.sequencer = Sequencer(
-            rows=p.rows, activation_bits=p.activation_bits, accumulator_depth=p.accumulator_depth
+            rows=p.rows,
+            activation_bits=p.activation_bits,
+            accumulator_depth=p.accumulator_depth,
+            address_bits=p.address_bits,
         )
         self.window = Window(rows=p.rows, activation_bits=p.activation_bits, address_bits=p.address_bits)
         self.array = SystolicArray(
@@ -119,38 +122,34 @@ class Accelerator(wiring.Component):
     def _dispatch(self, m: Module) -> None:
         """A queue before each unit, and its tokens; the array's also orders its weights, which run ahead."""
 
-        def queue(name, source, target):
-            m.submodules[f"{name}_queue"] = fifo = SyncFIFOBuffered(width=len(Value.cast(source)), depth=QUEUE)
-            m.d.comb += [
-                fifo.w_data.eq(source),
-                Value.cast(target.payload).eq(fifo.r_data),
-                target.valid.eq(fifo.r_rdy),
-                fifo.r_en.eq(target.ready),
-            ]
-            return fifo
+        def queue(name, operation, unit_port):
+            waiting = InstructionQueue(shape=unit_port.payload.shape(), depth=QUEUE_DEPTHS[operation])
+            m.submodules[f"{name}_queue"] = waiting
+            wiring.connect(m, waiting.outgoing, unit_port)
+            return waiting
 
         fetch, empty = self.fetch, []
-        for name, port, unit in (
-            ("load", fetch.load, self.loader),
-            ("weights", fetch.weights, self.weight_stream),
-            ("vector", fetch.vector, self.vector),
-            ("store", fetch.store, self.storer),
+        for operation, port, unit in (
+            (Operation.LOAD, fetch.load, self.loader),
+            (Operation.WEIGHTS, fetch.weights, self.weight_stream),
+            (Operation.VECTOR, fetch.vector, self.vector),
+            (Operation.STORE, fetch.store, self.storer),
         ):
-            fifo = queue(name, port.payload, unit.instructions)
-            m.d.comb += [fifo.w_en.eq(port.valid), port.ready.eq(fifo.w_rdy)]
-            empty.append(~fifo.r_rdy & (fifo.level == 0) & unit.idle)
+            waiting = queue(operation.name.lower(), operation, unit.instructions)
+            wiring.connect(m, port, waiting.incoming)
+            empty.append(waiting.empty & unit.idle)
 
         port = fetch.array
-        order = Signal(order_layout())
-        m.d.comb += [order[n].eq(port.payload[n]) for n in order_layout().members]
-        passes = queue("array", port.payload, self.sequencer.instructions)
-        orders = queue("order", order, self.writer.orders)
+        passes = queue("array", Operation.ARRAY, self.sequencer.instructions)
+        orders = queue("order", Operation.ARRAY, self.writer.orders)
+        m.d.comb += [orders.incoming.payload[n].eq(port.payload[n]) for n in order_layout().members]
         m.d.comb += [
-            port.ready.eq(passes.w_rdy & orders.w_rdy),
-            passes.w_en.eq(port.valid & orders.w_rdy),
-            orders.w_en.eq(port.valid & passes.w_rdy),
+            passes.incoming.payload.eq(port.payload),
+            port.ready.eq(passes.incoming.ready & orders.incoming.ready),
+            passes.incoming.valid.eq(port.valid & orders.incoming.ready),
+            orders.incoming.valid.eq(port.valid & passes.incoming.ready),
         ]
-        empty.append(~passes.r_rdy & (passes.level == 0) & self.sequencer.idle)
+        empty.append(passes.empty & self.sequencer.idle)
         m.d.sync += fetch.units_idle.eq(Cat(*empty).all())
 
         units = {"loader": self.loader, "array": self.sequencer, "vector": self.vector, "storer": self.storer}

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..isa.parameters import ACCUMULATOR_HAZARD
 from ..isa.ranges import check_range
 from .delay import delayed
+from .memory_attributes import COLLISIONS_NEVER_COUNT
 
 
 def control_layout(depth: int) -> data.StructLayout:
@@ -65,7 +66,9 @@ class Accumulators(wiring.Component):
             write = control_of(delayed(m, read.as_value(), 1, name=f"write_{c}", init=0))
             stored, total = [], Signal(self._sum, name=f"total_{c}", reset_less=True)
             for half in range(2):
-                m.submodules[f"sums_{c}_{half}"] = memory = Memory(shape=self._sum, depth=self._depth, init=[])
+                m.submodules[f"sums_{c}_{half}"] = memory = Memory(
+                    shape=self._sum, depth=self._depth, init=[], attrs=COLLISIONS_NEVER_COUNT
+                )
                 reader, writer = memory.read_port(), memory.write_port()
                 m.d.comb += [
                     reader.addr.eq(Mux(control.valid & (control.half == half), control.address, self.drain_address)),

@@ -11,6 +11,7 @@ from amaranth.utils import ceil_log2
 from ...quant.graph.errors import ConfigurationError
 from ..isa.ranges import check_power_of_two, check_range
 from .delay import delayed
+from .memory_attributes import COLLISIONS_NEVER_COUNT
 from .memory_format import MemoryFormat
 
 
@@ -135,6 +136,7 @@ class ActivationMemory(wiring.Component):
                 shape=data.ArrayLayout(self._memory.element_bits, self._line),
                 depth=self._memory.elements // self._ring,
                 init=[],
+                attrs=COLLISIONS_NEVER_COUNT,
             )
             windows.append(memory.read_port())
             writers.append(memory.write_port(granularity=1))

@@ -16,10 +16,10 @@ class Cursor:
     Source coordinates tell what is padding; addresses go along.  Of each, one register follows the steps, the others
     keep where an outer loop began; so nothing is multiplied.
 
-    Parameters: address_bits : int, of the activation memory
+    Parameters: address_bits : int, of the activation memory;  source_bits : int, of what windows lie in
     """
 
-    def __init__(self, address_bits: int) -> None:
+    def __init__(self, address_bits: int, source_bits: int) -> None:
         self.left = {n: Countdown(DRAIN[n].width, name=n) for n in LOOPS}
         self.left |= {n: Countdown(SETTINGS[n].width, name=n) for n in WINDOWS}
         self.on_operand = Signal()
@@ -28,7 +28,7 @@ class Cursor:
             for n in ("corner_row", "corner_column", "step_row", "step_column")
         )
         self._tile_address, self._row_address, self._corner_address, self._line_address, self.step_address = (
-            Signal(24, name=f"{n}_address", reset_less=True) for n in ("tile", "row", "corner", "line", "step")
+            Signal(source_bits, name=f"{n}_address", reset_less=True) for n in ("tile", "row", "corner", "line", "step")
         )
         self._chips = [Signal(address_bits, name=n, reset_less=True) for n in ("chip_tile", "chip_row", "chip")]
         self._operands = [

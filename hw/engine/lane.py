@@ -18,6 +18,7 @@ from ..isa.program import (
 )
 from ..isa.ranges import check_choice, check_power_of_two, check_range
 from .delay import delayed
+from .memory_attributes import COLLISIONS_NEVER_COUNT
 from .requantize import MANTISSA, Requantize, format_layout
 
 INDEX = 12
@@ -190,7 +191,10 @@ class Lane(wiring.Component):
         """The entry of one table, two cycles later."""
         entries = self._configuration.table_entries
         m.submodules[f"table_{name}"] = memory = Memory(
-            shape=data.ArrayLayout(signed(32), entries), depth=TABLE_ENTRIES // 2 // entries, init=[]
+            shape=data.ArrayLayout(signed(32), entries),
+            depth=TABLE_ENTRIES // 2 // entries,
+            init=[],
+            attrs=COLLISIONS_NEVER_COUNT,
         )
         writer, reader = memory.write_port(), memory.read_port()
         which = entries.bit_length() - 1

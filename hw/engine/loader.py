@@ -85,7 +85,7 @@ class Loader(wiring.Component):
         placing = Signal()
         first = Signal()
         beats = Countdown(24, name="beats")
-        chip = Signal(24, reset_less=True)
+        chip = Signal(self._memory.address_bits, reset_less=True)
         skip = e.dram[element_bits:bus_bits] if bus_bits > element_bits else 0
         tail = ((e.dram[:bus_bits] + e.bytes - 1)[:bus_bits] >> element_bits) + 1
         moved = Signal()

@@ -11,6 +11,9 @@ from .delay import delayed
 MANTISSA = 24
 """Significant bits of a float32."""
 
+FACTOR = 16
+"""Bits of a factor that every family's multiplier takes; the others are multiplied apart."""
+
 FRACTION = MANTISSA + 1
 """Fraction bits kept before rounding: the finest tie window is 2**-25."""
 
@@ -40,7 +43,7 @@ class Requantize(wiring.Component):
     Source:     ONNX QuantizeLinear-21; IEEE 754-2019, 4.3.1
     """
 
-    LATENCY = 12
+    LATENCY = 13
 
     def __init__(self, *, sum_bits: int, activation_bits: int, element_bits: int, multiplier: bool) -> None:
         check_range("sum bits", sum_bits, 8, 32)
@@ -82,29 +85,35 @@ class Requantize(wiring.Component):
         significand = register(kept + up, "significand", MANTISSA + 1)
         extra = register(extra, "extra")
 
-        # 5, 6: times the scale's mantissa.  A power of two has only the leading bit
+        # 5, 6, 7: times the scale's mantissa, a power of two's having only the leading bit.  Four products, each of
+        # what a multiplier takes; the two in the middle; all
         channel = CHANNEL(delayed(m, self.channel.as_value(), 4, name="channel"))
+        low, high = significand[:FACTOR], significand[FACTOR:]
         if self._multiplier:
-            product = register(significand * channel.mantissa, "product")
+            factors = channel.mantissa[:FACTOR], channel.mantissa[FACTOR:]
+            outer = [register(low * factors[0], "product_low"), register(high * factors[1], "product_high")]
+            inner = [register(low * factors[1], "product_1"), register(high * factors[0], "product_2")]
+            outer = delayed(m, Cat(outer), 1, name="product_outer")
+            product = register(outer + (register(inner[0] + inner[1], "product_inner") << FACTOR), "product")
+            product = product[: len(significand) + MANTISSA]
         else:
-            product = register(significand << (MANTISSA - 1), "product")
+            product = delayed(m, significand << (MANTISSA - 1), 3, name="product")
         shift = register(channel.shift + (extra_bits - extra), "shift", 8)
-        product = register(product, "product_2")
-        shift = register(shift, "shift_2")
+        shift = delayed(m, shift, 2, name="shift")
 
-        # 7, 8: align to FRACTION fraction bits; what falls off stays known as ``sticky``
+        # 8, 9: align to FRACTION fraction bits; what falls off stays known as ``sticky``
         value = Cat(Const(0, FRACTION - SHIFT_BASE + extra_bits), product)
         sticky = Const(0)
-        for stage, bits in ((7, (7, 6, 5, 4)), (8, (3, 2, 1, 0))):
+        for stage, bits in ((8, (7, 6, 5, 4)), (9, (3, 2, 1, 0))):
             for bit in bits:
                 step = 1 << bit
                 sticky = sticky | (shift[bit] & (value[:step] != 0))
                 value = Mux(shift[bit], value[step:] if step < len(value) else Const(0), value)
             value, sticky = register(value, f"aligned_{stage}"), register(sticky, f"sticky_{stage}")
-            if stage == 7:
-                shift = register(shift, "shift_7")
+            if stage == 8:
+                shift = register(shift, "shift_8")
 
-        # 9, 10: round half to even, where "half" is as wide as fl32's grid.  With a window of 2**n, ``from_half`` lies
+        # 10, 11: round half to even, where "half" is as wide as fl32's grid.  With a window of 2**n, ``from_half`` lies
         # within it if the bits from n on are all alike; or it is 2**n itself
         fraction, whole, width = value[:FRACTION], value[FRACTION:], self._activation_bits
         from_half = Cat(fraction[:-1], ~fraction[-1])  # less a half, two's complement
@@ -119,11 +128,11 @@ class Requantize(wiring.Component):
         huge = register(whole[width:].any(), "huge")
         whole = register(whole[:width], "whole")
         rounded = register(whole + Mux(tie, whole[0], above), "rounded")
-        huge = register(huge, "huge_10")
+        huge = register(huge, "huge_11")
 
-        # 11, 12: sign and zero point; clamp
-        negative = delayed(m, biased < 0, 9, name="negative")
-        form = format_layout(self._element_bits)(delayed(m, self.format.as_value(), 10, name="format"))
+        # 12, 13: sign and zero point; clamp
+        negative = delayed(m, biased < 0, 10, name="negative")
+        form = format_layout(self._element_bits)(delayed(m, self.format.as_value(), 11, name="format"))
         moved = register(Mux(negative, form.zero_point - rounded, form.zero_point + rounded), "moved")
         under = register(huge & negative, "under")
         over = register(huge & ~negative, "over")

@@ -12,11 +12,11 @@ from .delay import delayed
 from .tokens import TOKEN_PORT
 
 
-def window_layout(activation_bits: int) -> data.StructLayout:
+def window_layout(activation_bits: int, address_bits: int) -> data.StructLayout:
     """R consecutive elements from ``row + column`` on; those outside ``0 <= column < row_elements`` are padding."""
     return data.StructLayout(
         {
-            "row": 24,
+            "row": address_bits,
             "column": signed(24),
             "inside": 1,
             "row_elements": 24,
@@ -34,6 +34,7 @@ class Sequencer(wiring.Component):
     One idle cycle lies between one instruction's last window and the next one's first.
 
     Parameters: rows : int, R;  activation_bits : int;  accumulator_depth : int, vectors in each half
+                address_bits : int, of the activation memory
     Members:    instructions : In(stream), PASSES
                 tokens : Out(TOKEN_PORT)
                 loaded : In;  swap : Out
@@ -44,11 +45,12 @@ class Sequencer(wiring.Component):
                 waiting : Out, for the instruction's tokens, for weights, for a free half
     """
 
-    def __init__(self, *, rows: int, activation_bits: int, accumulator_depth: int) -> None:
+    def __init__(self, *, rows: int, activation_bits: int, accumulator_depth: int, address_bits: int) -> None:
         check_range("rows", rows, 1, 128)
         check_range("activation bits", activation_bits, 2, 16)
         check_range("accumulator depth", accumulator_depth, 4, 1 << 24)
-        self._rows, self._accumulator_depth = rows, accumulator_depth
+        check_range("address bits", address_bits, 1, 24)
+        self._rows, self._accumulator_depth, self._address_bits = rows, accumulator_depth, address_bits
         super().__init__(
             {
                 "instructions": In(stream.Signature(PASSES)),
@@ -56,7 +58,7 @@ class Sequencer(wiring.Component):
                 "loaded": In(1),
                 "swap": Out(1),
                 "half_free": In(1),
-                "window": Out(window_layout(activation_bits)),
+                "window": Out(window_layout(activation_bits, address_bits)),
                 "control": Out(control_layout(accumulator_depth)),
                 "tile_last": Out(1),
                 "idle": Out(1),
@@ -69,7 +71,7 @@ class Sequencer(wiring.Component):
         tokens = self.tokens
         new = self.instructions.payload
         i = Signal(PASSES, reset_less=True)
-        place = _Place(self._rows)
+        place = _Place(self._rows, self._address_bits)
         left = place.left
 
         active = Signal()
@@ -151,11 +153,11 @@ class _Place:
 
     LOOPS = ("tiles", "kernel_rows", "kernel_columns", "chunks", "rows", "columns")
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, address_bits: int) -> None:
         self._chunk = rows
         self.left = {n: Countdown(PASSES[n].width, name=n) for n in self.LOOPS}
         self._columns = [Signal(24, name=f"column_{n}", reset_less=True) for n in ("tile", "kernel", "chunk", "now")]
-        self._rows = [Signal(24, name=f"row_{n}", reset_less=True) for n in ("kernel", "now")]
+        self._rows = [Signal(address_bits, name=f"row_{n}", reset_less=True) for n in ("kernel", "now")]
         self._lines = [Signal(signed(17), name=f"line_{n}", reset_less=True) for n in ("kernel", "now")]
         self.column, self.row, self.line = self._columns[-1], self._rows[-1], self._lines[-1]
 
@@ -234,7 +236,7 @@ class Window(wiring.Component):
         self._rows, self._address_bits = rows, address_bits
         super().__init__(
             {
-                "window": In(window_layout(activation_bits)),
+                "window": In(window_layout(activation_bits, address_bits)),
                 "address": Out(address_bits),
                 "low": Out(range(rows + 1)),
                 "high": Out(range(rows + 1)),

@@ -1,6 +1,7 @@
 """From the accelerator's parameters: what its parts are told of each other, and the cycles between them."""
 
 from ..isa.parameters import Parameters
+from ..isa.program import Operation
 from .accumulators import Accumulators
 from .activations import ActivationMemory
 from .array import array_latency
@@ -9,8 +10,8 @@ from .memory_format import MemoryFormat
 from .sequencer import Window
 from .vector_configuration import VectorConfiguration
 
-QUEUE = 8
-"""Instructions that wait at each unit."""
+QUEUE_DEPTHS = {Operation.LOAD: 2, Operation.WEIGHTS: 2, Operation.ARRAY: 2, Operation.VECTOR: 4, Operation.STORE: 8}
+"""Instructions that can wait at each unit.  Dispatch is in order: a store takes long, and must not hold up the rest."""
 
 
 def memory_format(p: Parameters) -> MemoryFormat:

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from ..isa.program import CHANNEL, TABLE_ENTRIES, VECTOR_BITS
 from .delay import delayed
 from .lane import Lane, Squares
+from .memory_attributes import COLLISIONS_NEVER_COUNT
 from .tokens import TOKEN_PORT
 from .vector_configuration import ASKED, SOURCE, VectorConfiguration
 from .walk import Walk
@@ -260,7 +261,9 @@ class VectorUnit(wiring.Component):
         """Rows of weights hold the parameters bit-sliced: row j has bits [j * weight_bits, ...) of every channel."""
         c = self._configuration
         rows, width = c.parameter_rows, c.weight_bits
-        m.submodules.parameters = memory = Memory(shape=c.columns * width, depth=2 * rows, init=[])
+        m.submodules.parameters = memory = Memory(
+            shape=c.columns * width, depth=2 * rows, init=[], attrs=COLLISIONS_NEVER_COUNT
+        )
         writer, reader = memory.write_port(), memory.read_port()
         m.d.comb += [
             writer.addr.eq(self.parameter_row),

@@ -70,6 +70,11 @@ class VectorConfiguration:
         return -(-self.columns // self.lanes)
 
     @property
+    def source_bits(self) -> int:
+        """Width of an address of what windows lie in: accumulators or activation memory."""
+        return max(self.memory.address_bits, ceil_log2(self.accumulator_depth))
+
+    @property
     def sum_elements(self) -> int:
         """Elements that one raw int32 sum takes in memory."""
         return 32 // self.memory.element_bits

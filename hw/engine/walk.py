@@ -3,7 +3,6 @@
 from amaranth import Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from ..isa.program import (
     DRAIN,
@@ -69,7 +68,7 @@ class Walk(wiring.Component):
         m = Module()
         i = Signal(DRAIN, reset_less=True)
         settings = Signal(SETTINGS, reset_less=True)
-        cursor = Cursor(c.memory.address_bits)
+        cursor = Cursor(c.memory.address_bits, c.source_bits)
         from_map = settings.from_map if c.operands else Const(0)
         adds = (settings.combine == Combine.ADD) if tables else Const(0)
         complete = Signal(2)  # channel tiles whose sums wait to be drained
@@ -145,9 +144,8 @@ class Walk(wiring.Component):
     def _asked_layout(self) -> data.StructLayout:
         """A step before it is issued, where its vector lies, and whether it is the last that its half holds."""
         c = self._configuration
-        address_bits = max(c.memory.address_bits, ceil_log2(c.accumulator_depth))
         return data.StructLayout(
-            {"step": c.step_layout, "address": address_bits, "half": 1, "needs_port": 1, "frees": 1}
+            {"step": c.step_layout, "address": c.source_bits, "half": 1, "needs_port": 1, "frees": 1}
         )
 
     def _issue(self, m: Module, issue: RegisterSlice) -> None:

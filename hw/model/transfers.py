@@ -42,7 +42,7 @@ def fetch(run: Run) -> Process:
 
 
 def _fetched(run: Run, instruction: Instruction, cycles: tuple[int, int]) -> None:
-    run.fetched.items.put((cycles[1] + FIFO_DELAY, instruction))
+    run.fetched.items.put((cycles[1] + run.fetched.delay, instruction))
 
 
 def dispatch(run: Run) -> Process:
@@ -61,7 +61,7 @@ def dispatch(run: Run) -> Process:
                 room = yield from queue.room.take()
                 now = max(now, room)
             for queue in targets:
-                queue.items.put((now + FIFO_DELAY, instruction))
+                queue.items.put((now + queue.delay, instruction))
         run.fetched.room.put(now)
         now += 1
 

@@ -13,7 +13,7 @@ from .transfers import cut
 
 
 def weight_requests(run: Run) -> Process:
-    """A burst is asked for a cycle after the FIFO has room for the longest, and two after the one before at the earliest."""
+    """A burst is asked for a cycle after the FIFO has room for the longest, and two after the one before at best."""
     queue, bus, drawn = run.queues[Operation.WEIGHTS], run.p.bus_bytes, run.drawn
     ahead = run.p.weight_fifo_beats - BURST_BEATS
     now = asked = 0
