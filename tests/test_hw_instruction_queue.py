@@ -7,7 +7,7 @@ from amaranth.lib import data
 
 from systolith.hw.engine.instruction_queue import InstructionQueue
 
-from .hw_streams import STALLS, arrival, plain, recorder, run, sink, source
+from .hw_streams import STALLS, arrival, recorder, run, sink, source
 
 SHAPE = data.StructLayout({"operation": 8, "fields": 40})
 ITEMS = [{"operation": n, "fields": (n * 0x9E3779B97F) & ((1 << 40) - 1)} for n in range(40)]
@@ -48,6 +48,6 @@ def test_depth_latency_and_rate(depth):
         recorder(taken, component.incoming.valid & component.incoming.ready),
         recorder(given, component.outgoing.valid & component.outgoing.ready, component.outgoing.payload),
     )
-    assert [plain(p) for _, p in given] == ITEMS[:10]
+    assert [p for _, p in given] == ITEMS[:10]
     assert taken[1][0] - taken[0][0] == 2
     assert [b - a for a, b in pairwise(cycle for cycle, _ in given[2:])] == [2] * 7

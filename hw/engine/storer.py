@@ -30,7 +30,7 @@ class Storer(wiring.Component):
                 idle, waiting : Out
     """
 
-    FIFO = 32
+    FIFO = 16
     """Beats between activation memory and bus."""
 
     def __init__(self, *, bus_bytes: int, memory: MemoryFormat) -> None:

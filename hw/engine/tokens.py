@@ -47,10 +47,9 @@ class Tokens(wiring.Component):
                 some = Signal(name=f"some_{UNITS[g]}_to_{UNITS[u]}")  # count != 0, as a register
                 given = giver.give & giver.give_to[u]
                 taken = unit.take & unit.wait[g]
-                with m.If(given & ~taken):
-                    m.d.sync += [count.eq(count + 1), some.eq(1)]
-                with m.Elif(taken & ~given):
-                    m.d.sync += [count.eq(count - 1), some.eq(count != 1)]
+                with m.If(given ^ taken):
+                    change = Cat(1, taken.replicate(self.WIDTH - 1)).as_signed()  # 1, or -1
+                    m.d.sync += [count.eq(count + change), some.eq(given | (count != 1))]
                 with m.If(self.clear):
                     m.d.sync += [count.eq(0), some.eq(0)]
                 pending.append(some)

@@ -40,7 +40,7 @@ class Gearbox(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         source, target, unit = self._source, self._target, self._unit
-        capacity = source + 2 * target - 1  # a beat may come while one whole word and part of the next are left
+        capacity = source + target - 1  # a beat comes when less than a word is left
         buffer = Signal(capacity * unit, reset_less=True)
         level = Signal(range(capacity + 1))
         ended = Signal()
@@ -56,22 +56,21 @@ class Gearbox(wiring.Component):
             ahead.incoming.payload.eq(buffer[: target * unit]),
             ahead.incoming.valid.eq(level >= target),
             taken.eq(ahead.incoming.valid & ahead.incoming.ready),
-            kept.eq(Mux(self.flush, 0, Mux(taken, level - target, level))),
+            kept.eq(Mux(taken, level - target, level)),
             remaining.eq(Mux(taken, buffer >> (target * unit), buffer)),
-            # room is judged before the word leaves, so that ready does not depend on the reader
-            self.beats.ready.eq(~ended & (level <= capacity - source)),
+            self.beats.ready.eq(~ended & (kept < target)),
         ]
         m.d.sync += [level.eq(kept), buffer.eq(remaining)]
         with m.If(self.beats.valid & self.beats.ready):
             m.d.sync += level.eq(kept + source)
             with m.Switch(kept):
-                for at in range(2 * target):
+                for at in range(target):
                     with m.Case(at):
                         m.d.sync += buffer.eq(Cat(remaining[: at * unit], self.beats.payload.data))
             with m.If(self.beats.payload.last):
                 m.d.sync += ended.eq(1)
         with m.If(self.flush):
-            m.d.sync += ended.eq(0)
+            m.d.sync += [ended.eq(0), level.eq(0)]
         return m
 
 
