@@ -145,8 +145,9 @@ def compile_simulation(
     parameters = {
         "BUS_BYTES": accelerator.bus_bytes,
         "MONITOR_BYTES": accelerator.monitor_bytes,
-        "MONITOR_ADDRESS_BITS": accelerator.ports["monitor_address"],
-        "MONITOR_COUNT_BITS": accelerator.ports["monitor_count"],
+        "MONITOR_ADDRESS_BITS": accelerator.monitor["address"],
+        "MONITOR_COUNT_BITS": accelerator.monitor["count"],
+        "MONITOR_PORTS": int("monitor_valid" in accelerator.ports),
     }
     if simulator == "icarus" and bench == "bulk":
         parameters["MEMORY_BYTES"] = -(-accelerator.memory_bytes // 64) * 64

@@ -58,23 +58,31 @@ output[16] m_axi_wstrb
 input m_axi_arready m_axi_rid m_axi_rlast m_axi_rvalid m_axi_awready m_axi_wready m_axi_bid m_axi_bvalid
 input[128] m_axi_rdata
 input[2] m_axi_rresp m_axi_bresp
-output interrupt monitor_valid
+output interrupt
+"""
+"""Of the top module: direction, width in bits, names.  Whoever instantiates it relies on them."""
+
+MONITOR = """
+output monitor_valid
 output[32] monitor_address
 output[16] monitor_count
 output[64] monitor_data
 """
-"""Of the top module: direction, width in bits, names.  Whoever instantiates it relies on them."""
+"""Those that only `--monitor` adds."""
 
 
-def test_ports_keep_their_names():
-    text = emit_verilog(Parameters(**{**SMALL, "columns": 5}, bus_bytes=16))
+@pytest.mark.parametrize("monitor", [False, True])
+def test_ports_keep_their_names(monitor):
+    text = emit_verilog(Parameters(**{**SMALL, "columns": 5}, bus_bytes=16), monitor=monitor)
     top = re.search(r"^module systolith\(.*?^endmodule", text, re.MULTILINE | re.DOTALL).group()
     found = {
         (name, direction, int(high or 0) + 1)
         for direction, high, name in re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", top, re.MULTILINE)
     }
     expected = set()
-    for line in PORTS.split("\n")[1:-1]:
+    for line in (PORTS + MONITOR * monitor).split("\n"):
+        if not line:
+            continue
         direction, width, names = re.match(r"(\w+)(?:\[(\d+)\])? (.*)", line).groups()
         expected |= {(name, direction, int(width or 1)) for name in names.split()}
     assert found == expected

@@ -130,13 +130,21 @@ def test_an_accelerator_has_what_its_network_needs(case):
     assert (wider.operands, wider.tables, wider.normalization) == (True, True, 4)
 
 
+OPERANDS = "layer '{}' needs an accelerator with operands (generate it with --general)"
+TABLES = (
+    "layer '{}' needs an accelerator with tables (generate it with --general, at most 8 activation bits and at least 4"
+    " columns)"
+)
+SPAN = "layer '{}' normalizes over 3 channels, the accelerator over %d (generate it with --normalization 3)"
+
+
 @pytest.mark.parametrize(
     ("name", "without", "message"),
     [
-        ("sums", {"operands": False, "tables": False, "normalization": 0}, "operands"),
-        ("sums", {"tables": False, "normalization": 0}, "tables"),
-        ("normalized", {"normalization": 0}, "normalization"),
-        ("normalized", {"normalization": 2}, "normalization"),
+        ("sums", {"operands": False, "tables": False, "normalization": 0}, f"{OPERANDS}; {TABLES}"),
+        ("sums", {"tables": False, "normalization": 0}, TABLES),
+        ("normalized", {"normalization": 0}, SPAN % 0),
+        ("normalized", {"normalization": 2}, SPAN % 2),
     ],
 )
 def test_an_accelerator_without_what_its_network_needs_is_refused(name, without, message):
@@ -146,7 +154,7 @@ def test_an_accelerator_without_what_its_network_needs_is_refused(name, without,
     layer = lower(graph, 8)[0].name
     with pytest.raises(ConfigurationError) as caught:
         plan(graph, parameters_for(graph, rows=4, columns=4, **without))
-    assert str(caught.value) == f"layer '{layer}' needs an accelerator with {message}"
+    assert str(caught.value) == message.format(layer, layer)
 
 
 def test_generate_tells_how_far_it_is(tmp_path):
