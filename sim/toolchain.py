@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,7 @@ VERILATOR_FLAGS = (
     "--no-public-flat-rw",  # only the bench's ports, see public(): twice the speed
     "-O3",
     "--x-assign", "fast",
-    "--x-initial", "fast",
+    "--x-initial", "unique",  # memories hold what the run's seed draws: session.run_tests
     "--noassert",
     "--no-timing",
     "--threads", "1",
@@ -135,6 +136,24 @@ def public(top: str) -> str:
     return "\n".join(["`verilator_config", *lines, ""])
 
 
+MEMORY = re.compile(r"^  reg (?:\[(\d+):0\] )?(\S+) \[(\d+):0\];$", re.MULTILINE)
+
+
+def powered_up(verilog: str) -> str:
+    """``verilog`` for Icarus, with random bits in its memories, as Verilator has them without being told.
+
+    They would be unknown there, and an unknown times a weight of zero, which the array relies on, is unknown too.
+    """
+
+    def drawn(memory: re.Match[str]) -> str:
+        high, name, last = memory.groups()
+        at, bits = f"at_{memory.start()}", f"{{{int(high or 0) // 32 + 1}{{$random}}}}"
+        loop = f"for ({at} = 0; {at} <= {last}; {at} = {at} + 1) {name} [{at}] = {bits};"
+        return f"{memory[0]}\n  integer {at};\n  initial {loop}"
+
+    return MEMORY.sub(drawn, verilog)
+
+
 def compile_simulation(
     accelerator: Accelerator, bench: BenchName, simulator: Simulator, *, trace: bool = False
 ) -> Compiled:
@@ -153,7 +172,8 @@ def compile_simulation(
         parameters["MEMORY_BYTES"] = -(-accelerator.memory_bytes // 64) * 64
     sources = [VERILOG / name for name in SOURCES[bench]]
     tests = f"systolith.sim.benches.{bench}"
-    return compile_sources(sources, TOPS[bench], tests, simulator, parameters, design=accelerator.verilog, trace=trace)
+    design = powered_up(accelerator.verilog) if simulator == "icarus" else accelerator.verilog
+    return compile_sources(sources, TOPS[bench], tests, simulator, parameters, design=design, trace=trace)
 
 
 def compile_sources(

@@ -217,7 +217,7 @@ def generate(
         console.print(f"{hardware_line(made)}\nwritten to {escape(str(output))}")
         return
     if model is None:
-        raise typer.BadParameter("Missing argument '[Q.onnx]'; only --general takes none")
+        raise typer.BadParameter("Missing argument 'Q.onnx'; only --general takes none")
     plan = generate_build(
         model, output, monitor=monitor, batch=batch, unfold_input=unfold_input, show_progress=True, **sizes
     )

@@ -14,7 +14,7 @@ from systolith.hw.isa.register_map import REGISTERS
 from systolith.quant import ConfigurationError, Normalization
 
 from .branches import Branches
-from .hw_networks import network
+from .hw_networks import check_against_golden, network
 
 SIZES = {"rows": 4, "columns": 4, "bus_bytes": 8, "activation_kib": 2}
 
@@ -100,6 +100,28 @@ def test_compilers_take_the_header_without_a_warning(model, tmp_path, language):
 def test_a_model_of_powers_of_two_needs_no_multiplier():
     assert not parameters_for(network("plain", "pow2"), **SIZES).multiplier
     assert parameters_for(network("plain", "float"), **SIZES).multiplier
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pad", "include_pad", "multiplier"),
+    [
+        ((4, 8), 1, 0, False, False),  # of the whole map, as a global average is
+        ((2, 2), 2, 0, False, False),
+        ((2, 2), 1, 1, True, False),
+        ((2, 2), 2, 1, False, False),  # windows of 1, 2 and 4 elements
+        ((4, 4), 1, 1, False, True),  # windows of 9 and 12
+        ((3, 1), 1, 0, False, True),
+    ],
+)
+def test_an_average_needs_a_multiplier_only_for_counts_that_occur(kernel, stride, pad, include_pad, multiplier):
+    chain = Branches(0, (6, 4, 8), powers=True)
+    chain.sum(
+        chain.average("x", kernel, stride, pad, include_pad), chain.average("x", kernel, stride, pad, include_pad)
+    )
+    graph = chain.graph(0)
+    p = parameters_for(graph, rows=4, columns=4)
+    assert p.multiplier == multiplier
+    check_against_golden(plan(graph, p))
 
 
 def normalized(size):
