@@ -20,7 +20,7 @@ SIMULATION = "simulation.json"
 """What ``simulate`` leaves in a build folder: a new build's is not there yet."""
 
 LOCK, STAGING = ".systolith-lock", ".systolith-new"
-AGAIN = "make the folder again with `systolith generate`"
+AGAIN = "make the folder again with `systolith generate` or `systolith compile`"
 
 
 def check_folder(output: Path) -> Path:

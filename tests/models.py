@@ -211,7 +211,7 @@ def squeezed(seed: int = 0) -> onnx.ModelProto:
     fire(net, 12, 6, 10)
     net.node("MaxPool", kernel_shape=[3, 3], strides=[2, 2])
     fire(net, 20, 8, 13)
-    return net.conv(26, 10, 1).relu().node("GlobalAveragePool").node("Flatten").model((10,))
+    return net.conv(26, 10, 1).relu().node("GlobalAveragePool").node("Flatten").model()
 
 
 def sums_last(net: Builder) -> None:
