@@ -166,14 +166,21 @@ def compile_simulation(
         "MONITOR_BYTES": accelerator.monitor_bytes,
         "MONITOR_ADDRESS_BITS": accelerator.monitor["address"],
         "MONITOR_COUNT_BITS": accelerator.monitor["count"],
-        "MONITOR_PORTS": int("monitor_valid" in accelerator.ports),
     }
     if simulator == "icarus" and bench == "bulk":
         parameters["MEMORY_BYTES"] = -(-accelerator.memory_bytes // 64) * 64
     sources = [VERILOG / name for name in SOURCES[bench]]
     tests = f"systolith.sim.benches.{bench}"
     design = powered_up(accelerator.verilog) if simulator == "icarus" else accelerator.verilog
-    return compile_sources(sources, TOPS[bench], tests, simulator, parameters, design=design, trace=trace)
+    defines = [
+        name
+        for name, wanted in (
+            ("SYSTOLITH_TRACE", trace),
+            ("SYSTOLITH_MONITOR_PORTS", "monitor_valid" in accelerator.ports),
+        )
+        if wanted
+    ]
+    return compile_sources(sources, TOPS[bench], tests, simulator, parameters, design, defines)
 
 
 def compile_sources(
@@ -182,14 +189,15 @@ def compile_sources(
     tests: str,
     simulator: Simulator,
     parameters: Mapping[str, int],
-    *,
     design: str = "",
-    trace: bool = False,
+    defines: Sequence[str] = (),
 ) -> Compiled:
     """The executable of Verilog and C++ ``sources`` whose module ``top`` the Python module ``tests`` will drive.
 
     design : Verilog text of the accelerator among them
+    defines : macros; with SYSTOLITH_TRACE it can write waveforms
     """
+    trace = "SYSTOLITH_TRACE" in defines
     require(simulator)
     verilog = [source for source in sources if source.suffix != ".cpp"]
     native = [source for source in sources if source.suffix == ".cpp"]
@@ -197,7 +205,7 @@ def compile_sources(
         {
             "simulator": simulator,
             "top": top,
-            "trace": str(trace),
+            "defines": str(list(defines)),
             "parameters": str(parameters),
             "flags": str((VERILATOR_FLAGS, OPTIMIZE, TIMESCALE)),
             "versions": _versions(simulator),
@@ -225,7 +233,7 @@ def compile_sources(
                 sources=[*verilog, *written],
                 hdl_toplevel=top,
                 parameters=parameters,
-                defines={"SYSTOLITH_TRACE": 1} if trace else {},
+                defines=dict.fromkeys(defines, 1),
                 build_args=arguments,
                 build_dir=work,
                 timescale=TIMESCALE,

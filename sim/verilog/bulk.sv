@@ -6,7 +6,6 @@ module bulk #(
     parameter MONITOR_BYTES = 8,
     parameter MONITOR_ADDRESS_BITS = 32,
     parameter MONITOR_COUNT_BITS = 8,
-    parameter MONITOR_PORTS = 0,
     parameter MEMORY_BYTES = 4096
 ) (
     input wire clk,
@@ -65,8 +64,7 @@ module bulk #(
         .BUS_BYTES(BUS_BYTES),
         .MONITOR_BYTES(MONITOR_BYTES),
         .MONITOR_ADDRESS_BITS(MONITOR_ADDRESS_BITS),
-        .MONITOR_COUNT_BITS(MONITOR_COUNT_BITS),
-        .MONITOR_PORTS(MONITOR_PORTS)
+        .MONITOR_COUNT_BITS(MONITOR_COUNT_BITS)
     ) device (.rst(reset), .*);
 
     axi_memory #(.BUS_BYTES(BUS_BYTES), .MEMORY_BYTES(MEMORY_BYTES)) memory (.rst(reset), .*);
