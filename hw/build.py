@@ -1,4 +1,4 @@
-"""The build folder: Verilog, program, constants, C header and manifest for one quantized graph."""
+"""Build folders: an accelerator's Verilog, and for a quantized graph its program, constants, C header and manifest."""
 
 from pathlib import Path
 from typing import Any
@@ -6,15 +6,30 @@ from typing import Any
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.errors import ConfigurationError
 from ..quant.graph.progress import Progress, quiet
-from .compiler.lowering import lower, needed_sum_bits
+from .compiler.lowering import lower
+from .compiler.needs import network_needs
 from .compiler.plan import Plan
 from .compiler.planner import plan
-from .describe import describe
+from .describe import describe, describe_hardware
 from .engine.emit import emit_verilog
-from .folder import check_folder, write_folder
+from .folder import check_folder, read_content, read_hardware, write_folder
 from .header import c_header
 from .isa.parameters import Parameters
 from .manifest import Content
+
+NORMALIZATION = 5
+"""Channels that a general accelerator can normalize over: as AlexNet, ZF Net and GoogLeNet do."""
+
+
+def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
+    """Parameters with every feature that the sizes allow: for any network whose sums fit ``sum_bits``, 32 by default.
+
+    sizes : any of Parameters' other fields, which then are as given
+    """
+    tables = sizes.get("tables", sizes.get("activation_bits", 8) <= 8 and columns >= 4)
+    normalization = min(NORMALIZATION, columns) if tables and sizes.get("multiplier", True) else 0
+    features = {"operands": True, "tables": tables, "normalization": normalization}
+    return Parameters(rows=rows, columns=columns, **{**features, **sizes})
 
 
 def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Parameters:
@@ -23,30 +38,13 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     sizes : any of Parameters' other fields, which then are as given (bus_bytes, activation_kib, lanes, ...)
     """
     maps = [t for t in graph.tensors.values() if isinstance(t, FeatureMap)]
-    activation_bits = sizes.pop("activation_bits", max(2, max(t.bits for t in maps)))
-    chosen: dict[str, Any] = {
-        "weight_bits": max((layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)), default=2),
-        **sizes,
-    }
+    bits = sizes.get("activation_bits", max(2, max(t.bits for t in maps)))
+    weights = max((layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)), default=2)
+    chosen = {"rows": rows, "columns": columns, "activation_bits": bits, "weight_bits": weights, **sizes}
     features = {"operands", "tables", "normalization"}  # what they need is not chosen yet
-    Parameters(
-        rows=rows,
-        columns=columns,
-        activation_bits=activation_bits,
-        **{name: value for name, value in chosen.items() if name not in features},
-    )
-    layers = lower(graph, activation_bits)
-    sums = [layer.normalization.size for layer in layers if layer.normalization]
-    chosen.setdefault("operands", any(layer.reads_maps for layer in layers))
-    chosen.setdefault("tables", any(layer.tables is not None for layer in layers))
-    chosen.setdefault("normalization", max(sums, default=0))
-    chosen.setdefault("sum_bits", max(8, max(needed_sum_bits(layer, activation_bits) for layer in layers)))
-    chosen.setdefault("multiplier", not all(layer.shifts_only for layer in layers))
-    if chosen["sum_bits"] > 32:
-        raise ConfigurationError(
-            f"the sums need {chosen['sum_bits']} bits; 32 is the most: use fewer weight or activation bits"
-        )
-    return Parameters(rows=rows, columns=columns, activation_bits=activation_bits, **chosen)
+    Parameters(**{name: value for name, value in chosen.items() if name not in features})
+    needs = network_needs(lower(graph, bits), bits)
+    return Parameters(**{**needs, "sum_bits": max(8, needs["sum_bits"]), **chosen})
 
 
 def generate(
@@ -56,19 +54,70 @@ def generate(
     output: Path,
     batch: int = 1,
     unfold_input: bool = False,
+    monitor: bool = False,
     progress: Progress = quiet,
 ) -> Plan:
     """Write the build folder ``output`` for ``graph``, which the file of contents ``model`` holds; see write_folder.
 
-    batch, unfold_input : see plan;  progress : stages "layout", "weave", "verilog" and "cycles"
+    batch, unfold_input : see plan;  monitor : see emit_verilog
+    progress : stages "layout", "weave", "verilog" and "cycles"
 
     Raises ConfigurationError where a layer cannot fit, DataError where the folder cannot be written.
     """
     check_folder(output)
     planned = plan(graph, parameters, batch, unfold_input, progress)
+    _write(planned, _verilog(parameters, monitor, progress), model, output, progress)
+    return planned
+
+
+def generate_hardware(parameters: Parameters, output: Path, monitor: bool = False, progress: Progress = quiet) -> None:
+    """Write the folder ``output`` of an accelerator without a program, for ``compile_for``.
+
+    monitor : see emit_verilog;  progress : stage "verilog"
+
+    Raises DataError where the folder cannot be written.
+    """
+    check_folder(output)
+    files: dict[Content, bytes] = {"systolith.v": _verilog(parameters, monitor, progress)}
+    write_folder(output, files, describe_hardware(parameters, files))
+
+
+def compile_for(
+    graph: Graph,
+    model: bytes,
+    accelerator: Path,
+    output: Path,
+    batch: int = 1,
+    unfold_input: bool = False,
+    progress: Progress = quiet,
+) -> Plan:
+    """Write the build folder ``output`` for ``graph``, with the Verilog of the folder ``accelerator`` byte for byte.
+
+    The rest as in ``generate``.  Raises ConfigurationError where the accelerator lacks what a layer needs, or is
+    another version's.
+    """
+    check_folder(output)
+    found, _ = read_hardware(accelerator)
+    verilog = read_content(accelerator, "systolith.v", found)
+    today = describe_hardware(found.parameters, {"systolith.v": verilog})
+    for name in ("registers", "causes", "waits"):
+        if getattr(found, name) != getattr(today, name):
+            raise ConfigurationError(
+                f"{accelerator} was generated by another version of systolith, whose {name} differ; generate it again"
+            )
+    planned = plan(graph, found.parameters, batch, unfold_input, progress)
+    _write(planned, verilog, model, output, progress)
+    return planned
+
+
+def _verilog(parameters: Parameters, monitor: bool, progress: Progress) -> bytes:
     progress("verilog", 0, 1)
-    verilog = emit_verilog(parameters).encode()
+    verilog = emit_verilog(parameters, monitor=monitor).encode()
     progress("verilog", 1, 1)
+    return verilog
+
+
+def _write(planned: Plan, verilog: bytes, model: bytes, output: Path, progress: Progress) -> None:
     files: dict[Content, bytes] = {
         "systolith.v": verilog,
         "program.bin": planned.program_bytes(),
@@ -80,4 +129,3 @@ def generate(
     described = describe(planned, files)
     progress("cycles", 1, 1)
     write_folder(output, files, described)
-    return planned

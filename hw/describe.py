@@ -9,12 +9,14 @@ from .compiler.instruction import UNIT_OF
 from .compiler.limits import limit_cycles, weight_bytes
 from .compiler.plan import Plan
 from .engine.emit import TOP
+from .isa.parameters import Parameters
 from .isa.program import UNITS, Operation
 from .isa.register_map import CAUSES, REGISTERS, STALLS
 from .manifest import (
     FORMAT,
     LATENCY,
     Content,
+    Hardware,
     InputTensor,
     Layer,
     Manifest,
@@ -32,19 +34,30 @@ from .occupancy import blocks
 from .sealed import sha256
 
 
+def describe_hardware(parameters: Parameters, files: Mapping[Content, bytes]) -> Hardware:
+    """What is known of the accelerator with ``parameters``, in whose folder ``files`` are."""
+    return Hardware(**_hardware(parameters, files))
+
+
+def _hardware(parameters: Parameters, files: Mapping[Content, bytes]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "top": TOP,
+        "files": {name: sha256(content) for name, content in files.items()},
+        "parameters": parameters,
+        "registers": {n: Register(offset=offset, description=text) for n, (offset, text) in REGISTERS.items()},
+        "causes": {str(number): text for number, text in CAUSES.items()},
+        "waits": tuple(text for _, text in STALLS),
+    }
+
+
 def describe(plan: Plan, files: Mapping[Content, bytes]) -> Manifest:
     """Everything that a host or a simulation needs to know about ``plan``, in whose folder ``files`` are."""
     graph, p = plan.graph, plan.parameters
     prediction = predict(plan, LATENCY)
     moved = _bytes_moved(plan)
     return Manifest(
-        format=FORMAT,
-        top=TOP,
-        files={name: sha256(content) for name, content in files.items()},
-        parameters=p,
-        registers={n: Register(offset=offset, description=text) for n, (offset, text) in REGISTERS.items()},
-        causes={str(number): text for number, text in CAUSES.items()},
-        waits=tuple(text for _, text in STALLS),
+        **_hardware(p, files),
         memory=Memory(bytes=plan.memory_bytes, regions=Regions(**plan.regions)),
         batch=plan.batch,
         input=InputTensor(**_map(plan, graph.input), unfolding=plan.unfolding),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..quant.files import alone, create, leftovers, write_whole
 from ..quant.graph.errors import ConfigurationError, DataError
-from .manifest import CONTENTS, Content, Manifest
+from .manifest import CONTENTS, Content, Hardware, Manifest
 from .manifest import NAME as MANIFEST
 from .sealed import sha256
 
@@ -20,7 +20,7 @@ SIMULATION = "simulation.json"
 """What ``simulate`` leaves in a build folder: a new build's is not there yet."""
 
 LOCK, STAGING = ".systolith-lock", ".systolith-new"
-AGAIN = "make the folder again with `systolith generate`"
+AGAIN = "make the folder again with `systolith generate` or `systolith compile`"
 
 
 def check_folder(output: Path) -> Path:
@@ -59,8 +59,8 @@ def _of_others(folder: Path) -> list[str]:
     return [path.name for path in leftovers(folder / SIMULATION)]
 
 
-def write_folder(output: Path, contents: Mapping[Content, bytes], manifest: Manifest) -> None:
-    """Put all CONTENTS by name, and the manifest with their hashes, into ``output``, in place of an earlier build.
+def write_folder(output: Path, contents: Mapping[Content, bytes], manifest: Hardware) -> None:
+    """Put ``contents`` by name, and the manifest with their hashes, into ``output``, in place of an earlier build.
 
     All are written before the first one is replaced, and the manifest last.  What a writer leaves that is killed in
     between every reader refuses, and the next writer clears.  Raises what check_folder raises.
@@ -77,9 +77,9 @@ def write_folder(output: Path, contents: Mapping[Content, bytes], manifest: Mani
             try:
                 for name, data in (*contents.items(), (MANIFEST, manifest.to_bytes())):
                     create(staging / name, data)
-                for name in CONTENTS:
+                for name in contents:
                     (staging / name).replace(folder / name)
-                for name in (SIMULATION, *_of_others(folder)):
+                for name in (*(set(CONTENTS) - set(contents)), SIMULATION, *_of_others(folder)):
                     (folder / name).unlink(missing_ok=True)
                 (staging / MANIFEST).replace(folder / MANIFEST)
             finally:
@@ -110,18 +110,34 @@ def read_file(folder: Path, name: str) -> bytes:
         raise ConfigurationError(f"cannot read '{path}': {error.strerror or error}") from error
 
 
-def read_manifest(folder: Path) -> tuple[Manifest, str]:
-    """What ``folder``'s manifest.json holds, and its hash.  Raises ConfigurationError naming what is wrong."""
+def read_hardware(folder: Path) -> tuple[Hardware, str]:
+    """What ``folder``'s manifest.json holds, a Manifest if there is a program, and its hash.
+
+    Raises ConfigurationError naming what is wrong.
+    """
     if not folder.is_dir():
         raise ConfigurationError(f"{folder}: no such folder; make one with `systolith generate MODEL.onnx -o {folder}`")
     data = read_file(folder, MANIFEST)
     try:
         return Manifest.parse(data), sha256(data)
     except ConfigurationError as error:
+        with suppress(ConfigurationError):
+            return Hardware.parse(data), sha256(data)
         raise ConfigurationError(f"{folder / MANIFEST}: {error}; {AGAIN}") from error
 
 
-def read_content(folder: Path, name: Content, manifest: Manifest) -> bytes:
+def read_manifest(folder: Path) -> tuple[Manifest, str]:
+    """The Manifest of ``folder``, and its hash.  Raises ConfigurationError naming what is wrong."""
+    manifest, build = read_hardware(folder)
+    if not isinstance(manifest, Manifest):
+        raise ConfigurationError(
+            f"{folder} is an accelerator without a program; make one with `systolith compile MODEL.onnx --for {folder}"
+            " -o BUILD`"
+        )
+    return manifest, build
+
+
+def read_content(folder: Path, name: Content, manifest: Hardware) -> bytes:
     """What ``folder`` holds as ``name``.  Raises ConfigurationError if ``manifest`` has another hash."""
     data = read_file(folder, name)
     if sha256(data) != manifest.files[name]:

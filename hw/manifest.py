@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from math import prod
-from typing import Annotated, Final, Literal, NamedTuple, get_args
+from typing import Annotated, ClassVar, Final, Literal, NamedTuple, get_args
 
 from pydantic import (
     AfterValidator,
@@ -209,15 +209,14 @@ class Block(NamedTuple):
     bytes: Number
 
 
-class Manifest(Sealed):
-    """Everything that a host or a simulation needs to know about a build.
+class Hardware(Sealed):
+    """What is known of an accelerator without a program, as `generate --general` makes it.
 
     files : SHA-256 of each other file of the folder
-    causes : texts by error code;  waits : texts of the WAITS register's bits;  batch : images in one run
-    instructions, tokens : how many the program has of each;  timeline : as predicted
-    writes : what the vector unit writes, in time order;  activations : what lies in the activation memory when
-    predicted_cycles : of a run, at a memory latency of LATENCY cycles;  limit_cycles : that no schedule can beat
+    causes : texts by error code;  waits : texts of the WAITS register's bits
     """
+
+    contents: ClassVar[tuple[Content, ...]] = ("systolith.v",)
 
     format: Literal[2]
     top: Literal["systolith"]
@@ -226,6 +225,27 @@ class Manifest(Sealed):
     registers: dict[str, Register]
     causes: dict[Code, str]
     waits: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _names_its_files(self) -> Hardware:
+        if absent := sorted(set(self.contents) - set(self.files)):
+            raise ValueError(f"files has no '{absent[0]}'")
+        if strange := sorted(set(self.files) - set(self.contents)):
+            raise ValueError(f"files has '{strange[0]}', but there is no program")
+        return self
+
+
+class Manifest(Hardware):
+    """Everything that a host or a simulation needs to know about a build.
+
+    batch : images in one run
+    instructions, tokens : how many the program has of each;  timeline : as predicted
+    writes : what the vector unit writes, in time order;  activations : what lies in the activation memory when
+    predicted_cycles : of a run, at a memory latency of LATENCY cycles;  limit_cycles : that no schedule can beat
+    """
+
+    contents: ClassVar[tuple[Content, ...]] = CONTENTS
+
     memory: Memory
     batch: Number
     input: InputTensor
@@ -242,8 +262,6 @@ class Manifest(Sealed):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Manifest:
-        if absent := sorted(set(CONTENTS) - set(self.files)):
-            raise ValueError(f"files has no '{absent[0]}'")
         for name, tensor, region in (
             ("input", self.input, self.memory.regions.input),
             ("output", self.output, self.memory.regions.output),

@@ -19,6 +19,8 @@ from ..quant.graph.errors import ConfigurationError
 
 MODULE = re.compile(r"^module\s+(\w+)\b(.*?)^endmodule", re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"\b(?:input|output)\b\s*(?:wire|reg|logic)?\s*(?:\[\s*(\d+)\s*:\s*(\d+)\s*\])?\s*(\w+)\s*[,;)\n]")
+INSIDE = re.compile(r"^  wire (?:\[(\d+):0\] )?monitor__(\w+);$", re.MULTILINE)
+"""The monitor's signals in the top module, where it has no ports for them."""
 
 USED_REGISTERS = ("CONTROL", "STATUS", "PROGRAM", "BASE", "INTERRUPT_ENABLE", "CYCLES", "CYCLES_HIGH", "WAITS")
 
@@ -27,7 +29,7 @@ USED_REGISTERS = ("CONTROL", "STATUS", "PROGRAM", "BASE", "INTERRUPT_ENABLE", "C
 class Accelerator:
     """What ``generate`` wrote into ``folder``.  Addresses are bytes relative to the BASE register.
 
-    ports : width in bits of each port of the top module
+    ports : width in bits of each port of the top module;  monitor : of the monitor's signals, ports or not
     manifest : the record of manifest.json;  build : its SHA-256, and so the name of this build
     program, constants : contents of those two memory regions
     """
@@ -35,6 +37,7 @@ class Accelerator:
     folder: Path
     verilog: str
     ports: Mapping[str, int]
+    monitor: Mapping[str, int]
     manifest: Manifest
     build: str
     program: bytes
@@ -52,7 +55,7 @@ class Accelerator:
 
     @property
     def monitor_bytes(self) -> int:
-        return self.ports["monitor_data"] // 8
+        return self.monitor["data"] // 8
 
     @property
     def batch(self) -> int:
@@ -119,11 +122,15 @@ def load(folder: Path) -> Accelerator:
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{folder / 'systolith.v'} is no text: {error}") from error
     ports = module_ports(verilog, manifest.top)
-    if missing := {"m_axi_rdata", "monitor_data", "monitor_address", "monitor_count"} - ports.keys():
-        raise ConfigurationError(f"{folder / 'systolith.v'}: no port {', '.join(sorted(missing))}")
+    if "m_axi_rdata" not in ports:
+        raise ConfigurationError(f"{folder / 'systolith.v'}: no port m_axi_rdata")
+    monitor = {name: int(high or 0) + 1 for high, name in INSIDE.findall(verilog)}
+    monitor |= {port.removeprefix("monitor_"): bits for port, bits in ports.items() if port.startswith("monitor_")}
+    if missing := {"valid", "address", "count", "data"} - monitor.keys():
+        raise ConfigurationError(f"{folder / 'systolith.v'}: its monitor has no {', '.join(sorted(missing))}")
     regions = manifest.memory.regions
     program, constants = contents["program.bin"], contents["memory.bin"]
     for name, region, content in (("program", regions.program, program), ("constants", regions.constants, constants)):
         if len(content) != region.bytes:
             raise ConfigurationError(f"{folder}: region '{name}' has {region.bytes} bytes, its file {len(content)}")
-    return Accelerator(folder, verilog, ports, manifest, build, program, constants)
+    return Accelerator(folder, verilog, ports, monitor, manifest, build, program, constants)

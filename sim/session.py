@@ -63,6 +63,14 @@ def _outcomes(file: Path) -> tuple[list[Outcome], Failure | None]:
     return read_outcomes(file.read_text()) if file.exists() else ([], None)
 
 
+def _power_up(seed: int) -> list[str]:
+    """Memories and registers without a first value hold random bits, so that nothing can rely on zeros in them.
+
+    Icarus has them unknown.
+    """
+    return ["+verilator+rand+reset+2", f"+verilator+seed+{1 + seed % (2**31 - 1)}"]  # 0 would be another each time
+
+
 def run_tests(compiled: Compiled, folder: Path, *, seed: int = 0, waves: bool = False) -> dict[str, str]:
     """Run the cocotb tests of ``compiled`` in ``folder``: by name what each failed with, empty if it passed.
 
@@ -83,6 +91,7 @@ def run_tests(compiled: Compiled, folder: Path, *, seed: int = 0, waves: bool = 
                 test_dir=folder,
                 results_xml=str(results.absolute()),
                 seed=seed,
+                plusargs=_power_up(seed) if compiled.simulator == "verilator" else [],
                 waves=waves and compiled.simulator == "icarus",  # Verilator's needs no switch
                 log_file=folder / LOG,
                 extra_env={"COCOTB_LOG_LEVEL": "INFO"},

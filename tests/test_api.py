@@ -16,7 +16,15 @@ from systolith.quant import DataError, ModelError
 from . import models
 from .test_sim_faults import network
 
-FUNCTIONS = ("generate_build", "quantize_model", "report_build", "run_golden", "simulate_build")
+FUNCTIONS = (
+    "compile_build",
+    "generate_accelerator",
+    "generate_build",
+    "quantize_model",
+    "report_build",
+    "run_golden",
+    "simulate_build",
+)
 LABELS = np.arange(12) % 5
 
 
@@ -137,6 +145,8 @@ def test_the_same_things_have_the_same_names():
     assert list(parameters["quantize_model"])[:3] == ["model", "calibration", "output"]
     assert list(parameters["run_golden"])[:3] == ["model", "inputs", "output"]
     assert list(parameters["generate_build"])[:2] == ["model", "output"]
+    assert list(parameters["generate_accelerator"])[:1] == ["output"]
+    assert list(parameters["compile_build"])[:3] == ["model", "accelerator", "output"]
     assert list(parameters["simulate_build"])[:2] == ["build", "inputs"]
     assert list(parameters["report_build"])[:2] == ["build", "output"]
     assert "labels" in parameters["run_golden"].keys() & parameters["simulate_build"].keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import onnx
@@ -71,6 +72,59 @@ def test_mistakes_get_one_line_and_leave_nothing_behind(folder, capsys, options,
     assert out == ""
     assert err.count("\n") == 1
     assert err.startswith("systolith: error: ")
+    assert message in err
+    assert sorted(p.name for p in folder.iterdir()) == before
+
+
+GENERAL = ("generate", "--general", "--rows", 4, "--columns", 4, "-o")
+
+
+def test_a_general_accelerator_gets_programs_by_compile(folder, capsys):
+    status, out, err = command(capsys, *GENERAL, "general", "--sum-bits", 24, "--normalization", 2)
+    assert (status, err) == (0, "")
+    assert out.splitlines() == [
+        "4x4 multipliers of 8x8 bits, 24-bit sums, 1 requantizer lanes, 8-byte bus",
+        "written to general",
+    ]
+    assert sorted(path.name for path in Path("general").iterdir()) == ["manifest.json", "systolith.v"]
+    parameters = json.loads(Path("general/manifest.json").read_text())["parameters"]
+    features = ("sum_bits", "multiplier", "operands", "tables", "normalization")
+    assert [parameters[name] for name in features] == [24, True, True, True, 2]
+
+    compiled = ("compile", "q.onnx", "--for", "general", "-o", "build", "--batch", 2, "--unfold-input")
+    status, out, err = command(capsys, *compiled)
+    assert (status, err) == (0, "")
+    assert "4x4 multipliers of 8x8 bits, 24-bit sums" in out
+    assert "written to build" in out
+    assert Path("build/systolith.v").read_bytes() == Path("general/systolith.v").read_bytes()
+    manifest = json.loads(Path("build/manifest.json").read_text())
+    assert (manifest["batch"], manifest["parameters"], bool(manifest["input"]["unfolding"])) == (2, parameters, True)
+
+
+def test_only_the_monitor_adds_ports(folder, capsys):
+    for options, ports in ((), 0), (("--monitor",), 4):
+        assert command(capsys, *GENERAL, "general", *options)[0] == 0
+        text = Path("general/systolith.v").read_text()
+        assert len(re.findall(r"^  output .*\bmonitor_\w+;$", text, re.MULTILINE)) == ports
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ((*GENERAL, "b", "q.onnx"), 2, "--general takes no model, --batch or --unfold-input; `systolith compile` does"),
+        ((*GENERAL, "b", "--batch", 2), 2, "--general takes no model, --batch or --unfold-input; `systolith compile`"),
+        (("generate", "--rows", 4, "--columns", 4, "-o", "b"), 2, "Missing argument 'Q.onnx'; only --general takes"),
+        ((*GENERAL, "b", "--normalization", 5), 1, "normalization over 5 channels needs tables, the multiplier and at"),
+        ((*GENERAL, "b", "--sum-bits", 33), 1, "sum bits must be 8 to 32, not 33"),
+        (("compile", "q.onnx", "--for", "nowhere", "-o", "b"), 1, "nowhere: no such folder; make one with"),
+        (("compile", "missing.onnx", "--for", "q.onnx", "-o", "b"), 1, "cannot read the model 'missing.onnx'"),
+        (("compile", "q.onnx", "-o", "b"), 2, "Missing option '--for'"),
+    ],
+)
+def test_mistakes_about_general_accelerators_get_one_line(folder, capsys, arguments, status, message):
+    before = sorted(p.name for p in folder.iterdir())
+    found, out, err = command(capsys, *arguments)
+    assert (found, out, err.count("\n")) == (status, "", 1)
     assert message in err
     assert sorted(p.name for p in folder.iterdir()) == before
 

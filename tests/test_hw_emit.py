@@ -4,11 +4,13 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from systolith.hw.engine.emit import emit_verilog
 from systolith.hw.isa.parameters import Parameters
+from systolith.sim.toolchain import environment
 
 SCRIPT = """
 import hashlib
@@ -58,23 +60,31 @@ output[16] m_axi_wstrb
 input m_axi_arready m_axi_rid m_axi_rlast m_axi_rvalid m_axi_awready m_axi_wready m_axi_bid m_axi_bvalid
 input[128] m_axi_rdata
 input[2] m_axi_rresp m_axi_bresp
-output interrupt monitor_valid
+output interrupt
+"""
+"""Of the top module: direction, width in bits, names.  Whoever instantiates it relies on them."""
+
+MONITOR = """
+output monitor_valid
 output[32] monitor_address
 output[16] monitor_count
 output[64] monitor_data
 """
-"""Of the top module: direction, width in bits, names.  Whoever instantiates it relies on them."""
+"""Those that only `--monitor` adds."""
 
 
-def test_ports_keep_their_names():
-    text = emit_verilog(Parameters(**{**SMALL, "columns": 5}, bus_bytes=16))
+@pytest.mark.parametrize("monitor", [False, True])
+def test_ports_keep_their_names(monitor):
+    text = emit_verilog(Parameters(**{**SMALL, "columns": 5}, bus_bytes=16), monitor=monitor)
     top = re.search(r"^module systolith\(.*?^endmodule", text, re.MULTILINE | re.DOTALL).group()
     found = {
         (name, direction, int(high or 0) + 1)
         for direction, high, name in re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", top, re.MULTILINE)
     }
     expected = set()
-    for line in PORTS.split("\n")[1:-1]:
+    for line in (PORTS + MONITOR * monitor).split("\n"):
+        if not line:
+            continue
         direction, width, names = re.match(r"(\w+)(?:\[(\d+)\])? (.*)", line).groups()
         expected |= {(name, direction, int(width or 1)) for name in names.split()}
     assert found == expected
@@ -92,9 +102,24 @@ def test_the_file_is_plain_verilog(text):
         assert word not in text
 
 
-def test_memories_are_zeroed_by_a_loop(text):
-    assert "for (word_1 = 0;" in text
-    assert "[17] = " not in text
+def test_nothing_is_there_that_a_synthesizer_would_have_to_undo(text):
+    for pattern in (r"\binitial\b(?! )", r"\binitial begin", r"\[-1:0\]", r"\$auto\$", r"^  reg .*\];\n  integer"):
+        assert not re.search(pattern, text, re.MULTILINE), pattern
+
+
+EXPLAINED = {"DECLFILENAME", "PROCASSINIT", "SYMRSVDWORD", "UNSIGNED", "UNUSEDSIGNAL", "WIDTHEXPAND"}
+"""What a linter may find: docs/verification.md says why each is meant."""
+
+
+def test_a_linter_finds_only_what_is_explained(text, tmp_path):
+    (tmp_path / "systolith.v").write_text(text)
+    options = ["--lint-only", "-Wall", "-Wno-fatal", "--top-module", "systolith", "systolith.v"]
+    with environment("verilator", tmp_path):
+        said = subprocess.run(["verilator", *options], cwd=tmp_path, capture_output=True, text=True, check=True).stderr
+    found = set(re.findall(r"^%\w+-(\w+)", said, re.MULTILINE))
+    assert {"UNUSEDSIGNAL", "WIDTHEXPAND"} <= found <= EXPLAINED
+    explanations = (Path(__file__).parent.parent / "docs" / "verification.md").read_text()
+    assert all(f"`{kind}`" in explanations for kind in EXPLAINED)
 
 
 def test_what_a_network_does_not_need_takes_no_memory():

@@ -14,7 +14,7 @@ from systolith.hw import folder as folders
 from systolith.hw.build import parameters_for
 from systolith.hw.compiler.planner import plan
 from systolith.hw.describe import describe
-from systolith.hw.folder import FILES, LOCK, SIMULATION, STAGING, read_content, read_manifest, write_folder
+from systolith.hw.folder import AGAIN, FILES, LOCK, SIMULATION, STAGING, read_content, read_manifest, write_folder
 from systolith.hw.manifest import CONTENTS
 from systolith.hw.sealed import sha256
 from systolith.quant import ConfigurationError, DataError, SystolithError
@@ -56,7 +56,7 @@ def test_a_file_of_another_build_is_refused_by_name(tmp_path, variants, name):
         read(build)
     assert str(caught.value) == (
         f"{build / name} is not the file that manifest.json was written with; make the folder again with "
-        "`systolith generate`"
+        "`systolith generate` or `systolith compile`"
     )
 
 
@@ -74,7 +74,7 @@ def test_a_missing_file_is_named(tmp_path, variants, name):
     (tmp_path / name).unlink()
     with pytest.raises(ConfigurationError) as caught:
         read(tmp_path)
-    assert str(caught.value) == f"{tmp_path}: {name} is missing; make the folder again with `systolith generate`"
+    assert str(caught.value) == f"{tmp_path}: {name} is missing; {AGAIN}"
 
 
 def test_two_writers_and_a_reader_never_make_a_mixture(tmp_path, variants):

@@ -14,7 +14,7 @@ from systolith.hw.isa.register_map import REGISTERS
 from systolith.quant import ConfigurationError, Normalization
 
 from .branches import Branches
-from .hw_networks import network
+from .hw_networks import check_against_golden, network
 
 SIZES = {"rows": 4, "columns": 4, "bus_bytes": 8, "activation_kib": 2}
 
@@ -102,6 +102,28 @@ def test_a_model_of_powers_of_two_needs_no_multiplier():
     assert parameters_for(network("plain", "float"), **SIZES).multiplier
 
 
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pad", "include_pad", "multiplier"),
+    [
+        ((4, 8), 1, 0, False, False),  # of the whole map, as a global average is
+        ((2, 2), 2, 0, False, False),
+        ((2, 2), 1, 1, True, False),
+        ((2, 2), 2, 1, False, False),  # windows of 1, 2 and 4 elements
+        ((4, 4), 1, 1, False, True),  # windows of 9 and 12
+        ((3, 1), 1, 0, False, True),
+    ],
+)
+def test_an_average_needs_a_multiplier_only_for_counts_that_occur(kernel, stride, pad, include_pad, multiplier):
+    chain = Branches(0, (6, 4, 8), powers=True)
+    chain.sum(
+        chain.average("x", kernel, stride, pad, include_pad), chain.average("x", kernel, stride, pad, include_pad)
+    )
+    graph = chain.graph(0)
+    p = parameters_for(graph, rows=4, columns=4)
+    assert p.multiplier == multiplier
+    check_against_golden(plan(graph, p))
+
+
 def normalized(size):
     """A map that is normalized over ``size`` channels, and added to itself."""
     chain = Branches(size, (6, 5, 5), normalization=size)
@@ -130,13 +152,21 @@ def test_an_accelerator_has_what_its_network_needs(case):
     assert (wider.operands, wider.tables, wider.normalization) == (True, True, 4)
 
 
+OPERANDS = "layer '{}' needs an accelerator with operands (generate it with --general)"
+TABLES = (
+    "layer '{}' needs an accelerator with tables (generate it with --general, at most 8 activation bits and at least 4"
+    " columns)"
+)
+SPAN = "layer '{}' normalizes over 3 channels, the accelerator over %d (generate it with --normalization 3)"
+
+
 @pytest.mark.parametrize(
     ("name", "without", "message"),
     [
-        ("sums", {"operands": False, "tables": False, "normalization": 0}, "operands"),
-        ("sums", {"tables": False, "normalization": 0}, "tables"),
-        ("normalized", {"normalization": 0}, "normalization"),
-        ("normalized", {"normalization": 2}, "normalization"),
+        ("sums", {"operands": False, "tables": False, "normalization": 0}, f"{OPERANDS}; {TABLES}"),
+        ("sums", {"tables": False, "normalization": 0}, TABLES),
+        ("normalized", {"normalization": 0}, SPAN % 0),
+        ("normalized", {"normalization": 2}, SPAN % 2),
     ],
 )
 def test_an_accelerator_without_what_its_network_needs_is_refused(name, without, message):
@@ -146,7 +176,7 @@ def test_an_accelerator_without_what_its_network_needs_is_refused(name, without,
     layer = lower(graph, 8)[0].name
     with pytest.raises(ConfigurationError) as caught:
         plan(graph, parameters_for(graph, rows=4, columns=4, **without))
-    assert str(caught.value) == f"layer '{layer}' needs an accelerator with {message}"
+    assert str(caught.value) == message.format(layer, layer)
 
 
 def test_generate_tells_how_far_it_is(tmp_path):

@@ -187,5 +187,5 @@ def test_the_command_line_names_the_file_the_field_and_what_to_do(tmp_path, caps
     assert (status, printed.out) == (1, "")
     assert printed.err == (
         f"systolith: error: {path}: 'layers.0.macs': Input should be greater than or equal to 0; make the folder again "
-        "with `systolith generate`\n"
+        "with `systolith generate` or `systolith compile`\n"
     )

@@ -453,12 +453,15 @@ def test_windows_beyond_the_counters_are_refused(message, window):
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"weight_bits": 7}, "layer 'conv' has 8-bit weights; generate with at least as many weight bits"),
-        ({"sum_bits": 12}, "layer 'conv' needs sums of 17 bits, the accumulators have 12"),
         (
-            {"multiplier": False},
-            "layer 'conv' has scales that are not powers of two; "
-            "generate with multiplier, or quantize with --scales pow2",
+            {"weight_bits": 7},
+            "layer 'conv' has 8-bit weights, the array takes 7 bits (generate it with --weight-bits 8)",
+        ),
+        (
+            {"sum_bits": 12, "multiplier": False},
+            "layer 'conv' needs sums of 17 bits, the accumulators have 12 (generate them with --sum-bits 17); "
+            "layer 'conv' has scales that are not powers of two (generate with multiplier, or quantize with"
+            " --scales pow2)",
         ),
         ({"activation_bits": 7}, "tensor 'x' needs 8 bits; generate with at least 8 activation bits"),
     ],

@@ -30,6 +30,7 @@ def test_golden_is_onnxruntime_and_as_right_as_the_float_network(scales):
     in_float = accuracy(oracle.run(onnx.load(FOLDER / "resnet8.onnx"), test.x), test.y)
     assert in_float > 0.85
     assert accuracy(golden.output(graph, test.x)[0], test.y) > in_float - 0.03
+    assert parameters_for(graph, rows=8, columns=8).multiplier == (scales == "float")
 
 
 @pytest.mark.xdist_group("lecture")

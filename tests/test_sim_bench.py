@@ -53,6 +53,26 @@ def test_a_copy_is_exact(tmp_path, bus_bytes, bench, simulator):
     assert report.as_json()["cycles_per_image"] == report.cycles_per_image
 
 
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_what_relies_on_zeros_in_its_memories_is_caught(tmp_path, simulator):
+    """Nobody writes ``never``, which hides behind every byte: random bits, by the seed, and the same again."""
+    graph = write_copy(tmp_path / "build")
+    text = (tmp_path / "build" / "systolith.v").read_text()
+    text = text.replace("\n);\n", "\n);\n  reg [63:0] never [3:0];\n", 1)
+    text = text.replace("monitor_data <= ", "monitor_data <= never[sent % 4] ^ ")
+    rebuild(tmp_path / "build", {"systolith.v": text.encode()})
+    found = []
+    for seed in (0, 0, 1):
+        accelerator, tensors = sim.load(tmp_path / "build"), copy_images(graph, 1)
+        report = sim.simulate_tensors(
+            accelerator, graph, tensors, simulator=simulator, seed=seed, folder=tmp_path / "run", waveform=False
+        )
+        assert report.mismatches > 13 * 17 * 8 * 0.9
+        found.append([difference.found for difference in report.differences])
+    assert found[0] == found[1]
+    assert simulator == "icarus" or found[0] != found[2]
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_stalls_change_the_time_and_nothing_else(tmp_path, seed):
     calm = run(tmp_path / "calm")

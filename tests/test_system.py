@@ -1,18 +1,21 @@
 """Whole networks on whole accelerators: every byte of every layer, and the cycles that were predicted."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 
 from systolith import golden, quant, sim
-from systolith.hw.build import generate, parameters_for
+from systolith.hw.build import compile_for, general_parameters, generate, generate_hardware, parameters_for
 from systolith.hw.isa.program import Operation
 
 from .branches import branches
+from .builds import rebuild
 from .graphs import integers
 from .hw_networks import network, planned
 from .lenet import lenet5
+from .test_resnet8 import quantized as resnet8
 
 # One Verilog runs every network that fits it, so each of these is compiled once for each bench.
 WIDE = {"activation_bits": 8, "weight_bits": 8, "sum_bits": 26, "operands": True}
@@ -230,6 +233,35 @@ def test_one_accelerator_runs_another_network_and_refuses_one_that_does_not_fit(
     assert first == second
     with pytest.raises(quant.ConfigurationError, match="sums of"):
         generate_with(network("cifar"), {**sizes, "sum_bits": 12}, tmp_path)
+
+
+@pytest.mark.xdist_group("bulk 8x8, 8-byte bus, all fits")
+def test_a_general_accelerator_runs_three_networks_from_one_compiled_simulation(tmp_path):
+    p = general_parameters(rows=8, columns=8, sum_bits=26)
+    assert p == parameters_for(network("tiny"), **BRANCHED["8x8, 8-byte bus, all fits"])  # which is compiled already
+    generate_hardware(p, tmp_path / "general")
+    graphs = {"lenet5": lenet5("float")[0], "resnet8": resnet8("float"), "squeezed": network("squeezed")}
+    assert len({parameters_for(graph, rows=8, columns=8) for graph in graphs.values()}) == 3
+    for name, graph in graphs.items():
+        compile_for(graph, b"", tmp_path / "general", tmp_path / name)
+        x = integers(graph, 1, seed=3)
+        built = sim.load(tmp_path / name)
+        report = sim.simulate_tensors(built, graph, golden.run(graph, x))
+        assert report.bit_exact, [str(d) for d in report.differences]
+        assert report.cycles_per_image == pytest.approx(report.predicted_cycles, rel=TOLERANCE)
+        assert name == "lenet5" or report.build_seconds == 0, "the first network's simulation is the others'"
+
+
+@pytest.mark.xdist_group("bulk 8x8, 8-byte bus, all fits")
+def test_another_accelerators_program_is_refused_by_the_accelerator(tmp_path):
+    """The only place where the two meet is the hardware: a manifest is as easily exchanged as a program."""
+    graph, p = network("tiny"), general_parameters(rows=8, columns=8, sum_bits=26)
+    other = dataclasses.replace(p, normalization=4)
+    generate(graph, b"", other, tmp_path / "other")
+    generate(graph, b"", p, tmp_path / "build")
+    rebuild(tmp_path / "other", {"systolith.v": (tmp_path / "build" / "systolith.v").read_bytes()})
+    with pytest.raises(quant.SimulationError, match="the program was planned for an accelerator with other parameters"):
+        sim.simulate_tensors(sim.load(tmp_path / "other"), graph, golden.run(graph, integers(graph, 1, seed=3)))
 
 
 def generate_with(graph, sizes, folder):

@@ -30,6 +30,14 @@ class Pool:
     average: AveragePool | None = None
     scales: Mapping[int, Pair] = field(default_factory=dict)
 
+    def count(self, axis: int, place: int, length: int) -> int:
+        """Elements that an average counts in its window ``place`` along one axis of ``length``."""
+        assert self.average is not None
+        before, after = self.pads[axis], self.pads[axis + 2]
+        low, high = (-before, length + after - self.average.ceil[axis]) if self.average.include_pad else (0, length)
+        first = place * self.strides[axis] - before
+        return min(high, first + self.kernel[axis]) - max(low, first)
+
 
 @dataclass(frozen=True, eq=False)
 class EngineLayer:

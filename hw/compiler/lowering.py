@@ -113,13 +113,17 @@ class _Lowering:
 
     def _average(self, layer: AveragePool) -> EngineLayer:
         source, target = self.graph.map_of(layer.input), self.graph.map_of(layer.output)
-        counts = {r * c for r in range(1, layer.kernel[0] + 1) for c in range(1, layer.kernel[1] + 1)}
+        pool = Pool(layer.kernel, layer.strides, layer.pads, layer)
+        tall, wide = ({pool.count(n, i, source.shape[1 + n]) for i in range(target.shape[1 + n])} for n in (0, 1))
+        counts = {r * c for r in tall for c in wide}
         ratios = {n: np.float32(source.scale / np.float32(target.scale * np.float32(n))) for n in sorted(counts)}
         mantissas, shifts = fixed_scales(np.array(list(ratios.values()), np.float32), layer.name)
         scales = {n: (int(m), int(s)) for n, m, s in zip(ratios, mantissas, shifts, strict=True)}
-        pool = Pool(layer.kernel, layer.strides, layer.pads, layer, scales)
         return replace(
-            self._reading(layer, layer.input), target=target.shape, pool=pool, format=self._stored(layer.output)
+            self._reading(layer, layer.input),
+            target=target.shape,
+            pool=replace(pool, scales=scales),
+            format=self._stored(layer.output),
         )
 
     def _table(self, layer: Table) -> None:

@@ -2,14 +2,15 @@
 
 from dataclasses import replace
 
-from ...quant.graph import Graph, weight_width
+from ...quant.graph import Graph
 from ...quant.graph.errors import ConfigurationError
 from ...quant.graph.progress import Progress, quiet
 from ..isa.parameters import Parameters
 from .batch import batched
 from .dram import lay_out_dram
 from .engine_layer import EngineLayer
-from .lowering import lower, needed_sum_bits
+from .lowering import lower
+from .needs import check_needs
 from .order import ordered
 from .plan import Plan
 from .residency import lay_out
@@ -35,7 +36,8 @@ def plan(
     single, unfolding = unfolded(graph) if unfold_input else (graph, None)
     lowered = lower(single, p.activation_bits)
     for layer in lowered:
-        _check(layer, p)
+        _check(layer)
+    check_needs(lowered, p)
     if not 1 <= batch <= LARGEST_BATCH:
         raise ConfigurationError(f"batch must be 1 to {LARGEST_BATCH} images, not {batch}")
     whole, layers = batched(single, ordered(lowered, p), batch)
@@ -47,29 +49,9 @@ def plan(
     return replace(bare, program=synchronize(woven))
 
 
-def _check(layer: EngineLayer, p: Parameters) -> None:
+def _check(layer: EngineLayer) -> None:
+    """Raise ConfigurationError for what no accelerator counts to."""
     where = f"layer '{layer.name}'"
-    width = weight_width(layer.weights)
-    if width > p.weight_bits:
-        raise ConfigurationError(f"{where} has {width}-bit weights; generate with at least as many weight bits")
-    bits = needed_sum_bits(layer, p.activation_bits)
-    if bits > p.sum_bits:
-        raise ConfigurationError(f"{where} needs sums of {bits} bits, the accumulators have {p.sum_bits}")
-    if not p.multiplier and not layer.shifts_only:
-        raise ConfigurationError(
-            f"{where} has scales that are not powers of two; generate with multiplier, or quantize with --scales pow2"
-        )
-    for needed, there, what in (
-        (layer.reads_maps, p.operands, "operands"),
-        (layer.tables is not None, p.tables, "tables"),
-        (
-            bool(layer.normalization),
-            layer.normalization and layer.normalization.size <= p.normalization,
-            "normalization",
-        ),
-    ):
-        if needed and not there:
-            raise ConfigurationError(f"{where} needs an accelerator with {what}")
     limits = {
         "kernel rows": (layer.kernel[0], 256),
         "kernel columns": (layer.kernel[1], 256),

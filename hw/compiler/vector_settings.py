@@ -69,14 +69,9 @@ def settings(it: EngineLayer, p: Parameters, group: Sequence[ChannelTile], scale
 
 def _constant(pool: Pool, axis: int, span: Span, length: int) -> list[tuple[Span, int]]:
     """``span`` of an average's results cut where windows count other numbers, along one axis of ``length``."""
-    average = pool.average
-    assert average is not None
-    before, after = pool.pads[axis], pool.pads[axis + 2]
-    low, high = (-before, length + after - average.ceil[axis]) if average.include_pad else (0, length)
     cuts: list[tuple[Span, int]] = []
     for place in range(*span):
-        first = place * pool.strides[axis] - before
-        count = min(high, first + pool.kernel[axis]) - max(low, first)
+        count = pool.count(axis, place, length)
         if cuts and cuts[-1][1] == count:
             cuts[-1] = ((cuts[-1][0][0], place + 1), count)
         else:

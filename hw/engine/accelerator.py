@@ -32,7 +32,7 @@ class Accelerator(wiring.Component):
     """Runs programs (see program.py) on feature maps and weights in memory behind an AXI4 master.
 
     ``rst`` is synchronous and resets control only.  ``monitor`` shows each vector that the vector unit writes, for
-    simulation; leave it open and synthesis removes it.
+    simulation; without ports for it synthesis removes it.
 
     Parameters: parameters : Parameters
     Members:    s_axil : In(axi4_lite), registers;  m_axi : Out(axi4), memory;  interrupt : Out

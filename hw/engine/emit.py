@@ -15,45 +15,69 @@ TOP: Final = "systolith"
 
 
 @lru_cache(maxsize=4)
-def emit_verilog(parameters: Parameters) -> str:
-    """Verilog-2005 of the accelerator with ``parameters``; the same parameters give the same text."""
+def emit_verilog(parameters: Parameters, *, monitor: bool = False) -> str:
+    """Verilog-2005 of the accelerator with ``parameters``; the same parameters give the same text.
+
+    monitor : the accelerator's monitor has ports; else it ends inside, where a simulation sees it and synthesis
+    removes it
+    """
     # elaboration makes millions of small objects that all stay alive; collecting them costs a third of its time
     gc.disable()
     try:
         accelerator = Accelerator(parameters=parameters)
         text = verilog.convert(
-            accelerator, name=TOP, ports=_ports(accelerator), strip_internal_attrs=True, emit_src=False
+            accelerator, name=TOP, ports=_ports(accelerator, monitor), strip_internal_attrs=True, emit_src=False
         )
     finally:
         gc.enable()
-    return _shorter_memories(text)
+    return _cleaned(text)
 
 
-def _ports(accelerator: Accelerator) -> dict[str, tuple[Signal, None]]:
+def _ports(accelerator: Accelerator, monitor: bool) -> dict[str, tuple[Signal, None]]:
     """The top module's ports by their names in Verilog: ``m_axi.read.araddr`` is m_axi_araddr.
 
     What the accelerator drives is an output (None leaves that to Amaranth).
     """
     members = accelerator.signature.flatten(accelerator)
-    return {"_".join([first, *inner[-1:]]): (signal, None) for (first, *inner), _, signal in members}
+    return {
+        "_".join([first, *inner[-1:]]): (signal, None)
+        for (first, *inner), _, signal in members
+        if monitor or first != "monitor"
+    }
 
 
-_ZEROS = re.compile(r"  initial begin\n((?:    (\w+|\\\S+ )\[\d+\] = \d+'[dh]0+;\n)+)  end\n")
+_ZEROS = re.compile(r"  initial begin\n(?:    (?:\w+|\\\S+ )\[\d+\] = \d+'[dh]0+;\n)+  end\n")
+"""Zeros for a whole memory: nothing depends on them, and logic would have to make them."""
+_NO_BITS = re.compile(r"^  wire \[-1:0\] .*;\n", re.MULTILINE)
+"""The address of a memory of one word, which nothing reads."""
+_NOT_ANY = re.compile(r"(?<== )! ")
+"""Logical not of a vector, which Amaranth means as reduction: no bit is set."""
+_AWAKE = re.compile(r"^  reg (\\\$auto\$\S+ ) = 0;\n", re.MULTILINE)
+"""A register that does nothing but make blocks run at time zero, unless its first value comes before they wait."""
 
 
-def _shorter_memories(text: str) -> str:
-    """A loop instead of a line for each zero word of a memory."""
-    count = 0
+def _cleaned(text: str) -> str:
+    """Without what a synthesizer would have to undo, and what a linter would stumble over; see docs/verification.md."""
+    text = _NOT_ANY.sub("~| ", _NO_BITS.sub("", _ZEROS.sub("", text)))
+    return "".join(_complete_cases(_woken(module)) for module in re.split("^(?=module )", text, flags=re.MULTILINE))
 
-    def loop(match: re.Match[str]) -> str:
-        nonlocal count
-        count += 1
-        lines = match.group(1).splitlines()
-        memory, width = match.group(2), lines[0].split("=")[1].split("'")[0].strip()
-        return (
-            f"  integer word_{count};\n  initial\n"
-            f"    for (word_{count} = 0; word_{count} < {len(lines)}; word_{count} = word_{count} + 1)\n"
-            f"      {memory}[word_{count}] = {width}'h0;\n"
-        )
 
-    return _ZEROS.sub(loop, text)
+def _woken(module: str) -> str:
+    """Reset makes each combinational block run: an event-driven simulator waits for a change of what it reads."""
+    if "  input rst;\n" in module and (found := _AWAKE.search(module)):
+        return _AWAKE.sub("", module).replace(f"if ({found[1]})", "if (rst)")
+    return module
+
+
+def _complete_cases(module: str) -> str:
+    lines, has_default = [], []
+    for line in module.splitlines(keepends=True):
+        word = line.strip()
+        if word.startswith("casez "):
+            has_default.append(False)
+        elif word == "default:":
+            has_default[-1] = True
+        elif word == "endcase" and not has_default.pop():
+            lines.append(line.replace(word, "  default: ;"))
+        lines.append(line)
+    return "".join(lines)

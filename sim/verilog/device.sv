@@ -1,5 +1,7 @@
 // The accelerator and what watches it: the recorder of its vectors, the checker of its bus.  Its AXI ports are brought
 // out: to bulk.sv's memory, or as the top of the protocol bench to cocotbext-axi, which stalls and delays each channel.
+// The accelerator's monitor is reached inside it, so that the file that is simulated is the file that is synthesized;
+// through its ports where it has them (SYSTOLITH_MONITOR_PORTS).
 
 module device #(
     parameter BUS_BYTES = 8,
@@ -79,6 +81,12 @@ module device #(
     always @(posedge clk) wake <= !rst && (interrupt || stuck != 0 || violation != 0 || finished);
 
     systolith accelerator (.*);
+`ifndef SYSTOLITH_MONITOR_PORTS
+    assign monitor_valid = accelerator.monitor__valid;
+    assign monitor_address = accelerator.monitor__address;
+    assign monitor_count = accelerator.monitor__count;
+    assign monitor_data = accelerator.monitor__data;
+`endif
 
     recorder #(.BYTES(MONITOR_BYTES), .COUNT_BITS(MONITOR_COUNT_BITS)) recorder (
         .bus_active(

@@ -1,4 +1,4 @@
-"""The ``generate`` command as a function, and its summary for people."""
+"""The ``generate`` command as functions, and its summary for people."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import quant
-from ..hw.build import generate, parameters_for
+from ..hw.build import general_parameters, generate, generate_hardware, parameters_for
 from ..hw.compiler.plan import Plan
 from ..hw.folder import read_manifest
+from ..hw.isa.parameters import Parameters
 from ..progress import stage_bars
 from .quantize import Quantized, model_of
 
@@ -32,6 +33,7 @@ def generate_build(
     columns: int,
     batch: int = 1,
     unfold_input: bool = False,
+    monitor: bool = False,
     show_progress: bool = False,
     **sizes: Any,
 ) -> Plan:
@@ -39,6 +41,7 @@ def generate_build(
 
     batch : images in one run, whose fully connected layers share each fetched weight
     unfold_input : the host writes the input with the rows of each window of the first convolution side by side
+    monitor : ports that show each vector that is written, for a logic analyser
     sizes : bus_bytes, activation_kib, accumulator_kib, weight_fifo_kib, lanes, and any other field of hw's
     Parameters; operand and sum widths are what the model needs unless given.
     Raises ModelError for what is no quantized model, ConfigurationError for parameters out of range or a
@@ -49,7 +52,25 @@ def generate_build(
     parameters = parameters_for(graph, rows=rows, columns=columns, **sizes)
     file = written.SerializeToString(deterministic=True)
     with stage_bars(STAGES, show_progress) as progress:
-        return generate(graph, file, parameters, Path(output), batch, unfold_input, progress)
+        return generate(graph, file, parameters, Path(output), batch, unfold_input, monitor, progress)
+
+
+def generate_accelerator(
+    output: str | Path, *, rows: int, columns: int, monitor: bool = False, show_progress: bool = False, **sizes: Any
+) -> Parameters:
+    """Generate an accelerator for any network into folder ``output``; `compile_build` makes programs for it.
+
+    It has every feature that its sizes allow: maps as operands, tables (up to 8 activation bits, from 4 columns on),
+    normalization over 5 channels, multipliers for the scales.
+
+    monitor : as in `generate_build`
+    sizes : as in `generate_build`; operands have 8 bits unless given, sums 32, which is enough for any network
+    Returns the accelerator's parameters.  Raises ConfigurationError for parameters out of range.
+    """
+    parameters = general_parameters(rows=rows, columns=columns, **sizes)
+    with stage_bars(STAGES, show_progress) as progress:
+        generate_hardware(parameters, Path(output), monitor, progress)
+    return parameters
 
 
 def plan_tables(plan: Plan, output: Path) -> RenderableType:
@@ -63,10 +84,14 @@ def plan_tables(plan: Plan, output: Path) -> RenderableType:
     for layer in facts.layers:
         table.add_row(escape(layer.name), *(f"{getattr(layer, key):,}" for key in keys))
     table.add_row("network", "", "", *(f"{getattr(facts, key):,}" for key in keys[2:]))
-    p = plan.parameters
     return Group(
-        table,
+        table, f"{hardware_line(plan.parameters)}; {plan.memory_bytes:,} bytes of memory", f"written to {output}"
+    )
+
+
+def hardware_line(p: Parameters) -> str:
+    """What an accelerator is, in one line."""
+    return (
         f"{p.rows}x{p.columns} multipliers of {p.weight_bits}x{p.activation_bits} bits, {p.sum_bits}-bit sums, "
-        f"{p.lanes} requantizer lanes, {p.bus_bytes}-byte bus; {plan.memory_bytes:,} bytes of memory",
-        f"written to {output}",
+        f"{p.lanes} requantizer lanes, {p.bus_bytes}-byte bus"
     )

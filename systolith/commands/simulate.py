@@ -93,7 +93,7 @@ def report_tables(report: sim.Report) -> RenderableType:
             "stalls, cycles", ", ".join(f"{escape(name)} {count:,.0f}" for name, count in report.stalls.items())
         )
     table.add_row("simulator", f"{report.simulator}, {report.bench} bench, seed {report.seed}")
-    built = f"built in {report.build_seconds:.1f} s" if report.build_seconds else "build from the cache"
+    built = f"compiled in {report.build_seconds:.1f} s" if report.build_seconds else "compiled before, from the cache"
     speed = f"{report.simulated_cycles_per_second:,.0f} cycles/s"
     table.add_row("time", f"{built}, simulated in {report.simulation_seconds:.1f} s ({speed})")
     if not report.differences:
