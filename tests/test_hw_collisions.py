@@ -16,7 +16,8 @@ from .graphs import integers
 from .hw_networks import planned
 from .lenet import lenet5
 
-MEMORY = re.compile(r"^ *\(\* no_rw_check = [^\n]*\*\)\n *reg \[(\d+):0\] (\S+) \[\d+:0\];$(.*?)^ *assign ", re.M | re.S)
+MARK = r"^ *\(\* no_rw_check = [^\n]*\*\)\n"
+MEMORY = re.compile(MARK + r" *reg \[(\d+):0\] (\S+) \[\d+:0\];$(.*?)^ *assign ", re.M | re.S)
 WRITE = re.compile(r"if \(([^\n]+)\)\n +(\S+?)\[((?:[^\[\]]|\[[^\]]*\])+)\](?: ?\[(\d+)(?::(\d+))?\])? <= ")
 READ = re.compile(r"^( +_\d+_ <= )(\S+?)\[(.+)\];$", re.M)
 SIZES = {"weight_bits": 8, "activation_bits": 8, "activation_kib": 4, "accumulator_kib": 1, "weight_fifo_kib": 1}

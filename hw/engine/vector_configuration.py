@@ -72,7 +72,7 @@ class VectorConfiguration:
     @property
     def source_bits(self) -> int:
         """Width of an address of what windows lie in: accumulators or activation memory."""
-        return max(self.memory.address_bits, ceil_log2(self.accumulator_depth))
+        return max(self.memory.address_bits, (self.accumulator_depth - 1).bit_length())
 
     @property
     def sum_elements(self) -> int:
