@@ -199,7 +199,7 @@ def test_parameters_are_at_most_two_channel_tiles_ahead():
 
 
 @pytest.mark.parametrize("flush", [0, 1])
-def test_flush_comes_with_an_orders_last_row(flush):
+def test_flush_follows_an_orders_last_row_and_nothing_is_taken_meanwhile(flush):
     p = Parameters(rows=4, columns=2)
     component, taken = weight_writer(p), []
 
@@ -209,12 +209,14 @@ def test_flush_comes_with_an_orders_last_row(flush):
         ctx.set(component.rows.valid, 1)
         for _ in range(40):
             ctx.set(component.swap, ctx.get(component.loaded))
-            _, _, row, flushed, done = await ctx.tick().sample(
-                component.weight_row, component.flush, component.orders.ready
+            _, _, row, ready, flushed = await ctx.tick().sample(
+                component.weight_row, component.rows.ready, component.flush
             )
-            taken.extend([bool(flushed)] if row else [])
-            if done:
-                ctx.set(component.orders.valid, 0)
+            assert ready == bool(row)
+            taken.extend(["row"] if row else [])
+            taken.extend(["flush"] if flushed else [])
 
     run(component, bench)
-    assert taken == [False] * 15 + [bool(flush)]
+    order = ["row"] * 16 + ["flush"] * flush
+    assert taken == (order * 3)[: len(taken)]
+    assert len(taken) > 2 * len(order)

@@ -85,7 +85,8 @@ class WeightWriter(wiring.Component):
     Parameters: rows : int, R;  row_bits : int, a weight for each column
                 pass_cycles : int, at least R and 2: fewest cycles from one tile's first row to the next one's
                 parameter_rows : int, rows that carry a channel tile's requantization parameters
-    Members:    orders : In(stream), order_layout;  rows : In(stream), row_bits;  flush : Out, after an order's last row
+    Members:    orders : In(stream), order_layout;  rows : In(stream), row_bits
+                flush : Out, in the cycle after an order's last row, in which none is taken
                 swap : In;  loaded : Out;  weights, weight_row : Out, to the array
                 parameter_write : Out;  parameter_row : Out, address in two slots;  parameter_slot_free : In, pulse
     """
@@ -133,13 +134,13 @@ class WeightWriter(wiring.Component):
         ]
         with m.If(wants_parameters):
             m.d.comb += [
-                step.eq(self.orders.valid & self.rows.valid & (free_slots != 0)),
-                self.rows.ready.eq(self.orders.valid & (free_slots != 0)),
+                step.eq(self.rows.valid & self.rows.ready),
+                self.rows.ready.eq(self.orders.valid & ~self.flush & (free_slots != 0)),
                 self.parameter_write.eq(step),
                 last_row.eq(row == self._parameter_rows - 1),
             ]
         with m.Else():
-            may_write = self.orders.valid & (~self.loaded | self.swap)
+            may_write = self.orders.valid & ~self.flush & (~self.loaded | self.swap)
             real = row < self._rows  # the rest only waits, for the accumulators
             m.d.comb += [
                 step.eq(may_write & (self.rows.valid | ~real)),
@@ -148,7 +149,7 @@ class WeightWriter(wiring.Component):
                 last_row.eq(row == self._pass_cycles - 1),
             ]
 
-        m.d.sync += [last_pass.eq(passes == order.passes), last_tile.eq(tiles == order.tiles)]
+        m.d.sync += [last_pass.eq(passes == order.passes), last_tile.eq(tiles == order.tiles), self.flush.eq(0)]
         with m.If(self.swap):
             m.d.sync += self.loaded.eq(0)
         with m.If(step):
@@ -163,8 +164,8 @@ class WeightWriter(wiring.Component):
                     with m.If(last_pass):
                         m.d.sync += [passes.eq(0), tiles.eq(tiles + 1), in_parameters.eq(1)]
                         with m.If(last_tile):
-                            m.d.sync += tiles.eq(0)
-                            m.d.comb += [self.orders.ready.eq(1), self.flush.eq(order.flush)]
+                            m.d.sync += [tiles.eq(0), self.flush.eq(order.flush)]
+                            m.d.comb += self.orders.ready.eq(1)
         m.d.sync += free_slots.eq(free_slots + self.parameter_slot_free - slot_taken)
         return m
 

@@ -95,6 +95,7 @@ def weight_writer(run: Run) -> Process:
                 following = swapped + positions
                 now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped))
             run.loaded.put(max(following, now))
+        run.orders.room.put(now)
         if f["flush"]:
             weights.flush()
-        run.orders.room.put(now)
+            now += 1 + Gearbox.LATENCY
