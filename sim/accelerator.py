@@ -20,7 +20,18 @@ from ..quant.graph.errors import ConfigurationError
 MODULE = re.compile(r"^module\s+(\w+)\b(.*?)^endmodule", re.MULTILINE | re.DOTALL)
 PORT = re.compile(r"\b(?:input|output)\b\s*(?:wire|reg|logic)?\s*(?:\[\s*(\d+)\s*:\s*(\d+)\s*\])?\s*(\w+)\s*[,;)\n]")
 
-USED_REGISTERS = ("CONTROL", "STATUS", "PROGRAM", "BASE", "INTERRUPT_ENABLE", "CYCLES", "CYCLES_HIGH", "WAITS")
+USED_REGISTERS = (
+    "CONTROL",
+    "STATUS",
+    "PROGRAM",
+    "BASE",
+    "BASE_HIGH",
+    "LIMIT",
+    "INTERRUPT_ENABLE",
+    "CYCLES",
+    "CYCLES_HIGH",
+    "WAITS",
+)
 
 
 @dataclass(frozen=True)

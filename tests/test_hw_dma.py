@@ -5,7 +5,8 @@ from collections import deque
 
 import pytest
 
-from systolith.hw.engine.dma import Bursts, ReadMaster, WeightStream
+from systolith.hw.engine.dma import Bursts, WeightStream
+from systolith.hw.engine.read_master import ReadMaster
 
 from .hw_memory import LONGEST, answers, beat_of, check_burst
 from .hw_streams import STALLS, arrival, plain, run, sink, source

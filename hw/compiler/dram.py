@@ -1,10 +1,13 @@
 """Where everything lies in DRAM: constants, input, output, and the maps that pass through it."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...quant.graph import FeatureMap, Graph
-from ..isa.parameters import Parameters
+from ..isa.check import sealed
+from ..isa.parameters import INSTRUCTION_BYTES, Parameters
+from ..isa.program import Operation, encode
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
 from .image import table_bytes, weight_stream
@@ -33,13 +36,15 @@ class Dram:
 
     maps : region of each tensor that passes through DRAM, input and output among them; dead ones' are used again
     streams, tables : of each layer, its weight stream and its tables among the constants
-    constants : their bytes;  regions : constants, input, output, scratch
+    constants : their bytes, of which the first 64 say whose they are;  identity : 32 bits, the same for BEGIN
+    regions : constants, input, output, scratch
     """
 
     maps: Mapping[str, Region]
     streams: tuple[Region, ...]
     tables: tuple[Region, ...]
     constants: bytes
+    identity: int
     regions: Mapping[str, Region]
 
     def behind(self, size: int) -> Region:
@@ -51,7 +56,7 @@ def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], lay
     """Constants, input, output, then the maps that pass through DRAM, over others that are dead."""
     pieces: list[bytes] = []
     streams, all_tables = [], []
-    address = 0
+    address = INSTRUCTION_BYTES  # behind the stamp
     for layer, placement in zip(layers, layout.placements, strict=True):
         stream = b""
         if layer.on_array:
@@ -77,7 +82,10 @@ def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], lay
         maps[name] = Region(_free(first, size, taken), size)
         end = max(end, maps[name].end)
     regions["scratch"] = Region(first, end - first)
-    return Dram(maps, tuple(streams), tuple(all_tables), b"".join(pieces), regions)
+    content = b"".join(pieces)
+    identity = int.from_bytes(hashlib.sha256(content).digest()[:4], "little")
+    stamp = sealed(encode(Operation.IMAGE, image=identity))
+    return Dram(maps, tuple(streams), tuple(all_tables), stamp + content, identity, regions)
 
 
 def map_bytes(graph: Graph, name: str, p: Parameters) -> int:

@@ -23,7 +23,8 @@ def weave(plan: Plan, progress: Callable[[int], None] = lambda done: None) -> li
 
     progress : of layers that are woven
     """
-    begin = Instruction(Operation.BEGIN, -1, {"fingerprint": plan.parameters.fingerprint})
+    fields = {"fingerprint": plan.parameters.fingerprint, "image": plan.dram.identity}
+    begin = Instruction(Operation.BEGIN, -1, fields)
     return [begin, *_Weaver(plan).weave(progress)]
 
 

@@ -13,6 +13,8 @@ BUS_BYTES = (4, 8, 16, 32, 64)
 BURST_BEATS = 16
 """Longest AXI burst, in beats: 16 x 64 bytes stays inside the 4 KiB that a burst may not cross."""
 
+VERSION = 3
+"""Of the program format and the registers."""
 INSTRUCTION_BYTES = 64
 MAXIMUM_KIB = 8192
 """Largest activation memory and accumulators, KiB."""
@@ -41,6 +43,7 @@ class Parameters:
     operands : the vector unit reads feature maps: additions, averages, poolings that stand alone
     tables : lookup tables behind the requantizers: additions, other scales in a concatenation, unary functions
     normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
+    axi_protection, axi_cache, axi_quality : AxPROT, AxCACHE and AxQOS of every access
     """
 
     rows: int
@@ -57,6 +60,9 @@ class Parameters:
     operands: bool = False
     tables: bool = False
     normalization: int = 0
+    axi_protection: int = 0b000
+    axi_cache: int = 0b0011
+    axi_quality: int = 0
 
     def __post_init__(self) -> None:
         check_range("rows", self.rows, 1, 128)
@@ -72,6 +78,9 @@ class Parameters:
             object.__setattr__(self, "lanes", -(-self.columns // 4))
         check_range("lanes", self.lanes, 1, self.columns)
         check_range("normalization", self.normalization, 0, 16)
+        check_range("AXI protection", self.axi_protection, 0, 7)
+        check_range("AXI cache", self.axi_cache, 0, 15)
+        check_range("AXI quality", self.axi_quality, 0, 15)
         self._check_features()
         if self.accumulator_depth < 4:
             raise ConfigurationError(
@@ -184,5 +193,5 @@ class Parameters:
     @property
     def fingerprint(self) -> int:
         """32 bits that differ between accelerators whose programs are not interchangeable."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps({**asdict(self), "version": VERSION}, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")

@@ -26,6 +26,8 @@ from .registers import RegisterError, Registers
 
 PERIOD_NS = 10
 DRAIN_CYCLES = 32
+PAGE = 4096
+"""LIMIT's granule, bytes."""
 
 
 class Memory(Protocol):
@@ -105,7 +107,9 @@ class Bench:
 
     async def start(self, interrupt: int = 1) -> None:
         await self.registers.write(self.offset("PROGRAM"), self.job.program_address)
-        await self.registers.write(self.offset("BASE"), self.job.base)
+        await self.registers.write(self.offset("BASE"), self.job.base & 0xFFFF_FFFF)
+        await self.registers.write(self.offset("BASE_HIGH"), self.job.base >> 32)
+        await self.registers.write(self.offset("LIMIT"), -(-self.job.memory.size // PAGE) * PAGE)
         await self.registers.write(self.offset("INTERRUPT_ENABLE"), interrupt)
         await self.registers.write(self.offset("CONTROL"), 1)
 
