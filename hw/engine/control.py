@@ -53,7 +53,7 @@ class Control(wiring.Component):
         m.d.sync += window.wraps.eq(end[-1] & end[:-1].any())
 
         failing, why = Signal(), Signal(Cause)
-        m.d.sync += failing.eq(self._failure(m, why))
+        m.d.sync += failing.eq(self._failure(m, why) & self.busy)
         waits = Signal(len(STALLS), reset_less=True)
 
         def fail(cause: object) -> list:
