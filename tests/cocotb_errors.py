@@ -224,7 +224,7 @@ async def the_first_cause_of_two_is_kept(dut):
 
 @cocotb.test()
 async def while_busy_neither_clear_nor_start_is_heard_and_there_is_no_interrupt(dut):
-    """A memory that becomes slow at some moment, so that some of these times bursts are in flight when the error comes."""
+    """A memory that becomes slow at some moment: at some of these, bursts are in flight when the error comes."""
     bench = await fresh(dut)
     fifth = bench.job.program_address + 5 * INSTRUCTION_BYTES
     slow = 0

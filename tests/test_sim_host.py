@@ -45,6 +45,16 @@ class Simulated:
         return {name: said for name, said in done.items() if said}
 
 
+def reals(source, values):
+    """Real values, float32, that are nearest to ``values``, ties among them and what lies far outside the range."""
+    rng = np.random.default_rng(6)
+    steps = (values - source.zero_point).astype(np.float32)
+    steps += rng.choice([-0.5, 0.5, 0.25, -0.49], values.shape).astype(np.float32)
+    made = steps * source.scale
+    made.reshape(-1)[:4] = [3e38, -3e38, np.inf, -np.inf]
+    return made
+
+
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """The accelerator of ``models.tiny`` after a run of two images."""
@@ -54,9 +64,13 @@ def tiny(tmp_path_factory):
     p = parameters_for(graph, **HARDWARE[NAME])
     generate(graph, (folder / "q.onnx").read_bytes(), p, folder / "build")
     accelerator = sim.load(folder / "build")
-    tensors = golden.run(graph, integers(graph, 2, seed=4))
+    images = reals(graph.map_of(graph.input), integers(graph, 2, seed=4))
+    tensors = golden.run(graph, golden.quantize_input(graph, images))
     assert sim.simulate_tensors(accelerator, graph, tensors, folder=folder / "run").bit_exact
     output = graph.tensors[graph.output]
+    np.save(folder / "run" / "images.npy", images.transpose(0, 2, 3, 1).reshape(2, -1))
+    scores = golden.dequantize(tensors[graph.output], output)
+    np.save(folder / "run" / "reals.npy", scores.transpose(0, 2, 3, 1).reshape(2, -1))
     return Simulated(
         build=folder / "build",
         folder=folder / "run",
@@ -87,7 +101,7 @@ def test_a_run_on_plain_registers(tiny, tmp_path, language):
         'extern "C"\n'
         "#endif\n"
         "uint32_t run(volatile uint32_t *registers);\n"
-        "uint32_t run(volatile uint32_t *registers) { return systolith_run(registers, 0x7000u); }\n"
+        "uint32_t run(volatile uint32_t *registers) { return systolith_run(registers, 0x1200007000u); }\n"
     )
     run = ctypes.CDLL(str(library(tmp_path / "host.c", tiny.build, tmp_path / "host.so", language))).run
     run.restype = ctypes.c_uint32
@@ -95,7 +109,8 @@ def test_a_run_on_plain_registers(tiny, tmp_path, language):
     at = {name: entry["offset"] // 4 for name, entry in manifest["registers"].items()}
     fingerprint = int(re.search(r"SYSTOLITH_BUILD 0x(\w+)u", (tiny.build / "systolith.h").read_text()).group(1), 16)
     program = manifest["memory"]["regions"]["program"]["address"]
-    started = {"BASE": 0x7000, "PROGRAM": program}
+    limit = -(-manifest["memory"]["bytes"] // 4096) * 4096
+    started = {"BASE": 0x7000, "BASE_HIGH": 0x12, "LIMIT": limit, "PROGRAM": program, "WATCHDOG": 1_000_000}
     for changed, returned, written in (
         ({"STATUS": DONE}, 0, {**started, "CONTROL": CLEAR}),
         ({"STATUS": ERROR}, ERROR, {**started, "CONTROL": CLEAR}),

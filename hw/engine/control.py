@@ -21,7 +21,8 @@ class Control(wiring.Component):
              base, pages, watchdog : In, of the registers;  waits : In, a bit for each of STALLS
              finished : In, pulse, with tokens_left : In;  failures : In, FAILURES;  progress : In, something moves
              window : Out, WINDOW;  closed : Out;  quiet : In;  cleared : Out, one cycle
-             busy, done, error, cause : Out;  waits_shown : Out, ``waits``, or what they were at the error
+             busy, done, error, cause : Out
+             waits_shown : Out, ``waits``, or from an error to the next start what they were then
     """
 
     start: In(1)
@@ -69,7 +70,7 @@ class Control(wiring.Component):
                 with m.If(self.reset):
                     m.next = "close"
                 with m.Elif(self.start):
-                    m.d.sync += [window.base.eq(self.base), window.pages.eq(self.pages), *forget]
+                    m.d.sync += [window.base.eq(self.base), window.pages.eq(self.pages), waits.eq(0), *forget]
                     m.next = "run"
             with m.State("run"):
                 with m.If(self.reset):
@@ -100,7 +101,7 @@ class Control(wiring.Component):
         m.d.comb += [
             self.busy.eq(~fsm.ongoing("ready")),
             self.closed.eq(fsm.ongoing("close") | fsm.ongoing("clear")),
-            self.waits_shown.eq(Mux(self.error, waits, self.waits)),
+            self.waits_shown.eq(Mux(fsm.ongoing("run"), self.waits, waits)),
         ]
         return m
 

@@ -29,7 +29,7 @@ REGISTERS = {
     "INTERRUPT_ENABLE": (0x1C, "bit 0: raise the interrupt when a run has ended, done or with an error"),
     "CYCLES": (0x20, "cycles from start to done, low 32 bits"),
     "CYCLES_HIGH": (0x24, "the same, high 32 bits"),
-    "WAITS": (0x28, "what each unit waits for, a bit each: at this moment, or at the moment of the error"),
+    "WAITS": (0x28, "what units wait for, a bit each: now, or from an error to the next start what they did then"),
     "ARRAY_BUSY": (0x2C, "cycles in which a window entered the array"),
     **{f"STALL_{name}": (0x30 + 4 * n, f"cycles: {text}") for n, (name, text) in enumerate(STALLS)},
     "LIMIT": (0x4C, "bytes from BASE on that may be accessed, multiple of 4096; 0 after reset: none"),
