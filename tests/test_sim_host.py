@@ -13,6 +13,7 @@ import pytest
 
 from systolith import golden, quant, sim
 from systolith.hw.build import generate, parameters_for
+from systolith.hw.compiler.planner import plan
 from systolith.sim import session, toolchain
 
 from .graphs import integers
@@ -22,6 +23,9 @@ from .test_system import HARDWARE
 NAME = "4x4, 4-byte bus, small memories"
 pytestmark = pytest.mark.xdist_group(f"bulk {NAME}")
 
+SHORT = {"flips": 10, "erased": 8, "order": 12, "foreign": 10, "images": 6, "resets": 15, "nonsense": 6}
+LONG = {"flips": 1000, "erased": 500, "order": 500, "foreign": 500, "images": 250, "resets": 200, "nonsense": 500}
+"""How many of each kind of damage in tests/cocotb_field.py."""
 LANGUAGES = {"C99": ["-x", "c", "-std=c99"], "C++11": ["-x", "c++", "-std=c++11"]}
 FLAGS = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "-shared", "-fPIC"]
 BUSY, DONE, ERROR = 1, 2, 0x304
@@ -141,3 +145,39 @@ def test_the_compiled_host_runs_the_simulated_accelerator(tiny, tmp_path):
         (tmp_path / name / "systolith.h").write_text(changed)
         library(Path(__file__).parent / "host.c", tmp_path / name, tiny.folder / f"{name}.so")
     assert tiny.failures("tests.cocotb_host") == {}
+
+
+def foreign(folder):
+    """What belongs to other networks on the accelerator of ``tiny``: foreign.npz."""
+    graph = network("tiny")
+    p = parameters_for(graph, **HARDWARE[NAME])
+    first, *rest = graph.layers
+    weights = first.weights.copy()
+    weights.reshape(-1)[0] ^= 1
+    changed = dataclasses.replace(graph, layers=(dataclasses.replace(first, weights=weights), *rest))
+    other, heavier = plan(graph, p, batch=2), plan(changed, p)
+    np.savez(
+        folder / "foreign.npz",
+        program=np.frombuffer(other.program_bytes(), np.uint8),
+        image=np.frombuffer(other.dram.constants, np.uint8),
+        weights=np.frombuffer(heavier.dram.constants, np.uint8),
+    )
+
+
+def survive(tiny, counts):
+    foreign(tiny.folder)
+    (tiny.folder / "campaign.json").write_text(json.dumps(counts))
+    assert tiny.failures("tests.cocotb_field") == {}
+    return {name: json.loads((tiny.folder / f"{name}.json").read_text()) for name in ("found", "resets")}
+
+
+def test_a_short_campaign_ends_with_causes(tiny):
+    found = survive(tiny, SHORT)["found"]
+    assert sum(found["1 flipped bits"].values()) == SHORT["flips"]
+
+
+@pytest.mark.matrix
+def test_a_long_campaign_ends_with_causes(tiny, capsys):
+    found = survive(tiny, LONG)
+    with capsys.disabled():
+        print(json.dumps(found, indent=1))

@@ -1,13 +1,10 @@
 """Where everything lies in DRAM: constants, input, output, and the maps that pass through it."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...quant.graph import FeatureMap, Graph
-from ..isa.check import sealed
 from ..isa.parameters import INSTRUCTION_BYTES, Parameters
-from ..isa.program import Operation, encode
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
 from .image import table_bytes, weight_stream
@@ -36,15 +33,13 @@ class Dram:
 
     maps : region of each tensor that passes through DRAM, input and output among them; dead ones' are used again
     streams, tables : of each layer, its weight stream and its tables among the constants
-    constants : their bytes, of which the first 64 say whose they are;  identity : 32 bits, the same for BEGIN
-    regions : constants, input, output, scratch
+    constants : their bytes, the first 64 left for the stamp (see pairing);  regions : constants, input, output, scratch
     """
 
     maps: Mapping[str, Region]
     streams: tuple[Region, ...]
     tables: tuple[Region, ...]
     constants: bytes
-    identity: int
     regions: Mapping[str, Region]
 
     def behind(self, size: int) -> Region:
@@ -54,9 +49,9 @@ class Dram:
 
 def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], layout: Layout) -> Dram:
     """Constants, input, output, then the maps that pass through DRAM, over others that are dead."""
-    pieces: list[bytes] = []
+    pieces = [bytes(INSTRUCTION_BYTES)]
     streams, all_tables = [], []
-    address = INSTRUCTION_BYTES  # behind the stamp
+    address = INSTRUCTION_BYTES
     for layer, placement in zip(layers, layout.placements, strict=True):
         stream = b""
         if layer.on_array:
@@ -82,10 +77,7 @@ def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], lay
         maps[name] = Region(_free(first, size, taken), size)
         end = max(end, maps[name].end)
     regions["scratch"] = Region(first, end - first)
-    content = b"".join(pieces)
-    identity = int.from_bytes(hashlib.sha256(content).digest()[:4], "little")
-    stamp = sealed(encode(Operation.IMAGE, image=identity))
-    return Dram(maps, tuple(streams), tuple(all_tables), stamp + content, identity, regions)
+    return Dram(maps, tuple(streams), tuple(all_tables), b"".join(pieces), regions)
 
 
 def map_bytes(graph: Graph, name: str, p: Parameters) -> int:

@@ -23,8 +23,7 @@ def weave(plan: Plan, progress: Callable[[int], None] = lambda done: None) -> li
 
     progress : of layers that are woven
     """
-    fields = {"fingerprint": plan.parameters.fingerprint, "image": plan.dram.identity}
-    begin = Instruction(Operation.BEGIN, -1, fields)
+    begin = Instruction(Operation.BEGIN, -1, {"fingerprint": plan.parameters.fingerprint})
     return [begin, *_Weaver(plan).weave(progress)]
 
 
