@@ -226,16 +226,16 @@ def _reals(plan: Plan) -> str:
         zero_point = storage(target, bits).zero_point
         lines = [
             "    (void)channel;",
-            f"    return (float)((int32_t)value - {_signed(zero_point)}) * {_float(target.scale)};",
+            f"    return (float)((int32_t)value - {_signed(zero_point)}) * {_float(float(target.scale))};",
         ]
     else:
-        scales = "\n".join(f"        {_float(scale)}," for scale in target.scales)
+        scales = "\n".join(f"        {_float(float(scale))}," for scale in target.scales)
         lines = [
             f"    static const float scales[] = {{\n{scales}\n    }};",
             "    return (float)value * scales[channel];",
         ]
     return _REALS.format(
-        input_scale=_float(source.scale),
+        input_scale=_float(float(source.scale)),
         lowest=_float(form.low - form.zero_point),
         highest=_float(form.high - form.zero_point),
         low=form.low,
@@ -247,7 +247,7 @@ def _reals(plan: Plan) -> str:
 
 def _float(value: float) -> str:
     """A float32 as C writes it, exactly."""
-    text = f"{float(value):.9g}"
+    text = f"{value:.9g}"
     return f"{text}f" if {*text} & {*".en"} else f"{text}.0f"
 
 

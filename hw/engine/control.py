@@ -25,26 +25,31 @@ class Control(wiring.Component):
              waits_shown : Out, ``waits``, or from an error to the next start what they were then
     """
 
-    start: In(1)
-    clear: In(1)
-    reset: In(1)
-    base: In(WINDOW["base"].width)
-    pages: In(WINDOW["pages"].width)
-    watchdog: In(32)
-    waits: In(len(STALLS))
-    finished: In(1)
-    tokens_left: In(1)
-    failures: In(FAILURES)
-    progress: In(1)
-    window: Out(WINDOW)
-    closed: Out(1)
-    quiet: In(1)
-    cleared: Out(1)
-    busy: Out(1)
-    done: Out(1)
-    error: Out(1)
-    cause: Out(Cause)
-    waits_shown: Out(len(STALLS))
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "start": In(1),
+                "clear": In(1),
+                "reset": In(1),
+                "base": In(WINDOW["base"].width),
+                "pages": In(WINDOW["pages"].width),
+                "watchdog": In(32),
+                "waits": In(len(STALLS)),
+                "finished": In(1),
+                "tokens_left": In(1),
+                "failures": In(FAILURES),
+                "progress": In(1),
+                "window": Out(WINDOW),
+                "closed": Out(1),
+                "quiet": In(1),
+                "cleared": Out(1),
+                "busy": Out(1),
+                "done": Out(1),
+                "error": Out(1),
+                "cause": Out(Cause),
+                "waits_shown": Out(len(STALLS)),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

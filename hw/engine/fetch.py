@@ -150,11 +150,11 @@ class Fetch(wiring.Component):
         image = Signal(32, reset_less=True)
         foreign, unpaired = Signal(), Signal()
 
-        def fail(cause: Cause) -> None:
+        def fail(cause: int) -> None:
             m.d.comb += [self.failed.eq(1), self.cause.eq(cause)]
             m.next = "failed"
 
-        def refuse(cause: Cause) -> None:
+        def refuse(cause: int) -> None:
             with m.If(verdict.unread):
                 fail(Cause.READ)
             with m.Else():

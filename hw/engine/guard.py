@@ -27,11 +27,16 @@ class Guard(wiring.Component):
 
     LATENCY = 1
 
-    bursts: In(stream.Signature(BURST))
-    passed: Out(stream.Signature(PASSED))
-    window: In(WINDOW)
-    closed: In(1)
-    outside: Out(1)
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "bursts": In(stream.Signature(BURST)),
+                "passed": Out(stream.Signature(PASSED)),
+                "window": In(WINDOW),
+                "closed": In(1),
+                "outside": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
