@@ -62,8 +62,7 @@ class Storer(wiring.Component):
         bus, tokens = self.bus, self.tokens
         bus_bits, element_bits = ceil_log2(self._bus_bytes), ceil_log2(self._element_bytes)
         m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes)
-        m.submodules.guard = guard = Guard()
-        wiring.connect(m, bursts.bursts, guard.bursts)
+        guarded = self._guarded(m, bursts)
 
         i = Signal(TRANSFER, reset_less=True)
         active, spans_left = Signal(), Signal()
@@ -77,10 +76,7 @@ class Storer(wiring.Component):
         # spans into bursts
         size = i.dram[:bus_bits] + i.bytes
         m.d.comb += [
-            guard.window.eq(self.window),
-            guard.closed.eq(self.closed),
-            self.outside.eq(guard.outside),
-            bursts.spans.valid.eq(active & spans_left & ~bursting & ~bursts.bursts.valid & ~guard.passed.valid),
+            bursts.spans.valid.eq(active & spans_left & ~bursting & ~bursts.bursts.valid & ~guarded.valid),
             bursts.spans.payload.address.eq(i.dram),
             bursts.spans.payload.beats.eq((size + (self._bus_bytes - 1)) >> bus_bits),
         ]
@@ -88,11 +84,11 @@ class Storer(wiring.Component):
             m.d.sync += [spans_left.eq(0), span_first.eq(1), chip.eq(i.chip - i.dram[element_bits:bus_bits])]
 
         # each burst: its address, then its beats
-        burst = guard.passed.payload
+        burst = guarded.payload
         handing = Signal()
         m.d.comb += [
-            handing.eq(guard.passed.valid & ~bursting & (~bus.awvalid | bus.awready) & ~self.closed),
-            guard.passed.ready.eq(handing),
+            handing.eq(guarded.valid & ~bursting & (~bus.awvalid | bus.awready) & ~self.closed),
+            guarded.ready.eq(handing),
         ]
         with m.If(bus.awready):
             m.d.sync += bus.awvalid.eq(0)
@@ -158,6 +154,13 @@ class Storer(wiring.Component):
         with m.If(tokens.take):
             m.d.sync += [i.eq(self.instructions.payload), active.eq(1), spans_left.eq(1)]
         return m
+
+    def _guarded(self, m: Module, bursts: Bursts) -> stream.Interface:
+        """The bursts that may go out."""
+        m.submodules.guard = guard = Guard()
+        wiring.connect(m, bursts.bursts, guard.bursts)
+        m.d.comb += [guard.window.eq(self.window), guard.closed.eq(self.closed), self.outside.eq(guard.outside)]
+        return guard.passed
 
     def _strobe(self, m: Module, i: data.View, size: Value, span_first: Value, span_last: Value) -> Value:
         """All bytes of a beat but those before the span's first and after its last."""
