@@ -1,9 +1,9 @@
-"""The C header of a build: registers, memory layout, and how to run one image."""
+"""The C header of a build: registers, memory layout, reals and integers, and how to run one image."""
 
 from ..quant.graph import FeatureMap
 from .compiler.formats import storage
 from .compiler.plan import Plan
-from .isa.register_map import IDENTITY, REGISTERS
+from .isa.register_map import CAUSES, IDENTITY, PAGE_BITS, REGISTERS, STALLS
 
 _RUN = """
 /* How a register is read and written.  Define both before this file where that takes a barrier or a bus of its own. */
@@ -14,41 +14,131 @@ _RUN = """
 #define SYSTOLITH_WRITE(registers, offset, value) ((registers)[(offset) / 4] = (value))
 #endif
 
-/* How often systolith_run reads STATUS before it gives up.  A read takes the accelerator 2 cycles or more. */
+/* What makes bytes that the processor wrote visible on the bus, before a run, and forgets what it holds of bytes that
+ * the accelerator wrote, behind it.  Define both where the processor's cache is not coherent with the accelerator. */
+#ifndef SYSTOLITH_FLUSH
+#define SYSTOLITH_FLUSH(address, bytes) ((void)(address))
+#endif
+#ifndef SYSTOLITH_INVALIDATE
+#define SYSTOLITH_INVALIDATE(address, bytes) ((void)(address))
+#endif
+
+/* How often STATUS is read before a function gives up.  A read takes the accelerator 2 cycles or more. */
 #ifndef SYSTOLITH_POLLS
 #define SYSTOLITH_POLLS 1000000000u
 #endif
 
+/* Cycles in which nothing moves, on the bus or in the engine, after which the accelerator gives up. */
+#ifndef SYSTOLITH_PATIENCE
+#define SYSTOLITH_PATIENCE 1000000u
+#endif
+
 #define SYSTOLITH_OTHER_BUILD 0xffffffffu /* not the accelerator that this build is for: nothing was written */
-#define SYSTOLITH_TIMEOUT 0xfffffffeu     /* still busy after SYSTOLITH_POLLS: it may need a reset */
+#define SYSTOLITH_TIMEOUT 0xfffffffeu     /* still busy after SYSTOLITH_POLLS: memory may not answer any more */
+
+/* Reads STATUS until the accelerator is idle, and shows one of the bits wanted unless they are 0: returns it, or
+ * SYSTOLITH_TIMEOUT. */
+static inline uint32_t systolith_idle(volatile uint32_t *registers, uint32_t wanted)
+{
+    uint32_t polls;
+    for (polls = SYSTOLITH_POLLS; polls != 0u; polls--) {
+        uint32_t status = SYSTOLITH_READ(registers, SYSTOLITH_STATUS);
+        if ((status & 1u) == 0u && (wanted == 0u || (status & wanted) != 0u))
+            return status;
+    }
+    return SYSTOLITH_TIMEOUT;
+}
+
+/* Ends whatever runs, and forgets how it ended; what is in flight on the bus ends first.  Returns 0 when the
+ * accelerator is ready again, or SYSTOLITH_TIMEOUT. */
+static inline uint32_t systolith_reset(volatile uint32_t *registers)
+{
+    SYSTOLITH_WRITE(registers, SYSTOLITH_CONTROL, 4u);
+    return systolith_idle(registers, 0u) == SYSTOLITH_TIMEOUT ? SYSTOLITH_TIMEOUT : 0u;
+}
 
 /* Runs one image: the input map lies at base + SYSTOLITH_INPUT_ADDRESS; the output map is written at
  * base + SYSTOLITH_OUTPUT_ADDRESS.  memory.bin at base + SYSTOLITH_CONSTANTS_ADDRESS and program.bin at
- * base + SYSTOLITH_PROGRAM_ADDRESS stay as they are from image to image.  Caches are the caller's concern.
+ * base + SYSTOLITH_PROGRAM_ADDRESS stay as they are from image to image.  base is a multiple of 4096 below 2^40, and
+ * the accelerator touches nothing but the SYSTOLITH_LIMIT_BYTES from there on.
  * Returns 0, or STATUS after an error (bits 15:8 are the cause), or one of the two above. */
-static inline uint32_t systolith_run(volatile uint32_t *registers, uint32_t base)
+static inline uint32_t systolith_run(volatile uint32_t *registers, uint64_t base)
 {
-    uint32_t polls = SYSTOLITH_POLLS;
     uint32_t status;
     if (SYSTOLITH_READ(registers, SYSTOLITH_ID) != SYSTOLITH_IDENTITY ||
         SYSTOLITH_READ(registers, SYSTOLITH_FINGERPRINT) != SYSTOLITH_BUILD)
         return SYSTOLITH_OTHER_BUILD;
-    do { /* a run that failed may still be ending */
-        if (polls-- == 0u)
-            return SYSTOLITH_TIMEOUT;
-        status = SYSTOLITH_READ(registers, SYSTOLITH_STATUS);
-    } while (status & 1u);
-    SYSTOLITH_WRITE(registers, SYSTOLITH_BASE, base);
+    if (systolith_idle(registers, 0u) == SYSTOLITH_TIMEOUT)
+        return SYSTOLITH_TIMEOUT;
+    SYSTOLITH_FLUSH(base + SYSTOLITH_INPUT_ADDRESS, SYSTOLITH_INPUT_BYTES);
+    SYSTOLITH_WRITE(registers, SYSTOLITH_BASE, (uint32_t)base);
+    SYSTOLITH_WRITE(registers, SYSTOLITH_BASE_HIGH, (uint32_t)(base >> 32));
+    SYSTOLITH_WRITE(registers, SYSTOLITH_LIMIT, SYSTOLITH_LIMIT_BYTES);
     SYSTOLITH_WRITE(registers, SYSTOLITH_PROGRAM, SYSTOLITH_PROGRAM_ADDRESS);
+    SYSTOLITH_WRITE(registers, SYSTOLITH_WATCHDOG, SYSTOLITH_PATIENCE);
     SYSTOLITH_WRITE(registers, SYSTOLITH_CONTROL, 1u);
-    do {
-        if (polls-- == 0u)
-            return SYSTOLITH_TIMEOUT;
-        status = SYSTOLITH_READ(registers, SYSTOLITH_STATUS);
-    } while ((status & 1u) || (status & 6u) == 0u);
+    status = systolith_idle(registers, 6u);
+    if (status == SYSTOLITH_TIMEOUT)
+        return SYSTOLITH_TIMEOUT;
     SYSTOLITH_WRITE(registers, SYSTOLITH_CONTROL, 2u);
-    return (status & 4u) ? status : 0u;
+    if (status & 4u)
+        return status;
+    SYSTOLITH_INVALIDATE(base + SYSTOLITH_OUTPUT_ADDRESS, SYSTOLITH_OUTPUT_BYTES);
+    return 0u;
 }
+"""
+
+_TEXTS = """
+/* What an error's cause means; status is what systolith_run returned. */
+static inline const char *systolith_cause(uint32_t status)
+{{
+    static const char *const texts[] = {{
+{causes}
+    }};
+    if (status == SYSTOLITH_OTHER_BUILD)
+        return "the accelerator is not the one that this build is for";
+    if (status == SYSTOLITH_TIMEOUT)
+        return "the accelerator is still busy";
+    status = status >> 8 & 255u;
+    return status < sizeof texts / sizeof *texts ? texts[status] : "unknown";
+}}
+
+/* Names what units wait for, now or at the moment of the error: fills as many of names[SYSTOLITH_UNITS] as it
+ * returns.  A start forgets it. */
+#define SYSTOLITH_UNITS {units}
+static inline int systolith_waiting(volatile uint32_t *registers, const char **names)
+{{
+    static const char *const texts[] = {{
+{waits}
+    }};
+    uint32_t waits = SYSTOLITH_READ(registers, SYSTOLITH_WAITS);
+    int bit, count = 0;
+    for (bit = 0; bit < SYSTOLITH_UNITS; bit++)
+        if (waits >> bit & 1u)
+            names[count++] = texts[bit];
+    return count;
+}}
+"""
+
+_REALS = """
+/* A real value as the input map holds it: the nearest integer, of two the even one, inside the map's range. */
+static inline systolith_input_t systolith_quantize(float value)
+{{
+    volatile float steps = value / {input_scale}; /* rounded to float, whatever the processor computes in */
+    if (!(steps > {lowest}))
+        return {low};
+    if (steps >= {highest})
+        return {high};
+    steps = steps + 12582912.0f; /* 1.5 * 2^23: no bits are left behind the point */
+    steps = steps - 12582912.0f;
+    return (systolith_input_t)((int32_t)steps + {zero_point});
+}}
+
+/* The real value of an element of the output map. */
+static inline float systolith_dequantize(systolith_output_t value, int channel)
+{{
+{dequantize}
+}}
 """
 
 _UNFOLD = """
@@ -85,6 +175,7 @@ def c_header(plan: Plan) -> str:
         "",
         "/* memory: byte addresses relative to BASE, and sizes */",
         f"#define SYSTOLITH_MEMORY_BYTES {plan.memory_bytes}u",
+        f"#define SYSTOLITH_LIMIT_BYTES {limit(plan)}u /* whole pages */",
     ]
     for name, region in plan.regions.items():
         lines += [
@@ -109,4 +200,56 @@ def c_header(plan: Plan) -> str:
         unfold = _UNFOLD.format(
             kernel_rows=how.kernel_rows, stride=how.stride, dilation=how.dilation, top=how.top, outside=outside
         )
-    return "\n".join(lines) + "\n" + _RUN + unfold + "\n#endif\n"
+    return "\n".join(lines) + "\n" + _RUN + _texts() + _reals(plan) + unfold + "\n#endif\n"
+
+
+def limit(plan: Plan) -> int:
+    """What the register LIMIT must hold at least: the memory's bytes, in whole pages."""
+    return -(-plan.memory_bytes >> PAGE_BITS) << PAGE_BITS
+
+
+def _texts() -> str:
+    causes = (CAUSES[number] for number in range(len(CAUSES)))
+    return _TEXTS.format(
+        causes="\n".join(f'        "{text}",' for text in causes),
+        waits="\n".join(f'        "{text}",' for _, text in STALLS),
+        units=len(STALLS),
+    )
+
+
+def _reals(plan: Plan) -> str:
+    """From reals to the input map and back from the output, in the numbers that memory holds."""
+    bits = plan.parameters.activation_bits
+    source, target = plan.graph.map_of(plan.graph.input), plan.graph.tensors[plan.graph.output]
+    form = storage(source, bits)
+    if isinstance(target, FeatureMap):
+        zero_point = storage(target, bits).zero_point
+        lines = [
+            "    (void)channel;",
+            f"    return (float)((int32_t)value - {_signed(zero_point)}) * {_float(float(target.scale))};",
+        ]
+    else:
+        scales = "\n".join(f"        {_float(float(scale))}," for scale in target.scales)
+        lines = [
+            f"    static const float scales[] = {{\n{scales}\n    }};",
+            "    return (float)value * scales[channel];",
+        ]
+    return _REALS.format(
+        input_scale=_float(float(source.scale)),
+        lowest=_float(form.low - form.zero_point),
+        highest=_float(form.high - form.zero_point),
+        low=form.low,
+        high=form.high,
+        zero_point=_signed(form.zero_point),
+        dequantize="\n".join(lines),
+    )
+
+
+def _float(value: float) -> str:
+    """A float32 as C writes it, exactly."""
+    text = f"{value:.9g}"
+    return f"{text}f" if {*text} & {*".en"} else f"{text}.0f"
+
+
+def _signed(value: int) -> str:
+    return f"({value})" if value < 0 else str(value)

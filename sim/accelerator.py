@@ -22,7 +22,18 @@ PORT = re.compile(r"\b(?:input|output)\b\s*(?:wire|reg|logic)?\s*(?:\[\s*(\d+)\s
 INSIDE = re.compile(r"^  wire (?:\[(\d+):0\] )?monitor__(\w+);$", re.MULTILINE)
 """The monitor's signals in the top module, where it has no ports for them."""
 
-USED_REGISTERS = ("CONTROL", "STATUS", "PROGRAM", "BASE", "INTERRUPT_ENABLE", "CYCLES", "CYCLES_HIGH", "WAITS")
+USED_REGISTERS = (
+    "CONTROL",
+    "STATUS",
+    "PROGRAM",
+    "BASE",
+    "BASE_HIGH",
+    "LIMIT",
+    "INTERRUPT_ENABLE",
+    "CYCLES",
+    "CYCLES_HIGH",
+    "WAITS",
+)
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,8 @@ def bursts() -> dict[str, Sequence]:
         (7, "at address 0", 0, 1, {}),
         (7, "behind the memory", END, 1, {}),
         (7, "one beat over the end", END - 15 * BUS_BYTES, 16, {}),
-        (7, "at the last address", 2**32 - BUS_BYTES, 1, {}),
+        (7, "4 GiB above the memory", BASE + 2**32, 1, {}),
+        (7, "at the last address", 2**40 - BUS_BYTES, 1, {}),
     ]
     found = {}
     for channel, first in (("ar", 16), ("aw", 32)):

@@ -9,14 +9,19 @@ import numpy as np
 from cocotb.task import bridge, resume
 from cocotb.triggers import ClockCycles
 
+from systolith.hw.isa.check import sealed
 from systolith.hw.isa.program import Operation
-from systolith.hw.isa.register_map import Cause
+from systolith.hw.isa.register_map import CAUSES, STALLS, Cause
 from systolith.sim.benches.bulk import attach
 from systolith.sim.comparison.job import Job
 
 REGISTERS = 0x4000_0000
 """Where the C program believes the registers to be."""
-BASE = 0x3000
+ORIGIN = 0x5A_0000_0000
+"""Where the memory model begins on the bus."""
+OFFSET = 0x3000
+BASE = ORIGIN + OFFSET
+"""Where the accelerator's memory begins."""
 OTHER_BUILD, TIMEOUT = 0xFFFF_FFFF, 0xFFFF_FFFE
 OKAY, SLVERR = 0, 2
 READ = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p)
@@ -33,7 +38,7 @@ class Host:
     def __init__(self, bench, library="host.so"):
         self.bench = bench
         self.accesses = []
-        self.memory = np.random.default_rng(3).integers(0, 256, BASE + bench.job.memory.size, np.uint8)
+        self.memory = np.random.default_rng(3).integers(0, 256, OFFSET + bench.job.memory.size, np.uint8)
         self.output = np.zeros(np.load("outputs.npy").shape[1], np.uint8)
         names = {offset: name for name, offset in bench.job.registers.items()}
         read, write = resume(bench.registers.read), resume(bench.registers.write)
@@ -49,9 +54,12 @@ class Host:
         self.callbacks = READ(read_register), WRITE(write_register)  # C keeps no reference
         self.library = ctypes.CDLL(str(Path(library).absolute()))
         self.library.attach(*self.callbacks)
-        self.library.infer.restype = ctypes.c_uint32
+        self.library.infer.argtypes = [ctypes.c_void_p, ctypes.c_uint64, *[ctypes.c_void_p] * 3]
+        self.library.infer.restype = self.library.reset.restype = ctypes.c_uint32
+        self.library.cause.restype = ctypes.c_char_p
+        self.images, self.reals = np.load("images.npy"), np.load("reals.npy")
         constants, program = (np.fromfile(f"../build/{name}.bin", np.uint8) for name in ("memory", "program"))
-        self.library.load(pointer(self.memory[BASE:]), pointer(constants), pointer(program))
+        self.library.load(pointer(self.memory[OFFSET:]), pointer(constants), pointer(program))
 
     async def infer(self, image=0):
         """What ``systolith_run`` returns, and whether the output's bytes are golden's."""
@@ -59,13 +67,19 @@ class Host:
         self.bench.events.begin()
         self.accesses.clear()
         self.output[:] = 0xA5
-        maps = pointer(self.bench.job.inputs[image]), pointer(self.output)
-
-        def infer():
-            return self.library.infer(ctypes.c_void_p(REGISTERS), BASE, pointer(self.memory[BASE:]), *maps)
-
-        result = await bridge(infer)()
+        maps = pointer(self.images[image]), pointer(self.output)
+        result = await self.call("infer", BASE, pointer(self.memory[OFFSET:]), *maps)
         return result, (self.output == np.load("outputs.npy")[image]).all()
+
+    async def call(self, name, *arguments):
+        """A function of host.c with the registers."""
+        return await bridge(lambda: getattr(self.library, name)(ctypes.c_void_p(REGISTERS), *arguments))()
+
+    async def waiting(self):
+        """Names of what units wait for."""
+        names = (ctypes.c_char_p * len(STALLS))()
+        count = await self.call("waiting", names)
+        return [name.decode() for name in names[:count]]
 
     @property
     def written(self):
@@ -80,6 +94,7 @@ async def reset(dut):
 
 async def hosted(dut, library="host.so"):
     bench = await attach(dut, replace(Job.load(Path()), base=BASE))
+    dut.origin.value = ORIGIN
     await reset(dut)
     return Host(bench, library)
 
@@ -109,8 +124,19 @@ async def two_images_are_exact(dut):
     for image in (0, 1, 0):
         assert await host.infer(image) == (0, True)
         assert host.accesses[:3] == [("ID",), ("FINGERPRINT",), ("STATUS",)]
-        assert host.written == [("BASE", BASE), ("PROGRAM", program), ("CONTROL", 1), ("CONTROL", 2)]
+        assert host.written == [
+            ("BASE", OFFSET),
+            ("BASE_HIGH", ORIGIN >> 32),
+            ("LIMIT", -(-host.bench.job.memory.size // 4096) * 4096),
+            ("PROGRAM", program),
+            ("WATCHDOG", 300),
+            ("CONTROL", 1),
+            ("CONTROL", 2),
+        ]
         await quiet(host)
+        found = np.zeros(host.reals.shape[1], np.float32)
+        host.library.reals(pointer(host.output), pointer(found))
+        np.testing.assert_array_equal(found, host.reals[image])
 
 
 @cocotb.test()
@@ -129,12 +155,17 @@ async def an_error_is_returned_and_cleared_and_the_next_run_is_exact(dut, kind):
 @cocotb.test()
 async def a_program_for_another_accelerator_is_an_error(dut):
     host = await hosted(dut)
-    begin = host.memory[BASE + host.bench.job.program_address :]
+    begin = host.memory[OFFSET + host.bench.job.program_address :]
     assert begin[0] == Operation.BEGIN
+    kept = begin[:64].copy()
     begin[1] ^= 1  # the fingerprint's first byte
+    assert await host.infer() == (failed(Cause.CHECK), False)
+    assert host.library.cause(failed(Cause.CHECK)).decode() == CAUSES[Cause.CHECK.value]
+    await quiet(host)
+    begin[:64] = np.frombuffer(sealed(begin[:64].tobytes()), np.uint8)
     assert await host.infer() == (failed(Cause.FINGERPRINT), False)
     await quiet(host)
-    begin[1] ^= 1
+    begin[:64] = kept
     assert await host.infer() == (0, True)
 
 
@@ -148,20 +179,53 @@ async def another_accelerator_is_left_alone(dut, library):
 
 
 @cocotb.test()
-async def a_run_that_does_not_end_is_given_up(dut):
-    """Its array waits for weights that no instruction asks for; so does the next call, which then starts nothing."""
+async def a_run_in_which_nothing_moves_is_ended_and_who_waits_is_named(dut):
+    """Its array waits for weights that no instruction asks for; the next run needs no reset."""
     host = await hosted(dut)
-    program = host.memory[BASE + host.bench.job.program_address :]
+    at = host.bench.job.program_address
+    program = host.memory[OFFSET + at :]
+    kept = program.copy()
     weights = next(at for at in range(0, len(program), 64) if program[at] == Operation.WEIGHTS)
-    kept = program[weights : weights + 64].copy()
     program[weights : weights + 64] = program[weights + 64 : weights + 128]  # the SETUP behind it, once more
+    program[:] = np.frombuffer(sealed(program.tobytes()), np.uint8)
+    assert await host.infer() == (failed(Cause.WATCHDOG), False)
+    assert host.written[-1] == ("CONTROL", 2)
+    waiting = await host.waiting()
+    assert waiting == [text for _, text in STALLS if text in waiting]
+    assert {"array waits for weights", "vector unit waits for complete sums"} <= {*waiting}
+    assert "array waits for a free half of the accumulators" not in waiting
+    await quiet(host)
+    program[:] = kept
+    assert await host.infer() == (0, True)
+    assert await host.waiting() == []
+
+
+@cocotb.test()
+async def memory_that_does_not_answer_is_given_up_and_a_reset_waits_for_it(dut):
+    host = await hosted(dut)
+    dut.latency.value = 20_000
     assert await host.infer() == (TIMEOUT, False)
+    assert host.library.cause(TIMEOUT) == b"the accelerator is still busy"
     assert host.written[-1] == ("CONTROL", 1)
+    assert await host.bench.registers.read(host.bench.offset("STATUS")) == failed(Cause.WATCHDOG) | 1
     assert await host.infer() == (TIMEOUT, False)
     assert host.written == []
-    program[weights : weights + 64] = kept
-    await reset(dut)
+    assert await host.call("reset") == TIMEOUT
+    dut.latency.value = host.bench.job.memory_latency
+    await ClockCycles(dut.clk, 20_000)
+    assert await host.call("reset") == 0
+    await quiet(host)
     assert await host.infer() == (0, True)
+
+
+@cocotb.test()
+async def a_run_can_be_ended_by_a_reset(dut):
+    host = await hosted(dut)
+    await host.bench.memory.begin(host.memory)
+    await host.bench.start()
+    assert await host.call("reset") == 0
+    await quiet(host)
+    assert await host.infer(1) == (0, True)
 
 
 @cocotb.test()
@@ -170,7 +234,7 @@ async def a_run_waits_until_the_one_before_has_ended(dut):
     await host.bench.memory.begin(host.memory)
     await host.bench.start()
     assert await host.infer(1) == (0, True)
-    first = host.accesses.index(("BASE", BASE))
+    first = host.accesses.index(("BASE", OFFSET))
     assert host.accesses[2:first] == [("STATUS",)] * (first - 2)
     assert first > 4
     await quiet(host)

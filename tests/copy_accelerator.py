@@ -22,7 +22,7 @@ FAULTS = {
 }  # fmt: skip
 REGISTERS = {
     "ID": 0, "CONTROL": 0x0C, "STATUS": 0x10, "PROGRAM": 0x14, "BASE": 0x18, "INTERRUPT_ENABLE": 0x1C,
-    "CYCLES": 0x20, "CYCLES_HIGH": 0x24, "STALL_READ": 0x28, "WAITS": 0x2C,
+    "CYCLES": 0x20, "CYCLES_HIGH": 0x24, "STALL_READ": 0x28, "WAITS": 0x2C, "LIMIT": 0x30, "BASE_HIGH": 0x34,
 }  # fmt: skip
 VERILOG = Path(__file__).parent / "rtl" / "copy.v"
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from systolith.hw.isa.check import sealed
 from systolith.hw.isa.parameters import INSTRUCTION_BYTES, PARAMETER_BITS, Parameters
 from systolith.hw.isa.program import LAYOUTS, Operation, decode
 
@@ -46,6 +47,7 @@ class Machine:
 
     def run(self, address: int) -> None:
         """Execute from ``address`` to END."""
+        first = address
         while True:
             words = self.dram[address : address + INSTRUCTION_BYTES]
             operation, fields = decode(words.tobytes())
@@ -58,11 +60,16 @@ class Machine:
                 break
             getattr(self, f"_{operation.name.lower()}")(fields)
             address += INSTRUCTION_BYTES
+        program = self.dram[first : address + INSTRUCTION_BYTES].tobytes()
+        assert program == sealed(program), "a check is wrong"
         assert not self.draining, "a vector instruction still waits for sums"
         assert not self.bits.size, "weights were fetched and not used"
 
     def _begin(self, f: dict[str, int]) -> None:
         assert f["fingerprint"] == self.p.fingerprint
+        stamp = self.dram[:INSTRUCTION_BYTES].tobytes()
+        assert decode(stamp) == (Operation.IMAGE, {"image": f["image"]})
+        assert stamp == sealed(stamp)
 
     def _load(self, f: dict[str, int]) -> None:
         assert f["bytes"]

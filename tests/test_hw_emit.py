@@ -51,9 +51,11 @@ output s_axil_awready s_axil_wready s_axil_bvalid s_axil_arready s_axil_rvalid
 output[2] s_axil_bresp s_axil_rresp
 output[32] s_axil_rdata
 output m_axi_arid m_axi_arvalid m_axi_rready m_axi_awid m_axi_awvalid m_axi_wlast m_axi_wvalid m_axi_bready
-output[32] m_axi_araddr m_axi_awaddr
+output m_axi_arlock m_axi_awlock
+output[40] m_axi_araddr m_axi_awaddr
 output[8] m_axi_arlen m_axi_awlen
-output[3] m_axi_arsize m_axi_awsize
+output[3] m_axi_arsize m_axi_awsize m_axi_arprot m_axi_awprot
+output[4] m_axi_arcache m_axi_awcache m_axi_arqos m_axi_awqos
 output[2] m_axi_arburst m_axi_awburst
 output[128] m_axi_wdata
 output[16] m_axi_wstrb

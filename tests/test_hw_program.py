@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from systolith.hw.isa.check import CHECK_BYTES, SEED, crc, sealed
 from systolith.hw.isa.parameters import INSTRUCTION_BYTES
 from systolith.hw.isa.program import (
     BITS,
@@ -60,10 +61,10 @@ def test_unknown_fields_are_refused():
         encode(Operation.END, wait=1)
 
 
-def test_end_is_zeros_and_an_unknown_operation_is_an_error():
-    assert encode(Operation.END) == bytes(INSTRUCTION_BYTES)
-    with pytest.raises(ValueError, match="9 is not a valid Operation"):
-        decode(bytes([9]) + bytes(63))
+@pytest.mark.parametrize("code", [0, 10, 255])
+def test_an_unknown_operation_is_an_error_and_zeros_are_one(code):
+    with pytest.raises(ValueError, match=f"{code} is not a valid Operation"):
+        decode(bytes([code]) + bytes(63))
 
 
 def test_channel_parameters_fill_their_bits():
@@ -72,6 +73,37 @@ def test_channel_parameters_fill_their_bits():
 
 def test_the_vector_units_queue_holds_both_of_its_instructions():
     assert max(DRAIN.size, SETTINGS.size) == VECTOR_BITS <= BITS
+
+
+def test_every_instruction_leaves_room_for_its_check():
+    assert BITS <= 8 * (INSTRUCTION_BYTES - CHECK_BYTES)
+
+
+def test_the_check_is_crc_32c():
+    """The check value of the CRC catalogue, which inverts the register at the end."""
+    assert crc(SEED, b"123456789") ^ 0xFFFFFFFF == 0xE3069283
+
+
+def test_a_sealed_program_is_a_chain():
+    """Each check is the register behind its 60 bytes, begun with the check before; sealing twice changes nothing."""
+    rng = random.Random(3)
+    program = b"".join(encode(Operation.LOAD, dram=rng.getrandbits(32)) for _ in range(5))
+    made = sealed(program)
+    assert sealed(made) == made
+    state = SEED
+    for at in range(0, len(made), INSTRUCTION_BYTES):
+        fields, check = made[at : at + 60], int.from_bytes(made[at + 60 : at + 64], "little")
+        assert fields == program[at : at + 60]
+        assert check == (state := crc(state, fields))
+
+
+def test_every_error_of_up_to_five_bits_in_an_instruction_is_found():
+    """The register is linear: 0 behind an instruction whose flipped bits' registers add up to 0, which none here do."""
+    lone = [crc(0, (1 << bit).to_bytes(INSTRUCTION_BYTES, "little")) for bit in range(8 * INSTRUCTION_BYTES)]
+    assert all(value.bit_count() % 2 for value in lone), "one, three, five: an odd sum of odd parities is not 0"
+    pairs = {one ^ other for n, one in enumerate(lone) for other in lone[:n]}
+    assert 0 not in pairs, "two"
+    assert len(pairs) == len(lone) * (len(lone) - 1) // 2, "four: no two pairs are equal"
 
 
 def test_tokens_lie_at_the_same_place_in_every_instruction_that_takes_them():

@@ -13,11 +13,12 @@ from systolith.hw.engine.accelerator import Accelerator
 from systolith.hw.engine.accumulators import Accumulators
 from systolith.hw.engine.activations import ActivationMemory
 from systolith.hw.engine.array import SystolicArray
-from systolith.hw.engine.dma import Bursts, ReadMaster, WeightStream
+from systolith.hw.engine.dma import Bursts, WeightStream
 from systolith.hw.engine.fetch import Fetch
 from systolith.hw.engine.lane import LaneConfiguration, Squares
 from systolith.hw.engine.loader import Loader
 from systolith.hw.engine.memory_format import MemoryFormat
+from systolith.hw.engine.read_master import ReadMaster
 from systolith.hw.engine.registers import Registers
 from systolith.hw.engine.requantize import Requantize
 from systolith.hw.engine.sequencer import Sequencer, Window

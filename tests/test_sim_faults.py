@@ -11,6 +11,7 @@ import pytest
 from systolith import golden, quant, sim
 from systolith.hw.build import generate, parameters_for
 from systolith.hw.compiler.planner import plan
+from systolith.hw.isa.check import sealed
 from systolith.hw.isa.parameters import INSTRUCTION_BYTES
 from systolith.hw.isa.program import (
     UNITS,
@@ -81,8 +82,9 @@ def build(tmp_path_factory):
 
 
 def simulate(build, folder, *, memory=None, program=None, latency=30):
-    """Run with another memory or program."""
+    """Run with another memory or program, whose checks are right."""
     source, graph, _, tensors = build
+    program = program and sealed(program)
     shutil.copytree(source, folder / "build")
     changed = {name: data for name, data in (("memory.bin", memory), ("program.bin", program)) if data is not None}
     assert all(data != (source / name).read_bytes() for name, data in changed.items())
@@ -94,10 +96,12 @@ def simulate(build, folder, *, memory=None, program=None, latency=30):
 
 
 def constants_of(graph, parameters, number, **changed):
-    """The memory image of ``graph`` with layer ``number`` changed."""
+    """The memory image of ``graph`` with layer ``number`` changed under the stamp of the right one."""
     layers = list(graph.layers)
     layers[number] = dataclasses.replace(layers[number], **changed)
-    return plan(dataclasses.replace(graph, layers=tuple(layers)), parameters).dram.constants
+    changed_plan = plan(dataclasses.replace(graph, layers=tuple(layers)), parameters)
+    right = plan(graph, parameters).dram.constants
+    return right[:INSTRUCTION_BYTES] + changed_plan.dram.constants[INSTRUCTION_BYTES:]
 
 
 def test_without_a_fault_all_bytes_are_equal(build, tmp_path):
@@ -145,7 +149,7 @@ def test_the_last_bit_of_a_multiplier_is_caught_where_a_sum_is_a_tie(build, tmp_
 def test_a_flipped_bit_of_the_memory_file_is_caught(build, tmp_path):
     source, *_ = build
     memory = bytearray((source / "memory.bin").read_bytes())
-    memory[0] ^= 1  # the last bit of a bias
+    memory[INSTRUCTION_BYTES] ^= 1  # the last bit of a bias, behind the stamp
     report = simulate(build, tmp_path, memory=bytes(memory))
     assert not report.bit_exact
     assert (report.differences[0].image, report.differences[0].layer, report.differences[0].channel) == (0, "conv1", 0)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...quant.graph import FeatureMap, Graph
-from ..isa.parameters import Parameters
+from ..isa.parameters import INSTRUCTION_BYTES, Parameters
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
 from .image import table_bytes, weight_stream
@@ -33,7 +33,7 @@ class Dram:
 
     maps : region of each tensor that passes through DRAM, input and output among them; dead ones' are used again
     streams, tables : of each layer, its weight stream and its tables among the constants
-    constants : their bytes;  regions : constants, input, output, scratch
+    constants : their bytes, the first 64 left for the stamp (see pairing);  regions : constants, input, output, scratch
     """
 
     maps: Mapping[str, Region]
@@ -49,9 +49,9 @@ class Dram:
 
 def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], layout: Layout) -> Dram:
     """Constants, input, output, then the maps that pass through DRAM, over others that are dead."""
-    pieces: list[bytes] = []
+    pieces = [bytes(INSTRUCTION_BYTES)]
     streams, all_tables = [], []
-    address = 0
+    address = INSTRUCTION_BYTES
     for layer, placement in zip(layers, layout.placements, strict=True):
         stream = b""
         if layer.on_array:

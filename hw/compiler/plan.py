@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...quant.graph import Graph
-from ..isa.parameters import Parameters
+from ..isa.check import sealed
+from ..isa.parameters import INSTRUCTION_BYTES, Parameters
 from ..isa.program import PREFETCH, Operation
 from .dram import Dram, Region
 from .engine_layer import EngineLayer
@@ -47,7 +48,8 @@ class Plan:
     @property
     def regions(self) -> Mapping[str, Region]:
         """Constants, input, output, scratch, program."""
-        return {**self.dram.regions, "program": self.dram.behind(len(self.program_bytes()))}
+        size = (len(self.program) + 1 + PREFETCH) * INSTRUCTION_BYTES
+        return {**self.dram.regions, "program": self.dram.behind(size)}
 
     @property
     def memory_bytes(self) -> int:
@@ -57,4 +59,4 @@ class Plan:
     def program_bytes(self) -> bytes:
         """The program as the engine fetches it, with what it prefetches behind END."""
         end = Instruction(Operation.END, -1, {})
-        return b"".join(i.encode() for i in [*self.program, *[end] * (1 + PREFETCH)])
+        return sealed(b"".join(i.encode() for i in [*self.program, *[end] * (1 + PREFETCH)]))

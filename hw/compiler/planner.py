@@ -12,6 +12,7 @@ from .engine_layer import EngineLayer
 from .lowering import lower
 from .needs import check_needs
 from .order import ordered
+from .pairing import paired
 from .plan import Plan
 from .residency import lay_out
 from .sync import synchronize
@@ -46,7 +47,7 @@ def plan(
     bare = Plan(whole, p, batch, single, layers, layout, lay_out_dram(whole, p, layers, layout), unfolding)
     progress("layout", 1, 1)
     woven = weave(bare, lambda done: progress("weave", done, len(layers)))
-    return replace(bare, program=synchronize(woven))
+    return paired(replace(bare, program=synchronize(woven)))
 
 
 def _check(layer: EngineLayer) -> None:

@@ -1,21 +1,22 @@
 """The accelerator: the engine's units, wired along the data's path."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..isa.parameters import Parameters
+from ..isa.parameters import VERSION, Parameters
 from ..isa.program import UNITS, Operation
-from ..isa.register_map import Cause
 from .accumulators import Accumulators, control_layout
 from .activations import ActivationMemory
 from .array import SystolicArray
-from .axi import axi4, axi4_lite
+from .axi import Attributes, axi4, axi4_lite
+from .control import Control
 from .delay import delayed
-from .dma import ReadMaster, WeightStream
+from .dma import WeightStream
 from .fetch import Fetch
 from .instruction_queue import InstructionQueue
 from .loader import Loader
+from .read_master import ReadMaster
 from .registers import Registers
 from .sequencer import Sequencer, Window
 from .sizes import QUEUE_DEPTHS, entering_cycles, leaving_cycles, memory_format, settled_cycles, vector_configuration
@@ -24,15 +25,13 @@ from .tokens import Tokens
 from .vector import VectorUnit
 from .weights import Gearbox, WeightWriter, order_layout
 
-VERSION = 2
-"""Of the program format and the registers, in FEATURES."""
-
 
 class Accelerator(wiring.Component):
     """Runs programs (see program.py) on feature maps and weights in memory behind an AXI4 master.
 
-    ``rst`` is synchronous and resets control only.  ``monitor`` shows each vector that the vector unit writes, for
-    simulation; without ports for it synthesis removes it.
+    ``rst`` is synchronous and resets control only.  The units are a module of their own, ``engine``, which Control
+    resets when it has broken off a run.  ``monitor`` shows each vector that the vector unit writes, for simulation;
+    without ports for it synthesis removes it.
 
     Parameters: parameters : Parameters
     Members:    s_axil : In(axi4_lite), registers;  m_axi : Out(axi4), memory;  interrupt : Out
@@ -42,11 +41,12 @@ class Accelerator(wiring.Component):
     def __init__(self, *, parameters: Parameters) -> None:
         self._parameters = p = parameters
         memory = memory_format(p)
+        attributes = Attributes(p.axi_protection, p.axi_cache, p.axi_quality)
         self.fetch = Fetch(bus_bytes=p.bus_bytes, fingerprint=p.fingerprint)
         self.tokens = Tokens()
-        self.reads = ReadMaster(bus_bytes=p.bus_bytes, users=3)
+        self.reads = ReadMaster(bus_bytes=p.bus_bytes, users=3, attributes=attributes)
         self.loader = Loader(bus_bytes=p.bus_bytes, memory=memory)
-        self.storer = Storer(bus_bytes=p.bus_bytes, memory=memory)
+        self.storer = Storer(bus_bytes=p.bus_bytes, memory=memory, attributes=attributes)
         self.activations = ActivationMemory(
             memory=memory,
             banks=p.banks,
@@ -78,6 +78,7 @@ class Accelerator(wiring.Component):
         )
         self.accumulators = Accumulators(columns=p.columns, depth=p.accumulator_depth, sum_bits=p.sum_bits)
         self.vector = VectorUnit(configuration=vector_configuration(p))
+        self.control = Control()
         self.registers = Registers(fingerprint=p.fingerprint, features=_features(p))
         monitor = {
             "valid": Out(1),
@@ -88,34 +89,37 @@ class Accelerator(wiring.Component):
         super().__init__(
             {
                 "s_axil": In(axi4_lite(address_bits=8)),
-                "m_axi": Out(axi4(p.bus_bytes)),
+                "m_axi": Out(axi4(p.bus_bytes, attributes)),
                 "interrupt": Out(1),
                 "monitor": Out(wiring.Signature(monitor)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
+        engine = Module()
+        engine.submodules.fetch = self.fetch
+        engine.submodules.tokens = self.tokens
+        engine.submodules.read_master = self.reads
+        engine.submodules.loader = self.loader
+        engine.submodules.storer = self.storer
+        engine.submodules.activations = self.activations
+        engine.submodules.weight_stream = self.weight_stream
+        engine.submodules.gearbox = self.gearbox
+        engine.submodules.weight_writer = self.writer
+        engine.submodules.sequencer = self.sequencer
+        engine.submodules.window = self.window
+        engine.submodules.array = self.array
+        engine.submodules.accumulators = self.accumulators
+        engine.submodules.vector = self.vector
+        self._dispatch(engine)
+        self._reach_memory(engine)
+        self._share_activations(engine)
+        self._feed_array(engine)
+        self._drain_sums(engine)
         m = Module()
-        m.submodules.fetch = self.fetch
-        m.submodules.tokens = self.tokens
-        m.submodules.read_master = self.reads
-        m.submodules.loader = self.loader
-        m.submodules.storer = self.storer
-        m.submodules.activations = self.activations
-        m.submodules.weight_stream = self.weight_stream
-        m.submodules.gearbox = self.gearbox
-        m.submodules.weight_writer = self.writer
-        m.submodules.sequencer = self.sequencer
-        m.submodules.window = self.window
-        m.submodules.array = self.array
-        m.submodules.accumulators = self.accumulators
-        m.submodules.vector = self.vector
         m.submodules.registers = self.registers
-        self._dispatch(m)
-        self._reach_memory(m)
-        self._share_activations(m)
-        self._feed_array(m)
-        self._drain_sums(m)
+        m.submodules.control = self.control
+        m.submodules.engine = ResetInserter(self.control.cleared)(engine)
         self._control(m)
         return m
 
@@ -170,6 +174,9 @@ class Accelerator(wiring.Component):
         wiring.connect(m, self.weight_stream.beats, gearbox.beats)
         wiring.connect(m, gearbox.words, self.writer.rows)
         m.d.comb += gearbox.flush.eq(self.writer.flush)
+        m.d.comb += self.fetch.beat_error.eq(reads.beat_error)
+        for gate in (reads, self.storer):
+            m.d.comb += [gate.window.eq(self.control.window), gate.closed.eq(self.control.closed)]
         wiring.connect(m, reads.bus, wiring.flipped(self.m_axi.read))
         wiring.connect(m, self.storer.bus, wiring.flipped(self.m_axi.write))
 
@@ -238,47 +245,44 @@ class Accelerator(wiring.Component):
 
     def _control(self, m: Module) -> None:
         """Start and end of a run, errors, and what the registers show."""
-        fetch, reads, storer, tokens, registers = self.fetch, self.reads, self.storer, self.tokens, self.registers
-        sequencer, vector = self.sequencer, self.vector
+        fetch, reads, storer, sequencer, vector = self.fetch, self.reads, self.storer, self.sequencer, self.vector
+        control, registers, read, write = self.control, self.registers, self.m_axi.read, self.m_axi.write
         wiring.connect(m, wiring.flipped(self.s_axil), registers.bus)
-
-        done, error = Signal(), Signal()
-        cause = Signal(Cause)
-        for happened, why in ((fetch.failed, fetch.cause), (reads.error, Cause.READ), (storer.error, Cause.WRITE)):
-            with m.If(happened & ~error):
-                m.d.sync += [error.eq(1), cause.eq(why)]
-        with m.If(fetch.done & ~error):
-            with m.If(tokens.left):
-                m.d.sync += [error.eq(1), cause.eq(Cause.TOKEN)]
-            with m.Else():
-                m.d.sync += done.eq(1)
-        with m.If((registers.clear & ~fetch.busy) | registers.start):
-            m.d.sync += [done.eq(0), error.eq(0), cause.eq(Cause.NONE)]
+        # busy, done, ... : what control says, and what the registers show or the host wants
+        for name in ("start", "clear", "reset", "base", "pages", "watchdog"):
+            m.d.comb += getattr(control, name).eq(getattr(registers, name))
+        for name in ("busy", "done", "error", "cause", "waits_shown"):
+            m.d.comb += getattr(registers, name).eq(getattr(control, name))
+        waits = Cat(
+            sequencer.waiting.tokens,
+            sequencer.waiting.weights,
+            sequencer.waiting.half,
+            vector.waiting.tokens,
+            vector.waiting.sums,
+            self.loader.waiting.tokens,
+            storer.waiting.tokens,
+        )
+        beats = ((read.rvalid, read.rready), (write.wvalid, write.wready), (write.bvalid, write.bready))
+        moves = [*(valid & ready for valid, ready in beats), sequencer.control.valid, vector.write.valid]
         m.d.comb += [
             fetch.start.eq(registers.start),
-            tokens.clear.eq(registers.start),
+            self.tokens.clear.eq(registers.start),
             fetch.program.eq(registers.program),
-            reads.base.eq(registers.base),
-            storer.base.eq(registers.base),
-            registers.busy.eq(fetch.busy),
-            registers.done.eq(done),
-            registers.error.eq(error),
-            registers.cause.eq(cause),
-            self.interrupt.eq(registers.interrupt_enable & (done | error)),
+            control.finished.eq(fetch.done),
+            control.tokens_left.eq(self.tokens.left),
+            control.failures.fetch.eq(fetch.failed),
+            control.failures.cause.eq(fetch.cause),
+            control.failures.read.eq(reads.errors[1:].any()),  # fetch looks at its own
+            control.failures.write.eq(storer.error),
+            control.failures.range.eq(reads.outside | storer.outside),
+            control.quiet.eq(reads.quiet & storer.quiet),
+            self.interrupt.eq(registers.interrupt_enable & (control.done | control.error) & ~control.busy),
         ]
         # counted a cycle late: what a unit waits for is the end of its longest paths
         m.d.sync += [
-            registers.waits.eq(
-                Cat(
-                    sequencer.waiting.tokens,
-                    sequencer.waiting.weights,
-                    sequencer.waiting.half,
-                    vector.waiting.tokens,
-                    vector.waiting.sums,
-                    self.loader.waiting.tokens,
-                    storer.waiting.tokens,
-                )
-            ),
+            control.progress.eq(Cat(*moves).any()),
+            control.waits.eq(waits),
+            registers.waits.eq(waits),
             registers.array_busy.eq(sequencer.control.valid),
         ]
 

@@ -1,4 +1,4 @@
-"""AXI4 reads shared by three users: bursts in, beats out, in order."""
+"""From spans of memory to bursts, and the weights' way in."""
 
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -9,9 +9,7 @@ from amaranth.utils import ceil_log2
 from ..isa.parameters import BURST_BEATS, BUS_BYTES
 from ..isa.program import STREAM
 from ..isa.ranges import check_choice, check_range
-from .axi import axi4_read
 from .countdown import Countdown
-from .register_slice import RegisterSlice
 
 BURST = data.StructLayout({"address": 32, "length": ceil_log2(BURST_BEATS), "final": 1})
 """One AXI burst: byte address, beats less one, and whether its span ends with it."""
@@ -81,96 +79,6 @@ class Bursts(wiring.Component):
         with m.Elif(busy & self.bursts.ready):
             blocks.step(m)
             m.d.sync += [busy.eq(~blocks.last), lead.eq(0), block.eq(block + 1)]
-        return m
-
-
-class ReadMaster(wiring.Component):
-    """AXI4 read channels for several users, bursts round robin, data in the order of the bursts.
-
-    A user asks only for what it can take soon: a beat that nobody takes would hold up those behind it.
-
-    Parameters: bus_bytes : int, bytes a beat;  users : int, 2 to 8
-    Members:    requests : In(stream) of BURST, one a user;  beats : Out(stream), one a user, last of a final burst
-                base : In, added to every address;  bus : Out(axi4_read);  error : Out, pulse
-    """
-
-    OUTSTANDING = 16
-    """Bursts that have been asked for and have not arrived, at most."""
-
-    def __init__(self, *, bus_bytes: int, users: int) -> None:
-        check_choice("bus bytes", bus_bytes, BUS_BYTES)
-        check_range("users", users, 2, 8)
-        self._bus_bytes, self._users = bus_bytes, users
-        super().__init__(
-            {
-                "requests": In(stream.Signature(BURST)).array(users),
-                "beats": Out(stream.Signature(beat_layout(bus_bytes))).array(users),
-                "base": In(32),
-                "bus": Out(axi4_read(bus_bytes)),
-                "error": Out(1),
-            }
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        users = range(self._users)
-        requests, beats, bus = self.requests, self.beats, self.bus
-        tag = data.StructLayout({"user": ceil_log2(self._users), "final": 1})
-        m.submodules.tags = tags = SyncFIFOBuffered(width=tag.size, depth=self.OUTSTANDING)
-        issued, returning = tag(tags.w_data), tag(tags.r_data)
-
-        # round robin: the user after the last one served goes first
-        last = Signal(range(self._users))
-        chosen = Signal(range(self._users))
-        with m.Switch(last):
-            for n in users:
-                with m.Case(n):
-                    for distance in reversed(range(1, self._users + 1)):
-                        candidate = (n + distance) % self._users
-                        with m.If(requests[candidate].valid):
-                            m.d.comb += chosen.eq(candidate)
-
-        free = Signal()
-        m.d.comb += free.eq((~bus.arvalid | bus.arready) & tags.w_rdy)
-        with m.If(bus.arready):
-            m.d.sync += bus.arvalid.eq(0)
-        for n, request in enumerate(requests):
-            with m.If(chosen == n):
-                m.d.comb += [request.ready.eq(free), issued.user.eq(n), issued.final.eq(request.payload.final)]
-                with m.If(request.valid & free):
-                    m.d.comb += tags.w_en.eq(1)
-                    m.d.sync += [
-                        bus.arvalid.eq(1),
-                        bus.araddr.eq(request.payload.address + self.base),
-                        bus.arlen.eq(request.payload.length),
-                        last.eq(n),
-                    ]
-
-        # the bus ends at registers: no path from its valid to its ready, none from its data into the engine
-        answer = data.StructLayout({"data": 8 * self._bus_bytes, "resp": 2, "last": 1})
-        m.submodules.answers = slice_ = RegisterSlice(shape=answer)
-        arriving = slice_.outgoing
-        m.d.comb += [
-            slice_.incoming.valid.eq(bus.rvalid),
-            slice_.incoming.payload.data.eq(bus.rdata),
-            slice_.incoming.payload.resp.eq(bus.rresp),
-            slice_.incoming.payload.last.eq(bus.rlast),
-            bus.rready.eq(slice_.incoming.ready),
-        ]
-        for n, beat in enumerate(beats):
-            mine = tags.r_rdy & (returning.user == n)
-            m.d.comb += [
-                beat.valid.eq(arriving.valid & mine),
-                beat.payload.data.eq(arriving.payload.data),
-                beat.payload.last.eq(arriving.payload.last & returning.final),
-            ]
-            with m.If(mine):
-                m.d.comb += arriving.ready.eq(beat.ready)
-        taken = arriving.valid & arriving.ready
-        m.d.comb += [
-            tags.r_en.eq(taken & arriving.payload.last),
-            self.error.eq(taken & arriving.payload.resp[1]),
-        ]
         return m
 
 

@@ -30,7 +30,7 @@ def emit_verilog(parameters: Parameters, *, monitor: bool = False) -> str:
         )
     finally:
         gc.enable()
-    return _cleaned(text)
+    return _with_interfaces(_cleaned(text))
 
 
 def _ports(accelerator: Accelerator, monitor: bool) -> dict[str, tuple[Signal, None]]:
@@ -46,6 +46,44 @@ def _ports(accelerator: Accelerator, monitor: bool) -> dict[str, tuple[Signal, N
     }
 
 
+_BUSES = {"s_axil": "PROTOCOL AXI4LITE", "m_axi": "PROTOCOL AXI4, SUPPORTS_NARROW_BURST 0, HAS_REGION 0"}
+_INTERFACES = {
+    "clk": ("signal:clock:1.0 clk CLK", f"clk, ASSOCIATED_BUSIF {':'.join(_BUSES)}, ASSOCIATED_RESET rst"),
+    "rst": ("signal:reset:1.0 rst RST", "rst, POLARITY ACTIVE_HIGH"),
+    "interrupt": ("signal:interrupt:1.0 interrupt INTERRUPT", "interrupt, SENSITIVITY LEVEL_HIGH"),
+}
+"""Of a port: what it is of which interface, and that interface's parameters."""
+
+
+def _with_interfaces(text: str) -> str:
+    """The attributes that tell a packager of IP the top module's clock, reset and buses (AMD UG994, UG1118).
+
+    Where nobody looks for them they are comments.
+    """
+    told = set()
+
+    def port(match: re.Match[str]) -> str:
+        name = match.group(1)
+        bus = next((bus for bus in _BUSES if name.startswith(f"{bus}_")), "")
+        if bus:
+            info = f"interface:aximm:1.0 {bus} {name.removeprefix(bus)[1:].upper()}"
+            parameters = f"{bus}, {_BUSES[bus]}"
+        elif name in _INTERFACES:
+            info, parameters = _INTERFACES[name]
+        else:
+            return match.group()
+        lines = [f'  (* X_INTERFACE_INFO = "xilinx.com:{info}" *)\n']
+        if parameters not in told:
+            told.add(parameters)
+            lines.append(f'  (* X_INTERFACE_PARAMETER = "XIL_INTERFACENAME {parameters}" *)\n')
+        return "".join(lines) + match.group()
+
+    first = text.index(f"module {TOP}(")
+    last = text.index("endmodule", first)
+    return text[:first] + _PORT.sub(port, text[first:last]) + text[last:]
+
+
+_PORT = re.compile(r"^  (?:input|output) (?:\[\d+:0\] )?(\w+);\n", re.MULTILINE)
 _ZEROS = re.compile(r"  initial begin\n(?:    (?:\w+|\\\S+ )\[\d+\] = \d+'[dh]0+;\n)+  end\n")
 """Zeros for a whole memory: nothing depends on them, and logic would have to make them."""
 _NO_BITS = re.compile(r"^  wire \[-1:0\] .*;\n", re.MULTILINE)

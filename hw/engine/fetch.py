@@ -1,8 +1,8 @@
 """Fetches the program and hands each instruction to its unit's queue, in order."""
 
-from amaranth import Cat, Module, Signal, Value
-from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from ..isa.parameters import BUS_BYTES, INSTRUCTION_BYTES
@@ -11,26 +11,34 @@ from ..isa.program import (
     BITS,
     LAYOUTS,
     PREFETCH,
+    STAMP,
     VECTOR_BITS,
     Operation,
 )
 from ..isa.ranges import check_choice, check_range
 from ..isa.register_map import Cause
+from .check import Check
 from .dma import BURST, beat_layout
+from .instruction_queue import InstructionQueue
+
+VERDICT = data.StructLayout({"damaged": 1, "unread": 1})
+"""Of an instruction: its check is wrong; a beat of it came with an error."""
 
 
 class Fetch(wiring.Component):
-    """Reads 64-byte instructions ahead of their dispatch, and stops at END.
+    """Reads the memory image's stamp and then 64-byte instructions ahead of their dispatch, and stops at END.
 
+    None is dispatched whose check is wrong or that came with an error, and none behind BEGIN unless BEGIN names this
+    accelerator and the image.  After ``failed`` nothing happens until reset.
     Dispatch waits for a full queue; so a program must not need a later instruction to finish an earlier one
     (the planner emits an array instruction right behind the vector instruction that drains it).
     Up to PREFETCH instructions behind END are read and dropped: the program's memory must hold them.
 
     Parameters: bus_bytes : int, bytes a beat;  fingerprint : int, 32 bits, of the programs that may run
-    Members:    start : In, pulse;  program : In, byte address, 64-byte aligned
-                requests : Out(stream), BURST;  beats : In(stream)
+    Members:    start : In, pulse;  program : In, byte address, 64-byte aligned, with start
+                requests : Out(stream), BURST;  beats : In(stream);  beat_error : In, the beat came with an error
                 load, weights, array, store : Out(stream) of their layouts;  vector : Out(stream), VECTOR_BITS, of two
-                units_idle : In;  busy : Out;  done : Out, pulse;  failed : Out, pulse;  cause : Out, with failed
+                units_idle : In;  done : Out, pulse;  failed : Out, pulse;  cause : Out, with failed
     """
 
     PREFETCH = PREFETCH
@@ -45,50 +53,97 @@ class Fetch(wiring.Component):
                 "program": In(32),
                 "requests": Out(stream.Signature(BURST)),
                 "beats": In(stream.Signature(beat_layout(bus_bytes))),
+                "beat_error": In(1),
                 "load": Out(stream.Signature(LAYOUTS[Operation.LOAD])),
                 "weights": Out(stream.Signature(LAYOUTS[Operation.WEIGHTS])),
                 "array": Out(stream.Signature(LAYOUTS[Operation.ARRAY])),
                 "vector": Out(stream.Signature(VECTOR_BITS)),
                 "store": Out(stream.Signature(LAYOUTS[Operation.STORE])),
                 "units_idle": In(1),
-                "busy": Out(1),
                 "done": Out(1),
                 "failed": Out(1),
                 "cause": Out(Cause),
             }
         )
 
+    @staticmethod
+    def latency(bus_bytes: int) -> int:
+        """Cycles from an instruction's last beat to its dispatch: the check and the verdict's FIFO, or the queue."""
+        return max(Check.latency(bus_bytes) + 1, Fetch.PREFETCH)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        beats = INSTRUCTION_BYTES // self._bus_bytes
-
-        # ahead: ask while there is room, gather beats into instructions
-        fetching = Signal()
-        address = Signal(32, reset_less=True)
+        m.submodules.check = check = Check(bus_bytes=self._bus_bytes)
+        m.submodules.queue = queue = InstructionQueue(shape=BITS, depth=self.PREFETCH)
+        # a verdict comes when its instruction has passed the queue
+        m.submodules.verdicts = verdicts = SyncFIFO(width=VERDICT.size, depth=self.PREFETCH)
+        fetching, asked, used = Signal(), Signal(), Signal()
         room = Signal(range(self.PREFETCH + 1), init=self.PREFETCH)
-        m.submodules.queue = queue = SyncFIFOBuffered(width=BITS, depth=self.PREFETCH)
-        asked, used = Signal(), Signal()
+        m.d.sync += room.eq(room - asked + used)
+        m.d.comb += [queue.outgoing.ready.eq(used), verdicts.r_en.eq(used)]
+        self._ask(m, fetching & (room != 0), asked)
+        taken = self.beats.valid & self.beats.ready
         m.d.comb += [
-            self.requests.valid.eq(fetching & (room != 0)),
+            queue.incoming.payload.eq(self._gathered(m, taken)),
+            queue.incoming.valid.eq(taken & self.beats.payload.last),
+            # room was asked for, but an instruction takes a cycle to make its place free
+            self.beats.ready.eq(queue.incoming.ready | ~self.beats.payload.last),
+        ]
+
+        # checks: the stamp is a chain of its own
+        stamped = Signal()
+        with m.If(self.start):
+            m.d.sync += stamped.eq(0)
+        with m.Elif(queue.incoming.valid):
+            m.d.sync += stamped.eq(1)
+        m.d.comb += [
+            check.valid.eq(taken),
+            check.data.eq(self.beats.payload.data),
+            check.last.eq(self.beats.payload.last),
+            check.error.eq(self.beat_error),
+            check.restart.eq(~stamped),
+            check.begin.eq(self.start),
+            verdicts.w_data.eq(Cat(check.damaged, check.unread)),
+            verdicts.w_en.eq(check.judged),
+        ]
+        there = verdicts.r_rdy & queue.outgoing.valid
+        verdict = VERDICT(verdicts.r_data)
+        self._dispatch(m, queue.outgoing.payload, there, verdict, used, fetching, room == self.PREFETCH)
+        return m
+
+    def _ask(self, m: Module, wanted: Value, asked: Value) -> None:
+        """Bursts of an instruction each: the stamp at 0, then the program."""
+        address = Signal(32, reset_less=True)
+        program = Signal(32, reset_less=True)
+        first = Signal()
+        m.d.comb += [
+            self.requests.valid.eq(wanted),
             self.requests.payload.address.eq(address),
-            self.requests.payload.length.eq(beats - 1),
+            self.requests.payload.length.eq(INSTRUCTION_BYTES // self._bus_bytes - 1),
             self.requests.payload.final.eq(1),
             asked.eq(self.requests.valid & self.requests.ready),
-            self.beats.ready.eq(1),
         ]
-        m.d.sync += room.eq(room - asked + used)
         with m.If(asked):
-            m.d.sync += address.eq(address + INSTRUCTION_BYTES)
-        word = self.beats.payload.data
-        if beats > 1:
-            gathered = Signal(8 * (INSTRUCTION_BYTES - self._bus_bytes), reset_less=True)
-            with m.If(self.beats.valid):
-                m.d.sync += gathered.eq(Cat(gathered, word)[len(word) :])
-            word = Cat(gathered, word)
-        m.d.comb += [queue.w_data.eq(word), queue.w_en.eq(self.beats.valid & self.beats.payload.last)]
+            m.d.sync += [address.eq(Mux(first, program, address + INSTRUCTION_BYTES)), first.eq(0)]
+        with m.If(self.start):
+            m.d.sync += [address.eq(0), first.eq(1), program.eq(self.program)]
 
-        # dispatch
-        operation = queue.r_data[:8]
+    def _gathered(self, m: Module, taken: Value) -> Value:
+        """The instruction that ends with this beat."""
+        word = self.beats.payload.data
+        if self._bus_bytes == INSTRUCTION_BYTES:
+            return word
+        gathered = Signal(8 * (INSTRUCTION_BYTES - self._bus_bytes), reset_less=True)
+        with m.If(taken):
+            m.d.sync += gathered.eq(Cat(gathered, word)[len(word) :])
+        return Cat(gathered, word)
+
+    def _dispatch(
+        self, m: Module, word: Value, there: Value, verdict: data.View, used: Value, fetching: Value, empty: Value
+    ) -> None:
+        """One instruction after the other to its unit; ``used`` when it may go."""
+        operation = word[:8]
+        right = ~verdict.damaged & ~verdict.unread
         queues = {
             Operation.LOAD: self.load,
             Operation.WEIGHTS: self.weights,
@@ -99,30 +154,64 @@ class Fetch(wiring.Component):
         }
         for port in (self.load, self.weights, self.array, self.vector, self.store):
             payload = Value.cast(port.payload)
-            m.d.comb += payload.eq(queue.r_data[: len(payload)])
-        with m.FSM() as fsm:
+            m.d.comb += payload.eq(word[: len(payload)])
+        image = Signal(32, reset_less=True)
+        foreign, unpaired = Signal(), Signal()
+
+        def fail(cause: int) -> None:
+            m.d.comb += [self.failed.eq(1), self.cause.eq(cause)]
+            m.next = "failed"
+
+        def refuse(cause: int) -> None:
+            with m.If(verdict.unread):
+                fail(Cause.READ)
+            with m.Else():
+                fail(cause)
+
+        with m.FSM():
             with m.State("idle"), m.If(self.start):
-                m.d.sync += [fetching.eq(1), address.eq(self.program)]
-                m.next = "run"
-            with m.State("run"), m.If(queue.r_rdy), m.Switch(operation):
-                for code, port in queues.items():
-                    with m.Case(code):
-                        m.d.comb += [port.valid.eq(1), used.eq(port.ready)]
-                with m.Case(Operation.BEGIN):
+                m.d.sync += fetching.eq(1)
+                m.next = "stamp"
+            with m.State("stamp"), m.If(there):
+                with m.If(right & (operation == Operation.IMAGE)):
                     m.d.comb += used.eq(1)
-                    with m.If(BEGIN(queue.r_data[: BEGIN.size]).fingerprint != self._fingerprint):
-                        m.d.comb += [self.failed.eq(1), self.cause.eq(Cause.FINGERPRINT)]
+                    m.d.sync += image.eq(STAMP(word[: STAMP.size]).image)
+                    m.next = "begin"
+                with m.Else():
+                    refuse(Cause.IMAGE)
+            with m.State("begin"), m.If(there):
+                with m.If(~right):
+                    refuse(Cause.CHECK)
+                with m.Elif(operation == Operation.BEGIN):
+                    begin = BEGIN(word[: BEGIN.size])
+                    m.d.comb += used.eq(1)
+                    m.d.sync += [foreign.eq(begin.fingerprint != self._fingerprint), unpaired.eq(begin.image != image)]
+                    m.next = "begun"
+                with m.Else():
+                    fail(Cause.OPERATION)
+            with m.State("begun"):
+                with m.If(foreign):
+                    fail(Cause.FINGERPRINT)
+                with m.Elif(unpaired):
+                    fail(Cause.IMAGE)
+                with m.Else():
+                    m.next = "run"
+            with m.State("run"), m.If(there):
+                with m.If(~right):
+                    refuse(Cause.CHECK)
+                with m.Else(), m.Switch(operation):
+                    for code, port in queues.items():
+                        with m.Case(code):
+                            m.d.comb += [port.valid.eq(1), used.eq(port.ready)]
+                    with m.Case(Operation.END):
                         m.next = "drop"
-                with m.Case(Operation.END):
-                    m.next = "drop"
-                with m.Default():
-                    m.d.comb += [self.failed.eq(1), self.cause.eq(Cause.OPERATION)]
-                    m.next = "drop"
+                    with m.Default():
+                        fail(Cause.OPERATION)
             with m.State("drop"):
                 m.d.sync += fetching.eq(0)
-                m.d.comb += used.eq(queue.r_rdy)
-                with m.If(~fetching & (room == self.PREFETCH) & self.units_idle):
+                m.d.comb += used.eq(there)
+                with m.If(~fetching & empty & self.units_idle):
                     m.d.comb += self.done.eq(1)
                     m.next = "idle"
-        m.d.comb += [queue.r_en.eq(used), self.busy.eq(~fsm.ongoing("idle"))]
-        return m
+            with m.State("failed"):
+                m.d.sync += fetching.eq(0)

@@ -3,10 +3,16 @@
 from amaranth import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
+from ..isa.parameters import INSTRUCTION_BYTES
 from ..isa.ranges import check_range
-from ..isa.register_map import IDENTITY, REGISTERS, STALLS
+from ..isa.register_map import IDENTITY, PAGE_BITS, REGISTERS, STALLS
 from .axi import axi4_lite
+from .guard import WINDOW
+
+PROGRAM_BITS = ceil_log2(INSTRUCTION_BYTES)
+"""Low bits of PROGRAM, which are 0."""
 
 
 class Registers(wiring.Component):
@@ -14,8 +20,10 @@ class Registers(wiring.Component):
 
     Parameters: fingerprint, features : int, 32 bits each, what these registers read
     Members:    bus : In(axi4_lite)
-                start : Out, pulse;  clear : Out, pulse;  program, base : Out;  interrupt_enable : Out
-                busy, done, error : In;  cause : In;  waits : In, a bit for each of STALLS;  array_busy : In
+                start, clear, reset : Out, pulses, all but reset only while not busy
+                program : Out, byte address;  base, pages : Out, see Guard;  watchdog, interrupt_enable : Out
+                busy, done, error, cause : In;  array_busy : In
+                waits, waits_shown : In, a bit for each of STALLS: what is counted, and what WAITS reads
     """
 
     def __init__(self, *, fingerprint: int, features: int) -> None:
@@ -27,14 +35,18 @@ class Registers(wiring.Component):
                 "bus": In(axi4_lite(address_bits=8)),
                 "start": Out(1),
                 "clear": Out(1),
+                "reset": Out(1),
                 "program": Out(32),
-                "base": Out(32),
+                "base": Out(WINDOW["base"].width),
+                "pages": Out(WINDOW["pages"].width),
+                "watchdog": Out(32),
                 "interrupt_enable": Out(1),
                 "busy": In(1),
                 "done": In(1),
                 "error": In(1),
                 "cause": In(8),
                 "waits": In(len(STALLS)),
+                "waits_shown": In(len(STALLS)),
                 "array_busy": In(1),
             }
         )
@@ -62,21 +74,29 @@ class Registers(wiring.Component):
         with m.If(writing):
             m.d.sync += bus.bvalid.eq(1)
 
-        writable = {
-            "PROGRAM": self.program,
-            "BASE": self.base,
-            "INTERRUPT_ENABLE": self.interrupt_enable,
+        program = Signal(32 - PROGRAM_BITS)
+        m.d.comb += self.program.eq(program << PROGRAM_BITS)
+        low = 32 - PAGE_BITS
+        writable = {  # and how far up it begins
+            "PROGRAM": (program, PROGRAM_BITS),
+            "BASE": (self.base[:low], PAGE_BITS),
+            "BASE_HIGH": (self.base[low:], 0),
+            "LIMIT": (self.pages, PAGE_BITS),
+            "WATCHDOG": (self.watchdog, 0),
+            "INTERRUPT_ENABLE": (self.interrupt_enable, 0),
         }
         strobed = Cat(*(s.replicate(8) for s in wstrb))
         with m.If(writing), m.Switch(address[2:]):
             with m.Case(REGISTERS["CONTROL"][0] >> 2):
                 m.d.comb += [
-                    self.start.eq(wdata[0] & wstrb[0] & ~self.busy),
-                    self.clear.eq(wdata[1] & wstrb[0]),
+                    self.start.eq(wdata[0] & wstrb[0] & ~wdata[2] & ~self.busy),
+                    self.clear.eq(wdata[1] & wstrb[0] & ~self.busy),
+                    self.reset.eq(wdata[2] & wstrb[0]),
                 ]
-            for name, target in writable.items():
+            for name, (target, first) in writable.items():
                 with m.Case(REGISTERS[name][0] >> 2):
-                    m.d.sync += target.eq((wdata & strobed) | (target & ~strobed))
+                    bits = slice(first, first + len(target))
+                    m.d.sync += target.eq((wdata[bits] & strobed[bits]) | (target & ~strobed[bits]))
 
         cycles = Signal(64)
         counters = {"ARRAY_BUSY": (Signal(32, name="array_busy_cycles"), self.array_busy)}
@@ -89,11 +109,11 @@ class Registers(wiring.Component):
 
         readable = {
             **self._constants,
-            **writable,
+            **{name: Cat(Const(0, first), target) for name, (target, first) in writable.items()},
             "STATUS": Cat(self.busy, self.done, self.error, Const(0, 5), self.cause),
             "CYCLES": cycles[:32],
             "CYCLES_HIGH": cycles[32:],
-            "WAITS": self.waits,
+            "WAITS": self.waits_shown,
             **{name: counter for name, (counter, _) in counters.items()},
         }
         with m.If(bus.rready):

@@ -10,9 +10,10 @@ from ..isa.parameters import BURST_BEATS, BUS_BYTES
 from ..isa.program import TRANSFER
 from ..isa.ranges import check_choice
 from .activations import ActivationMemory
-from .axi import axi4_write
+from .axi import STANDARD, Attributes, axi4_write
 from .delay import delayed
 from .dma import Bursts
+from .guard import WINDOW, Guard
 from .memory_format import MemoryFormat
 from .tokens import TOKEN_PORT
 
@@ -23,17 +24,18 @@ class Storer(wiring.Component):
     A span must start at the same place in a bus beat on both sides (the planner sees to it), so no shifter is needed.
     An instruction is complete, and gives its tokens, when memory has answered all its bursts.
 
-    Parameters: bus_bytes : int, bytes a beat;  memory : MemoryFormat
+    Parameters: bus_bytes : int, bytes a beat;  memory : MemoryFormat;  attributes : of every access
     Members:    instructions : In(stream), TRANSFER;  tokens : Out(TOKEN_PORT)
                 read_address, read_valid : Out;  read_ready, read_data : In, of the activation memory
-                base : In;  bus : Out(axi4_write);  error : Out, pulse
-                idle, waiting : Out
+                window, closed : In, outside : Out, see Guard;  bus : Out(axi4_write);  error : Out, pulse
+                quiet : Out, while closed: memory has answered everything;  idle, waiting : Out
+    While ``closed`` a burst that has begun goes on to its end, with nothing strobed.
     """
 
     FIFO = 16
     """Beats between activation memory and bus."""
 
-    def __init__(self, *, bus_bytes: int, memory: MemoryFormat) -> None:
+    def __init__(self, *, bus_bytes: int, memory: MemoryFormat, attributes: Attributes = STANDARD) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
         self._bus_bytes, self._element_bytes = bus_bytes, memory.element_bits // 8
         super().__init__(
@@ -44,9 +46,12 @@ class Storer(wiring.Component):
                 "read_valid": Out(1),
                 "read_ready": In(1),
                 "read_data": In(8 * bus_bytes),
-                "base": In(32),
-                "bus": Out(axi4_write(bus_bytes)),
+                "window": In(WINDOW),
+                "closed": In(1),
+                "outside": Out(1),
+                "bus": Out(axi4_write(bus_bytes, attributes)),
                 "error": Out(1),
+                "quiet": Out(1),
                 "idle": Out(1),
                 "waiting": Out(data.StructLayout({"tokens": 1})),
             }
@@ -57,6 +62,7 @@ class Storer(wiring.Component):
         bus, tokens = self.bus, self.tokens
         bus_bits, element_bits = ceil_log2(self._bus_bytes), ceil_log2(self._element_bytes)
         m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes)
+        guarded = self._guarded(m, bursts)
 
         i = Signal(TRANSFER, reset_less=True)
         active, spans_left = Signal(), Signal()
@@ -64,7 +70,7 @@ class Storer(wiring.Component):
         beats_left = Signal(range(BURST_BEATS))
         final = Signal()
         span_first = Signal()
-        chip = Signal(24, reset_less=True)
+        chip = Signal.like(self.read_address, reset_less=True)
         room = Signal(range(self.FIFO + 1), init=self.FIFO)
 
         # spans into bursts
@@ -78,18 +84,18 @@ class Storer(wiring.Component):
             m.d.sync += [spans_left.eq(0), span_first.eq(1), chip.eq(i.chip - i.dram[element_bits:bus_bits])]
 
         # each burst: its address, then its beats
-        burst = bursts.bursts.payload
+        burst = guarded.payload
         handing = Signal()
         m.d.comb += [
-            handing.eq(bursts.bursts.valid & ~bursting & (~bus.awvalid | bus.awready)),
-            bursts.bursts.ready.eq(handing),
+            handing.eq(guarded.valid & ~bursting & (~bus.awvalid | bus.awready) & ~self.closed),
+            guarded.ready.eq(handing),
         ]
         with m.If(bus.awready):
             m.d.sync += bus.awvalid.eq(0)
         with m.If(handing):
             m.d.sync += [
                 bus.awvalid.eq(1),
-                bus.awaddr.eq(burst.address + self.base),
+                bus.awaddr.eq(burst.address),
                 bus.awlen.eq(burst.length),
                 beats_left.eq(burst.length),
                 final.eq(burst.final),
@@ -98,8 +104,8 @@ class Storer(wiring.Component):
         reading = Signal()
         m.d.comb += [
             self.read_address.eq(chip),
-            self.read_valid.eq(bursting & (room != 0)),
-            reading.eq(self.read_valid & self.read_ready),
+            self.read_valid.eq(bursting & (room != 0) & ~self.closed),
+            reading.eq(bursting & (room != 0) & (self.read_ready | self.closed)),
         ]
         span_last = final & (beats_left == 0)
         instruction_read = Signal()
@@ -122,7 +128,7 @@ class Storer(wiring.Component):
                         spans_left.eq(1),
                     ]
         strobe = self._strobe(m, i, size, span_first, span_last)
-        self._send(m, reading, strobe, beats_left == 0)
+        self._send(m, reading, Mux(self.closed, 0, strobe), beats_left == 0)
         m.d.sync += room.eq(room - reading + (bus.wvalid & bus.wready))
 
         # answers, and the end of an instruction
@@ -141,12 +147,20 @@ class Storer(wiring.Component):
             tokens.take.eq(~active & self.instructions.valid & tokens.ready),
             self.waiting.tokens.eq(~active & self.instructions.valid & ~tokens.ready),
             self.idle.eq(~active),
+            self.quiet.eq(~bursting & (unanswered == 0)),
         ]
         with m.If(tokens.give):
             m.d.sync += [active.eq(0), all_read.eq(0)]
         with m.If(tokens.take):
             m.d.sync += [i.eq(self.instructions.payload), active.eq(1), spans_left.eq(1)]
         return m
+
+    def _guarded(self, m: Module, bursts: Bursts) -> stream.Interface:
+        """The bursts that may go out."""
+        m.submodules.guard = guard = Guard()
+        wiring.connect(m, bursts.bursts, guard.bursts)
+        m.d.comb += [guard.window.eq(self.window), guard.closed.eq(self.closed), self.outside.eq(guard.outside)]
+        return guard.passed
 
     def _strobe(self, m: Module, i: data.View, size: Value, span_first: Value, span_last: Value) -> Value:
         """All bytes of a beat but those before the span's first and after its last."""

@@ -16,6 +16,8 @@ BURST_BEATS = 16
 ACCUMULATOR_HAZARD = 4
 """Cycles from one part of a sum to the next at the earliest: read, register, add, write."""
 
+VERSION = 3
+"""Of the program format and the registers."""
 INSTRUCTION_BYTES = 64
 MAXIMUM_KIB = 8192
 """Largest activation memory and accumulators, KiB."""
@@ -44,6 +46,7 @@ class Parameters:
     operands : the vector unit reads feature maps: additions, averages, poolings that stand alone
     tables : lookup tables behind the requantizers: additions, other scales in a concatenation, unary functions
     normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
+    axi_protection, axi_cache, axi_quality : AxPROT, AxCACHE and AxQOS of every access
     """
 
     rows: int
@@ -60,6 +63,9 @@ class Parameters:
     operands: bool = False
     tables: bool = False
     normalization: int = 0
+    axi_protection: int = 0b000
+    axi_cache: int = 0b0011
+    axi_quality: int = 0
 
     def __post_init__(self) -> None:
         check_range("rows", self.rows, 1, 128)
@@ -75,6 +81,9 @@ class Parameters:
             object.__setattr__(self, "lanes", -(-self.columns // 4))
         check_range("lanes", self.lanes, 1, self.columns)
         check_range("normalization", self.normalization, 0, 16)
+        check_range("AXI protection", self.axi_protection, 0, 7)
+        check_range("AXI cache", self.axi_cache, 0, 15)
+        check_range("AXI quality", self.axi_quality, 0, 15)
         self._check_features()
         if self.accumulator_depth < 4:
             raise ConfigurationError(
@@ -187,5 +196,5 @@ class Parameters:
     @property
     def fingerprint(self) -> int:
         """32 bits that differ between accelerators whose programs are not interchangeable."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps({**asdict(self), "version": VERSION}, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")

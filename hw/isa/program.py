@@ -1,9 +1,9 @@
 """The instruction set: one description of every field, used by the planner to encode and by the engine to decode.
 
-An instruction is 64 bytes, little endian: an 8-bit operation, then the fields of its unit.  The units run
-their own queues in program order; ``wait`` and ``post`` name the units (by bit, see ``UNITS``) whose token
-an instruction takes before it starts, and to whom it gives one when it is complete.  docs/program.md has
-the prose.
+An instruction is 64 bytes, little endian: an 8-bit operation, then the fields of its unit, and in the last four bytes
+a check (check.py).  The units run their own queues in program order; ``wait`` and ``post`` name the units (by bit, see
+``UNITS``) whose token an instruction takes before it starts, and to whom it gives one when it is complete.
+docs/program.md has the prose.
 """
 
 from enum import IntEnum
@@ -24,7 +24,8 @@ PREFETCH = 4
 
 
 class Operation(IntEnum):
-    END = 0
+    """0 is none, so that erased memory is no program."""
+
     BEGIN = 1
     LOAD = 2
     WEIGHTS = 3
@@ -32,6 +33,8 @@ class Operation(IntEnum):
     VECTOR = 5
     STORE = 6
     SETUP = 7
+    END = 8
+    IMAGE = 9
 
 
 def _struct(**fields: object) -> data.StructLayout:
@@ -159,8 +162,11 @@ TABLE_FRACTION = 20
 VECTOR_BITS = max(DRAIN.size, SETTINGS.size)
 """Width of the vector unit's queue: it takes VECTOR and SETUP in order."""
 
-BEGIN = _struct(fingerprint=32)
-"""BEGIN: refuse to run on an accelerator that this program was not planned for."""
+BEGIN = _struct(fingerprint=32, image=32)
+"""BEGIN: refuse to run on another accelerator or with another memory image than this program was planned for."""
+
+STAMP = _struct(image=32)
+"""IMAGE: not of the program, but the memory image's first 64 bytes, which say whose it is."""
 
 LAYOUTS = {
     Operation.BEGIN: BEGIN,
@@ -170,9 +176,11 @@ LAYOUTS = {
     Operation.WEIGHTS: STREAM,
     Operation.ARRAY: PASSES,
     Operation.VECTOR: DRAIN,
+    Operation.IMAGE: STAMP,
 }
 
 BITS = max(layout.size for layout in LAYOUTS.values())
+"""Width of the widest; the check lies behind it."""
 
 CHANNEL = data.StructLayout({"bias": 32, "mantissa": 24, "shift": 8})
 """Requantization parameters of one channel: ``scale = mantissa * 2**-(shift + SHIFT_BASE)``."""
@@ -189,7 +197,10 @@ def _places(operation: Operation) -> dict[str, tuple[int, int]]:
 
 
 def encode(operation: Operation, **fields: int) -> bytes:
-    """One instruction as 64 bytes.  Raises ValueError for an unknown field or a value that does not fit."""
+    """One instruction as 64 bytes, without its check (``check.sealed`` adds it).
+
+    Raises ValueError for an unknown field or a value that does not fit.
+    """
     word, places = int(operation), _places(operation)
     unknown = set(fields) - set(places)
     if unknown:

@@ -5,6 +5,9 @@ from amaranth.lib import enum
 IDENTITY = 0x53595354
 """``SYST`` in ASCII."""
 
+PAGE_BITS = 12
+"""BASE and LIMIT count pages of 4,096 bytes, which no burst crosses."""
+
 STALLS = (
     ("ARRAY_TOKEN", "array waits for a token before an instruction"),
     ("ARRAY_WEIGHTS", "array waits for weights"),
@@ -19,16 +22,19 @@ REGISTERS = {
     "ID": (0x00, "0x53595354, reads SYST in ASCII"),
     "FINGERPRINT": (0x04, "of the parameters; a program carries the one it was planned for"),
     "FEATURES": (0x08, "bits 7:0 rows, 15:8 columns, 23:16 bus bytes, 28:24 activation bits - 1, 31:29 version"),
-    "CONTROL": (0x0C, "write 1 to start, 2 to clear done and error"),
+    "CONTROL": (0x0C, "write 1 to start, 2 to clear done and error, 4 to reset the engine"),
     "STATUS": (0x10, "bit 0 busy, 1 done, 2 error, bits 15:8 the error's cause"),
     "PROGRAM": (0x14, "byte address of the program, 64-byte aligned, before BASE is added"),
-    "BASE": (0x18, "byte address added to every access, 4096-byte aligned"),
-    "INTERRUPT_ENABLE": (0x1C, "bit 0: raise the interrupt on done or error"),
+    "BASE": (0x18, "byte address added to every access, low 32 bits, 4096-byte aligned"),
+    "INTERRUPT_ENABLE": (0x1C, "bit 0: raise the interrupt when a run has ended, done or with an error"),
     "CYCLES": (0x20, "cycles from start to done, low 32 bits"),
     "CYCLES_HIGH": (0x24, "the same, high 32 bits"),
-    "WAITS": (0x28, "what each unit waits for at this moment, a bit each"),
+    "WAITS": (0x28, "what units wait for, a bit each: now, or from an error to the next start what they did then"),
     "ARRAY_BUSY": (0x2C, "cycles in which a window entered the array"),
     **{f"STALL_{name}": (0x30 + 4 * n, f"cycles: {text}") for n, (name, text) in enumerate(STALLS)},
+    "LIMIT": (0x4C, "bytes from BASE on that may be accessed, multiple of 4096; 0 after reset: none"),
+    "BASE_HIGH": (0x50, "bits 7:0: bits 39:32 of BASE"),
+    "WATCHDOG": (0x54, "cycles without progress after which a run ends with an error; 0: never"),
 }
 """Name: (byte offset, meaning).  All 32 bits wide."""
 
@@ -42,6 +48,10 @@ class Cause(enum.Enum, shape=8):
     OPERATION = 3
     FINGERPRINT = 4
     TOKEN = 5
+    CHECK = 6
+    IMAGE = 7
+    RANGE = 8
+    WATCHDOG = 9
 
 
 CAUSES = {
@@ -51,4 +61,8 @@ CAUSES = {
     Cause.OPERATION.value: "the program holds an unknown operation; is the program address right?",
     Cause.FINGERPRINT.value: "the program was planned for an accelerator with other parameters",
     Cause.TOKEN.value: "the program ended with a token that no instruction took; is it damaged?",
+    Cause.CHECK.value: "an instruction is damaged, missing or of another program; is the program address right?",
+    Cause.IMAGE.value: "the memory image at BASE is not the one that the program was planned with",
+    Cause.RANGE.value: "an access would have left the memory that BASE and LIMIT give",
+    Cause.WATCHDOG.value: "nothing moved for as many cycles as WATCHDOG says",
 }

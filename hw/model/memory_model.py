@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 
-from ..engine.dma import ReadMaster
+from ..engine.read_master import ReadMaster
 from ..engine.register_slice import RegisterSlice
 from ..isa.parameters import Parameters
 from .clockwork import Channel, Clockwork, Process
@@ -117,8 +117,8 @@ class ReadBus:
         self.clock, self.latency, self.ports = clock, latency, ports
         self.asked = [NEVER, NEVER, NEVER]  # when each user asked for a burst
         self.requests: list[tuple[int, Arrived | None]] = [(0, None)] * 3  # its beats, and whom to tell
-        self.granted = [Channel(clock), Channel(clock), Channel(clock)]  # the cycle of the address
-        self.next_address = 0  # when there can be another
+        self.granted = [Channel(clock), Channel(clock), Channel(clock)]  # the cycle behind the grant
+        self.next_grant = 0  # when there can be another
         self.looks_again = NEVER  # the arbiter
         self.unanswered: deque[tuple[int, int, int, Arrived | None]] = deque()  # (address, user, beats, arrived)
         self.answered = deque([0] * ReadMaster.OUTSTANDING)  # when another burst may be outstanding
@@ -129,7 +129,7 @@ class ReadBus:
         self.arbiter = self.clock.start(self._arbiter())
 
     def burst(self, user: int, beats: int, now: int, arrived: Arrived | None) -> Generator[Channel, None, int]:
-        """Ask for a burst in cycle ``now``; the cycle of its address.
+        """Ask for a burst in cycle ``now``; the cycle behind that in which it is granted.
 
         ``arrived`` is called with the cycles of its first and last beat, as soon as they are known.
         """
@@ -138,12 +138,12 @@ class ReadBus:
         granted = self.granted[user]
         if not granted:
             yield granted
-        address: int = granted.popleft()
-        return address
+        now = granted.popleft()
+        return now
 
     def _due(self) -> int:
-        """When the next address can go out, as far as is known."""
-        return max(min(self.asked), self.next_address, self.answered[0] if self.answered else NEVER)
+        """When the next burst can be granted, as far as is known."""
+        return max(min(self.asked), self.next_grant, self.answered[0] if self.answered else NEVER)
 
     def _call_arbiter(self) -> None:
         due = self._due()
@@ -161,12 +161,12 @@ class ReadBus:
             if self._due() <= clock.now:
                 last = user = next(u for u in ((last + 1) % 3, (last + 2) % 3, last) if asked[u] <= clock.now)
                 asked[user] = NEVER
-                self.next_address = address = clock.now + 1
+                self.next_grant = clock.now + 1
                 self.answered.popleft()
-                self.unanswered.append((address, user, *self.requests[user]))
+                self.unanswered.append((clock.now + ReadMaster.LATENCY, user, *self.requests[user]))
                 if len(self.unanswered) == 1:
                     self._answer()
-                self.granted[user].put(address)
+                self.granted[user].put(self.next_grant)
             self._call_arbiter()
 
     def _memory(self) -> Process:

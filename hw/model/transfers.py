@@ -5,6 +5,8 @@ from functools import partial
 from ..compiler.instruction import Instruction
 from ..engine.activations import ActivationMemory
 from ..engine.dma import Bursts
+from ..engine.fetch import Fetch
+from ..engine.guard import Guard
 from ..isa.parameters import BURST_BEATS, INSTRUCTION_BYTES
 from ..isa.program import PREFETCH, Operation
 from .clockwork import Process
@@ -12,6 +14,8 @@ from .memory_model import FETCH, LOADER
 from .run import FIFO_DELAY, Run
 
 QUEUE_OF = {Operation.SETUP: Operation.VECTOR}
+COMPARED = {Operation.IMAGE: 1, Operation.BEGIN: 2}
+"""What goes to no unit, and its cycles at dispatch."""
 
 
 def cut(beat: int, count: int) -> list[int]:
@@ -33,16 +37,16 @@ def spans(instruction: Instruction, bus: int) -> list[list[int]]:
 
 def fetch(run: Run) -> Process:
     beats = INSTRUCTION_BYTES // run.p.bus_bytes
-    end = Instruction(Operation.END, -1, {})
+    stamp, end = Instruction(Operation.IMAGE, -1, {}), Instruction(Operation.END, -1, {})
     now = 1
-    for instruction in [*run.plan.program, *[end] * (1 + PREFETCH)]:
+    for instruction in [stamp, *run.plan.program, *[end] * (1 + PREFETCH)]:
         room = yield from run.fetched.room.take()
         now = max(now, room + 1)
         now = yield from run.bus.burst(FETCH, beats, now, partial(_fetched, run, instruction))
 
 
 def _fetched(run: Run, instruction: Instruction, cycles: tuple[int, int]) -> None:
-    run.fetched.items.put((cycles[1] + run.fetched.delay, instruction))
+    run.fetched.items.put((cycles[1] + Fetch.latency(run.p.bus_bytes), instruction))
 
 
 def dispatch(run: Run) -> Process:
@@ -53,7 +57,7 @@ def dispatch(run: Run) -> Process:
         operation = instruction.operation
         if operation == Operation.END:
             return
-        if operation != Operation.BEGIN:
+        if operation not in COMPARED:
             targets = [run.queues[QUEUE_OF.get(operation, operation)]]
             if operation == Operation.ARRAY:
                 targets.append(run.orders)
@@ -63,7 +67,7 @@ def dispatch(run: Run) -> Process:
             for queue in targets:
                 queue.items.put((now + queue.delay, instruction))
         run.fetched.room.put(now)
-        now += 1
+        now += COMPARED.get(operation, 1)
 
 
 def loader(run: Run) -> Process:
@@ -91,7 +95,7 @@ def storer(run: Run) -> Process:
         bursts = spans(instruction, run.p.bus_bytes)
         for span in bursts:
             first, beats = clock.now, sum(span)
-            yield first + Bursts.LATENCY + beats + len(span) + run.ports.put_off(first, beats)
+            yield first + Bursts.LATENCY + Guard.LATENCY + beats + len(span) + run.ports.put_off(first, beats)
         # read, FIFO, then the answer to the last beat
         complete = clock.now + 1 + ActivationMemory.READ_LATENCY + FIFO_DELAY + run.latency
         run.end(instruction, begin, complete, sum(map(sum, bursts)))

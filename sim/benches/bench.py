@@ -26,6 +26,8 @@ from .registers import RegisterError, Registers
 
 PERIOD_NS = 10
 DRAIN_CYCLES = 32
+PAGE = 4096
+"""LIMIT's granule, bytes."""
 
 
 class Memory(Protocol):
@@ -103,9 +105,13 @@ class Bench:
         await self.memory.begin(data)
         self.events.begin()
 
-    async def start(self, interrupt: int = 1) -> None:
+    async def start(self, interrupt: int = 1, limit: int | None = None) -> None:
+        """``limit`` : bytes of memory that the accelerator may touch, the job's if None."""
         await self.registers.write(self.offset("PROGRAM"), self.job.program_address)
-        await self.registers.write(self.offset("BASE"), self.job.base)
+        await self.registers.write(self.offset("BASE"), self.job.base & 0xFFFF_FFFF)
+        await self.registers.write(self.offset("BASE_HIGH"), self.job.base >> 32)
+        whole = -(-self.job.memory.size // PAGE) * PAGE
+        await self.registers.write(self.offset("LIMIT"), whole if limit is None else limit)
         await self.registers.write(self.offset("INTERRUPT_ENABLE"), interrupt)
         await self.registers.write(self.offset("CONTROL"), 1)
 

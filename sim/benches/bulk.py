@@ -26,6 +26,7 @@ def events_of(job: Job) -> NativeEvents | FileEvents:
 async def attach(dut: Any, job: Job) -> Bench:
     """The bench of ``job``, powered up and in reset, with a memory that answers without errors."""
     dut.latency.value = job.memory_latency
+    dut.origin.value = 0
     for name in ("load", "dump", "read_error", "write_error"):
         getattr(dut, name).value = 0
     registers = PortRegisters(dut)

@@ -10,11 +10,11 @@ module axi_checker #(
     input wire clk,
     input wire rst,
     input wire [63:0] cycle,
-    input wire [31:0] base,
+    input wire [39:0] base,
     input wire [31:0] bytes,
 
     input wire [0:0] m_axi_arid,
-    input wire [31:0] m_axi_araddr,
+    input wire [39:0] m_axi_araddr,
     input wire [7:0] m_axi_arlen,
     input wire [2:0] m_axi_arsize,
     input wire [1:0] m_axi_arburst,
@@ -22,7 +22,7 @@ module axi_checker #(
     input wire m_axi_arready,
 
     input wire [0:0] m_axi_awid,
-    input wire [31:0] m_axi_awaddr,
+    input wire [39:0] m_axi_awaddr,
     input wire [7:0] m_axi_awlen,
     input wire [2:0] m_axi_awsize,
     input wire [1:0] m_axi_awburst,
@@ -36,22 +36,24 @@ module axi_checker #(
 
     output reg [7:0] violation,
     output reg [63:0] violation_cycle,
-    output reg [31:0] violation_address
+    output reg [39:0] violation_address
 );
     localparam SIZE = $clog2(BUS_BYTES);
     localparam DEPTH = 256;  // write bursts of which only the address or only the data has come
 
     // 0 when the burst keeps the rules
     function automatic [7:0] burst_fault(
-        input [31:0] address, input [7:0] length, input [2:0] size, input [1:0] burst,
-        input [31:0] first, input [31:0] count);
-        reg [31:0] span;
+        input [39:0] address, input [7:0] length, input [2:0] size, input [1:0] burst,
+        input [39:0] first, input [31:0] count);
+        reg [39:0] span;
+        reg [39:0] offset;
         begin
-            span = ({24'd0, length} + 1) * BUS_BYTES;
+            span = ({32'd0, length} + 1) * BUS_BYTES;
+            offset = address - first;
             burst_fault = 0;
-            if (address - first >= count || count - (address - first) < span) burst_fault = 7;
+            if (offset >= {8'd0, count} || {8'd0, count} - offset < span) burst_fault = 7;
             if ((address & (BUS_BYTES - 1)) != 0) burst_fault = 6;
-            if ({20'd0, address[11:0]} + span > 4096) burst_fault = 5;
+            if ({28'd0, address[11:0]} + span > 4096) burst_fault = 5;
             if (length > 15) burst_fault = 4;
             if (size != SIZE[2:0]) burst_fault = 3;
             if (burst != 2'b01) burst_fault = 2;
@@ -61,11 +63,11 @@ module axi_checker #(
     reg ar_waiting;
     reg aw_waiting;
     reg w_waiting;
-    reg [45:0] ar_payload;
-    reg [45:0] aw_payload;
+    reg [53:0] ar_payload;
+    reg [53:0] aw_payload;
     reg [9*BUS_BYTES:0] w_payload;
-    wire [45:0] ar_now = {m_axi_arid, m_axi_araddr, m_axi_arlen, m_axi_arsize, m_axi_arburst};
-    wire [45:0] aw_now = {m_axi_awid, m_axi_awaddr, m_axi_awlen, m_axi_awsize, m_axi_awburst};
+    wire [53:0] ar_now = {m_axi_arid, m_axi_araddr, m_axi_arlen, m_axi_arsize, m_axi_arburst};
+    wire [53:0] aw_now = {m_axi_awid, m_axi_awaddr, m_axi_awlen, m_axi_awsize, m_axi_awburst};
     wire [9*BUS_BYTES:0] w_now = {m_axi_wdata, m_axi_wstrb, m_axi_wlast};
 
     // AXI4 lets write data come before its address (A3.3.1): each burst is judged when both have come.
@@ -77,7 +79,7 @@ module axi_checker #(
     reg [7:0] beat;
     reg [7:0] burst;
     reg [7:0] fault;
-    reg [31:0] where;
+    reg [39:0] where;
 
     always @(posedge clk) begin
         if (rst) begin

@@ -15,8 +15,9 @@ module bulk #(
     input wire [63:0] limit,
     input wire [63:0] trace_start,
     input wire [63:0] trace_stop,
-    input wire [31:0] base,
+    input wire [39:0] base,
     input wire [31:0] bytes,
+    input wire [39:0] origin,  // where the memory model begins on the bus
     input wire [31:0] latency,
     input wire load,
     input wire dump,
@@ -30,7 +31,7 @@ module bulk #(
     output wire [1:0] stuck,
     output wire [7:0] violation,
     output wire [63:0] violation_cycle,
-    output wire [31:0] violation_address,
+    output wire [39:0] violation_address,
     output wire interrupt,
     output wire wake,
     input wire request,
@@ -50,8 +51,12 @@ module bulk #(
     wire [31:0] s_axil_wdata, s_axil_rdata;
     wire [3:0] s_axil_wstrb;
     wire [1:0] s_axil_bresp, s_axil_rresp;
-    wire [0:0] m_axi_arid, m_axi_awid, m_axi_rid, m_axi_bid;
-    wire [31:0] m_axi_araddr, m_axi_awaddr;
+    wire [0:0] m_axi_arid, m_axi_awid, m_axi_rid, m_axi_bid, m_axi_arlock, m_axi_awlock;
+    wire [3:0] m_axi_arcache, m_axi_awcache, m_axi_arqos, m_axi_awqos;
+    wire [2:0] m_axi_arprot, m_axi_awprot;
+    wire [39:0] m_axi_araddr, m_axi_awaddr;
+    wire [39:0] read_place = m_axi_araddr - origin;
+    wire [39:0] write_place = m_axi_awaddr - origin;
     wire [7:0] m_axi_arlen, m_axi_awlen;
     wire [2:0] m_axi_arsize, m_axi_awsize;
     wire [1:0] m_axi_arburst, m_axi_awburst, m_axi_rresp, m_axi_bresp;
@@ -67,7 +72,12 @@ module bulk #(
         .MONITOR_COUNT_BITS(MONITOR_COUNT_BITS)
     ) device (.rst(reset), .*);
 
-    axi_memory #(.BUS_BYTES(BUS_BYTES), .MEMORY_BYTES(MEMORY_BYTES)) memory (.rst(reset), .*);
+    axi_memory #(.BUS_BYTES(BUS_BYTES), .MEMORY_BYTES(MEMORY_BYTES)) memory (
+        .rst(reset),
+        .m_axi_araddr(read_place[31:0]),
+        .m_axi_awaddr(write_place[31:0]),
+        .*
+    );
 
     register_port registers (
         .rst(reset),
