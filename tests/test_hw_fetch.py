@@ -61,7 +61,7 @@ def simulate(content, stall, *, bus_bytes=8, busy_cycles=30, runs=1, stamp=STAMP
     found = {name: [] for name in NAMES}
 
     async def memory(ctx):
-        queue, offered = [], False
+        queue, offered, refused = [], False, 0
         while True:
             ready = rng.random() >= stall
             offered = bool(queue) and rng.random() >= stall
@@ -72,8 +72,12 @@ def simulate(content, stall, *, bus_bytes=8, busy_cycles=30, runs=1, stamp=STAMP
             _, _, valid, burst, taken = await ctx.tick().sample(
                 component.requests.valid, component.requests.payload, component.beats.ready
             )
-            if offered:
-                assert taken, "fetch asked for a beat that it does not take"
+            if offered and not taken:  # until those before it have moved on
+                refused += 1
+                assert refused < Fetch.PREFETCH, "fetch asked for a beat that it does not take"
+                assert queue[0][0]["last"]
+            elif offered:
+                refused = 0
                 queue.pop(0)
             if valid and ready:
                 check_burst(burst.address, burst.length + 1, bus_bytes)

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from systolith.hw.engine.sequencer import Sequencer, Window
-from systolith.hw.isa.parameters import Parameters
+from systolith.hw.isa.parameters import ACCUMULATOR_HAZARD, Parameters
 from systolith.hw.isa.program import PASSES
 
 from .hw_streams import STALLS, plain, run, source
@@ -98,10 +98,10 @@ def simulate(p, instructions, stall, seed):
     total = sum(len(list(windows(p, i))) for i in instructions)
 
     async def surroundings(ctx):
-        cycle, owed = 0, 0
+        cycle, owed, swapped = 0, 0, -ACCUMULATOR_HAZARD
         while True:
             ctx.set(port.ready, rng.random() >= stall)
-            ctx.set(component.loaded, rng.random() >= stall)
+            ctx.set(component.loaded, cycle - swapped >= ACCUMULATOR_HAZARD and rng.random() >= stall)
             free = owed > 0 and rng.random() >= stall
             ctx.set(component.half_free, free)
             owed -= free
@@ -116,6 +116,7 @@ def simulate(p, instructions, stall, seed):
             if swap:
                 assert loaded
                 log["swap"].append(cycle)
+                swapped = cycle
             if take:
                 assert tokens
                 log["take"].append(wait)
@@ -177,7 +178,8 @@ def test_windows_match_the_loops(rows, stall, seed):
 def test_passes_follow_each_other_without_a_bubble():
     p = Parameters(rows=4, columns=3, accumulator_kib=1)
     # one tile an instruction: a free half is always there
-    instructions = [{**i, "tiles": 0, "first": True, "last": True} for i in program(random.Random(5), 6)]
+    shape = {"columns": ACCUMULATOR_HAZARD - 1, "tiles": 0, "first": True, "last": True}
+    instructions = [{**i, **shape} for i in program(random.Random(5), 6)]
     log = simulate(p, instructions, 0.0, 0)
     cycles = [cycle for cycle, *_ in log["window"]]
     at = 0

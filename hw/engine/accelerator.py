@@ -121,6 +121,7 @@ class Accelerator(wiring.Component):
         m.submodules.control = self.control
         m.submodules.engine = ResetInserter(self.control.cleared)(engine)
         self._control(m)
+        self._show(m)
         return m
 
     def _dispatch(self, m: Module) -> None:
@@ -225,7 +226,7 @@ class Accelerator(wiring.Component):
         ]
 
     def _drain_sums(self, m: Module) -> None:
-        """Sums and their channels' parameters to the vector unit, and what it writes to the monitor."""
+        """Sums and their channels' parameters to the vector unit."""
         p, vector, accumulators, writer = self._parameters, self.vector, self.accumulators, self.writer
         m.d.comb += [
             vector.sums_ready.eq(delayed(m, self.sequencer.tile_last, settled_cycles(p), name="tile_last", init=0)),
@@ -237,10 +238,16 @@ class Accelerator(wiring.Component):
             vector.parameter_row.eq(writer.parameter_row),
             vector.parameter_data.eq(writer.rows.payload),
             writer.parameter_slot_free.eq(vector.parameter_slot_free),
-            self.monitor.valid.eq(vector.write.valid),
-            self.monitor.address.eq(vector.write.address * p.element_bytes),
-            self.monitor.count.eq(vector.write.high * p.element_bytes),
-            self.monitor.data.eq(vector.write.data.as_value()),
+        ]
+
+    def _show(self, m: Module) -> None:
+        """To the monitor, in the top module, where simulation reaches it without ports."""
+        write, element_bytes = self.vector.write, self._parameters.element_bytes
+        m.d.comb += [
+            self.monitor.valid.eq(write.valid),
+            self.monitor.address.eq(write.address * element_bytes),
+            self.monitor.count.eq(write.high * element_bytes),
+            self.monitor.data.eq(write.data.as_value()),
         ]
 
     def _control(self, m: Module) -> None:

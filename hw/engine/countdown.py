@@ -13,10 +13,15 @@ class Countdown:
         self._left = Signal(width, name=f"left_{name}", reset_less=True)
         self.last = Signal(name=f"last_{name}", reset_less=True)
 
+    @property
+    def penultimate(self) -> Value:
+        """The next turn is the last."""
+        return self._left == 1
+
     def load(self, m: Module, count: Value) -> None:
         """To the first of ``count + 1`` turns."""
         m.d.sync += [self._left.eq(count), self.last.eq(count == 0)]
 
     def step(self, m: Module) -> None:
         """To the next turn."""
-        m.d.sync += [self._left.eq(self._left - 1), self.last.eq(self._left == 1)]
+        m.d.sync += [self._left.eq(self._left - 1), self.last.eq(self.penultimate)]

@@ -31,6 +31,7 @@ class Sequencer(wiring.Component):
     A pass starts when its weights are ``loaded``: ``swap`` is given one cycle before its first window, at best together
     with the last window of the pass before, so that passes follow each other without a bubble.  A channel
     tile's first pass also waits for a free half of the accumulators.  Waiting is the only flow control.
+    From one ``swap`` to ``loaded`` for the next pass at least ACCUMULATOR_HAZARD cycles.
     One idle cycle lies between one instruction's last window and the next one's first.
 
     Parameters: rows : int, R;  activation_bits : int;  accumulator_depth : int, vectors in each half
@@ -79,23 +80,26 @@ class Sequencer(wiring.Component):
         tile_begins = Signal()  # the next pass to start is the first of a channel tile
         initial = Signal()  # the pass in work begins its sums
         half = Signal()
-        free_halves = Signal(2, init=2)
+        free_halves, half_there = Signal(2, init=2), Signal(init=1)
         position = Signal(range(self._accumulator_depth))
 
         begin, start, pass_ends, tile_ends, finish = (
             Signal(name=n) for n in ("begin", "start", "pass_ends", "tile_ends", "finish")
         )
+        # passes begin ACCUMULATOR_HAZARD cycles apart, so what a pass is may be looked at a cycle late
+        last_pass = Signal(reset_less=True)  # the pass in work is its tile's last
+        m.d.sync += last_pass.eq(left["chunks"].last & left["kernel_columns"].last & left["kernel_rows"].last)
         needs_half = tile_begins & i.first
         m.d.comb += [
-            pass_ends.eq(running & left["rows"].last & left["columns"].last),
-            tile_ends.eq(pass_ends & left["chunks"].last & left["kernel_columns"].last & left["kernel_rows"].last),
+            pass_ends.eq(running & place.pass_last),
+            tile_ends.eq(pass_ends & last_pass),
             finish.eq(tile_ends & left["tiles"].last),
             begin.eq(self.instructions.valid & tokens.ready & (~active | finish)),
         ]
 
         # at a pass's last window, whether the next one begins a tile is not in the register yet
-        next_needs_half = Mux(pass_ends, tile_ends & i.first, needs_half)
-        may_start = self.loaded & ((free_halves != 0) | ~next_needs_half)
+        next_needs_half = Mux(running, last_pass & i.first, needs_half)
+        may_start = self.loaded & (half_there | ~next_needs_half)
         m.d.comb += start.eq(active & (~running | (pass_ends & ~finish)) & may_start)
 
         with m.If(pass_ends):
@@ -110,7 +114,12 @@ class Sequencer(wiring.Component):
             m.d.sync += [running.eq(1), tile_begins.eq(0)]
             with m.If(Mux(pass_ends, tile_ends, tile_begins)):
                 m.d.sync += initial.eq(i.first)
-        m.d.sync += free_halves.eq(free_halves + self.half_free - (start & next_needs_half))
+        taken = start & next_needs_half
+        with m.If(self.half_free ^ taken):
+            m.d.sync += [
+                free_halves.eq(free_halves + Mux(taken, -1, 1)),
+                half_there.eq(self.half_free | free_halves[1]),
+            ]
 
         with m.If(running):
             place.next_window(m, i)
@@ -156,6 +165,7 @@ class _Place:
     def __init__(self, rows: int, address_bits: int) -> None:
         self._chunk = rows
         self.left = {n: Countdown(PASSES[n].width, name=n) for n in self.LOOPS}
+        self.pass_last = Signal(reset_less=True)
         self._columns = [Signal(24, name=f"column_{n}", reset_less=True) for n in ("tile", "kernel", "chunk", "now")]
         self._rows = [Signal(address_bits, name=f"row_{n}", reset_less=True) for n in ("kernel", "now")]
         self._lines = [Signal(signed(17), name=f"line_{n}", reset_less=True) for n in ("kernel", "now")]
@@ -165,6 +175,7 @@ class _Place:
         """To an instruction's first window."""
         for n in self.LOOPS:
             self.left[n].load(m, new[n])
+        m.d.sync += self.pass_last.eq((new.rows == 0) & (new.columns == 0))
         m.d.sync += [c.eq(new.column) for c in self._columns]
         m.d.sync += [r.eq(new.row) for r in self._rows]
         m.d.sync += [y.eq(new.line.as_signed()) for y in self._lines]
@@ -174,6 +185,7 @@ class _Place:
         left = self.left
         with m.If(~left["columns"].last):
             left["columns"].step(m)
+            m.d.sync += self.pass_last.eq(left["columns"].penultimate & left["rows"].last)
             m.d.sync += [self.column.eq(self.column + i.column_step)]
         with m.Else():
             column_chunk, row_kernel, line_kernel = self._columns[2], self._rows[0], self._lines[0]
@@ -182,11 +194,13 @@ class _Place:
             with m.If(~left["rows"].last):
                 left["rows"].step(m)
                 m.d.sync += [
+                    self.pass_last.eq((i.columns == 0) & left["rows"].penultimate),
                     self.row.eq(self.row + i.row_step),
                     self.line.eq(self.line + i.line_step),
                 ]
             with m.Else():
                 left["rows"].load(m, i.rows)
+                m.d.sync += self.pass_last.eq((i.columns == 0) & (i.rows == 0))
                 m.d.sync += [self.row.eq(row_kernel), self.line.eq(line_kernel)]
                 self._next_pass(m, i)
 
