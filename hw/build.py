@@ -1,24 +1,28 @@
 """The build folder: Verilog, program, constants, C header and manifest for one quantized graph."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.errors import ConfigurationError
 from ..quant.graph.progress import Progress, quiet
-from .compiler.lowering import lower, needed_sum_bits
+from .compiler.lowering import has_lowest_weight, lower, needed_sum_bits
 from .compiler.plan import Plan
 from .compiler.planner import plan
 from .describe import describe
+from .devices import MULTIPLIERS
 from .engine.emit import emit_verilog
 from .folder import check_folder, write_folder
 from .header import c_header
-from .isa.parameters import Parameters
+from .isa.parameters import Parameters, pairs_fit
 from .manifest import Content
 
 
 def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Parameters:
     """Parameters with the narrowest operands, sums and requantizers that ``graph`` needs.
+
+    On an ecp5, columns are paired where the largest part has too few multipliers for the array, if the weights allow.
 
     sizes : any of Parameters' other fields, which then are as given (bus_bytes, activation_kib, lanes, ...)
     """
@@ -46,7 +50,11 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
         raise ConfigurationError(
             f"the sums need {chosen['sum_bits']} bits; 32 is the most: use fewer weight or activation bits"
         )
-    return Parameters(rows=rows, columns=columns, activation_bits=activation_bits, **chosen)
+    parameters = Parameters(rows=rows, columns=columns, activation_bits=activation_bits, **chosen)
+    pairs = parameters.target == "ecp5" and rows * columns > MULTIPLIERS["ecp5"]
+    if "paired" in sizes or not pairs or not pairs_fit(activation_bits, parameters.weight_bits):
+        return parameters
+    return replace(parameters, paired=not any(has_lowest_weight(layer, parameters.weight_bits) for layer in layers))
 
 
 def generate(

@@ -42,6 +42,14 @@ class RangeMethod(StrEnum):
     MSE = "mse"
 
 
+class TargetKind(StrEnum):
+    GENERIC = "generic"
+    ECP5 = "ecp5"
+    ICE40 = "ice40"
+    XILINX = "xilinx"
+    GOWIN = "gowin"
+
+
 class BenchKind(StrEnum):
     BULK = "bulk"
     PROTOCOL = "protocol"
@@ -153,6 +161,16 @@ def generate(
             "(`systolith_unfold` in the C header): fewer passes, more memory.",
         ),
     ] = False,
+    target: Annotated[
+        TargetKind, typer.Option(help="Whose multipliers the array names; `generic` leaves that to synthesis.")
+    ] = TargetKind.GENERIC,
+    paired: Annotated[
+        bool | None,
+        typer.Option(
+            help="Two columns share each multiplier of the `ecp5`; by default where the largest part needs it.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Generate the accelerator for a quantized model: Verilog, program, weights, C header, manifest.
 
@@ -160,8 +178,15 @@ def generate(
     """
     from .commands.generate import generate_build, plan_tables
 
-    sizes = {"bus_bytes": bus_bytes, "activation_kib": activation_kib, "accumulator_kib": accumulator_kib}
-    sizes |= {"weight_fifo_kib": weight_fifo_kib} | ({} if lanes is None else {"lanes": lanes})
+    sizes: dict[str, int | str] = {
+        "bus_bytes": bus_bytes,
+        "activation_kib": activation_kib,
+        "accumulator_kib": accumulator_kib,
+        "weight_fifo_kib": weight_fifo_kib,
+        "target": target.value,
+    }
+    sizes |= {} if lanes is None else {"lanes": lanes}
+    sizes |= {} if paired is None else {"paired": paired}
     plan = generate_build(
         model, output, rows=rows, columns=columns, batch=batch, unfold_input=unfold_input, show_progress=True, **sizes
     )

@@ -9,7 +9,7 @@ from ..isa.parameters import Parameters
 from .batch import batched
 from .dram import lay_out_dram
 from .engine_layer import EngineLayer
-from .lowering import lower, needed_sum_bits
+from .lowering import has_lowest_weight, lower, needed_sum_bits
 from .order import ordered
 from .plan import Plan
 from .residency import lay_out
@@ -52,6 +52,11 @@ def _check(layer: EngineLayer, p: Parameters) -> None:
     width = weight_width(layer.weights)
     if width > p.weight_bits:
         raise ConfigurationError(f"{where} has {width}-bit weights; generate with at least as many weight bits")
+    if p.paired and has_lowest_weight(layer, p.weight_bits):
+        raise ConfigurationError(
+            f"{where} has weights of {-(1 << p.weight_bits - 1)}, which paired columns cannot take; "
+            "generate without paired"
+        )
     bits = needed_sum_bits(layer, p.activation_bits)
     if bits > p.sum_bits:
         raise ConfigurationError(f"{where} needs sums of {bits} bits, the accumulators have {p.sum_bits}")

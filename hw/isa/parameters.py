@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Literal, get_args
 
 from ...quant.graph.errors import ConfigurationError
 from .ranges import check_choice, check_range
@@ -12,6 +13,10 @@ BUS_BYTES = (4, 8, 16, 32, 64)
 
 BURST_BEATS = 16
 """Longest AXI burst, in beats: 16 x 64 bytes stays inside the 4 KiB that a burst may not cross."""
+
+Target = Literal["generic", "ecp5", "ice40", "xilinx", "gowin"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+"""Families of FPGAs whose blocks the array may name; generic is plain Verilog."""
 
 INSTRUCTION_BYTES = 64
 MAXIMUM_KIB = 8192
@@ -23,6 +28,11 @@ PARAMETER_BITS = 64
 def parameter_rows(weight_bits: int) -> int:
     """Weight rows that carry the requantization parameters of one channel tile."""
     return -(-PARAMETER_BITS // weight_bits)
+
+
+def pairs_fit(activation_bits: int, weight_bits: int) -> bool:
+    """Whether two columns can share a multiplier of 18 x 18 bits, at most 6 bits of their products overlapping."""
+    return weight_bits <= 9 and 2 * weight_bits + activation_bits <= 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +51,8 @@ class Parameters:
     operands : the vector unit reads feature maps: additions, averages, poolings that stand alone
     tables : lookup tables behind the requantizers: additions, other scales in a concatenation, unary functions
     normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
+    target : whose multipliers the array names
+    paired : two columns of the array share a multiplier of the ecp5; no weight may be the lowest of its width
     """
 
     rows: int
@@ -57,6 +69,8 @@ class Parameters:
     operands: bool = False
     tables: bool = False
     normalization: int = 0
+    target: Target = "generic"
+    paired: bool = False
 
     def __post_init__(self) -> None:
         check_range("rows", self.rows, 1, 128)
@@ -72,6 +86,8 @@ class Parameters:
             object.__setattr__(self, "lanes", -(-self.columns // 4))
         check_range("lanes", self.lanes, 1, self.columns)
         check_range("normalization", self.normalization, 0, 16)
+        if self.target not in TARGETS:
+            raise ConfigurationError(f"target must be {', '.join(TARGETS[:-1])} or {TARGETS[-1]}, not {self.target}")
         self._check_features()
         if self.accumulator_depth < 4:
             raise ConfigurationError(
@@ -100,6 +116,13 @@ class Parameters:
         if self.operands and self.sum_bits < self.activation_bits + 2:
             raise ConfigurationError(
                 f"sum bits must be at least {self.activation_bits + 2} to read maps of {self.activation_bits} bits"
+            )
+        if self.paired and self.target != "ecp5":
+            raise ConfigurationError(f"paired columns need the target ecp5, not {self.target}")
+        if self.paired and not pairs_fit(self.activation_bits, self.weight_bits):
+            raise ConfigurationError(
+                f"paired columns do not fit a multiplier of 18 bits with {self.weight_bits} weight bits and "
+                f"{self.activation_bits} activation bits; generate without paired"
             )
 
     @property
@@ -183,6 +206,7 @@ class Parameters:
 
     @property
     def fingerprint(self) -> int:
-        """32 bits that differ between accelerators whose programs are not interchangeable."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        """32 bits that differ between accelerators whose programs are not interchangeable; any target runs them."""
+        fields = {name: value for name, value in asdict(self).items() if name not in ("target", "paired")}
+        text = json.dumps({**fields, **({"paired": True} if self.paired else {})}, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
