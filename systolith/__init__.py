@@ -15,6 +15,7 @@ from .commands.quantize import QuantizedModel, quantize_model
 from .quant import SystolithError
 
 if _typing.TYPE_CHECKING:
+    from .commands.estimate import estimate_build
     from .commands.generate import generate_build
     from .commands.report import report_build
     from .commands.simulate import simulate_build
@@ -24,6 +25,7 @@ __all__ = [
     "QuantizedModel",
     "SystolithError",
     "__version__",
+    "estimate_build",
     "generate_build",
     "quantize_model",
     "report_build",
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 if not _typing.TYPE_CHECKING:
-    _LATER = {"generate_build": "generate", "report_build": "report", "simulate_build": "simulate"}
+    _LATER = {name: name.removesuffix("_build") for name in __all__ if name.endswith("_build")}
     """The hardware side, on first use: reading a model should not wait for Amaranth to load."""
 
     def __getattr__(name: str) -> object:

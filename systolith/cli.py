@@ -194,6 +194,61 @@ def generate(
 
 
 @app.command()
+def estimate(
+    model: Annotated[Path, typer.Argument(metavar="Q.onnx", help="The quantized model.", show_default=False)],
+    rows: Annotated[
+        int | None,
+        typer.Option(metavar="R", help="Rows of the array; without them, what fits the device.", show_default=False),
+    ] = None,
+    columns: Annotated[int | None, typer.Option(metavar="C", help="Columns of the array.", show_default=False)] = None,
+    target: Annotated[
+        TargetKind | None, typer.Option(help="Whose multipliers the array names.", show_default=False)
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="PART", help="Such as `lfe5u-85f`; its family is the target.", show_default=False),
+    ] = None,
+    bus_bytes: Annotated[int, typer.Option(metavar="B", help="AXI4 data width in bytes: 4, 8, 16, 32 or 64.")] = 8,
+    activation_kib: Annotated[int, typer.Option(metavar="N", help="Activation memory, at most.")] = 64,
+    accumulator_kib: Annotated[int, typer.Option(metavar="N", help="Accumulators, at four bytes a sum, at most.")] = 32,
+    weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead, at most.")] = 4,
+    lanes: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Requantizers; by default a quarter of the columns.", show_default=False),
+    ] = None,
+    batch: Annotated[int, typer.Option(metavar="N", help="Images in one run.")] = 1,
+    paired: Annotated[
+        bool | None, typer.Option(help="Two columns share each multiplier of the `ecp5`.", show_default=False)
+    ] = None,
+    clock: Annotated[float, typer.Option(metavar="MHZ", help="For images a second and bandwidths.")] = 100,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Estimate what the accelerator for a quantized model would cost and do: area, cycles, images a second, bandwidth.
+
+    Without rows and columns it is the largest that fits the device.
+
+    Example: `systolith estimate lenet5-q.onnx --device lfe5u-25f --clock 60`
+    """
+    from .commands.estimate import estimate_build
+
+    sizes: dict[str, int | str] = {
+        "bus_bytes": bus_bytes,
+        "activation_kib": activation_kib,
+        "accumulator_kib": accumulator_kib,
+        "weight_fifo_kib": weight_fifo_kib,
+    }
+    sizes |= {} if target is None else {"target": target.value}
+    sizes |= {} if lanes is None else {"lanes": lanes}
+    sizes |= {} if paired is None else {"paired": paired}
+    found = estimate_build(model, rows=rows, columns=columns, device=device, batch=batch, clock_mhz=clock, **sizes)
+    if json_:
+        console.out(json.dumps(found.as_json()))
+    else:
+        for line in found.lines():
+            console.print(escape(line))
+
+
+@app.command()
 def simulate(
     build: Annotated[Path, typer.Argument(metavar="BUILD", help="Folder that `generate` wrote.", show_default=False)],
     inputs: Annotated[

@@ -16,7 +16,7 @@ from systolith.quant import DataError, ModelError
 from . import models
 from .test_sim_faults import network
 
-FUNCTIONS = ("generate_build", "quantize_model", "report_build", "run_golden", "simulate_build")
+FUNCTIONS = ("estimate_build", "generate_build", "quantize_model", "report_build", "run_golden", "simulate_build")
 LABELS = np.arange(12) % 5
 
 

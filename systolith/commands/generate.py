@@ -10,8 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import quant
+from ..hw.area import area
 from ..hw.build import generate, parameters_for
 from ..hw.compiler.plan import Plan
+from ..hw.estimate import area_line
 from ..hw.folder import read_manifest
 from ..progress import stage_bars
 from .quantize import Quantized, model_of
@@ -64,9 +66,11 @@ def plan_tables(plan: Plan, output: Path) -> RenderableType:
         table.add_row(escape(layer.name), *(f"{getattr(layer, key):,}" for key in keys))
     table.add_row("network", "", "", *(f"{getattr(facts, key):,}" for key in keys[2:]))
     p = plan.parameters
+    cost = [] if p.target == "generic" else [f"{area_line(area(p))}, on {p.target}"]
     return Group(
         table,
         f"{p.rows}x{p.columns} multipliers of {p.weight_bits}x{p.activation_bits} bits, {p.sum_bits}-bit sums, "
         f"{p.lanes} requantizer lanes, {p.bus_bytes}-byte bus; {plan.memory_bytes:,} bytes of memory",
+        *cost,
         f"written to {output}",
     )
