@@ -24,7 +24,7 @@ from systolith.hw.isa.parameters import Parameters, Target
 from systolith.quant import write_whole
 
 from .chip import TOP, around
-from .fit import Measured, fit, measure
+from .fit import Measured, fit, measure, unit
 from .netlist import simulate_netlist, with_fault
 from .route import Routed, route
 from .synthesis import Synthesis, synthesize
@@ -39,24 +39,48 @@ COUNTED: dict[Target, tuple[str, ...]] = {
     "gowin": ("MULT9X9", "MULT36X36", "SDPB", "DPB", "LUT4", "ALU", "DFFE"),
 }
 SMALL = {"activation_kib": 8, "accumulator_kib": 2, "weight_fifo_kib": 1}
-WHOLE = {"sum_bits": 26, "operands": True, "tables": True, "activation_kib": 16, "accumulator_kib": 8}
-FITTED: tuple[dict[str, Any], ...] = (
-    {"rows": 4, "columns": 4, "sum_bits": 23},
-    {"rows": 8, "columns": 8, "sum_bits": 23},
-    {"rows": 16, "columns": 16, "sum_bits": 23, "paired": True, "bus_bytes": 16},
-    {"rows": 2, "columns": 2, "sum_bits": 23, "multiplier": False, "bus_bytes": 4, **SMALL},
-    {"rows": 8, "columns": 8, **WHOLE},
-    {"rows": 16, "columns": 8, "sum_bits": 24, "bus_bytes": 16, "multiplier": False, "operands": True},
-    {"rows": 4, "columns": 16, "sum_bits": 24, "lanes": 2},
-    {"rows": 8, "columns": 8, "sum_bits": 23, "bus_bytes": 16, "lanes": 8},
-)
-"""Accelerators that the area of an ECP5 is fitted to; other families are scaled by the first of SCALED."""
-
-SCALED: dict[Target, tuple[dict[str, Any], ...]] = {
-    "ice40": ({"rows": 4, "columns": 4, "sum_bits": 23, "multiplier": False, **SMALL},),
-    "xilinx": FITTED[:2],
-    "gowin": FITTED[:2],
+LEAST = {"activation_kib": 4, "accumulator_kib": 4}
+UNITS: dict[str, tuple[dict[str, Any], ...]] = {
+    "array": (
+        {"rows": 2, "columns": 2, "sum_bits": 23},
+        {"rows": 3, "columns": 2, "sum_bits": 28},
+        {"rows": 2, "columns": 4, "sum_bits": 28, "paired": True},
+    ),
+    "accumulators": (
+        {"rows": 2, "columns": 2, "sum_bits": 30},
+        {"rows": 4, "columns": 8, "sum_bits": 22, "accumulator_kib": 8},
+    ),
+    "gearbox": (
+        {"rows": 2, "columns": 8},
+        {"rows": 2, "columns": 16},
+        {"rows": 2, "columns": 4, "bus_bytes": 16},
+        {"rows": 2, "columns": 16, "bus_bytes": 16},
+    ),
+    "vector": (
+        {"rows": 2, "columns": 2, "sum_bits": 23, "multiplier": False},
+        {"rows": 8, "columns": 8, "sum_bits": 23},
+        {"rows": 4, "columns": 4, "sum_bits": 26, "operands": True, "tables": True},
+    ),
+    "activations": (
+        {"rows": 8, "columns": 8},
+        {"rows": 4, "columns": 4, "operands": True, "bus_bytes": 16},
+        {"rows": 16, "columns": 16, "bus_bytes": 16},
+    ),
 }
+"""Parts of the engine that are synthesized alone for an ECP5; the first of each for the other families."""
+
+WHOLE: dict[Target, tuple[dict[str, Any], ...]] = {
+    "ecp5": (
+        {"rows": 4, "columns": 4, "sum_bits": 23},
+        {"rows": 8, "columns": 8, "sum_bits": 23},
+        {"rows": 16, "columns": 16, "sum_bits": 23, "paired": True, "bus_bytes": 16},
+    ),
+    "ice40": ({"rows": 2, "columns": 2, "sum_bits": 23, "multiplier": False, "bus_bytes": 4, **SMALL},),
+    "xilinx": ({"rows": 4, "columns": 4, "sum_bits": 23},),
+    "gowin": ({"rows": 4, "columns": 4, "sum_bits": 23},),
+}
+"""Whole engines, which say how far the sum of the parts is off."""
+
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -81,7 +105,7 @@ class Row:
             **{name: used.get(name, 0) for name in ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")},
             "macs x mhz": rate,
             "per 1000 comb": rate / used["TRELLIS_COMB"] * 1000,
-            "worst": [asdict(path) for path in best.worst],
+            "worst": [asdict(routed.worst) for routed in self.routes],
         }
 
 
@@ -113,8 +137,9 @@ def routes(folder: Path) -> dict[str, Any]:
         table.add_row(
             f"{size}x{size}", f"{row.best.mhz:.1f}", *(f"{count:,}" for count in counts), *map("{:,.0f}".format, rates)
         )
-        for path in row.best.worst:
-            console.print(f"  {size}x{size}: {path.nanoseconds:.1f} ns  {path.begin} to {path.end}")
+        for routed in row.routes:
+            worst = f"{routed.worst.nanoseconds:.1f} ns from {routed.worst.begin} to {routed.worst.end}"
+            console.print(f"{size}x{size}, seed {routed.seed}: {routed.mhz:.1f} MHz; {worst}")
     console.print(table)
     return figures
 
@@ -151,20 +176,22 @@ def netlists(folder: Path) -> dict[str, Any]:
 
 
 def areas(folder: Path) -> dict[str, Any]:
-    """Synthesize FITTED and SCALED, and write what `estimate` knows: hw/area.json."""
-
-    def measured(target: Target, several: tuple[dict[str, Any], ...]) -> list[Measured]:
-        found = []
+    """Synthesize WHOLE and UNITS, and write what `estimate` knows: hw/area.json."""
+    kept, data = folder / "kept", {}
+    for target, several in WHOLE.items():
+        whole = []
         for sizes in several:
-            parameters = Parameters(target=target, **{**sizes, "paired": sizes.get("paired", False)})
-            found.append(measure(parameters, chip(parameters, folder / "kept").folder / "netlist.json"))
-        return found
-
-    ecp5 = fit(measured("ecp5", FITTED))
-    data = {"ecp5": ecp5, **{target: fit(measured(target, several), ecp5) for target, several in SCALED.items()}}
+            parameters = Parameters(target=target, **sizes)
+            whole.append(measure(parameters, chip(parameters, kept).folder / "netlist.json"))
+        units: dict[str, list[Measured]] = {}
+        for part, choices in UNITS.items():
+            for sizes in choices if target == "ecp5" else choices[:1]:
+                parameters = Parameters(target=target, **{**LEAST, **sizes})
+                made = synthesize({"unit.v": unit(parameters, part)}, "unit", target, kept)
+                units.setdefault(part, []).append(measure(parameters, made.folder / "netlist.json", part))
+        data[target] = fit(whole, units, data.get("ecp5"))
+        console.print(f"{target}: at most {data[target]['error']:.1%} off for {len(whole)} whole engines")
     write_whole(DATA, (json.dumps(data, indent=2) + "\n").encode())
-    for target, of in data.items():
-        console.print(f"{target}: fitted to {len(of['measured'])} syntheses, at most {of['error']:.1%} off")
     return {target: of["error"] for target, of in data.items()}
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from amaranth import Value
+from amaranth.back import verilog
+from amaranth.hdl import UnusedElaboratable
 
 from systolith.hw.area import blocks, memories, sizes
+from systolith.hw.engine.accelerator import Accelerator
 from systolith.hw.engine.sizes import array_cell
 from systolith.hw.isa.parameters import Parameters, Target
+
+from .chip import TOP
 
 LUTS: dict[Target, dict[str, float]] = {
     # nextpnr's COMB: a carry cell is two and its ends, a distributed RAM four; the factor as routing has shown it
@@ -46,7 +54,7 @@ PARTS = ("array", "accumulators", "activations", "vector", "gearbox")
 
 @dataclass(frozen=True)
 class Measured:
-    """One synthesis: counts of each part of the engine, and of the whole."""
+    """One synthesis of the whole engine or of a part: counts by part."""
 
     parameters: Parameters
     luts: dict[str, float]
@@ -61,27 +69,39 @@ class Measured:
         return {"parameters": asdict(self.parameters), **counts}
 
 
-def measure(parameters: Parameters, netlist: Path) -> Measured:
-    """Count what is in a netlist.json, by the part of the engine that a cell's name begins with."""
+def unit(parameters: Parameters, part: str) -> str:
+    """Verilog of one part of the engine alone, module ``unit``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnusedElaboratable)  # the other parts
+        component = getattr(Accelerator(parameters=parameters), part)
+        members = component.signature.flatten(component)
+        ports = {"_".join(map(str, path)): (Value.cast(signal), None) for path, _, signal in members}
+        text: str = verilog.convert(component, name="unit", ports=ports, strip_internal_attrs=True, emit_src=False)
+        gc.collect()
+    return text
+
+
+def measure(parameters: Parameters, netlist: Path, part: str | None = None) -> Measured:
+    """Count what is in a netlist.json: of the chip, by the part that a cell's name begins with, or of one ``part``."""
     target = parameters.target
-    (cells,) = [
-        module["cells"] for module in json.loads(netlist.read_text())["modules"].values() if len(module["cells"]) > 1000
-    ]
+    modules = json.loads(netlist.read_text())["modules"]
+    cells = modules["unit" if part else TOP]["cells"]
     counts: dict[str, dict[str, float]] = {kind: defaultdict(float) for kind in ("luts", "registers", "dsp", "rams")}
     for name, cell in cells.items():
-        part, kind = part_of(name), cell["type"]
-        if part is None:
+        path = name.split(".")
+        found = part_of(["dut", part, *path]) if part else part_of(path)
+        if found is None:
             continue
-        counts["luts"][part] += LUTS[target].get(kind, 0)
-        counts["registers"][part] += kind.startswith(REGISTERS[target])
-        counts["dsp"][part] += MULTIPLIERS[target].get(kind, 0)
-        counts["rams"][part] += RAMS[target].get(kind, 0)
+        kind = cell["type"]
+        counts["luts"][found] += LUTS[target].get(kind, 0)
+        counts["registers"][found] += kind.startswith(REGISTERS[target])
+        counts["dsp"][found] += MULTIPLIERS[target].get(kind, 0)
+        counts["rams"][found] += RAMS[target].get(kind, 0)
     return Measured(parameters, counts["luts"], counts["registers"], counts["dsp"], counts["rams"])
 
 
-def part_of(name: str) -> str | None:
+def part_of(path: list[str]) -> str | None:
     """The part of the engine that a cell of the flattened chip is of; None for the shift registers around it."""
-    path = name.split(".")
     if path[0] != "dut":
         return None
     if len(path) > 3 and path[1] == "vector" and path[2].startswith("lane_"):
@@ -89,22 +109,29 @@ def part_of(name: str) -> str | None:
     return path[1] if len(path) > 2 and path[1] in PARTS else "control"
 
 
-def fit(measured: Sequence[Measured], like: dict[str, Any] | None = None) -> dict[str, Any]:
+def fit(
+    whole: Sequence[Measured], units: Mapping[str, Sequence[Measured]], like: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The coefficients of one target: each part's LUTs and registers as sums of its sizes, none of them negative.
 
+    whole : engines, which tell the part "control", and how far the sum of all parts is off
+    units : parts alone, by name
     like : another target's coefficients, to be scaled part by part where too few were measured for more
     """
     found: dict[str, Any] = {}
     for kind in ("luts", "registers"):
-        counts = [getattr(m, kind) for m in measured]
-        found[kind] = {
-            part: _scaled(like[kind][part], part, measured, counts) if like else _solved(part, measured, counts)
-            for part in sizes(measured[0].parameters)
-        }
-    found["multipliers"] = _multipliers(measured, like)
-    found["block RAM copies"] = _copies(measured, like)
-    found["error"] = round(max(_misses(found, m, kind) for m in measured for kind in ("luts", "registers")), 3)
-    found["measured"] = [m.record() for m in measured]
+        found[kind] = {}
+        for part in sizes(whole[0].parameters):
+            several = [*whole, *units.get("vector" if part == "lanes" else part, ())]
+            counts = [getattr(m, kind) for m in several]
+            found[kind][part] = (
+                _scaled(like[kind][part], part, several, counts) if like else _solved(part, several, counts)
+            )
+    everything = [*whole, *(m for several in units.values() for m in several)]
+    found["multipliers"] = _multipliers(everything, like)
+    found["block RAM copies"] = _copies(whole, like)
+    found["error"] = round(max(_misses(found, m, kind) for m in whole for kind in ("luts", "registers")), 3)
+    found["measured"] = [m.record() for m in whole]
     return found
 
 
@@ -146,12 +173,14 @@ def _multipliers(measured: Sequence[Measured], like: dict[str, Any] | None) -> d
     cells = [m.parameters.rows * -(-m.parameters.columns // array_cell(m.parameters).columns) for m in measured]
     lanes = [m.parameters.lanes * m.parameters.multiplier for m in measured]
     found = dict(like["multipliers"]) if like else {"cell": 0.0, "lane": 0.0, "square": 0.0}
-    found["cell"] = _most(zip((m.multipliers["array"] for m in measured), cells, strict=True), found["cell"])
-    found["lane"] = _most(zip((m.multipliers["lanes"] for m in measured), lanes, strict=True), found["lane"])
+    found["cell"] = _most(zip((m.multipliers.get("array", 0) for m in measured), cells, strict=True), found["cell"])
+    found["lane"] = _most(zip((m.multipliers.get("lanes", 0) for m in measured), lanes, strict=True), found["lane"])
     squares = [
         m.parameters.lanes + m.parameters.normalization - 1 if m.parameters.normalization else 0 for m in measured
     ]
-    found["square"] = _most(zip((m.multipliers["vector"] for m in measured), squares, strict=True), found["square"])
+    found["square"] = _most(
+        zip((m.multipliers.get("vector", 0) for m in measured), squares, strict=True), found["square"]
+    )
     return found
 
 
@@ -168,7 +197,7 @@ def _copies(measured: Sequence[Measured], like: dict[str, Any] | None) -> dict[s
             for m in measured
         ]
         otherwise = like["block RAM copies"][kind] if like else 1.0
-        found[kind] = _most(zip((m.block_rams[part] for m in measured), ideal, strict=True), otherwise)
+        found[kind] = _most(zip((m.block_rams.get(part, 0) for m in measured), ideal, strict=True), otherwise)
     return found
 
 
