@@ -4,6 +4,7 @@
 # make matrix every array with every bus, memory, kind of scale and bench: half an hour
 # make fuzz    mutated models, float and quantized, for SECONDS=60, from SEED=0; those that fail are kept in build/fuzz
 # make bench   speed of each step beside its target, as figures
+# make bench-fpga  clock, area and netlists on FPGAs, PARTS="routes counts netlists areas" of it: hours; kept in build/fpga
 # make bench-lecture  the lecture's networks at full size, whole, simulated: half an hour
 # make clean   removes what these made, and keeps the environment; `rm -r .venv` removes that
 #
@@ -28,7 +29,7 @@ WHICH := 'import os, sys; sys.version_info < (3, 11) or print(os.path.realpath(s
 INTERPRETER := $(shell $(PYTHON) -c $(WHICH) 2>/dev/null \
 	|| { found=$$(pyenv prefix $(PYTHON:python%=%) 2>/dev/null) && "$$found/bin/python" -c $(WHICH); })
 
-.PHONY: demo check check-pythons quick fuzz bench bench-lecture matrix version lint types tests clean
+.PHONY: demo check check-pythons quick fuzz bench bench-fpga bench-lecture matrix version lint types tests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.run
@@ -51,6 +52,9 @@ fuzz: $(VENV)/.check
 
 bench: $(VENV)/.run
 	$(BIN)/python -m examples.benchmark "$(BUILD)/bench"
+
+bench-fpga: $(VENV)/.fpga
+	$(BIN)/python -m examples.fpga.benchmark "$(BUILD)/fpga" $(PARTS)
 
 bench-lecture: $(VENV)/.check
 	$(BIN)/python -m examples.lecture.benchmark "$(BUILD)/lecture"
@@ -97,6 +101,11 @@ $(VENV)/.check: pyproject.toml $(VENV)/.made
 	@echo "installing into $(VENV) ..."
 	@$(PIP) install --editable '.[check]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.fpga: $(VENV)/.run
+	@echo "installing into $(VENV) ..."
+	@$(PIP) install --editable '.[fpga]'
+	@touch $@
 
 clean:
 	rm -rf "$(BUILD)" .pytest_cache .ruff_cache .mypy_cache .hypothesis systolith.egg-info

@@ -1,20 +1,22 @@
 """Build folders: an accelerator's Verilog, and for a quantized graph its program, constants, C header and manifest."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.errors import ConfigurationError
 from ..quant.graph.progress import Progress, quiet
-from .compiler.lowering import lower
+from .compiler.lowering import has_lowest_weight, lower
 from .compiler.needs import network_needs
 from .compiler.plan import Plan
 from .compiler.planner import plan
 from .describe import describe, describe_hardware
+from .devices import MULTIPLIERS
 from .engine.emit import emit_verilog
 from .folder import check_folder, read_content, read_hardware, write_folder
 from .header import c_header
-from .isa.parameters import Parameters
+from .isa.parameters import Parameters, pairs_fit
 from .manifest import Content
 
 NORMALIZATION = 5
@@ -35,6 +37,8 @@ def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
 def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Parameters:
     """Parameters with the narrowest operands, sums and requantizers that ``graph`` needs.
 
+    On an ecp5, columns are paired where the largest part has too few multipliers for the array, if the weights allow.
+
     sizes : any of Parameters' other fields, which then are as given (bus_bytes, activation_kib, lanes, ...)
     """
     maps = [t for t in graph.tensors.values() if isinstance(t, FeatureMap)]
@@ -43,8 +47,13 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     chosen = {"rows": rows, "columns": columns, "activation_bits": bits, "weight_bits": weights, **sizes}
     features = {"operands", "tables", "normalization"}  # what they need is not chosen yet
     Parameters(**{name: value for name, value in chosen.items() if name not in features})
-    needs = network_needs(lower(graph, bits), bits)
-    return Parameters(**{**needs, "sum_bits": max(8, needs["sum_bits"]), **chosen})
+    layers = lower(graph, bits)
+    needs = network_needs(layers, bits)
+    parameters = Parameters(**{**needs, "sum_bits": max(8, needs["sum_bits"]), **chosen})
+    pairs = parameters.target == "ecp5" and rows * columns > MULTIPLIERS["ecp5"]
+    if "paired" in sizes or not pairs or not pairs_fit(bits, parameters.weight_bits):
+        return parameters
+    return replace(parameters, paired=not any(has_lowest_weight(layer, parameters.weight_bits) for layer in layers))
 
 
 def generate(

@@ -55,7 +55,7 @@ def describe(plan: Plan, files: Mapping[Content, bytes]) -> Manifest:
     """Everything that a host or a simulation needs to know about ``plan``, in whose folder ``files`` are."""
     graph, p = plan.graph, plan.parameters
     prediction = predict(plan, LATENCY)
-    moved = _bytes_moved(plan)
+    moved = bytes_moved(plan)
     return Manifest(
         **_hardware(p, files),
         memory=Memory(bytes=plan.memory_bytes, regions=Regions(**plan.regions)),
@@ -100,7 +100,7 @@ def describe(plan: Plan, files: Mapping[Content, bytes]) -> Manifest:
     )
 
 
-def _bytes_moved(plan: Plan) -> list[tuple[int, int]]:
+def bytes_moved(plan: Plan) -> list[tuple[int, int]]:
     """Bytes that each layer reads from DRAM, weights and tables among them, and writes to it; not the program."""
     moved = [[0, 0] for _ in plan.layers]
     for i in plan.program:

@@ -19,6 +19,8 @@ from typing import Literal
 import cocotb_tools.config
 from cocotb_tools.runner import Runner, get_runner
 
+from ..hw.engine.cell import FOLDER as ENGINE
+from ..hw.engine.sizes import array_cell
 from ..quant.graph.errors import SimulationError
 from . import cache
 from .accelerator import Accelerator, module_ports
@@ -170,6 +172,8 @@ def compile_simulation(
     if simulator == "icarus" and bench == "bulk":
         parameters["MEMORY_BYTES"] = -(-accelerator.memory_bytes // 64) * 64
     sources = [VERILOG / name for name in SOURCES[bench]]
+    if model := array_cell(accelerator.manifest.parameters).model:
+        sources.append(ENGINE / model)
     tests = f"systolith.sim.benches.{bench}"
     design = powered_up(accelerator.verilog) if simulator == "icarus" else accelerator.verilog
     defines = [

@@ -16,6 +16,7 @@ from .quant import SystolithError
 
 if _typing.TYPE_CHECKING:
     from .commands.compile import compile_build
+    from .commands.estimate import estimate_build
     from .commands.generate import generate_accelerator, generate_build
     from .commands.report import report_build
     from .commands.simulate import simulate_build
@@ -26,6 +27,7 @@ __all__ = [
     "SystolithError",
     "__version__",
     "compile_build",
+    "estimate_build",
     "generate_accelerator",
     "generate_build",
     "quantize_model",
@@ -37,6 +39,7 @@ __all__ = [
 if not _typing.TYPE_CHECKING:
     _LATER = {
         "compile_build": "compile",
+        "estimate_build": "estimate",
         "generate_accelerator": "generate",
         "generate_build": "generate",
         "report_build": "report",

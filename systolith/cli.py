@@ -10,7 +10,7 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -40,6 +40,14 @@ class RangeMethod(StrEnum):
     MINMAX = "minmax"
     PERCENTILE = "percentile"
     MSE = "mse"
+
+
+class TargetKind(StrEnum):
+    GENERIC = "generic"
+    ECP5 = "ecp5"
+    ICE40 = "ice40"
+    XILINX = "xilinx"
+    GOWIN = "gowin"
 
 
 class BenchKind(StrEnum):
@@ -191,6 +199,16 @@ def generate(
     ] = False,
     batch: Batch = 1,
     unfold_input: UnfoldInput = False,
+    target: Annotated[
+        TargetKind, typer.Option(help="Whose multipliers the array names; `generic` leaves that to synthesis.")
+    ] = TargetKind.GENERIC,
+    paired: Annotated[
+        bool | None,
+        typer.Option(
+            help="Two columns share each multiplier of the `ecp5`; by default where the largest part needs it.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Generate the accelerator for a quantized model: Verilog, program, weights, C header, manifest.
 
@@ -198,7 +216,7 @@ def generate(
 
     Example: `systolith generate lenet5-q.onnx --rows 8 --columns 8 -o build/lenet5`
     """
-    from .commands.generate import generate_accelerator, generate_build, hardware_line, plan_tables
+    from .commands.generate import generate_accelerator, generate_build, hardware_lines, plan_tables
 
     given = {
         "lanes": lanes,
@@ -206,15 +224,16 @@ def generate(
         "weight_bits": weight_bits,
         "activation_bits": activation_bits,
         "normalization": normalization,
+        "paired": paired,
     }
-    sizes = {"bus_bytes": bus_bytes, "activation_kib": activation_kib, "accumulator_kib": accumulator_kib}
-    sizes |= {"weight_fifo_kib": weight_fifo_kib} | {n: value for n, value in given.items() if value is not None}
-    sizes |= {"rows": rows, "columns": columns}
+    sizes: dict[str, Any] = {n: value for n, value in given.items() if value is not None}
+    sizes |= {"rows": rows, "columns": columns, "bus_bytes": bus_bytes, "activation_kib": activation_kib}
+    sizes |= {"accumulator_kib": accumulator_kib, "weight_fifo_kib": weight_fifo_kib, "target": target.value}
     if general:
         if model or batch != 1 or unfold_input:
             raise typer.BadParameter("--general takes no model, --batch or --unfold-input; `systolith compile` does")
         made = generate_accelerator(output, monitor=monitor, show_progress=True, **sizes)
-        console.print(f"{hardware_line(made)}\nwritten to {escape(str(output))}")
+        console.print("\n".join([*hardware_lines(made), f"written to {escape(str(output))}"]))
         return
     if model is None:
         raise typer.BadParameter("Missing argument 'Q.onnx'; only --general takes none")
@@ -245,6 +264,61 @@ def compile_(
 
     plan = compile_build(model, accelerator, output, batch=batch, unfold_input=unfold_input, show_progress=True)
     console.print(plan_tables(plan, output))
+
+
+@app.command()
+def estimate(
+    model: Annotated[Path, typer.Argument(metavar="Q.onnx", help="The quantized model.", show_default=False)],
+    rows: Annotated[
+        int | None,
+        typer.Option(metavar="R", help="Rows of the array; without them, what fits the device.", show_default=False),
+    ] = None,
+    columns: Annotated[int | None, typer.Option(metavar="C", help="Columns of the array.", show_default=False)] = None,
+    target: Annotated[
+        TargetKind | None, typer.Option(help="Whose multipliers the array names.", show_default=False)
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="PART", help="Such as `lfe5u-85f`; its family is the target.", show_default=False),
+    ] = None,
+    bus_bytes: Annotated[int, typer.Option(metavar="B", help="AXI4 data width in bytes: 4, 8, 16, 32 or 64.")] = 8,
+    activation_kib: Annotated[int, typer.Option(metavar="N", help="Activation memory, at most.")] = 64,
+    accumulator_kib: Annotated[int, typer.Option(metavar="N", help="Accumulators, at four bytes a sum, at most.")] = 32,
+    weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead, at most.")] = 4,
+    lanes: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Requantizers; by default a quarter of the columns.", show_default=False),
+    ] = None,
+    batch: Annotated[int, typer.Option(metavar="N", help="Images in one run.")] = 1,
+    paired: Annotated[
+        bool | None, typer.Option(help="Two columns share each multiplier of the `ecp5`.", show_default=False)
+    ] = None,
+    clock: Annotated[float, typer.Option(metavar="MHZ", help="For images a second and bandwidths.")] = 100,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Estimate what the accelerator for a quantized model would cost and do: area, cycles, images a second, bandwidth.
+
+    Without rows and columns it is the largest that fits the device.
+
+    Example: `systolith estimate lenet5-q.onnx --device lfe5u-25f --clock 60`
+    """
+    from .commands.estimate import estimate_build
+
+    sizes: dict[str, int | str] = {
+        "bus_bytes": bus_bytes,
+        "activation_kib": activation_kib,
+        "accumulator_kib": accumulator_kib,
+        "weight_fifo_kib": weight_fifo_kib,
+    }
+    sizes |= {} if target is None else {"target": target.value}
+    sizes |= {} if lanes is None else {"lanes": lanes}
+    sizes |= {} if paired is None else {"paired": paired}
+    found = estimate_build(model, rows=rows, columns=columns, device=device, batch=batch, clock_mhz=clock, **sizes)
+    if json_:
+        console.out(json.dumps(found.as_json()))
+    else:
+        for line in found.lines():
+            console.print(escape(line))
 
 
 @app.command()

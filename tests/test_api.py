@@ -18,6 +18,7 @@ from .test_sim_faults import network
 
 FUNCTIONS = (
     "compile_build",
+    "estimate_build",
     "generate_accelerator",
     "generate_build",
     "quantize_model",

@@ -6,10 +6,22 @@ import numpy as np
 import pytest
 
 from systolith.hw.engine.array import SystolicArray, array_latency
+from systolith.hw.engine.cell import PORTABLE, Cell, add
+from systolith.hw.engine.cell_xilinx import DSP48
+from systolith.hw.engine.delay import delayed
 
 from .hw_streams import run
 
 SHAPES = [(1, 1), (5, 3), (3, 8), (4, 4), (1, 6), (7, 1)]
+
+
+def plain(m, name, pixel, weights, above, sum_shape):
+    """Two columns at once, four cycles: what a family's shared multiplier does, in plain Verilog."""
+    products = [delayed(m, pixel * w, 3, name=f"product_{name}_{n}") for n, w in enumerate(weights)]
+    return [add(m, f"{name}_{n}", p, s, sum_shape) for n, (p, s) in enumerate(zip(products, above, strict=True))]
+
+
+CELLS = {"portable": PORTABLE, "dsp48": DSP48, "two columns": Cell(latency=4, multiply_add=plain, columns=2)}
 
 
 def extremes(rng, shape, bits):
@@ -24,12 +36,23 @@ def extremes(rng, shape, bits):
 @pytest.mark.parametrize(("activation_bits", "weight_bits"), [(8, 8), (5, 12)])
 @pytest.mark.parametrize(("rows", "columns"), SHAPES)
 def test_array_multiplies(rows, columns, activation_bits, weight_bits, gaps):
+    multiplies(rows, columns, activation_bits, weight_bits, gaps, PORTABLE)
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.5])
+@pytest.mark.parametrize(("rows", "columns"), SHAPES)
+@pytest.mark.parametrize("name", ["dsp48", "two columns"])
+def test_array_multiplies_with_other_cells(name, rows, columns, gaps):
+    multiplies(rows, columns, 8, 8, gaps, CELLS[name])
+
+
+def multiplies(rows, columns, activation_bits, weight_bits, gaps, cell):
     """Tiles of R pixels follow each other at once or with pauses; weights are written while others are used."""
     rng, pauses = np.random.default_rng(rows * 10 + columns), random.Random(3)
     tiles = 6
     weights = extremes(rng, (tiles, rows, columns), weight_bits)
     component = SystolicArray(
-        rows=rows, columns=columns, activation_bits=activation_bits, weight_bits=weight_bits, sum_bits=32
+        rows=rows, columns=columns, activation_bits=activation_bits, weight_bits=weight_bits, sum_bits=32, cell=cell
     )
     pixels_at, expected_at, found = {}, {}, []
 
@@ -51,7 +74,7 @@ def test_array_multiplies(rows, columns, activation_bits, weight_bits, gaps):
         for cycle in range(swaps[t] + 1, until + 1):
             pixels_at[cycle] = extremes(rng, rows, activation_bits)
             expected_at[cycle] = pixels_at[cycle] @ weights[t]
-    last = end + array_latency(rows) + columns + 2
+    last = end + array_latency(rows, cell) + columns + 2
 
     async def bench(ctx):
         for cycle in range(last):
@@ -67,10 +90,11 @@ def test_array_multiplies(rows, columns, activation_bits, weight_bits, gaps):
     seen = 0
     for cycle, expected in expected_at.items():
         for c in range(columns):
-            assert found[cycle + array_latency(rows) + c][c] == expected[c], (cycle, c)
+            assert found[cycle + array_latency(rows, cell) + c][c] == expected[c], (cycle, c)
             seen += 1
     assert seen == columns * len(expected_at) > 0
 
 
-def test_latency_is_the_rows_and_two_registers():
-    assert [array_latency(r) for r in (1, 2, 9)] == [2, 3, 10]
+def test_latency_is_the_rows_and_the_cells_own():
+    latencies = {name: [array_latency(r, cell) for r in (1, 2, 9)] for name, cell in CELLS.items()}
+    assert latencies == {"portable": [2, 3, 10], "dsp48": [3, 4, 11], "two columns": [4, 5, 12]}

@@ -105,7 +105,13 @@ def test_the_file_is_plain_verilog(text):
 
 
 def test_nothing_is_there_that_a_synthesizer_would_have_to_undo(text):
-    for pattern in (r"\binitial\b(?! )", r"\binitial begin", r"\[-1:0\]", r"\breg \\\$auto\$", r"^  reg .*\];\n  integer"):
+    for pattern in (
+        r"\binitial\b(?! )",
+        r"\binitial begin",
+        r"\[-1:0\]",
+        r"\breg \\\$auto\$",
+        r"^  reg .*\];\n  integer",
+    ):
         assert not re.search(pattern, text, re.MULTILINE), pattern
 
 

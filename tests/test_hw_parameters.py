@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from systolith.hw.isa.parameters import Parameters
+from systolith.hw.isa.parameters import TARGETS, Parameters
 from systolith.quant import ConfigurationError
 
 TABLES = {"operands": True, "tables": True}
@@ -116,8 +116,31 @@ def test_fingerprints_differ_with_every_field_and_only_so():
         {"rows": 5}, {"columns": 5}, {"bus_bytes": 16}, {"activation_kib": 65}, {"accumulator_kib": 31},
         {"weight_fifo_kib": 5}, {"activation_bits": 7}, {"weight_bits": 7}, {"sum_bits": 31}, {"lanes": 2},
         {"multiplier": False}, {"operands": True}, TABLES, {**TABLES, "normalization": 1},
-        {**TABLES, "normalization": 2},
+        {**TABLES, "normalization": 2}, {"target": "ecp5", "paired": True},
     ]  # fmt: skip
     prints = {Parameters(**{**base, **other}).fingerprint for other in [{}, *others]}
     assert len(prints) == 1 + len(others)
     assert Parameters(**base).fingerprint == Parameters(**base, lanes=1).fingerprint
+    assert {Parameters(**base, target=target).fingerprint for target in TARGETS} == {Parameters(**base).fingerprint}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"target": "spartan"}, "target must be generic, ecp5, ice40, xilinx or gowin, not spartan"),
+        ({"paired": True}, "paired columns need the target ecp5, not generic"),
+        (
+            {"paired": True, "target": "ecp5", "activation_bits": 10},
+            "paired columns do not fit a multiplier of 18 bits with 8 weight bits and 10 activation bits; "
+            "generate without paired",
+        ),
+        (
+            {"paired": True, "target": "ecp5", "activation_bits": 4, "weight_bits": 10},
+            "paired columns do not fit a multiplier of 18 bits with 10 weight bits and 4 activation bits; "
+            "generate without paired",
+        ),
+    ],
+)
+def test_a_target_that_cannot_do_it_is_refused(sizes, message):
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):
+        Parameters(rows=4, columns=4, **sizes)

@@ -273,3 +273,8 @@ def needed_sum_bits(layer: EngineLayer, bits: int) -> int:
         return max(bits + 2, (elements << bits).bit_length() + 1)
     worst = int(np.abs(layer.weights.astype(np.int64)).sum(axis=(1, 2, 3)).max()) << (bits - 1)
     return worst.bit_length() + 1
+
+
+def has_lowest_weight(layer: EngineLayer, weight_bits: int) -> bool:
+    """Whether a weight of ``layer`` is the lowest number of ``weight_bits`` bits, two's complement."""
+    return layer.on_array and int(layer.weights.min()) <= -(1 << (weight_bits - 1))

@@ -8,7 +8,7 @@ from ...quant.graph import weight_width
 from ...quant.graph.errors import ConfigurationError
 from ..isa.parameters import Parameters
 from .engine_layer import EngineLayer
-from .lowering import needed_sum_bits
+from .lowering import has_lowest_weight, needed_sum_bits
 
 LACKS = {
     "weight_bits": "has {}-bit weights, the array takes {} bits (generate it with --weight-bits {})",
@@ -57,5 +57,11 @@ def check_needs(layers: Sequence[EngineLayer], p: Parameters) -> None:
         if needs[name] > there:
             layer = max(layers, key=lambda it, name=name: layer_needs(it, p.activation_bits)[name])  # type: ignore[misc]
             lacks.append(f"layer '{layer.name}' {message.format(needs[name], there, needs[name])}")
+    lowest = next((layer.name for layer in layers if p.paired and has_lowest_weight(layer, p.weight_bits)), None)
+    if lowest is not None:
+        lacks.append(
+            f"layer '{lowest}' has weights of {-(1 << p.weight_bits - 1)}, which paired columns cannot take (generate "
+            "without --paired)"
+        )
     if lacks:
         raise ConfigurationError("; ".join(lacks))

@@ -19,7 +19,15 @@ from .loader import Loader
 from .read_master import ReadMaster
 from .registers import Registers
 from .sequencer import Sequencer, Window
-from .sizes import QUEUE_DEPTHS, entering_cycles, leaving_cycles, memory_format, settled_cycles, vector_configuration
+from .sizes import (
+    QUEUE_DEPTHS,
+    array_cell,
+    entering_cycles,
+    leaving_cycles,
+    memory_format,
+    settled_cycles,
+    vector_configuration,
+)
 from .storer import Storer
 from .tokens import Tokens
 from .vector import VectorUnit
@@ -75,6 +83,7 @@ class Accelerator(wiring.Component):
             activation_bits=p.activation_bits,
             weight_bits=p.weight_bits,
             sum_bits=p.sum_bits,
+            cell=array_cell(p),
         )
         self.accumulators = Accumulators(columns=p.columns, depth=p.accumulator_depth, sum_bits=p.sum_bits)
         self.vector = VectorUnit(configuration=vector_configuration(p))

@@ -1,19 +1,53 @@
-"""Multiply and add: the one place that names an FPGA's multiplier.
+"""Multiply and add: what the array takes from an FPGA family, and the cell that suits every one."""
 
-A cell is a function ``(m, name, pixel, weight, above) -> below`` with a ``LATENCY``: pixel and weight are
-taken LATENCY cycles before ``below`` is valid, ``above`` one cycle before it.  A vendor's cell instantiates its
-DSP block in the same form, with a simulation model beside it.
-"""
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
-from amaranth import Module, Shape, Signal, Value
+from amaranth import Cat, Module, Shape, Signal, Value
 
-LATENCY = 2
-"""Cycles from pixel and weight to ``below``: a register behind the multiplier, one behind the adder."""
+FOLDER = Path(__file__).parent
+"""Where the models are."""
+
+MultiplyAdd = Callable[[Module, str, Value, list[Value], list[Value], Shape], list[Signal]]
+"""``(m, name, pixel, weights, above, sum_shape) -> below``: one weight and one sum from above and below a column."""
 
 
-def portable(m: Module, name: str, pixel: Value, weight: Value, above: Value, sum_shape: Shape) -> Signal:
-    """``below = above + pixel * weight`` in plain Verilog; every synthesizer infers its own multiplier."""
-    product = Signal((pixel * weight).shape(), name=f"product_{name}", reset_less=True)
+@dataclass(frozen=True)
+class Cell:
+    """``below[c] = above[c] + pixel * weights[c]`` for the neighbouring columns that share a multiplier.
+
+    latency : cycles from pixel and weights to ``below``; ``above`` is taken one cycle before it
+    columns : that share it; ``multiply_add`` takes fewer weights too, at the array's edge
+    model : file beside this one, Verilog of the block that ``multiply_add`` names, to simulate; None if it names none
+    """
+
+    latency: int
+    multiply_add: MultiplyAdd
+    columns: int = 1
+    model: str | None = None
+
+
+def add(m: Module, name: str, product: Value, above: Value, sum_shape: Shape) -> Signal:
+    """The register behind a cell's adder."""
     below = Signal(sum_shape, name=f"sum_{name}", reset_less=True)
-    m.d.sync += [product.eq(pixel * weight), below.eq(above + product)]
+    m.d.sync += below.eq(above + product)
     return below
+
+
+def wide(value: Value, width: int) -> Value:
+    """The lowest ``width`` bits of ``value``, signed."""
+    return Cat(value, value[-1].replicate(width - len(value))) if len(value) < width else value[:width]
+
+
+def _portable(
+    m: Module, name: str, pixel: Value, weights: list[Value], above: list[Value], sum_shape: Shape
+) -> list[Signal]:
+    (weight,) = weights
+    product = Signal((pixel * weight).shape(), name=f"product_{name}", reset_less=True)
+    m.d.sync += product.eq(pixel * weight)
+    return [add(m, name, product, above[0], sum_shape)]
+
+
+PORTABLE = Cell(latency=2, multiply_add=_portable)
+"""Plain Verilog, a register behind the multiplier and one behind the adder: every synthesizer infers its own."""

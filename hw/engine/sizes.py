@@ -1,10 +1,14 @@
 """From the accelerator's parameters: what its parts are told of each other, and the cycles between them."""
 
+from typing import assert_never
+
 from ..isa.parameters import Parameters
 from ..isa.program import Operation
+from . import cell_ecp5, cell_gowin, cell_ice40, cell_xilinx
 from .accumulators import Accumulators
 from .activations import ActivationMemory
 from .array import array_latency
+from .cell import PORTABLE, Cell
 from .lane import LaneConfiguration
 from .memory_format import MemoryFormat
 from .sequencer import Window
@@ -40,6 +44,23 @@ def vector_configuration(p: Parameters) -> VectorConfiguration:
     )
 
 
+def array_cell(p: Parameters) -> Cell:
+    """How the target multiplies and adds."""
+    match p.target:
+        case "generic":
+            return PORTABLE
+        case "ecp5":
+            return cell_ecp5.TWO if p.paired else cell_ecp5.ONE
+        case "ice40":
+            return cell_ice40.TWO if max(p.activation_bits, p.weight_bits) <= cell_ice40.HALF else cell_ice40.ONE
+        case "xilinx":
+            return cell_xilinx.DSP48
+        case "gowin":
+            return cell_gowin.MULT
+        case unknown:
+            assert_never(unknown)
+
+
 def entering_cycles() -> int:
     """Cycles from the sequencer to the array's inputs: window and activation memory."""
     return Window.LATENCY + ActivationMemory.WINDOW_LATENCY
@@ -47,7 +68,7 @@ def entering_cycles() -> int:
 
 def leaving_cycles(p: Parameters) -> int:
     """Cycles from the sequencer to the accumulators' first control."""
-    return entering_cycles() + array_latency(p.rows) - Accumulators.LEAD
+    return entering_cycles() + array_latency(p.rows, array_cell(p)) - Accumulators.LEAD
 
 
 def settled_cycles(p: Parameters) -> int:

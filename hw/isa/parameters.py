@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Literal, get_args
 
 from ...quant.graph.errors import ConfigurationError
 from .ranges import check_choice, check_range
@@ -18,6 +19,10 @@ ACCUMULATOR_HAZARD = 4
 
 VERSION = 3
 """Of the program format and the registers."""
+Target = Literal["generic", "ecp5", "ice40", "xilinx", "gowin"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+"""Families of FPGAs whose blocks the array may name; generic is plain Verilog."""
+
 INSTRUCTION_BYTES = 64
 MAXIMUM_KIB = 8192
 """Largest activation memory and accumulators, KiB."""
@@ -28,6 +33,11 @@ PARAMETER_BITS = 64
 def parameter_rows(weight_bits: int) -> int:
     """Weight rows that carry the requantization parameters of one channel tile."""
     return -(-PARAMETER_BITS // weight_bits)
+
+
+def pairs_fit(activation_bits: int, weight_bits: int) -> bool:
+    """Whether two columns can share a multiplier of 18 x 18 bits, at most 6 bits of their products overlapping."""
+    return weight_bits <= 9 and 2 * weight_bits + activation_bits <= 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +57,8 @@ class Parameters:
     tables : lookup tables behind the requantizers: additions, other scales in a concatenation, unary functions
     normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
     axi_protection, axi_cache, axi_quality : AxPROT, AxCACHE and AxQOS of every access
+    target : whose multipliers the array names
+    paired : two columns of the array share a multiplier of the ecp5; no weight may be the lowest of its width
     """
 
     rows: int
@@ -66,6 +78,8 @@ class Parameters:
     axi_protection: int = 0b000
     axi_cache: int = 0b0011
     axi_quality: int = 0
+    target: Target = "generic"
+    paired: bool = False
 
     def __post_init__(self) -> None:
         check_range("rows", self.rows, 1, 128)
@@ -84,6 +98,8 @@ class Parameters:
         check_range("AXI protection", self.axi_protection, 0, 7)
         check_range("AXI cache", self.axi_cache, 0, 15)
         check_range("AXI quality", self.axi_quality, 0, 15)
+        if self.target not in TARGETS:
+            raise ConfigurationError(f"target must be {', '.join(TARGETS[:-1])} or {TARGETS[-1]}, not {self.target}")
         self._check_features()
         if self.accumulator_depth < 4:
             raise ConfigurationError(
@@ -112,6 +128,13 @@ class Parameters:
         if self.operands and self.sum_bits < self.activation_bits + 2:
             raise ConfigurationError(
                 f"sum bits must be at least {self.activation_bits + 2} to read maps of {self.activation_bits} bits"
+            )
+        if self.paired and self.target != "ecp5":
+            raise ConfigurationError(f"paired columns need the target ecp5, not {self.target}")
+        if self.paired and not pairs_fit(self.activation_bits, self.weight_bits):
+            raise ConfigurationError(
+                f"paired columns do not fit a multiplier of 18 bits with {self.weight_bits} weight bits and "
+                f"{self.activation_bits} activation bits; generate without paired"
             )
 
     @property
@@ -195,6 +218,8 @@ class Parameters:
 
     @property
     def fingerprint(self) -> int:
-        """32 bits that differ between accelerators whose programs are not interchangeable."""
-        text = json.dumps({**asdict(self), "version": VERSION}, sort_keys=True)
+        """32 bits that differ between accelerators whose programs are not interchangeable; any target runs them."""
+        fields = {name: value for name, value in asdict(self).items() if name not in ("target", "paired")}
+        fields |= {"paired": True} if self.paired else {}
+        text = json.dumps({**fields, "version": VERSION}, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")

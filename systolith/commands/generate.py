@@ -10,8 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import quant
+from ..hw.area import area
 from ..hw.build import general_parameters, generate, generate_hardware, parameters_for
 from ..hw.compiler.plan import Plan
+from ..hw.estimate import area_line
 from ..hw.folder import read_manifest
 from ..hw.isa.parameters import Parameters
 from ..progress import stage_bars
@@ -84,14 +86,14 @@ def plan_tables(plan: Plan, output: Path) -> RenderableType:
     for layer in facts.layers:
         table.add_row(escape(layer.name), *(f"{getattr(layer, key):,}" for key in keys))
     table.add_row("network", "", "", *(f"{getattr(facts, key):,}" for key in keys[2:]))
-    return Group(
-        table, f"{hardware_line(plan.parameters)}; {plan.memory_bytes:,} bytes of memory", f"written to {output}"
-    )
+    what, *cost = hardware_lines(plan.parameters)
+    return Group(table, f"{what}; {plan.memory_bytes:,} bytes of memory", *cost, f"written to {output}")
 
 
-def hardware_line(p: Parameters) -> str:
-    """What an accelerator is, in one line."""
-    return (
+def hardware_lines(p: Parameters) -> list[str]:
+    """What an accelerator is, and on a target what it costs."""
+    what = (
         f"{p.rows}x{p.columns} multipliers of {p.weight_bits}x{p.activation_bits} bits, {p.sum_bits}-bit sums, "
         f"{p.lanes} requantizer lanes, {p.bus_bytes}-byte bus"
     )
+    return [what] if p.target == "generic" else [what, f"{area_line(area(p))}, on {p.target}"]

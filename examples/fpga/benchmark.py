@@ -1,0 +1,222 @@
+"""``make bench-fpga``: what LeNet-5's accelerators cost and how fast they run on FPGAs, and whether netlists are exact.
+
+Hours on one core, of which each synthesis and each route is done once: results are kept by the content of all that went
+into them, so an interrupted run goes on where it was.  Figures go to figures.json in the folder that is given.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from systolith import SystolithError, generate_build, quantize_model, sim
+from systolith.hw.area import DATA
+from systolith.hw.engine.emit import emit_verilog
+from systolith.hw.isa.parameters import Parameters, Target
+from systolith.quant import write_whole
+
+from .chip import TOP, around
+from .fit import Measured, fit, measure, unit
+from .netlist import simulate_netlist, with_fault
+from .route import Routed, route
+from .synthesis import Synthesis, synthesize
+
+LENET = Path(__file__).parent.parent / "lenet5"
+SIZES = {4: {}, 8: {}, 16: {"bus_bytes": 16}}
+"""Of the arrays, and what is not by default."""
+
+SEEDS = (1, 2, 3)
+COUNTED: dict[Target, tuple[str, ...]] = {
+    "xilinx": ("DSP48E1", "RAMB36E1", "RAMB18E1", "LUT6", "FDRE"),
+    "gowin": ("MULT9X9", "MULT36X36", "SDPB", "DPB", "LUT4", "ALU", "DFFE"),
+}
+SMALL = {"activation_kib": 8, "accumulator_kib": 2, "weight_fifo_kib": 1}
+LEAST = {"activation_kib": 4, "accumulator_kib": 4}
+UNITS: dict[str, tuple[dict[str, Any], ...]] = {
+    "array": (
+        {"rows": 2, "columns": 2, "sum_bits": 23},
+        {"rows": 3, "columns": 2, "sum_bits": 28},
+        {"rows": 2, "columns": 4, "sum_bits": 28, "paired": True},
+    ),
+    "accumulators": (
+        {"rows": 2, "columns": 2, "sum_bits": 30},
+        {"rows": 4, "columns": 8, "sum_bits": 22, "accumulator_kib": 8},
+    ),
+    "gearbox": (
+        {"rows": 2, "columns": 8},
+        {"rows": 2, "columns": 16},
+        {"rows": 2, "columns": 4, "bus_bytes": 16},
+        {"rows": 2, "columns": 16, "bus_bytes": 16},
+    ),
+    "vector": (
+        {"rows": 2, "columns": 2, "sum_bits": 23, "multiplier": False},
+        {"rows": 8, "columns": 8, "sum_bits": 23},
+        {"rows": 4, "columns": 4, "sum_bits": 26, "operands": True, "tables": True},
+    ),
+    "activations": (
+        {"rows": 8, "columns": 8},
+        {"rows": 4, "columns": 4, "operands": True, "bus_bytes": 16},
+        {"rows": 16, "columns": 16, "bus_bytes": 16},
+    ),
+}
+"""Parts of the engine that are synthesized alone for an ECP5; the first of each for the other families."""
+
+WHOLE: dict[Target, tuple[dict[str, Any], ...]] = {
+    "ecp5": (
+        {"rows": 4, "columns": 4, "sum_bits": 23},
+        {"rows": 8, "columns": 8, "sum_bits": 23},
+        {"rows": 16, "columns": 16, "sum_bits": 23, "paired": True, "bus_bytes": 16},
+    ),
+    "ice40": ({"rows": 2, "columns": 2, "sum_bits": 23, "multiplier": False, "bus_bytes": 4, **SMALL},),
+    "xilinx": ({"rows": 4, "columns": 4, "sum_bits": 23},),
+    "gowin": ({"rows": 4, "columns": 4, "sum_bits": 23},),
+}
+"""Whole engines, which say how far the sum of the parts is off."""
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One accelerator, routed with several seeds."""
+
+    size: int
+    synthesis: Synthesis
+    routes: list[Routed]
+
+    @property
+    def best(self) -> Routed:
+        return max(self.routes, key=lambda routed: routed.mhz)
+
+    def figures(self) -> dict[str, Any]:
+        """MHz, cells used, paths; MACs x MHz, and that for each 1,000 COMB."""
+        best, used = self.best, self.best.used
+        rate = self.size**2 * best.mhz
+        return {
+            "mhz": [routed.mhz for routed in self.routes],
+            **{name: used.get(name, 0) for name in ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")},
+            "macs x mhz": rate,
+            "per 1000 comb": rate / used["TRELLIS_COMB"] * 1000,
+            "worst": [asdict(routed.worst) for routed in self.routes],
+        }
+
+
+def chip(parameters: Parameters, kept: Path) -> Synthesis:
+    """The netlist of an accelerator between shift registers."""
+    verilog = emit_verilog(parameters)
+    return synthesize({"systolith.v": verilog, "chip.v": around(verilog)}, TOP, parameters.target, kept)
+
+
+def lenet_build(folder: Path, target: Target, size: int, **sizes: Any) -> sim.Accelerator:
+    """LeNet-5's accelerator in a folder of its own."""
+    made = folder / f"lenet5-{target}-{size}x{size}"
+    model = quantize_model(LENET / "lenet5.onnx", LENET / "calibration.npz")
+    generate_build(model, made, rows=size, columns=size, target=target, **sizes)
+    return sim.load(made)
+
+
+def routes(folder: Path) -> dict[str, Any]:
+    """Each size routed on an ECP5-85F."""
+    figures = {}
+    table = Table("array", "MHz", "COMB", "FF", "MULT18X18D", "DP16KD", "MACs x MHz", "per 1,000 COMB", box=None)
+    for size, sizes in SIZES.items():
+        parameters = lenet_build(folder, "ecp5", size, **sizes).manifest.parameters
+        synthesis = chip(parameters, folder / "kept")
+        row = Row(size, synthesis, [route(synthesis.folder, seed) for seed in SEEDS])
+        figures[f"{size}x{size}"] = found = row.figures()
+        counts = (found[name] for name in ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD"))
+        rates = (found["macs x mhz"], found["per 1000 comb"])
+        table.add_row(
+            f"{size}x{size}", f"{row.best.mhz:.1f}", *(f"{count:,}" for count in counts), *map("{:,.0f}".format, rates)
+        )
+        for routed in row.routes:
+            worst = f"{routed.worst.nanoseconds:.1f} ns from {routed.worst.begin} to {routed.worst.end}"
+            console.print(f"{size}x{size}, seed {routed.seed}: {routed.mhz:.1f} MHz; {worst}")
+    console.print(table)
+    return figures
+
+
+def counts(folder: Path) -> dict[str, Any]:
+    """Each size synthesized for the families that nothing here can route."""
+    figures: dict[str, Any] = {}
+    for target, names in COUNTED.items():
+        for size, sizes in SIZES.items():
+            parameters = lenet_build(folder, target, size, **sizes).manifest.parameters
+            cells = chip(parameters, folder / "kept").cells
+            figures[f"{target} {size}x{size}"] = cells
+            said = ", ".join(f"{cells[name]:,} {name}" for name in names if name in cells)
+            console.print(f"{target} {size}x{size}: {said}")
+    return figures
+
+
+def netlists(folder: Path) -> dict[str, Any]:
+    """LeNet-5, one image at 4x4, in the netlist of the source, and of the source with a fault."""
+    x = np.load(LENET / "test.npz")["x"][:1]
+    figures = {}
+    for target in ("ecp5", "ice40"):
+        accelerator = lenet_build(folder, target, 4, **SMALL)
+        exact = [
+            simulate_netlist(accelerator, verilog, x, folder / "kept").bit_exact
+            for verilog in (accelerator.verilog, with_fault(accelerator.verilog))
+        ]
+        said = ("exact" if exact[0] else "WRONG", "taken for exact" if exact[1] else "seen to differ")
+        console.print(f"{target}: the netlist is {said[0]}; that of a source with a fault is {said[1]}")
+        if exact != [True, False]:
+            raise SystolithError(f"{target}: the netlist does not do what the source does, or the check sees no fault")
+        figures[target] = {"exact": exact[0], "exact with a fault": exact[1]}
+    return figures
+
+
+def areas(folder: Path) -> dict[str, Any]:
+    """Synthesize WHOLE and UNITS, and write what `estimate` knows: hw/area.json."""
+    kept, data = folder / "kept", {}
+    for target, several in WHOLE.items():
+        whole = []
+        for sizes in several:
+            parameters = Parameters(target=target, **sizes)
+            whole.append(measure(parameters, chip(parameters, kept).folder / "netlist.json"))
+        units: dict[str, list[Measured]] = {}
+        for part, choices in UNITS.items():
+            for sizes in choices if target == "ecp5" else choices[:1]:
+                parameters = Parameters(target=target, **{**LEAST, **sizes})
+                made = synthesize({"unit.v": unit(parameters, part)}, "unit", target, kept)
+                units.setdefault(part, []).append(measure(parameters, made.folder / "netlist.json", part))
+        data[target] = fit(whole, units, data.get("ecp5"))
+        console.print(f"{target}: at most {data[target]['error']:.1%} off for {len(whole)} whole engines")
+    write_whole(DATA, (json.dumps(data, indent=2) + "\n").encode())
+    return {target: of["error"] for target, of in data.items()}
+
+
+PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "routes": routes,
+    "counts": counts,
+    "netlists": netlists,
+    "areas": areas,
+}
+
+
+def main(folder: Path, wanted: list[str]) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    if unknown := set(wanted) - set(PARTS):
+        raise SystolithError(f"the parts are {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
+    path = folder / "figures.json"
+    figures = json.loads(path.read_text()) if path.exists() else {}
+    for name in wanted or PARTS:
+        figures[name] = PARTS[name](folder)
+        write_whole(path, (json.dumps(figures, indent=2) + "\n").encode())
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
+    except SystolithError as error:
+        sys.exit(f"bench-fpga: {error}")

@@ -1,0 +1,206 @@
+"""From syntheses to the coefficients of hw/area.json."""
+
+from __future__ import annotations
+
+import gc
+import json
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from amaranth import Value
+from amaranth.back import verilog
+from amaranth.hdl import UnusedElaboratable
+
+from systolith.hw.area import blocks, memories, sizes
+from systolith.hw.engine.accelerator import Accelerator
+from systolith.hw.engine.sizes import array_cell
+from systolith.hw.isa.parameters import Parameters, Target
+
+from .chip import TOP
+
+LUTS: dict[Target, dict[str, float]] = {
+    # nextpnr's COMB: a carry cell is two and its ends, a distributed RAM four; the factor as routing has shown it
+    "ecp5": {"LUT4": 1, "CCU2C": 2.9, "TRELLIS_DPR16X4": 4},
+    "ice40": {"SB_LUT4": 1, "SB_CARRY": 0.1},
+    "xilinx": {**{f"LUT{n}": 1 for n in range(1, 7)}, "RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2},
+    "gowin": {**{f"LUT{n}": 1 for n in range(1, 5)}, "ALU": 1, "RAM16SDP4": 4, "RAM16SDP2": 2, "RAM16SDP1": 1},
+}
+REGISTERS: dict[Target, tuple[str, ...]] = {
+    "ecp5": ("TRELLIS_FF",),
+    "ice40": ("SB_DFF",),
+    "xilinx": ("FDRE", "FDSE", "FDCE", "FDPE"),
+    "gowin": ("DFF",),
+}
+MULTIPLIERS: dict[Target, dict[str, float]] = {
+    "ecp5": {"MULT18X18D": 1},
+    "ice40": {"SB_MAC16": 1},
+    "xilinx": {"DSP48E1": 1},
+    "gowin": {"MULT9X9": 0.5, "MULT18X18": 1, "MULT36X36": 4},
+}
+RAMS: dict[Target, dict[str, float]] = {
+    "ecp5": {"DP16KD": 1, "PDPW16KD": 1},
+    "ice40": {"SB_RAM40_4K": 1},
+    "xilinx": {"RAMB36E1": 1, "RAMB18E1": 0.5},
+    "gowin": {"SDPB": 1, "DPB": 1, "SPB": 1, "SDPX9B": 1, "DPX9B": 1, "pROM": 1},
+}
+PARTS = ("array", "accumulators", "activations", "vector", "gearbox")
+"""Units that are parts of the model by themselves; a lane is one too, and all others are "control"."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One synthesis of the whole engine or of a part: counts by part."""
+
+    parameters: Parameters
+    luts: dict[str, float]
+    registers: dict[str, float]
+    multipliers: dict[str, float]
+    block_rams: dict[str, float]
+
+    def record(self) -> dict[str, Any]:
+        """The whole, and what it is the whole of."""
+        kinds = ("luts", "registers", "multipliers", "block_rams")
+        counts = {kind: round(sum(getattr(self, kind).values())) for kind in kinds}
+        return {"parameters": asdict(self.parameters), **counts}
+
+
+def unit(parameters: Parameters, part: str) -> str:
+    """Verilog of one part of the engine alone, module ``unit``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnusedElaboratable)  # the other parts
+        component = getattr(Accelerator(parameters=parameters), part)
+        members = component.signature.flatten(component)
+        ports = {"_".join(map(str, path)): (Value.cast(signal), None) for path, _, signal in members}
+        text: str = verilog.convert(component, name="unit", ports=ports, strip_internal_attrs=True, emit_src=False)
+        gc.collect()
+    return text
+
+
+def measure(parameters: Parameters, netlist: Path, part: str | None = None) -> Measured:
+    """Count what is in a netlist.json: of the chip, by the part that a cell's name begins with, or of one ``part``."""
+    target = parameters.target
+    modules = json.loads(netlist.read_text())["modules"]
+    cells = modules["unit" if part else TOP]["cells"]
+    counts: dict[str, dict[str, float]] = {kind: defaultdict(float) for kind in ("luts", "registers", "dsp", "rams")}
+    for name, cell in cells.items():
+        path = name.split(".")
+        found = part_of(["dut", part, *path]) if part else part_of(path)
+        if found is None:
+            continue
+        kind = cell["type"]
+        counts["luts"][found] += LUTS[target].get(kind, 0)
+        counts["registers"][found] += kind.startswith(REGISTERS[target])
+        counts["dsp"][found] += MULTIPLIERS[target].get(kind, 0)
+        counts["rams"][found] += RAMS[target].get(kind, 0)
+    return Measured(parameters, counts["luts"], counts["registers"], counts["dsp"], counts["rams"])
+
+
+def part_of(path: list[str]) -> str | None:
+    """The part of the engine that a cell of the flattened chip is of; None for the shift registers around it."""
+    if path[0] != "dut":
+        return None
+    if len(path) > 3 and path[1] == "vector" and path[2].startswith("lane_"):
+        return "lanes"
+    return path[1] if len(path) > 2 and path[1] in PARTS else "control"
+
+
+def fit(
+    whole: Sequence[Measured], units: Mapping[str, Sequence[Measured]], like: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The coefficients of one target: each part's LUTs and registers as sums of its sizes, none of them negative.
+
+    whole : engines, which tell the part "control", and how far the sum of all parts is off
+    units : parts alone, by name
+    like : another target's coefficients, to be scaled part by part where too few were measured for more
+    """
+    found: dict[str, Any] = {}
+    for kind in ("luts", "registers"):
+        found[kind] = {}
+        for part in sizes(whole[0].parameters):
+            several = [*whole, *units.get("vector" if part == "lanes" else part, ())]
+            counts = [getattr(m, kind) for m in several]
+            found[kind][part] = (
+                _scaled(like[kind][part], part, several, counts) if like else _solved(part, several, counts)
+            )
+    everything = [*whole, *(m for several in units.values() for m in several)]
+    found["multipliers"] = _multipliers(everything, like)
+    found["block RAM copies"] = _copies(whole, like)
+    found["error"] = round(max(_misses(found, m, kind) for m in whole for kind in ("luts", "registers")), 3)
+    found["measured"] = [m.record() for m in whole]
+    return found
+
+
+def _solved(part: str, measured: Sequence[Measured], counts: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Least squares of the relative misses, with the sizes that come out negative left out."""
+    rows = [sizes(m.parameters)[part] for m in measured]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    matrix = np.array([[float(row.get(name, 0)) for name in names] for row in rows])
+    matrix /= (scale := np.maximum(matrix.max(axis=0), 1))  # so that what few syntheses leave open is shared out evenly
+    wanted = np.array([max(1.0, count.get(part, 0.0)) for count in counts])
+    used = [n for n in range(len(names)) if matrix[:, n].any()]
+    while True:
+        weights = np.linalg.lstsq(matrix[:, used] / wanted[:, None], np.ones(len(wanted)), rcond=None)[0]
+        if not used or weights.min() >= 0:
+            return {names[n]: round(float(w / scale[n]), 4) for n, w in zip(used, weights, strict=True)}
+        del used[int(weights.argmin())]
+
+
+def _scaled(
+    like: dict[str, float], part: str, measured: Sequence[Measured], counts: Sequence[dict[str, float]]
+) -> dict[str, float]:
+    there = sum(_weighed(like, sizes(m.parameters)[part]) for m in measured)
+    factor = sum(count.get(part, 0.0) for count in counts) / there if there else 1.0
+    return {name: round(weight * factor, 4) for name, weight in like.items()}
+
+
+def _weighed(coefficients: dict[str, float], named: dict[str, float]) -> float:
+    return sum(coefficients.get(name, 0.0) * size for name, size in named.items())
+
+
+def _misses(found: dict[str, Any], m: Measured, kind: str) -> float:
+    """Share by which the model misses the whole of one synthesis."""
+    there = sum(getattr(m, kind).values())
+    return abs(sum(_weighed(found[kind][part], named) for part, named in sizes(m.parameters).items()) / there - 1)
+
+
+def _multipliers(measured: Sequence[Measured], like: dict[str, Any] | None) -> dict[str, float]:
+    """Multipliers of a cell, of a lane with its multiplier, of a square of normalization."""
+    cells = [m.parameters.rows * -(-m.parameters.columns // array_cell(m.parameters).columns) for m in measured]
+    lanes = [m.parameters.lanes * m.parameters.multiplier for m in measured]
+    found = dict(like["multipliers"]) if like else {"cell": 0.0, "lane": 0.0, "square": 0.0}
+    found["cell"] = _most(zip((m.multipliers.get("array", 0) for m in measured), cells, strict=True), found["cell"])
+    found["lane"] = _most(zip((m.multipliers.get("lanes", 0) for m in measured), lanes, strict=True), found["lane"])
+    squares = [
+        m.parameters.lanes + m.parameters.normalization - 1 if m.parameters.normalization else 0 for m in measured
+    ]
+    found["square"] = _most(
+        zip((m.multipliers.get("vector", 0) for m in measured), squares, strict=True), found["square"]
+    )
+    return found
+
+
+def _copies(measured: Sequence[Measured], like: dict[str, Any] | None) -> dict[str, float]:
+    """Block RAMs that synthesis takes for one that a kind of memory would fill."""
+    parts = {"activations": "activations", "accumulators": "accumulators", "weights": "control", "tables": "lanes"}
+    found: dict[str, float] = {}
+    for kind, part in parts.items():
+        ideal = [
+            sum(
+                count * blocks(m.parameters.target, width, words)
+                for width, words, count in memories(m.parameters)[kind]
+            )
+            for m in measured
+        ]
+        otherwise = like["block RAM copies"][kind] if like else 1.0
+        found[kind] = _most(zip((m.block_rams.get(part, 0) for m in measured), ideal, strict=True), otherwise)
+    return found
+
+
+def _most(pairs: Iterable[tuple[float, float]], otherwise: float) -> float:
+    """The largest quotient, where there is anything to divide by."""
+    return max((round(count / of, 3) for count, of in pairs if of), default=otherwise)

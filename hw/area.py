@@ -1,0 +1,148 @@
+"""What an accelerator takes of an FPGA: a model fitted to measured syntheses, which ``area.json`` holds.
+
+LUTs and registers of each part of the engine are sums of its sizes times measured coefficients.  Multipliers and block
+RAMs are counted; what synthesis makes of each is measured too.  ``make bench-fpga PARTS=areas`` measures and fits anew.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from ..quant.graph.errors import ConfigurationError
+from .devices import Device
+from .engine.sizes import array_cell
+from .isa.parameters import Parameters, Target
+
+DATA = Path(__file__).parent / "area.json"
+SHAPES: dict[Target, tuple[tuple[int, int], ...]] = {
+    "ecp5": ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384)),
+    "ice40": ((16, 256), (8, 512), (4, 1024), (2, 2048)),
+    "xilinx": ((72, 512), (36, 1024), (18, 2048), (9, 4096), (4, 8192), (2, 16384), (1, 32768)),
+    "gowin": ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384)),
+}
+"""Width in bits and words of a block RAM."""
+
+SHALLOW = 64
+"""Words of the deepest memory that synthesis makes of LUTs."""
+
+
+@dataclass(frozen=True)
+class Area:
+    """Counts in the units of ``devices.Device``;  error : largest share by which the fit missed a measured count."""
+
+    luts: int
+    registers: int
+    multipliers: int
+    block_rams: int
+    error: float
+
+    def shares(self, device: Device) -> dict[str, float]:
+        """Of each count, what it is of the device's; infinite for what the device has none of."""
+        names = ("luts", "registers", "multipliers", "block_rams")
+        return {n: _share(getattr(self, n), getattr(device, n)) for n in names}
+
+    def fits(self, device: Device) -> bool:
+        return max(self.shares(device).values()) <= 1
+
+
+def _share(count: int, there: int) -> float:
+    return count / there if there else float("inf") if count else 0.0
+
+
+def sizes(p: Parameters) -> dict[str, dict[str, float]]:
+    """What each part of the engine is made of: the sizes that its LUTs and registers grow with."""
+    element, ring = 8 * p.element_bytes, p.banks * p.line
+    cells = p.rows * p.columns
+    array = {"paired cells" if p.paired else "cells": cells, "sum bits": cells * p.sum_bits}
+    lane = "lanes" if p.multiplier else "lanes without multiplier"
+    return {
+        "array": array,
+        "accumulators": {"columns": p.columns, "column bits": p.columns * p.sum_bits},
+        "activations": {
+            "fixed": 1,
+            "ring bits": ring * element,
+            "window bits": p.rows * element * (ring.bit_length() - 1),
+            "operand bits": p.operands * p.columns * element * (ring.bit_length() - 1),
+        },
+        "vector": {
+            "fixed": 1,
+            "columns": p.columns,
+            "column bits": p.columns * p.sum_bits,
+            "operand bits": p.operands * p.columns * p.sum_bits,
+        },
+        "lanes": {lane: p.lanes, "tables": p.tables * p.lanes, "squares": p.normalization * p.lanes},
+        "gearbox": {"fixed": 1, "bits": _gearbox_bits(p)},
+        "control": {"fixed": 1, "bus bits": 8 * p.bus_bytes, "rows": p.rows, "columns": p.columns},
+    }
+
+
+def _gearbox_bits(p: Parameters) -> int:
+    """Bits of a beat and of two rows of weights, times the places where a beat may begin."""
+    return (8 * p.bus_bytes + 2 * p.weight_row_bits) * max(1, (2 * p.weight_row_bits).bit_length() - 3)
+
+
+def memories(p: Parameters) -> dict[str, list[tuple[int, int, int]]]:
+    """Width in bits, words and count of the memories of each kind that block RAM holds.
+
+    A byte that is written alone takes the ninth bit of its block RAM with it; an iCE40's bytes have none.
+    """
+    line = (8 if p.target == "ice40" else 9) * p.element_bytes * p.line
+    depth = p.activation_elements // (p.banks * p.line)
+    entries = p.table_entries
+    found = {
+        "activations": [(line, depth, p.banks)],
+        "accumulators": [(p.sum_bits, p.accumulator_depth, 2 * p.columns)],
+        "weights": [(8 * p.bus_bytes + 1, p.weight_fifo_beats, 1)],
+        "tables": [(32 * entries, 256 // entries, 2 * p.lanes)] if p.tables else [],
+    }
+    return {kind: [m for m in listed if m[1] > SHALLOW] for kind, listed in found.items()}
+
+
+def blocks(target: Target, width: int, words: int) -> int:
+    """Block RAMs of ``target`` that a memory takes."""
+    return min(-(-width // w) * -(-words // d) for w, d in SHAPES[target])
+
+
+def area(p: Parameters) -> Area:
+    """The area of the accelerator with ``p`` on its target's devices.
+
+    Raises ConfigurationError for the target generic: which multipliers it gets is another tool's choice.
+    """
+    if p.target == "generic":
+        raise ConfigurationError("the area depends on the family; choose a target: ecp5, ice40, xilinx or gowin")
+    data = measured()[p.target]
+    counts = {kind: _weighed(data[kind], sizes(p)) for kind in ("luts", "registers")}
+    copies = data["block RAM copies"]
+    rams = sum(
+        copies[kind] * count * blocks(p.target, width, words)
+        for kind, listed in memories(p).items()
+        for width, words, count in listed
+    )
+    return Area(
+        luts=round(counts["luts"]),
+        registers=round(counts["registers"]),
+        multipliers=multipliers(p, data["multipliers"]),
+        block_rams=round(rams),
+        error=data["error"],
+    )
+
+
+def multipliers(p: Parameters, of: dict[str, float]) -> int:
+    """``of``: what a cell of the array, a lane with its multiplier, and a square of normalization take."""
+    cells = p.rows * -(-p.columns // array_cell(p).columns)
+    squares = p.lanes + p.normalization - 1 if p.normalization else 0
+    return ceil(cells * of["cell"] + p.multiplier * p.lanes * of["lane"] + squares * of["square"])
+
+
+def _weighed(coefficients: dict[str, dict[str, float]], of: dict[str, dict[str, float]]) -> float:
+    return sum(coefficients[part].get(name, 0.0) * size for part, named in of.items() for name, size in named.items())
+
+
+@cache
+def measured() -> dict[str, Any]:
+    """What ``area.json`` holds."""
+    found: dict[str, Any] = json.loads(DATA.read_text())
+    return found

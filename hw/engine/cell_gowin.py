@@ -1,0 +1,46 @@
+"""Gowin GW1N and GW2A: MULT9X9 or MULT18X18 with all their registers, which synthesis would not infer."""
+
+from amaranth import C, ClockSignal, Instance, Module, Shape, Signal, Value
+
+from .cell import Cell, add, wide
+
+REGISTERS = 3
+"""Of a multiplier, one behind the other: inputs, pipeline, output."""
+
+
+def _multiply(m: Module, name: str, a: Value, b: Value) -> Value:
+    """``a * b``, signed, REGISTERS cycles later."""
+    width = _width(a, b)
+    product = Signal(2 * width, name=f"product_{name}")
+    m.submodules[f"multiplier_{name}"] = Instance(
+        f"MULT{width}X{width}",
+        **{f"p_{parameter}": C(1, 1) for parameter in ("AREG", "BREG", "PIPE_REG", "OUT_REG")},
+        p_ASIGN_REG=C(0, 1),
+        p_BSIGN_REG=C(0, 1),
+        p_SOA_REG=C(0, 1),
+        p_MULT_RESET_MODE="SYNC",
+        i_CLK=ClockSignal(),
+        **{f"i_{port}": C(1, 1) for port in ("CE", "ASIGN", "BSIGN")},
+        **{f"i_{port}": C(0, 1) for port in ("RESET", "ASEL", "BSEL")},
+        i_SIA=C(0, width),
+        i_SIB=C(0, width),
+        i_A=wide(a, width),
+        i_B=wide(b, width),
+        o_DOUT=product,
+    )
+    return product
+
+
+def _width(a: Value, b: Value) -> int:
+    return 9 if max(len(a), len(b)) <= 9 else 18
+
+
+def _multiply_add(
+    m: Module, name: str, pixel: Value, weights: list[Value], above: list[Value], sum_shape: Shape
+) -> list[Signal]:
+    (weight,) = weights
+    product = _multiply(m, name, pixel, weight)[: len(pixel) + len(weight)]
+    return [add(m, name, product.as_signed(), above[0], sum_shape)]
+
+
+MULT = Cell(latency=REGISTERS + 1, multiply_add=_multiply_add, model="MULT.v")

@@ -1,0 +1,87 @@
+"""What `make bench-fpga` rests on: the chip around the engine, the planted fault, the fit, what it says without tools."""
+
+import re
+import sys
+
+import pytest
+
+from examples.fpga import fit, netlist, synthesis
+from examples.fpga.chip import around
+from systolith import SystolithError
+from systolith.hw.area import sizes
+from systolith.hw.engine.emit import emit_verilog
+from systolith.hw.isa.parameters import Parameters
+from systolith.sim.accelerator import module_ports
+
+SMALL = {"rows": 2, "columns": 4, "activation_kib": 1, "accumulator_kib": 1, "weight_fifo_kib": 1}
+
+
+@pytest.fixture(scope="module")
+def verilog():
+    return emit_verilog(Parameters(**SMALL))
+
+
+def test_the_chip_gives_every_port_bits_of_its_own(verilog):
+    wired = re.findall(r"\.(\w+)\((taken|engine)\[(\d+):(\d+)\]\)", around(verilog))
+    ports = {
+        name: width for name, width in module_ports(verilog, "systolith").items() if not name.startswith("monitor")
+    }
+    assert {name: int(high) - int(low) + 1 for name, _, high, low in wired} == {
+        name: width for name, width in ports.items() if name not in ("clk", "rst")
+    }
+    for chain in ("taken", "engine"):
+        bits = [bit for _, of, high, low in wired if of == chain for bit in range(int(low), int(high) + 1)]
+        assert bits == list(range(len(bits)))
+
+
+def test_the_fault_is_in_one_place(verilog):
+    broken = netlist.with_fault(verilog)
+    changed = [pair for pair in zip(verilog.splitlines(), broken.splitlines(), strict=True) if pair[0] != pair[1]]
+    assert len(changed) == 1
+    with pytest.raises(SystolithError, match=r"^the fault was meant for one place of the Verilog, not 0$"):
+        netlist.with_fault("module systolith();\nendmodule\n")
+
+
+def test_cells_belong_to_parts_by_their_names():
+    names = {
+        "taken_TRELLIS_FF_Q": None,
+        "dut.array.sum_0_0_TRELLIS_FF_Q": "array",
+        "dut.vector.lane_0.requantize.x": "lanes",
+        "dut.vector.best_0": "vector",
+        "dut.fetch.x": "control",
+        "dut.control_1": "control",
+    }
+    assert {name: fit.part_of(name.split(".")) for name in names} == names
+
+
+def test_the_fit_finds_the_coefficients_that_there_are():
+    def engine(**more):
+        p = Parameters(**{"rows": 4, "columns": 4, "target": "ecp5", **more})
+        luts = {part: sum(10.0 * n for n in named.values()) for part, named in sizes(p).items()}
+        cells = {"array": float(p.rows * p.columns), "lanes": 4.0 * p.lanes}
+        rams = {"activations": 64.0, "accumulators": 16.0, "control": 2.0}
+        return fit.Measured(p, luts, luts, cells, rams)
+
+    engines = [
+        engine(),
+        engine(rows=8, sum_bits=20),
+        engine(columns=8, lanes=3),
+        engine(bus_bytes=16),
+        engine(rows=16, lanes=4),
+    ]
+    found = fit.fit(engines, {})
+    assert found["luts"]["lanes"] == {"lanes": 10.0}
+    assert found["luts"]["array"] == pytest.approx({"cells": 10, "sum bits": 10}, rel=1e-3)
+    assert found["error"] < 1e-3
+    assert found["multipliers"] == {"cell": 1.0, "lane": 4.0, "square": 0.0}
+    scaled = fit.fit([engine(target="gowin")], {}, found)
+    assert scaled["luts"]["lanes"] == {"lanes": 10.0}
+
+
+def test_without_yosys_it_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyosys", None)
+    monkeypatch.setattr(synthesis.importlib.util, "find_spec", lambda name: None)
+    message = "yosys is not installed; get it with `pip install 'systolith[fpga]'`"
+    with pytest.raises(SystolithError, match=f"^{re.escape(message)}$"):
+        synthesis.synthesize({"a.v": ""}, "a", "ecp5", tmp_path)
+    assert not list(tmp_path.iterdir())
