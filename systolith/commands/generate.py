@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import quant
-from ..hw.area import area
+from ..hw.area import area, measured
 from ..hw.build import generate, parameters_for
 from ..hw.compiler.plan import Plan
 from ..hw.estimate import area_line
@@ -66,7 +66,7 @@ def plan_tables(plan: Plan, output: Path) -> RenderableType:
         table.add_row(escape(layer.name), *(f"{getattr(layer, key):,}" for key in keys))
     table.add_row("network", "", "", *(f"{getattr(facts, key):,}" for key in keys[2:]))
     p = plan.parameters
-    cost = [] if p.target == "generic" else [f"{area_line(area(p))}, on {p.target}"]
+    cost = [f"{area_line(area(p))}, on {p.target}"] if p.target in measured() else []
     return Group(
         table,
         f"{p.rows}x{p.columns} multipliers of {p.weight_bits}x{p.activation_bits} bits, {p.sum_bits}-bit sums, "
