@@ -31,7 +31,7 @@ RUN = "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.
 
 @dataclass(frozen=True)
 class Synthesis:
-    """cells : how many of each type the netlist has;  folder : netlist.json, netlist.v, script.ys, yosys.log are in it"""
+    """cells : how many of each type the netlist has;  folder : of netlist.json, netlist.v, script.ys and yosys.log"""
 
     cells: dict[str, int]
     folder: Path
