@@ -31,13 +31,18 @@ SHALLOW = 64
 
 @dataclass(frozen=True)
 class Area:
-    """Counts in the units of ``devices.Device``;  error : largest share by which the fit missed a measured count."""
+    """Counts in the units of ``devices.Device``.
+
+    engines : whole engines that the model was compared with;  error : largest share by which it missed one's LUTs or
+    registers, None if there was none
+    """
 
     luts: int
     registers: int
     multipliers: int
     block_rams: int
-    error: float
+    engines: int
+    error: float | None
 
     def shares(self, device: Device) -> dict[str, float]:
         """Of each count, what it is of the device's; infinite for what the device has none of."""
@@ -56,7 +61,7 @@ def sizes(p: Parameters) -> dict[str, dict[str, float]]:
     """What each part of the engine is made of: the sizes that its LUTs and registers grow with."""
     element, ring = 8 * p.element_bytes, p.banks * p.line
     cells = p.rows * p.columns
-    array = {"paired cells" if p.paired else "cells": cells, "sum bits": cells * p.sum_bits}
+    array: dict[str, float] = {"paired cells" if p.paired else "cells": cells, "sum bits": cells * p.sum_bits}
     lane = "lanes" if p.multiplier else "lanes without multiplier"
     return {
         "array": array,
@@ -75,7 +80,7 @@ def sizes(p: Parameters) -> dict[str, dict[str, float]]:
         },
         "lanes": {lane: p.lanes, "tables": p.tables * p.lanes, "squares": p.normalization * p.lanes},
         "gearbox": {"fixed": 1, "bits": _gearbox_bits(p)},
-        "control": {"fixed": 1, "bus bits": 8 * p.bus_bytes, "rows": p.rows, "columns": p.columns},
+        "control": {"fixed": 1, "bus bits": 8 * p.bus_bytes, "row bits": p.weight_row_bits},
     }
 
 
@@ -109,10 +114,11 @@ def blocks(target: Target, width: int, words: int) -> int:
 def area(p: Parameters) -> Area:
     """The area of the accelerator with ``p`` on its target's devices.
 
-    Raises ConfigurationError for the target generic: which multipliers it gets is another tool's choice.
+    Raises ConfigurationError for a target of which no synthesis was measured.
     """
-    if p.target == "generic":
-        raise ConfigurationError("the area depends on the family; choose a target: ecp5, ice40, xilinx or gowin")
+    if p.target not in measured():
+        known = ", ".join(measured())
+        raise ConfigurationError(f"no synthesis for the target {p.target} was measured; the area is known of {known}")
     data = measured()[p.target]
     counts = {kind: _weighed(data[kind], sizes(p)) for kind in ("luts", "registers")}
     copies = data["block RAM copies"]
@@ -126,6 +132,7 @@ def area(p: Parameters) -> Area:
         registers=round(counts["registers"]),
         multipliers=multipliers(p, data["multipliers"]),
         block_rams=round(rams),
+        engines=len(data["measured"]),
         error=data["error"],
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..quant.graph import Graph
 from ..quant.graph.errors import ConfigurationError
-from .area import Area, area
+from .area import Area, area, measured
 from .build import parameters_for
 from .compiler.plan import Plan
 from .compiler.planner import plan
@@ -34,7 +34,7 @@ MEMORIES = {"activation_kib": 1, "accumulator_kib": 1, "weight_fifo_kib": 1}
 class Estimate:
     """An accelerator for a network.
 
-    area : None for the target generic
+    area : None for a target of which no synthesis was measured
     cycles, bytes : of one image: cycles as the cycle model predicts them, bytes that cross the bus, the program not
     clock_mhz : what times and bandwidths are for;  device : the part that was named, None if none was
     """
@@ -94,8 +94,9 @@ def memory_line(p: Parameters) -> str:
 
 def area_line(found: Area) -> str:
     """The area as ``generate`` and ``estimate`` print it."""
+    off = "" if found.error is None else f", at most {found.error:.0%} off"
     return (
-        f"about {found.luts:,} LUTs and {found.registers:,} registers (within {found.error:.0%} of what was measured), "
+        f"about {found.luts:,} LUTs and {found.registers:,} registers (whole engines compared: {found.engines}{off}), "
         f"{found.multipliers:,} multipliers, {found.block_rams:,} block RAMs"
     )
 
@@ -118,7 +119,7 @@ def _of_plan(planned: Plan, clock_mhz: float, device: Device | None) -> Estimate
     moved = sum(read + written for read, written in bytes_moved(planned))
     return Estimate(
         parameters=p,
-        area=None if p.target == "generic" else area(p),
+        area=area(p) if p.target in measured() else None,
         cycles=predict(planned, LATENCY).cycles / planned.batch,
         bytes=moved / planned.batch,
         clock_mhz=clock_mhz,

@@ -1,4 +1,4 @@
-"""What `make bench-fpga` rests on: the chip around the engine, the planted fault, the fit, what it says without tools."""
+"""What `make bench-fpga` rests on: the chip around the engine, the fault, the fit, what it says without its tools."""
 
 import re
 import sys
@@ -76,6 +76,11 @@ def test_the_fit_finds_the_coefficients_that_there_are():
     assert found["multipliers"] == {"cell": 1.0, "lane": 4.0, "square": 0.0}
     scaled = fit.fit([engine(target="gowin")], {}, found)
     assert scaled["luts"]["lanes"] == {"lanes": 10.0}
+    double = dict.fromkeys(("array", "lanes"), 20.0)
+    alone = fit.Measured(Parameters(rows=1, columns=1, sum_bits=9, target="xilinx"), {"array": 200.0}, double, {}, {})
+    doubled = fit.fit([], {"array": [alone]}, found)
+    assert doubled["luts"]["control"]["fixed"] == pytest.approx(20.0, rel=1e-2)
+    assert doubled["error"] is None
 
 
 def test_without_yosys_it_says_how_to_get_it(tmp_path, monkeypatch):

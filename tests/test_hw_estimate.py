@@ -10,16 +10,16 @@ from systolith.cli import run
 from systolith.hw.area import area, blocks, measured, sizes
 from systolith.hw.build import parameters_for
 from systolith.hw.compiler.planner import plan
-from systolith.hw.devices import DEVICES, device
+from systolith.hw.devices import DEVICES, Device, device
 from systolith.hw.estimate import area_line, estimate, largest
-from systolith.hw.isa.parameters import TARGETS, Parameters
+from systolith.hw.isa.parameters import Parameters
 from systolith.hw.manifest import LATENCY
 from systolith.hw.model.schedule import predict
 from systolith.quant import ConfigurationError
 
 from .hw_networks import network
 
-FAMILIES = [target for target in TARGETS if target != "generic"]
+FAMILIES = list(measured())
 
 
 @pytest.mark.parametrize("target", FAMILIES)
@@ -30,7 +30,7 @@ def test_the_model_misses_what_was_measured_by_no_more_than_it_says(target):
         found = area(Parameters(**record["parameters"]))
         misses += [abs(getattr(found, kind) / record[kind] - 1) for kind in ("luts", "registers")]
         assert (found.multipliers, found.block_rams) == (record["multipliers"], record["block_rams"])
-    assert max(misses) == pytest.approx(data["error"], abs=1e-3)
+    assert max(misses, default=None) == (data["error"] and pytest.approx(data["error"], abs=1e-3))
 
 
 @pytest.mark.parametrize("target", FAMILIES)
@@ -74,11 +74,13 @@ def test_a_paired_ecp5_takes_half_the_multipliers_of_the_array():
     assert area(Parameters(**sizes, paired=True)).multipliers == 128
 
 
-def test_generic_has_no_area():
-    message = "the area depends on the family; choose a target: ecp5, ice40, xilinx or gowin"
-    with pytest.raises(ConfigurationError, match=f"^{message}$"):
+def test_what_was_not_measured_has_no_area():
+    message = "no synthesis for the target generic was measured; the area is known of ecp5"
+    with pytest.raises(ConfigurationError, match=f"^{message}"):
         area(Parameters(rows=4, columns=4))
     assert estimate(network("tiny"), Parameters(rows=4, columns=4)).area is None
+    with pytest.raises(ConfigurationError, match=r"^no synthesis for the target gowin was measured"):
+        largest(network("tiny"), device("gw2a-18"))
 
 
 def test_cycles_and_bandwidth_are_those_of_the_plan():
@@ -93,7 +95,7 @@ def test_cycles_and_bandwidth_are_those_of_the_plan():
     assert found.bytes >= sum(layer.weights.size for layer in planned.layers)
 
 
-@pytest.mark.parametrize("name", ["lfe5u-25f", "lfe5u-85f", "xc7z020", "gw2a-18"])
+@pytest.mark.parametrize("name", ["lfe5u-25f", "lfe5u-45f", "lfe5u-85f"])
 def test_the_largest_that_fits_does_fit_and_runs_the_network(name):
     graph = network("tiny")
     found = largest(graph, device(name))
@@ -114,9 +116,9 @@ def test_a_larger_device_takes_an_accelerator_that_is_no_smaller():
 
 
 def test_where_nothing_fits_it_says_what_is_missing():
-    message = r"no accelerator for this network fits gw1n-1: .* takes [\d,]+ [a-z ]+ of [\d,]+"
+    message = r"no accelerator for this network fits tiny: 1x1 with .* takes [\d,]+ [a-z ]+ of [\d,]+"
     with pytest.raises(ConfigurationError, match=f"^{message}$"):
-        largest(network("tiny"), device("gw1n-1"))
+        largest(network("tiny"), Device("tiny", "ecp5", 1_000, 1_000, 4, 4))
     message = "no accelerator that fits lfe5u-25f runs this network: batch must be 1 to 256 images, not 300"
     with pytest.raises(ConfigurationError, match=f"^{message}$"):
         largest(network("tiny"), device("lfe5u-25f"), batch=300)
@@ -146,12 +148,12 @@ def test_the_command_prints_lines_or_one_object(tmp_path, monkeypatch, capsys):
     assert said.splitlines() == found.lines()
     assert "lfe5u-45f: " in said
     assert "images a second at 60 MHz" in said
-    assert run(["estimate", "q.onnx", "--rows", "4", "--columns", "4", "--target", "ice40", "--json"]) == 0
+    assert run(["estimate", "q.onnx", "--rows", "4", "--columns", "4", "--target", "ecp5", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert record["parameters"]["target"] == "ice40"
+    assert record["parameters"]["target"] == "ecp5"
     assert (
         record["area"]["multipliers"]
-        == area(parameters_for(network("tiny"), rows=4, columns=4, target="ice40")).multipliers
+        == area(parameters_for(network("tiny"), rows=4, columns=4, target="ecp5")).multipliers
     )
 
 

@@ -6,7 +6,7 @@ import gc
 import json
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -116,53 +116,57 @@ def fit(
 
     whole : engines, which tell the part "control", and how far the sum of all parts is off
     units : parts alone, by name
-    like : another target's coefficients, to be scaled part by part where too few were measured for more
+    like : another target's coefficients, to be scaled part by part where too few were measured for more, and where
+    nothing was of a part, by as much as all others
     """
+    everything = [*whole, *(m for several in units.values() for m in several)]
     found: dict[str, Any] = {}
     for kind in ("luts", "registers"):
         found[kind] = {}
-        for part in sizes(whole[0].parameters):
-            several = [*whole, *units.get("vector" if part == "lanes" else part, ())]
-            counts = [getattr(m, kind) for m in several]
-            found[kind][part] = (
-                _scaled(like[kind][part], part, several, counts) if like else _solved(part, several, counts)
-            )
-    everything = [*whole, *(m for several in units.values() for m in several)]
+        for part in sizes(everything[0].parameters):
+            if like is None:
+                several = [m for m in everything if part in getattr(m, kind)]
+                found[kind][part] = _solved(part, several, [getattr(m, kind)[part] for m in several])
+            else:
+                factor = _factor(like[kind], part, everything, kind)
+                found[kind][part] = {name: round(weight * factor, 4) for name, weight in like[kind][part].items()}
     found["multipliers"] = _multipliers(everything, like)
-    found["block RAM copies"] = _copies(whole, like)
-    found["error"] = round(max(_misses(found, m, kind) for m in whole for kind in ("luts", "registers")), 3)
+    found["block RAM copies"] = _copies(everything, like)
+    misses = [_miss(found, m, kind) for m in whole for kind in ("luts", "registers")]
+    found["error"] = round(max(misses), 3) if misses else None
     found["measured"] = [m.record() for m in whole]
     return found
 
 
-def _solved(part: str, measured: Sequence[Measured], counts: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Least squares of the relative misses, with the sizes that come out negative left out."""
+def _solved(part: str, measured: Sequence[Measured], counts: Sequence[float]) -> dict[str, float]:
+    """Least squares of the relative misses; sizes that are negative or that too few tell apart are left out."""
     rows = [sizes(m.parameters)[part] for m in measured]
     names = list(dict.fromkeys(name for row in rows for name in row))
     matrix = np.array([[float(row.get(name, 0)) for name in names] for row in rows])
-    matrix /= (scale := np.maximum(matrix.max(axis=0), 1))  # so that what few syntheses leave open is shared out evenly
-    wanted = np.array([max(1.0, count.get(part, 0.0)) for count in counts])
-    used = [n for n in range(len(names)) if matrix[:, n].any()]
+    wanted = np.maximum(counts, 1.0)
+    used = [n for n in range(len(names)) if matrix[:, n].any()][
+        : len(rows)
+    ]  # the first: more than that few cannot tell
     while True:
         weights = np.linalg.lstsq(matrix[:, used] / wanted[:, None], np.ones(len(wanted)), rcond=None)[0]
         if not used or weights.min() >= 0:
-            return {names[n]: round(float(w / scale[n]), 4) for n, w in zip(used, weights, strict=True)}
+            return {names[n]: round(float(w), 4) for n, w in zip(used, weights, strict=True)}
         del used[int(weights.argmin())]
 
 
-def _scaled(
-    like: dict[str, float], part: str, measured: Sequence[Measured], counts: Sequence[dict[str, float]]
-) -> dict[str, float]:
-    there = sum(_weighed(like, sizes(m.parameters)[part]) for m in measured)
-    factor = sum(count.get(part, 0.0) for count in counts) / there if there else 1.0
-    return {name: round(weight * factor, 4) for name, weight in like.items()}
+def _factor(like: dict[str, dict[str, float]], part: str, measured: Sequence[Measured], kind: str) -> float:
+    """What was measured of ``part``, or if nothing was of all parts, in ``like``'s units."""
+    pairs = [(m, name) for m in measured for name in getattr(m, kind) if name in like]
+    pairs = [pair for pair in pairs if pair[1] == part] or pairs
+    there = sum(_weighed(like[name], sizes(m.parameters)[name]) for m, name in pairs)
+    return sum(getattr(m, kind)[name] for m, name in pairs) / there if there else 1.0
 
 
 def _weighed(coefficients: dict[str, float], named: dict[str, float]) -> float:
     return sum(coefficients.get(name, 0.0) * size for name, size in named.items())
 
 
-def _misses(found: dict[str, Any], m: Measured, kind: str) -> float:
+def _miss(found: dict[str, Any], m: Measured, kind: str) -> float:
     """Share by which the model misses the whole of one synthesis."""
     there = sum(getattr(m, kind).values())
     return abs(sum(_weighed(found[kind][part], named) for part, named in sizes(m.parameters).items()) / there - 1)
@@ -170,37 +174,36 @@ def _misses(found: dict[str, Any], m: Measured, kind: str) -> float:
 
 def _multipliers(measured: Sequence[Measured], like: dict[str, Any] | None) -> dict[str, float]:
     """Multipliers of a cell, of a lane with its multiplier, of a square of normalization."""
-    cells = [m.parameters.rows * -(-m.parameters.columns // array_cell(m.parameters).columns) for m in measured]
-    lanes = [m.parameters.lanes * m.parameters.multiplier for m in measured]
-    found = dict(like["multipliers"]) if like else {"cell": 0.0, "lane": 0.0, "square": 0.0}
-    found["cell"] = _most(zip((m.multipliers.get("array", 0) for m in measured), cells, strict=True), found["cell"])
-    found["lane"] = _most(zip((m.multipliers.get("lanes", 0) for m in measured), lanes, strict=True), found["lane"])
-    squares = [
-        m.parameters.lanes + m.parameters.normalization - 1 if m.parameters.normalization else 0 for m in measured
-    ]
-    found["square"] = _most(
-        zip((m.multipliers.get("vector", 0) for m in measured), squares, strict=True), found["square"]
-    )
-    return found
+
+    def squares(p: Parameters) -> int:
+        return p.lanes + p.normalization - 1 if p.normalization else 0
+
+    takers: dict[str, tuple[str, Callable[[Parameters], int]]] = {
+        "cell": ("array", lambda p: p.rows * -(-p.columns // array_cell(p).columns)),
+        "lane": ("lanes", lambda p: p.lanes * p.multiplier),
+        "square": ("vector", squares),
+    }
+    otherwise = like["multipliers"] if like else dict.fromkeys(takers, 0.0)
+    return {
+        taker: _most(((m.multipliers.get(part), of(m.parameters)) for m in measured), otherwise[taker])
+        for taker, (part, of) in takers.items()
+    }
 
 
 def _copies(measured: Sequence[Measured], like: dict[str, Any] | None) -> dict[str, float]:
     """Block RAMs that synthesis takes for one that a kind of memory would fill."""
     parts = {"activations": "activations", "accumulators": "accumulators", "weights": "control", "tables": "lanes"}
-    found: dict[str, float] = {}
-    for kind, part in parts.items():
-        ideal = [
-            sum(
-                count * blocks(m.parameters.target, width, words)
-                for width, words, count in memories(m.parameters)[kind]
-            )
-            for m in measured
-        ]
-        otherwise = like["block RAM copies"][kind] if like else 1.0
-        found[kind] = _most(zip((m.block_rams.get(part, 0) for m in measured), ideal, strict=True), otherwise)
-    return found
+    otherwise = like["block RAM copies"] if like else dict.fromkeys(parts, 1.0)
+    return {
+        kind: _most(((m.block_rams.get(part), _ideal(m.parameters, kind)) for m in measured), otherwise[kind])
+        for kind, part in parts.items()
+    }
 
 
-def _most(pairs: Iterable[tuple[float, float]], otherwise: float) -> float:
-    """The largest quotient, where there is anything to divide by."""
-    return max((round(count / of, 3) for count, of in pairs if of), default=otherwise)
+def _ideal(p: Parameters, kind: str) -> int:
+    return sum(count * blocks(p.target, width, words) for width, words, count in memories(p)[kind])
+
+
+def _most(pairs: Iterable[tuple[float | None, float]], otherwise: float) -> float:
+    """The largest quotient, where there is anything to divide."""
+    return max((round(count / of, 3) for count, of in pairs if count is not None and of), default=otherwise)

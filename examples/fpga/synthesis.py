@@ -8,7 +8,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +20,9 @@ COMMANDS: dict[Target, str] = {
     "xilinx": "synth_xilinx -family xc7",
     "gowin": "synth_gowin",
 }
+BEFORE = ("rename -hide w:*$*", "", "rename -hide w:*")
+"""What precedes synthesis, tried in turn: yosys 0.70's abc9 now and then gives two wires one name, and ends."""
+
 SECONDS = 3600
 """Longest that one synthesis may take."""
 
@@ -29,7 +31,7 @@ RUN = "import sys; from pyosys import libyosys as y; y.run_pass('script ' + sys.
 
 @dataclass(frozen=True)
 class Synthesis:
-    """cells : how many of each type the netlist has;  folder : netlist.json, netlist.v and yosys.log are in it"""
+    """cells : how many of each type the netlist has;  folder : of netlist.json, netlist.v, script.ys and yosys.log"""
 
     cells: dict[str, int]
     folder: Path
@@ -45,12 +47,26 @@ def synthesize(sources: dict[str, str], top: str, target: Target, kept: Path) ->
     """
     if importlib.util.find_spec("pyosys") is None:
         raise SystolithError("yosys is not installed; get it with `pip install 'systolith[fpga]'`")
-    script = "\n".join(
+    version = importlib.metadata.version("pyosys")
+    key = hashlib.sha256(json.dumps([sources, COMMANDS[target], top, version]).encode()).hexdigest()[:16]
+    folder = kept / f"{target}-{key}"
+    done = folder / "cells.json"
+    if not done.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in sources.items():
+            (folder / name).write_text(text)
+        if not any(_run(folder, _script(list(sources), top, target, before)) for before in BEFORE):
+            raise SystolithError(f"yosys failed; its log is {folder / 'yosys.log'}")
+    modules = json.loads(done.read_text())["design"]
+    return Synthesis({name: int(count) for name, count in modules["num_cells_by_type"].items()}, folder)
+
+
+def _script(files: list[str], top: str, target: Target, before: str) -> str:
+    return "\n".join(
         [
-            *(f"read_verilog -sv {name}" for name in sources),
+            *(f"read_verilog -sv {name}" for name in files),
             f"hierarchy -top {top}",
-            # yosys 0.70's abc9 may end on names that begin with a dollar sign and are public
-            "rename -hide w:*$*",
+            before,
             f"{COMMANDS[target]} -top {top}",
             "write_json netlist.json",
             "write_verilog -noattr netlist.v",
@@ -58,21 +74,11 @@ def synthesize(sources: dict[str, str], top: str, target: Target, kept: Path) ->
             "",
         ]
     )
-    version = importlib.metadata.version("pyosys")
-    key = hashlib.sha256(json.dumps([sources, script, version]).encode()).hexdigest()[:16]
-    folder = kept / f"{target}-{key}"
-    done = folder / "cells.json"
-    if not done.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in {**sources, "script.ys": script}.items():
-            (folder / name).write_text(text)
-        _run(folder)
-    modules = json.loads(done.read_text())["design"]
-    return Synthesis({name: int(count) for name, count in modules["num_cells_by_type"].items()}, folder)
 
 
-def _run(folder: Path) -> None:
-    started = time.monotonic()
+def _run(folder: Path, script: str) -> bool:
+    """Whether yosys came to the end of ``script``."""
+    (folder / "script.ys").write_text(script)
     with (folder / "yosys.log").open("w") as log:
         try:
             status = subprocess.run(
@@ -82,5 +88,4 @@ def _run(folder: Path) -> None:
             raise SystolithError(f"yosys took more than {SECONDS} s; its log is {folder / 'yosys.log'}") from None
     if status:
         (folder / "cells.json").unlink(missing_ok=True)
-        raise SystolithError(f"yosys failed; its log is {folder / 'yosys.log'}")
-    (folder / "seconds").write_text(f"{time.monotonic() - started:.0f}\n")
+    return status == 0

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import quant
-from ..hw.area import area
+from ..hw.area import area, measured
 from ..hw.build import general_parameters, generate, generate_hardware, parameters_for
 from ..hw.compiler.plan import Plan
 from ..hw.estimate import area_line
@@ -96,4 +96,4 @@ def hardware_lines(p: Parameters) -> list[str]:
         f"{p.rows}x{p.columns} multipliers of {p.weight_bits}x{p.activation_bits} bits, {p.sum_bits}-bit sums, "
         f"{p.lanes} requantizer lanes, {p.bus_bytes}-byte bus"
     )
-    return [what] if p.target == "generic" else [what, f"{area_line(area(p))}, on {p.target}"]
+    return [what, f"{area_line(area(p))}, on {p.target}"] if p.target in measured() else [what]
