@@ -167,6 +167,20 @@ def test_memory_that_never_answers_is_told_though_the_engine_cannot_end():
     run(dut, bench)
 
 
+def test_the_watchdog_does_not_hide_an_earlier_cause():
+    dut = Control()
+
+    async def bench(ctx):
+        ctx.set(dut.watchdog, 10)
+        await pulse(ctx, dut.start)
+        await pulse(ctx, dut.failures.write)
+        for _ in range(30):
+            await ctx.tick()
+        assert shown(ctx, dut) == ((1, 0, 1), Cause.WRITE)
+
+    run(dut, bench)
+
+
 def test_without_a_watchdog_a_run_may_stand_still():
     dut = Control()
 

@@ -75,10 +75,52 @@ output[64] monitor_data
 """Those that only `--monitor` adds."""
 
 
+def top_module(monitor):
+    """The top module, with attributes of AXI that are not the usual ones."""
+    attributes = {"axi_protection": 0b010, "axi_cache": 0b1111, "axi_quality": 5}
+    text = emit_verilog(Parameters(**{**SMALL, "columns": 5}, bus_bytes=16, **attributes), monitor=monitor)
+    return re.search(r"^module systolith\(.*?^endmodule", text, re.MULTILINE | re.DOTALL).group()
+
+
+@pytest.fixture(scope="module")
+def top():
+    return top_module(False)
+
+
+def test_every_access_has_the_attributes_that_were_asked_for(top):
+    constants = dict(re.findall(r"^  assign (m_axi_a[rw]\w+) = (\d+'h\w+);", top, re.MULTILINE))
+    expected = {"prot": "3'h2", "cache": "4'hf", "qos": "4'h5", "lock": "1'h0"}
+    expected |= {"id": "1'h0", "size": "3'h4", "burst": "2'h1"}
+    wanted = {f"m_axi_{channel}{name}": value for channel in ("ar", "aw") for name, value in expected.items()}
+    assert {name: value for name, value in constants.items() if not name.endswith("len")} == wanted
+
+
+def test_ports_say_to_packagers_what_they_are(top):
+    """Clock, reset, interrupt and each signal of both buses, once; each interface's parameters once."""
+    info = r'^  \(\* X_INTERFACE_INFO = "xilinx.com:(\S+) (\w+) (\w+)" \*\)\n(.*?);'
+    said = re.findall(info, top, re.MULTILINE | re.DOTALL)
+    ports = {port.split()[-1]: (kind, interface, signal) for kind, interface, signal, port in said}
+    every = re.findall(r"^  (?:input|output) (?:\[\d+:0\] )?(\w+);", top, re.MULTILINE)
+    assert {*ports} == {name for name in every if not name.startswith("monitor_")}
+    assert len(said) == len(ports)
+    assert ports.pop("clk") == ("signal:clock:1.0", "clk", "CLK")
+    assert ports.pop("rst") == ("signal:reset:1.0", "rst", "RST")
+    assert ports.pop("interrupt") == ("signal:interrupt:1.0", "interrupt", "INTERRUPT")
+    for name, found in ports.items():
+        bus, signal = re.fullmatch(r"(s_axil|m_axi)_(\w+)", name).groups()
+        assert found == ("interface:aximm:1.0", bus, signal.upper())
+    assert sorted(re.findall(r'X_INTERFACE_PARAMETER = "XIL_INTERFACENAME (.*?)"', top)) == [
+        "clk, ASSOCIATED_BUSIF s_axil:m_axi, ASSOCIATED_RESET rst",
+        "interrupt, SENSITIVITY LEVEL_HIGH",
+        "m_axi, PROTOCOL AXI4, SUPPORTS_NARROW_BURST 0, HAS_REGION 0",
+        "rst, POLARITY ACTIVE_HIGH",
+        "s_axil, PROTOCOL AXI4LITE",
+    ]
+
+
 @pytest.mark.parametrize("monitor", [False, True])
 def test_ports_keep_their_names(monitor):
-    text = emit_verilog(Parameters(**{**SMALL, "columns": 5}, bus_bytes=16), monitor=monitor)
-    top = re.search(r"^module systolith\(.*?^endmodule", text, re.MULTILINE | re.DOTALL).group()
+    top = top_module(monitor)
     found = {
         (name, direction, int(high or 0) + 1)
         for direction, high, name in re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", top, re.MULTILINE)

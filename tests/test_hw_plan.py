@@ -63,7 +63,7 @@ def test_random_branches_compute_what_golden_does(hardware):
     for _, made in branched(hardware, range(300, 330)):
         machine = check_against_golden(made)
         executed |= {*machine.executed}
-    assert executed == {*Operation}
+    assert executed == {*Operation} - {Operation.IMAGE}
 
 
 def test_longer_branches_compute_what_golden_does():

@@ -15,6 +15,7 @@ from systolith.hw.engine.activations import ActivationMemory
 from systolith.hw.engine.array import SystolicArray
 from systolith.hw.engine.dma import Bursts, WeightStream
 from systolith.hw.engine.fetch import Fetch
+from systolith.hw.engine.instruction_queue import InstructionQueue
 from systolith.hw.engine.lane import LaneConfiguration, Squares
 from systolith.hw.engine.loader import Loader
 from systolith.hw.engine.memory_format import MemoryFormat
@@ -56,7 +57,8 @@ WHOLE = {
     MemoryFormat: {"element_bits": 8, "elements": 1024, "port_elements": 8},
     Registers: {"fingerprint": 1, "features": 2},
     Requantize: {"sum_bits": 20, "activation_bits": 8, "element_bits": 8, "multiplier": True},
-    Sequencer: {"rows": 2, "activation_bits": 8, "accumulator_depth": 64},
+    InstructionQueue: {"shape": 8, "depth": 2},
+    Sequencer: {"rows": 2, "activation_bits": 8, "accumulator_depth": 64, "address_bits": 16},
     Window: {"rows": 2, "activation_bits": 8, "address_bits": 10},
     Storer: {"bus_bytes": 8, "memory": MEMORY},
     VectorConfiguration: VECTOR,
@@ -125,6 +127,8 @@ REFUSED = [
     (Sequencer, {"rows": 0}, "rows must be 1 to 128, not 0"),
     (Sequencer, {"activation_bits": 1}, "activation bits must be 2 to 16, not 1"),
     (Sequencer, {"accumulator_depth": 1}, "accumulator depth must be 4 to 16777216, not 1"),
+    (Sequencer, {"address_bits": 0}, "address bits must be 1 to 24, not 0"),
+    (InstructionQueue, {"depth": 1}, "queue depth must be 2 to 64, not 1"),
     (Window, {"rows": 0}, "rows must be 1 to 128, not 0"),
     (Window, {"activation_bits": 17}, "activation bits must be 2 to 16, not 17"),
     (Window, {"address_bits": 25}, "address bits must be 1 to 24, not 25"),
