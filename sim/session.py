@@ -64,10 +64,7 @@ def _outcomes(file: Path) -> tuple[list[Outcome], Failure | None]:
 
 
 def _power_up(seed: int) -> list[str]:
-    """Memories and registers without a first value hold random bits, so that nothing can rely on zeros in them.
-
-    Icarus has them unknown.
-    """
+    """Memories and registers without a first value hold random bits: nothing may rely on zeros in them."""
     return ["+verilator+rand+reset+2", f"+verilator+seed+{1 + seed % (2**31 - 1)}"]  # 0 would be another each time
 
 
