@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +16,21 @@ from rich.console import Console
 from rich.markup import escape
 
 from . import __version__
+from .options import (
+    Batch,
+    BenchKind,
+    BuildFolder,
+    BusBytes,
+    Json,
+    Lanes,
+    Paired,
+    QuantizedModel,
+    RangeMethod,
+    Scales,
+    SimulatorKind,
+    TargetKind,
+    UnfoldInput,
+)
 from .quant.graph.errors import SystolithError
 
 app = typer.Typer(
@@ -29,35 +43,6 @@ app = typer.Typer(
 console = Console(highlight=False, soft_wrap=True)
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
-
-
-class Scales(StrEnum):
-    FLOAT = "float"
-    POW2 = "pow2"
-
-
-class RangeMethod(StrEnum):
-    MINMAX = "minmax"
-    PERCENTILE = "percentile"
-    MSE = "mse"
-
-
-class TargetKind(StrEnum):
-    GENERIC = "generic"
-    ECP5 = "ecp5"
-    ICE40 = "ice40"
-    XILINX = "xilinx"
-    GOWIN = "gowin"
-
-
-class BenchKind(StrEnum):
-    BULK = "bulk"
-    PROTOCOL = "protocol"
-
-
-class SimulatorKind(StrEnum):
-    VERILATOR = "verilator"
-    ICARUS = "icarus"
 
 
 def _print_version(wanted: bool) -> None:
@@ -134,22 +119,6 @@ def golden(
         console.print(escape(line))
 
 
-Batch = Annotated[
-    int, typer.Option(metavar="N", help="Images in one run; its fully connected layers fetch weights once for all.")
-]
-UnfoldInput = Annotated[
-    bool,
-    typer.Option(
-        "--unfold-input",
-        help="The host writes the input with the rows of each window of the first convolution side by side "
-        "(`systolith_unfold` in the C header): fewer passes, more memory.",
-    ),
-]
-BuildFolder = Annotated[
-    Path, typer.Option("-o", "--output", metavar="BUILD", help="Folder to write.", show_default=False)
-]
-
-
 @app.command()
 def generate(
     output: BuildFolder,
@@ -162,14 +131,11 @@ def generate(
     general: Annotated[
         bool, typer.Option("--general", help="An accelerator for any network, with every feature: see `compile`.")
     ] = False,
-    bus_bytes: Annotated[int, typer.Option(metavar="B", help="AXI4 data width in bytes: 4, 8, 16, 32 or 64.")] = 8,
+    bus_bytes: BusBytes = 8,
     activation_kib: Annotated[int, typer.Option(metavar="N", help="Activation memory.")] = 64,
     accumulator_kib: Annotated[int, typer.Option(metavar="N", help="Accumulators, at four bytes a sum.")] = 32,
     weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead.")] = 4,
-    lanes: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Requantizers; by default a quarter of the columns.", show_default=False),
-    ] = None,
+    lanes: Lanes = None,
     sum_bits: Annotated[
         int | None,
         typer.Option(
@@ -202,13 +168,7 @@ def generate(
     target: Annotated[
         TargetKind, typer.Option(help="Whose multipliers the array names; `generic` leaves that to synthesis.")
     ] = TargetKind.GENERIC,
-    paired: Annotated[
-        bool | None,
-        typer.Option(
-            help="Two columns share each multiplier of the `ecp5`; by default where the largest part needs it.",
-            show_default=False,
-        ),
-    ] = None,
+    paired: Paired = None,
 ) -> None:
     """Generate the accelerator for a quantized model: Verilog, program, weights, C header, manifest.
 
@@ -245,7 +205,7 @@ def generate(
 
 @app.command("compile")
 def compile_(
-    model: Annotated[Path, typer.Argument(metavar="Q.onnx", help="The quantized model.", show_default=False)],
+    model: QuantizedModel,
     accelerator: Annotated[
         Path, typer.Option("--for", metavar="BUILD", help="The accelerator's folder.", show_default=False)
     ],
@@ -268,7 +228,7 @@ def compile_(
 
 @app.command()
 def estimate(
-    model: Annotated[Path, typer.Argument(metavar="Q.onnx", help="The quantized model.", show_default=False)],
+    model: QuantizedModel,
     rows: Annotated[
         int | None,
         typer.Option(metavar="R", help="Rows of the array; without them, what fits the device.", show_default=False),
@@ -281,20 +241,15 @@ def estimate(
         str | None,
         typer.Option(metavar="PART", help="Such as `lfe5u-85f`; its family is the target.", show_default=False),
     ] = None,
-    bus_bytes: Annotated[int, typer.Option(metavar="B", help="AXI4 data width in bytes: 4, 8, 16, 32 or 64.")] = 8,
+    bus_bytes: BusBytes = 8,
     activation_kib: Annotated[int, typer.Option(metavar="N", help="Activation memory, at most.")] = 64,
     accumulator_kib: Annotated[int, typer.Option(metavar="N", help="Accumulators, at four bytes a sum, at most.")] = 32,
     weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead, at most.")] = 4,
-    lanes: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Requantizers; by default a quarter of the columns.", show_default=False),
-    ] = None,
+    lanes: Lanes = None,
     batch: Annotated[int, typer.Option(metavar="N", help="Images in one run.")] = 1,
-    paired: Annotated[
-        bool | None, typer.Option(help="Two columns share each multiplier of the `ecp5`.", show_default=False)
-    ] = None,
+    paired: Paired = None,
     clock: Annotated[float, typer.Option(metavar="MHZ", help="For images a second and bandwidths.")] = 100,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    json_: Json = False,
 ) -> None:
     """Estimate what the accelerator for a quantized model would cost and do: area, cycles, images a second, bandwidth.
 
@@ -339,7 +294,7 @@ def simulate(
     memory_latency: Annotated[
         int, typer.Option(metavar="N", help="Cycles from a read's address to its data, in the bulk bench.")
     ] = 30,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    json_: Json = False,
 ) -> int:
     """Simulate generated Verilog on real inputs and compare every byte of every layer with golden.
 
