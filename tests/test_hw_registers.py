@@ -51,11 +51,14 @@ async def write(ctx, dut, address, value, strobe=15, order=(0, 0), patience=0):
                 ctx.set(getattr(dut.bus, f"{name}valid"), 0)
         cycle += 1
         assert cycle < 40
-    for _ in range(patience):
-        await ctx.tick()
-        assert ctx.get(dut.bus.bvalid), "the answer went away"
-    ctx.set(dut.bus.bready, 1)
-    _, _, valid, response = await ctx.tick().sample(dut.bus.bvalid, dut.bus.bresp)
+    for last in range(patience + 1):
+        ctx.set(dut.bus.bready, last == patience)
+        _, _, valid, response, *seen = await ctx.tick().sample(
+            dut.bus.bvalid, dut.bus.bresp, *(getattr(dut, n) for n in pulses)
+        )
+        assert valid, "the answer went away"
+        for name, count in zip(pulses, seen, strict=True):
+            pulses[name] += count
     assert (valid, response) == (1, 0)
     ctx.set(dut.bus.bready, 0)
     assert not ctx.get(dut.bus.bvalid), "answered twice"

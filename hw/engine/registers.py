@@ -86,11 +86,13 @@ class Registers(wiring.Component):
             "INTERRUPT_ENABLE": (self.interrupt_enable, 0),
         }
         strobed = Cat(*(s.replicate(8) for s in wstrb))
+        busy = self.busy | self.start  # the pulses are registers: they reach the whole engine
+        m.d.sync += [self.start.eq(0), self.clear.eq(0), self.reset.eq(0)]
         with m.If(writing), m.Switch(address[2:]):
             with m.Case(REGISTERS["CONTROL"][0] >> 2):
-                m.d.comb += [
-                    self.start.eq(wdata[0] & wstrb[0] & ~wdata[2] & ~self.busy),
-                    self.clear.eq(wdata[1] & wstrb[0] & ~self.busy),
+                m.d.sync += [
+                    self.start.eq(wdata[0] & wstrb[0] & ~wdata[2] & ~busy),
+                    self.clear.eq(wdata[1] & wstrb[0] & ~busy),
                     self.reset.eq(wdata[2] & wstrb[0]),
                 ]
             for name, (target, first) in writable.items():
@@ -110,7 +112,7 @@ class Registers(wiring.Component):
         readable = {
             **self._constants,
             **{name: Cat(Const(0, first), target) for name, (target, first) in writable.items()},
-            "STATUS": Cat(self.busy, self.done, self.error, Const(0, 5), self.cause),
+            "STATUS": Cat(busy, self.done, self.error, Const(0, 5), self.cause),
             "CYCLES": cycles[:32],
             "CYCLES_HIGH": cycles[32:],
             "WAITS": self.waits_shown,
