@@ -1,5 +1,6 @@
 """What `make bench-fpga` rests on: the chip around the engine, the fault, the fit, what it says without its tools."""
 
+import json
 import re
 import sys
 
@@ -52,6 +53,19 @@ def test_cells_belong_to_parts_by_their_names():
         "dut.control_1": "control",
     }
     assert {name: fit.part_of(name.split(".")) for name in names} == names
+
+
+def test_a_netlist_without_names_is_refused(tmp_path):
+    netlist = tmp_path / "netlist.json"
+    cells = {f"dut.array.{n}": {"type": "TRELLIS_FF"} for n in range(3)}
+    parameters = Parameters(rows=4, columns=4, target="ecp5")
+    netlist.write_text(json.dumps({"modules": {"chip": {"cells": cells}}}))
+    assert fit.measure(parameters, netlist).registers == {"array": 3}
+    cells |= {f"$auto${n}": {"type": "TRELLIS_FF"} for n in range(4)}
+    netlist.write_text(json.dumps({"modules": {"chip": {"cells": cells}}}))
+    message = f"cells have no names in {netlist}: yosys only came to its end without"
+    with pytest.raises(SystolithError, match=f"^{re.escape(message)}$"):
+        fit.measure(parameters, netlist)
 
 
 def test_the_fit_finds_the_coefficients_that_there_are():

@@ -16,6 +16,7 @@ from amaranth import Value
 from amaranth.back import verilog
 from amaranth.hdl import UnusedElaboratable
 
+from systolith import SystolithError
 from systolith.hw.area import blocks, memories, sizes
 from systolith.hw.engine.accelerator import Accelerator
 from systolith.hw.engine.sizes import array_cell
@@ -82,10 +83,15 @@ def unit(parameters: Parameters, part: str) -> str:
 
 
 def measure(parameters: Parameters, netlist: Path, part: str | None = None) -> Measured:
-    """Count what is in a netlist.json: of the chip, by the part that a cell's name begins with, or of one ``part``."""
+    """Count what is in a netlist.json: of the chip, by the part that a cell's name begins with, or of one ``part``.
+
+    Raises SystolithError for a chip whose cells have lost their names.
+    """
     target = parameters.target
     modules = json.loads(netlist.read_text())["modules"]
     cells = modules["unit" if part else TOP]["cells"]
+    if part is None and 2 * sum(name.startswith("dut.") for name in cells) < len(cells):
+        raise SystolithError(f"cells have no names in {netlist}: yosys only came to its end without")
     counts: dict[str, dict[str, float]] = {kind: defaultdict(float) for kind in ("luts", "registers", "dsp", "rams")}
     for name, cell in cells.items():
         path = name.split(".")
