@@ -25,8 +25,8 @@ from systolith.hw.isa.parameters import Parameters, Target
 from .chip import TOP
 
 LUTS: dict[Target, dict[str, float]] = {
-    # nextpnr's COMB: a carry cell is two and its ends, a distributed RAM four; the factor as routing has shown it
-    "ecp5": {"LUT4": 1, "CCU2C": 2.9, "TRELLIS_DPR16X4": 4},
+    # nextpnr's COMB: a carry cell is two and its ends, a distributed RAM four and its addresses, as routing has shown
+    "ecp5": {"LUT4": 1, "CCU2C": 2.42, "TRELLIS_DPR16X4": 6.1},
     "ice40": {"SB_LUT4": 1, "SB_CARRY": 0.1},
     "xilinx": {**{f"LUT{n}": 1 for n in range(1, 7)}, "RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2},
     "gowin": {**{f"LUT{n}": 1 for n in range(1, 5)}, "ALU": 1, "RAM16SDP4": 4, "RAM16SDP2": 2, "RAM16SDP1": 1},
