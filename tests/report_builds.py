@@ -21,7 +21,7 @@ def accelerator_of(graph, batch=1, unfold_input=False, **sizes):
     made = plan(graph, parameters, batch, unfold_input)
     manifest = Manifest.parse(describe(made, dict.fromkeys(CONTENTS, b"")).to_bytes())
     ports = {"m_axi_rdata": 8 * parameters.bus_bytes}
-    return Accelerator(Path("build"), "", ports, manifest, "0" * 64, made.program_bytes(), made.dram.constants)
+    return Accelerator(Path("build"), "", ports, {}, manifest, "0" * 64, made.program_bytes(), made.dram.constants)
 
 
 def quantized(model, count=4):
