@@ -42,7 +42,7 @@ def one_layer(lowest: int):
 def test_the_lowest_weight_is_refused_where_columns_are_paired():
     sizes = {"rows": 4, "columns": 4, "target": "ecp5"}
     plan(one_layer(-127), parameters_for(one_layer(-127), **sizes, paired=True))
-    message = "layer 'conv' has weights of -128, which paired columns cannot take; generate without paired"
+    message = "layer 'conv' has weights of -128, which paired columns cannot take (generate without --paired)"
     with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):
         plan(one_layer(-128), parameters_for(one_layer(-128), **sizes, paired=True))
     plan(one_layer(-128), parameters_for(one_layer(-128), **sizes))

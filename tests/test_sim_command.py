@@ -9,6 +9,7 @@ import pytest
 from systolith import quant
 from systolith.cli import run
 from systolith.hw.build import generate, parameters_for
+from systolith.hw.isa.parameters import INSTRUCTION_BYTES
 
 from .builds import rebuild
 from .test_sim_faults import network
@@ -86,7 +87,7 @@ def test_a_wrong_byte_gives_status_1_a_place_and_a_waveform(build, capsys, tmp_p
     folder, data = build
     shutil.copytree(folder, tmp_path / "build")
     memory = bytearray((folder / "memory.bin").read_bytes())
-    memory[0] ^= 1
+    memory[INSTRUCTION_BYTES] ^= 1  # behind the stamp
     rebuild(tmp_path / "build", {"memory.bin": memory})
     status, out, _ = simulate(capsys, tmp_path / "build", "--inputs", data, "--images", 1)
     assert status == 1

@@ -24,11 +24,12 @@ EXPECTED_LOADS = 3
 class Queue:
     """Instructions with the cycle at which they are visible at the far end, and when there is room for another.
 
-    delay : cycles through it while it is empty
+    delay : cycles through it while it is empty;  ready : when its first place is free again
     """
 
     def __init__(self, clock: Clockwork, depth: int, delay: int) -> None:
         self.delay = delay
+        self.ready = 0
         self.items = Channel(clock)
         self.room = Channel(clock, [0] * depth)
 

@@ -63,9 +63,10 @@ def dispatch(run: Run) -> Process:
                 targets.append(run.orders)
             for queue in targets:
                 room = yield from queue.room.take()
-                now = max(now, room)
+                now = max(now, room, queue.ready)
             for queue in targets:
                 queue.items.put((now + queue.delay, instruction))
+                queue.ready = now + 2
         run.fetched.room.put(now)
         now += COMPARED.get(operation, 1)
 
