@@ -105,7 +105,7 @@ def random_branches(sizes, count, first):
 @pytest.mark.parametrize("sizes", grouped("bulk", BRANCHED))
 def test_random_branches_are_exact_in_about_the_predicted_cycles(sizes, tmp_path):
     errors, executed = [], set()
-    for seed, graph in random_branches(sizes, 8, 0):
+    for seed, graph in random_branches(sizes, 4, 0):
         folder = tmp_path / str(seed)
         folder.mkdir()
         report, plan = run(graph, sizes, folder, images=2, seed=seed, saved=False)
