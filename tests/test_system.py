@@ -55,7 +55,7 @@ SHAPES = (
 )  # fmt: skip
 TOLERANCE = 0.02
 SMALLEST = 0.07
-"""Of networks of a few thousand cycles, where one wait is a percent."""
+"""Of networks of a few hundred or thousand cycles, where one wait is a percent."""
 ON_AVERAGE = 0.03
 
 
@@ -147,7 +147,8 @@ def test_shapes_of_windows_are_exact_in_the_predicted_cycles(sizes, tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         report, _ = run(network(name, scales_of(sizes)), sizes, folder, images=2)
-        assert report.cycles_per_image == pytest.approx(report.predicted_cycles, rel=TOLERANCE), name
+        near = TOLERANCE if report.predicted_cycles > 1000 else SMALLEST
+        assert report.cycles_per_image == pytest.approx(report.predicted_cycles, rel=near), name
 
 
 @pytest.mark.parametrize("sizes", grouped("bulk"))
