@@ -120,7 +120,10 @@ def area(p: Parameters) -> Area:
         known = ", ".join(measured())
         raise ConfigurationError(f"no synthesis for the target {p.target} was measured; the area is known of {known}")
     data = measured()[p.target]
-    counts = {kind: _weighed(data[kind], sizes(p)) for kind in ("luts", "registers")}
+    counts = {
+        kind: sum(weighed(data[kind][part], named) for part, named in sizes(p).items())
+        for kind in ("luts", "registers")
+    }
     copies = data["block RAM copies"]
     rams = sum(
         copies[kind] * count * blocks(p.target, width, words)
@@ -139,13 +142,21 @@ def area(p: Parameters) -> Area:
 
 def multipliers(p: Parameters, of: dict[str, float]) -> int:
     """``of``: what a cell of the array, a lane with its multiplier, and a square of normalization take."""
-    cells = p.rows * -(-p.columns // array_cell(p).columns)
-    squares = p.lanes + p.normalization - 1 if p.normalization else 0
-    return ceil(cells * of["cell"] + p.multiplier * p.lanes * of["lane"] + squares * of["square"])
+    return ceil(sum(count * of[taker] for taker, count in multiplying(p).items()))
 
 
-def _weighed(coefficients: dict[str, dict[str, float]], of: dict[str, dict[str, float]]) -> float:
-    return sum(coefficients[part].get(name, 0.0) * size for part, named in of.items() for name, size in named.items())
+def multiplying(p: Parameters) -> dict[str, int]:
+    """How many of each take multipliers: cells of the array, lanes that have one, squares of normalization."""
+    return {
+        "cell": p.rows * -(-p.columns // array_cell(p).columns),
+        "lane": p.multiplier * p.lanes,
+        "square": p.lanes + p.normalization - 1 if p.normalization else 0,
+    }
+
+
+def weighed(coefficients: dict[str, float], named: dict[str, float]) -> float:
+    """The LUTs or registers of one part: its sizes, ``named``, times what was fitted for each."""
+    return sum(coefficients.get(name, 0.0) * size for name, size in named.items())
 
 
 @cache

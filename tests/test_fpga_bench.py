@@ -43,21 +43,25 @@ def test_the_fault_is_in_one_place(verilog):
         netlist.with_fault("module systolith();\nendmodule\n")
 
 
-def test_cells_belong_to_parts_by_their_names():
+def test_cells_belong_to_parts_by_their_names(verilog):
     names = {
         "taken_TRELLIS_FF_Q": None,
-        "dut.array.sum_0_0_TRELLIS_FF_Q": "array",
-        "dut.vector.lane_0.requantize.x": "lanes",
-        "dut.vector.best_0": "vector",
-        "dut.fetch.x": "control",
-        "dut.control_1": "control",
+        "dut.engine.array.sum_0_0_TRELLIS_FF_Q": "array",
+        "dut.engine.vector.lane_0.requantize.x": "lanes",
+        "dut.engine.vector.best_0": "vector",
+        "dut.engine.fetch.x": "control",
+        "dut.engine.control_1": "control",
+        "dut.registers.array": "control",
     }
     assert {name: fit.part_of(name.split(".")) for name in names} == names
+    # and these are the names that the source has
+    for unit in (*fit.PARTS, "vector.lane_0", "vector.lane_0.requantize", "fetch"):
+        assert f"module \\systolith.engine.{unit} (" in verilog, unit
 
 
 def test_a_netlist_without_names_is_refused(tmp_path):
     netlist = tmp_path / "netlist.json"
-    cells = {f"dut.array.{n}": {"type": "TRELLIS_FF"} for n in range(3)}
+    cells = {f"dut.engine.array.{n}": {"type": "TRELLIS_FF"} for n in range(3)}
     parameters = Parameters(rows=4, columns=4, target="ecp5")
     netlist.write_text(json.dumps({"modules": {"chip": {"cells": cells}}}))
     assert fit.measure(parameters, netlist).registers == {"array": 3}

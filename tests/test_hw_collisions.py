@@ -81,7 +81,7 @@ def test_lenet5_is_exact_on_memories_whose_collisions_give_garbage(tmp_path):
 
 @pytest.mark.xdist_group("colliding memories")
 def test_branches_are_exact_on_memories_whose_collisions_give_garbage(tmp_path):
-    for number, graph in enumerate(fitting(2)):
+    for number, graph in enumerate(fitting(4)):
         (tmp_path / str(number)).mkdir()
         report, memories = run(graph, BRANCHED, tmp_path / str(number))
         assert memories == 2 + 2 * 4 + 1 + 2, "and two tables"

@@ -11,7 +11,7 @@ from systolith.hw.build import parameters_for
 from systolith.hw.compiler.instruction import Instruction
 from systolith.hw.compiler.planner import plan
 from systolith.hw.compiler.sync import synchronize
-from systolith.hw.engine.sizes import QUEUE_DEPTHS
+from systolith.hw.engine.sizes import QUEUE
 from systolith.hw.isa.program import Operation, decode
 from systolith.quant import ConfigurationError
 
@@ -102,11 +102,10 @@ def check_progress(program):
     while before != (before := (position, steps)):
         if position < len(instructions):
             operation, fields = instructions[position]
-            unit = Operation.VECTOR if operation == Operation.SETUP else operation
-            queue = queues.get(unit)
+            queue = queues.get(Operation.VECTOR if operation == Operation.SETUP else operation)
             if operation == Operation.BEGIN:
                 position += 1
-            elif len(queue) < QUEUE_DEPTHS[unit]:
+            elif len(queue) < QUEUE:
                 steps += 1
                 queue.append((operation, fields))
                 position += 1

@@ -162,7 +162,7 @@ def netlists(folder: Path) -> dict[str, Any]:
     x = np.load(LENET / "test.npz")["x"][:1]
     figures = {}
     for target in ("ecp5", "ice40"):
-        accelerator = lenet_build(folder, target, 4, **SMALL)
+        accelerator = lenet_build(folder, target, 4, monitor=True, **SMALL)
         exact = [
             simulate_netlist(accelerator, verilog, x, folder / "kept").bit_exact
             for verilog in (accelerator.verilog, with_fault(accelerator.verilog))

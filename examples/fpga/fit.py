@@ -6,7 +6,7 @@ import gc
 import json
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,8 @@ from amaranth.back import verilog
 from amaranth.hdl import UnusedElaboratable
 
 from systolith import SystolithError
-from systolith.hw.area import blocks, memories, sizes
+from systolith.hw.area import blocks, memories, multiplying, sizes, weighed
 from systolith.hw.engine.accelerator import Accelerator
-from systolith.hw.engine.sizes import array_cell
 from systolith.hw.isa.parameters import Parameters, Target
 
 from .chip import TOP
@@ -95,7 +94,7 @@ def measure(parameters: Parameters, netlist: Path, part: str | None = None) -> M
     counts: dict[str, dict[str, float]] = {kind: defaultdict(float) for kind in ("luts", "registers", "dsp", "rams")}
     for name, cell in cells.items():
         path = name.split(".")
-        found = part_of(["dut", part, *path]) if part else part_of(path)
+        found = part_of(["dut", "engine", part, *path]) if part else part_of(path)
         if found is None:
             continue
         kind = cell["type"]
@@ -110,9 +109,10 @@ def part_of(path: list[str]) -> str | None:
     """The part of the engine that a cell of the flattened chip is of; None for the shift registers around it."""
     if path[0] != "dut":
         return None
-    if len(path) > 3 and path[1] == "vector" and path[2].startswith("lane_"):
+    unit = path[2:] if path[1] == "engine" else []
+    if len(unit) > 2 and unit[0] == "vector" and unit[1].startswith("lane_"):
         return "lanes"
-    return path[1] if len(path) > 2 and path[1] in PARTS else "control"
+    return unit[0] if len(unit) > 1 and unit[0] in PARTS else "control"
 
 
 def fit(
@@ -164,35 +164,23 @@ def _factor(like: dict[str, dict[str, float]], part: str, measured: Sequence[Mea
     """What was measured of ``part``, or if nothing was of all parts, in ``like``'s units."""
     pairs = [(m, name) for m in measured for name in getattr(m, kind) if name in like]
     pairs = [pair for pair in pairs if pair[1] == part] or pairs
-    there = sum(_weighed(like[name], sizes(m.parameters)[name]) for m, name in pairs)
+    there = sum(weighed(like[name], sizes(m.parameters)[name]) for m, name in pairs)
     return sum(getattr(m, kind)[name] for m, name in pairs) / there if there else 1.0
-
-
-def _weighed(coefficients: dict[str, float], named: dict[str, float]) -> float:
-    return sum(coefficients.get(name, 0.0) * size for name, size in named.items())
 
 
 def _miss(found: dict[str, Any], m: Measured, kind: str) -> float:
     """Share by which the model misses the whole of one synthesis."""
     there = sum(getattr(m, kind).values())
-    return abs(sum(_weighed(found[kind][part], named) for part, named in sizes(m.parameters).items()) / there - 1)
+    return abs(sum(weighed(found[kind][part], named) for part, named in sizes(m.parameters).items()) / there - 1)
 
 
 def _multipliers(measured: Sequence[Measured], like: dict[str, Any] | None) -> dict[str, float]:
-    """Multipliers of a cell, of a lane with its multiplier, of a square of normalization."""
-
-    def squares(p: Parameters) -> int:
-        return p.lanes + p.normalization - 1 if p.normalization else 0
-
-    takers: dict[str, tuple[str, Callable[[Parameters], int]]] = {
-        "cell": ("array", lambda p: p.rows * -(-p.columns // array_cell(p).columns)),
-        "lane": ("lanes", lambda p: p.lanes * p.multiplier),
-        "square": ("vector", squares),
-    }
-    otherwise = like["multipliers"] if like else dict.fromkeys(takers, 0.0)
+    """Multipliers of each of ``multiplying``."""
+    parts = {"cell": "array", "lane": "lanes", "square": "vector"}
+    otherwise = like["multipliers"] if like else dict.fromkeys(parts, 0.0)
     return {
-        taker: _most(((m.multipliers.get(part), of(m.parameters)) for m in measured), otherwise[taker])
-        for taker, (part, of) in takers.items()
+        taker: _most(((m.multipliers.get(part), multiplying(m.parameters)[taker]) for m in measured), otherwise[taker])
+        for taker, part in parts.items()
     }
 
 

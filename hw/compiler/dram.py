@@ -33,7 +33,7 @@ class Dram:
 
     maps : region of each tensor that passes through DRAM, input and output among them; dead ones' are used again
     streams, tables : of each layer, its weight stream and its tables among the constants
-    constants : their bytes, the first 64 left for the stamp (see pairing);  regions : constants, input, output, scratch
+    constants : their bytes, 64 left for the stamp (see stamping);  regions : constants, input, output, scratch
     """
 
     maps: Mapping[str, Region]

@@ -12,9 +12,9 @@ from .engine_layer import EngineLayer
 from .lowering import lower
 from .needs import check_needs
 from .order import ordered
-from .pairing import paired
 from .plan import Plan
 from .residency import lay_out
+from .stamping import stamped
 from .sync import synchronize
 from .unfold import unfolded
 from .weave import weave
@@ -47,7 +47,7 @@ def plan(
     bare = Plan(whole, p, batch, single, layers, layout, lay_out_dram(whole, p, layers, layout), unfolding)
     progress("layout", 1, 1)
     woven = weave(bare, lambda done: progress("weave", done, len(layers)))
-    return paired(replace(bare, program=synchronize(woven)))
+    return stamped(replace(bare, program=synchronize(woven)))
 
 
 def _check(layer: EngineLayer) -> None:

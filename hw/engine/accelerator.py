@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..isa.parameters import VERSION, Parameters
-from ..isa.program import UNITS, Operation
+from ..isa.program import UNITS
 from .accumulators import Accumulators, control_layout
 from .activations import ActivationMemory
 from .array import SystolicArray
@@ -20,7 +20,7 @@ from .read_master import ReadMaster
 from .registers import Registers
 from .sequencer import Sequencer, Window
 from .sizes import (
-    QUEUE_DEPTHS,
+    QUEUE,
     array_cell,
     entering_cycles,
     leaving_cycles,
@@ -136,26 +136,26 @@ class Accelerator(wiring.Component):
     def _dispatch(self, m: Module) -> None:
         """A queue before each unit, and its tokens; the array's also orders its weights, which run ahead."""
 
-        def queue(name, operation, unit_port):
-            waiting = InstructionQueue(shape=unit_port.payload.shape(), depth=QUEUE_DEPTHS[operation])
+        def queue(name, unit_port):
+            waiting = InstructionQueue(shape=unit_port.payload.shape(), depth=QUEUE)
             m.submodules[f"{name}_queue"] = waiting
             wiring.connect(m, waiting.outgoing, unit_port)
             return waiting
 
         fetch, empty = self.fetch, []
-        for operation, port, unit in (
-            (Operation.LOAD, fetch.load, self.loader),
-            (Operation.WEIGHTS, fetch.weights, self.weight_stream),
-            (Operation.VECTOR, fetch.vector, self.vector),
-            (Operation.STORE, fetch.store, self.storer),
+        for name, port, unit in (
+            ("load", fetch.load, self.loader),
+            ("weights", fetch.weights, self.weight_stream),
+            ("vector", fetch.vector, self.vector),
+            ("store", fetch.store, self.storer),
         ):
-            waiting = queue(operation.name.lower(), operation, unit.instructions)
+            waiting = queue(name, unit.instructions)
             wiring.connect(m, port, waiting.incoming)
             empty.append(waiting.empty & unit.idle)
 
         port = fetch.array
-        passes = queue("array", Operation.ARRAY, self.sequencer.instructions)
-        orders = queue("order", Operation.ARRAY, self.writer.orders)
+        passes = queue("array", self.sequencer.instructions)
+        orders = queue("order", self.writer.orders)
         m.d.comb += [orders.incoming.payload[n].eq(port.payload[n]) for n in order_layout().members]
         m.d.comb += [
             passes.incoming.payload.eq(port.payload),

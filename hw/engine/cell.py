@@ -40,6 +40,19 @@ def wide(value: Value, width: int) -> Value:
     return Cat(value, value[-1].replicate(width - len(value))) if len(value) < width else value[:width]
 
 
+def single(multiply: Callable[[Module, str, Value, Value], Value]) -> MultiplyAdd:
+    """The cell of one column around a multiplier block: ``multiply`` gives the product of a name's pixel and weight."""
+
+    def multiply_add(
+        m: Module, name: str, pixel: Value, weights: list[Value], above: list[Value], sum_shape: Shape
+    ) -> list[Signal]:
+        (weight,) = weights
+        product = multiply(m, name, pixel, weight)[: len(pixel) + len(weight)]
+        return [add(m, name, product.as_signed(), above[0], sum_shape)]
+
+    return multiply_add
+
+
 def _portable(
     m: Module, name: str, pixel: Value, weights: list[Value], above: list[Value], sum_shape: Shape
 ) -> list[Signal]:

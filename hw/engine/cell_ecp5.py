@@ -8,7 +8,7 @@ LUTs beside the multiplier, and subtracted.
 
 from amaranth import C, Cat, ClockSignal, Instance, Module, Shape, Signal, Value
 
-from .cell import Cell, add, wide
+from .cell import Cell, add, single, wide
 from .delay import delayed
 
 OPERAND, PRODUCT = 18, 36
@@ -37,14 +37,6 @@ def _multiply(m: Module, name: str, a: Value, b: Value) -> Value:
     return product
 
 
-def _one(
-    m: Module, name: str, pixel: Value, weights: list[Value], above: list[Value], sum_shape: Shape
-) -> list[Signal]:
-    (weight,) = weights
-    product = _multiply(m, name, pixel, weight)[: len(pixel) + len(weight)]
-    return [add(m, name, product.as_signed(), above[0], sum_shape)]
-
-
 def _two(
     m: Module, name: str, pixel: Value, weights: list[Value], above: list[Value], sum_shape: Shape
 ) -> list[Signal]:
@@ -64,6 +56,6 @@ def _two(
     return [add(m, n, p, s, sum_shape) for n, p, s in zip(names, products, above, strict=False)]
 
 
-ONE = Cell(latency=REGISTERS + 1, multiply_add=_one, model=MODEL)
+ONE = Cell(latency=REGISTERS + 1, multiply_add=single(_multiply), model=MODEL)
 TWO = Cell(latency=REGISTERS + 3, multiply_add=_two, columns=2, model=MODEL)
 """For weights above the lowest of their width, at most 9 bits, and 2 * weight bits + activation bits of at most 25."""

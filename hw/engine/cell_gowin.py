@@ -1,8 +1,8 @@
 """Gowin GW1N and GW2A: MULT9X9 or MULT18X18 with all their registers, which synthesis would not infer."""
 
-from amaranth import C, ClockSignal, Instance, Module, Shape, Signal, Value
+from amaranth import C, ClockSignal, Instance, Module, Signal, Value
 
-from .cell import Cell, add, wide
+from .cell import Cell, single, wide
 
 REGISTERS = 3
 """Of a multiplier, one behind the other: inputs, pipeline, output."""
@@ -35,12 +35,4 @@ def _width(a: Value, b: Value) -> int:
     return 9 if max(len(a), len(b)) <= 9 else 18
 
 
-def _multiply_add(
-    m: Module, name: str, pixel: Value, weights: list[Value], above: list[Value], sum_shape: Shape
-) -> list[Signal]:
-    (weight,) = weights
-    product = _multiply(m, name, pixel, weight)[: len(pixel) + len(weight)]
-    return [add(m, name, product.as_signed(), above[0], sum_shape)]
-
-
-MULT = Cell(latency=REGISTERS + 1, multiply_add=_multiply_add, model="MULT.v")
+MULT = Cell(latency=REGISTERS + 1, multiply_add=single(_multiply), model="MULT.v")

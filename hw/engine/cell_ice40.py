@@ -5,7 +5,7 @@ It is named, not inferred: yosys's ``synth_ice40 -dsp`` gets chained sums wrong.
 
 from amaranth import C, Cat, ClockSignal, Instance, Module, Shape, Signal, Value
 
-from .cell import Cell, add, wide
+from .cell import Cell, add, single, wide
 
 HALF = 8
 MODEL = "SB_MAC16.v"
@@ -42,12 +42,8 @@ UNUSED = (
 )  # fmt: skip
 
 
-def _one(
-    m: Module, name: str, pixel: Value, weights: list[Value], above: list[Value], sum_shape: Shape
-) -> list[Signal]:
-    (weight,) = weights
-    product = _multiply(m, name, wide(pixel, 2 * HALF), wide(weight, 2 * HALF), halves=False)
-    return [add(m, name, product[: len(pixel) + len(weight)].as_signed(), above[0], sum_shape)]
+def _whole(m: Module, name: str, a: Value, b: Value) -> Value:
+    return _multiply(m, name, wide(a, 2 * HALF), wide(b, 2 * HALF), halves=False)
 
 
 def _two(
@@ -63,6 +59,6 @@ def _two(
     ]
 
 
-ONE = Cell(latency=4, multiply_add=_one, model=MODEL)
+ONE = Cell(latency=4, multiply_add=single(_whole), model=MODEL)
 TWO = Cell(latency=3, multiply_add=_two, columns=2, model=MODEL)
 """For operands of at most 8 bits."""

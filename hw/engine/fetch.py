@@ -156,7 +156,7 @@ class Fetch(wiring.Component):
             payload = Value.cast(port.payload)
             m.d.comb += payload.eq(word[: len(payload)])
         image = Signal(32, reset_less=True)
-        foreign, unpaired = Signal(), Signal()
+        foreign, other_image = Signal(), Signal()
 
         def fail(cause: int) -> None:
             m.d.comb += [self.failed.eq(1), self.cause.eq(cause)]
@@ -185,14 +185,17 @@ class Fetch(wiring.Component):
                 with m.Elif(operation == Operation.BEGIN):
                     begin = BEGIN(word[: BEGIN.size])
                     m.d.comb += used.eq(1)
-                    m.d.sync += [foreign.eq(begin.fingerprint != self._fingerprint), unpaired.eq(begin.image != image)]
+                    m.d.sync += [
+                        foreign.eq(begin.fingerprint != self._fingerprint),
+                        other_image.eq(begin.image != image),
+                    ]
                     m.next = "begun"
                 with m.Else():
                     fail(Cause.OPERATION)
             with m.State("begun"):
                 with m.If(foreign):
                     fail(Cause.FINGERPRINT)
-                with m.Elif(unpaired):
+                with m.Elif(other_image):
                     fail(Cause.IMAGE)
                 with m.Else():
                     m.next = "run"

@@ -3,7 +3,6 @@
 from typing import assert_never
 
 from ..isa.parameters import Parameters
-from ..isa.program import Operation
 from . import cell_ecp5, cell_gowin, cell_ice40, cell_xilinx
 from .accumulators import Accumulators
 from .activations import ActivationMemory
@@ -14,8 +13,8 @@ from .memory_format import MemoryFormat
 from .sequencer import Window
 from .vector_configuration import VectorConfiguration
 
-QUEUE_DEPTHS = {Operation.LOAD: 2, Operation.WEIGHTS: 2, Operation.ARRAY: 2, Operation.VECTOR: 4, Operation.STORE: 8}
-"""Instructions that can wait at each unit.  Dispatch is in order: a store takes long, and must not hold up the rest."""
+QUEUE = 8
+"""Instructions that can wait at each unit.  Dispatch is in order, so one that waits long must not hold up the rest."""
 
 
 def memory_format(p: Parameters) -> MemoryFormat:

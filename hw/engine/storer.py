@@ -11,6 +11,7 @@ from ..isa.program import TRANSFER
 from ..isa.ranges import check_choice
 from .activations import ActivationMemory
 from .axi import STANDARD, Attributes, axi4_write
+from .countdown import Countdown
 from .delay import delayed
 from .dma import Bursts
 from .guard import WINDOW, Guard
@@ -67,6 +68,7 @@ class Storer(wiring.Component):
         i = Signal(TRANSFER, reset_less=True)
         active, spans_left = Signal(), Signal()
         bursting = Signal()  # a burst's address has been handed over, its beats are being read
+        spans = Countdown(TRANSFER["rows"].width, name="spans")
         beats_left = Signal(range(BURST_BEATS))
         final = Signal()
         span_first = Signal()
@@ -118,11 +120,11 @@ class Storer(wiring.Component):
             with m.If(beats_left == 0):
                 m.d.sync += bursting.eq(0)
             with m.If(span_last):
-                with m.If(i.rows == 0):
+                with m.If(spans.last):
                     m.d.comb += instruction_read.eq(1)
                 with m.Else():
+                    spans.step(m)
                     m.d.sync += [
-                        i.rows.eq(i.rows - 1),
                         i.dram.eq(i.dram + i.dram_step),
                         i.chip.eq(i.chip + i.chip_step),
                         spans_left.eq(1),
@@ -152,6 +154,7 @@ class Storer(wiring.Component):
         with m.If(tokens.give):
             m.d.sync += [active.eq(0), all_read.eq(0)]
         with m.If(tokens.take):
+            spans.load(m, self.instructions.payload.rows)
             m.d.sync += [i.eq(self.instructions.payload), active.eq(1), spans_left.eq(1)]
         return m
 

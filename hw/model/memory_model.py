@@ -2,7 +2,8 @@
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from math import gcd
 
 from ..engine.read_master import ReadMaster
 from ..engine.register_slice import RegisterSlice
@@ -62,24 +63,25 @@ class MemoryPorts:
     def own_writes(self, f: Mapping[str, int]) -> float:
         """The share of the vector unit's writes that find its own reads in their bank."""
         p, s = self.p, self.settings
-        read = [
-            f["source"],
-            s["window_column_step"],
-            f["window_row_step"],
-            s["source_column_step"],
-            f["source_row_step"],
-        ]
-        written = [f["chip"], s["column_step"], f["row_step"]]
-        steps = [*read[1:], *written[1:], s["source_tile_step"] - s["tile_step"]]
-        if any(step % (p.banks * p.line) for step in steps):
+        reads = [s["window_column_step"], f["window_row_step"], s["source_column_step"], f["source_row_step"]]
+        writes = [s["column_step"], f["row_step"]]
+        channels = p.columns if s["raw"] else f["channels"] if f["tiles"] else f["last_channels"]
+        if any(step % (p.banks * p.line) for step in [*reads, *writes, s["source_tile_step"] - s["tile_step"]]):
             # each finds every bank alike, and may lie in two
-            across = [1 + (p.columns - 1) / p.line * any(a % p.line for a in places) for places in (read, written)]
-            return min(1.0, across[0] * across[1] / p.banks)
+            read = self._lines(p.columns, f["source"], reads)
+            written = self._lines(channels, f["chip"], writes)
+            return min(1.0, read * written / p.banks)
         first, second = (
             {line % p.banks for line in range(start // p.line, (start + p.columns - 1) // p.line + 1)}
             for start in (f["source"], f["chip"])
         )
         return float(bool(first & second))
+
+    def _lines(self, elements: int, start: int, steps: Sequence[int]) -> float:
+        """Lines that ``elements`` lie in, on average over where in a line ``start`` and ``steps`` bring them."""
+        grid = gcd(self.p.line, *steps)
+        places = range(start % grid, self.p.line, grid)
+        return sum(1 + (place + elements - 1) // self.p.line for place in places) / len(places)
 
     def read(self, cycles: int, share: float) -> Process:
         """The vector unit reads maps for ``cycles`` cycles, and waits where the loader writes to its bank.

@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 from ..compiler.instruction import UNIT_OF, Instruction
 from ..compiler.plan import Plan
-from ..engine.sizes import QUEUE_DEPTHS
+from ..engine.sizes import QUEUE
 from ..isa.program import PREFETCH, UNITS, Operation
 from .clockwork import Channel, Clockwork
 from .memory_model import MemoryPorts, ReadBus
@@ -27,8 +27,8 @@ class Queue:
     delay : cycles through it while it is empty;  ready : when its first place is free again
     """
 
-    def __init__(self, clock: Clockwork, depth: int, delay: int) -> None:
-        self.delay = delay
+    def __init__(self, clock: Clockwork, depth: int) -> None:
+        self.delay = depth
         self.ready = 0
         self.items = Channel(clock)
         self.room = Channel(clock, [0] * depth)
@@ -44,9 +44,9 @@ class Run:
     def __init__(self, plan: Plan, latency: int) -> None:
         self.plan, self.p, self.latency = plan, plan.parameters, latency
         self.clock = clock = Clockwork()
-        self.queues = {o: Queue(clock, depth, depth) for o, depth in QUEUE_DEPTHS.items()}
-        self.orders = Queue(clock, QUEUE_DEPTHS[Operation.ARRAY], QUEUE_DEPTHS[Operation.ARRAY])  # of the weight writer
-        self.fetched = Queue(clock, PREFETCH, FIFO_DELAY)
+        self.queues = {o: Queue(clock, QUEUE) for o in Operation}
+        self.orders = Queue(clock, QUEUE)  # of the weight writer
+        self.fetched = Queue(clock, PREFETCH)
         self.tokens = {(a, b): Channel(clock) for a in range(len(UNITS)) for b in range(len(UNITS))}
         self.ports = MemoryPorts(clock, self.p)
         self.bus = ReadBus(clock, latency, self.ports)

@@ -13,6 +13,9 @@ from .run import Run
 from .transfers import dispatch, fetch, loader, storer
 from .weight_path import weight_requests, weight_writer
 
+IDLE_SEEN = 2
+"""Cycles from the last unit's last to the end of the run: that all are idle is a register."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -40,4 +43,4 @@ def predict(plan: Plan, latency: int) -> Prediction:
     ends = [run.finished[n] for n in range(len(plan.layers))]
     reached = list(accumulate(ends, max))
     layers = [end - start for start, end in zip([0, *reached[:-1]], reached, strict=True)]
-    return Prediction(run.last + 1, layers, run.timeline)
+    return Prediction(run.last + IDLE_SEEN, layers, run.timeline)

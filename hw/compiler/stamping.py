@@ -9,7 +9,7 @@ from ..isa.program import Operation, encode
 from .plan import Plan
 
 
-def paired(plan: Plan) -> Plan:
+def stamped(plan: Plan) -> Plan:
     """``plan`` with the same 32 bits in BEGIN and in the stamp that begins its constants.
 
     They are a hash of both: programs that differ only in what is no constant (a clamp, a stride) differ in it too.
