@@ -12,33 +12,38 @@ from .hw_streams import run
 def test_tokens_count():
     component, rng = Tokens(), random.Random(4)
     counts = dict.fromkeys(permutations(range(len(UNITS)), 2), 0)
-    seen = {"ready": 0, "waits": 0}
+    waits, ready = [0] * len(UNITS), [False] * len(UNITS)  # the mask at the head of each queue, 0 for an empty one
+    seen = {"begun": 0, "waits": 0}
 
     async def bench(ctx):
         for _ in range(3000):
             changes = dict.fromkeys(counts, 0)
             for u in range(len(UNITS)):
-                wait = rng.randrange(1 << len(UNITS)) & ~(1 << u)
-                ctx.set(component.units[u].wait, wait)
-                ready = all(counts[f, u] for f in range(len(UNITS)) if wait >> f & 1)
-                assert ctx.get(component.units[u].ready) == ready
-                seen["ready" if ready else "waits"] += 1
-                take = ready and rng.random() < 0.6
-                ctx.set(component.units[u].take, take)
-                give, to = rng.random() < 0.5, rng.randrange(1 << len(UNITS)) & ~(1 << u)
+                port, others = component.units[u], [f for f in range(len(UNITS)) if f != u]
+                there, idle = waits[u] and all(counts[f, u] for f in others if waits[u] >> f & 1), waits[u] == 0
+                ctx.set(port.waits, not idle)
+                ctx.set(port.wait, waits[u] or rng.randrange(1 << len(UNITS)))
+                assert ctx.get(port.ready) == ready[u]
+                take = ready[u] and rng.random() < 0.6
+                ctx.set(port.take, take)
+                give, to = rng.random() < 0.18, rng.randrange(1 << len(UNITS)) & ~(1 << u)
                 assert ctx.get(component.left) == any(counts.values())
-                ctx.set(component.units[u].give, give)
-                ctx.set(component.units[u].give_to, to)
-                for other in range(len(UNITS)):
-                    if other != u:
-                        changes[u, other] += give and to >> other & 1
-                        changes[other, u] -= take and wait >> other & 1
+                ctx.set(port.give, give)
+                ctx.set(port.give_to, to)
+                for other in others:
+                    changes[u, other] += give and to >> other & 1
+                    changes[other, u] -= bool(there and not ready[u] and waits[u] >> other & 1)
+                seen["begun"] += take
+                seen["waits"] += not (idle or there or ready[u])
+                ready[u] = bool(there or ready[u]) and not take
+                if take or (idle and rng.random() < 0.5):
+                    waits[u] = 0 if take else rng.randrange(1, 1 << len(UNITS)) & ~(1 << u)
             await ctx.tick()
             for pair, change in changes.items():
                 counts[pair] += change
 
     run(component, bench)
-    assert min(seen.values()) > 1000
+    assert min(seen.values()) > 500
 
 
 def test_clear_forgets_all_tokens():
@@ -58,8 +63,10 @@ def test_clear_forgets_all_tokens():
             ctx.set(component.units[u].give, 0)
         assert not ctx.get(component.left)
         for u in range(len(UNITS)):
+            ctx.set(component.units[u].waits, 1)
             ctx.set(component.units[u].wait, 15 & ~(1 << u))
-            assert not ctx.get(component.units[u].ready)
+        await ctx.tick()
+        assert not any(ctx.get(unit.ready) for unit in component.units)
 
     run(component, bench)
 
@@ -71,11 +78,14 @@ def test_a_token_that_nobody_took_is_seen():
         for giver, taker in permutations(range(len(UNITS)), 2):
             assert not ctx.get(component.left)
             source, target = component.units[giver], component.units[taker]
-            for pulse, mask, other in ((source.give, source.give_to, taker), (target.take, target.wait, giver)):
+            for pulse, mask, other in ((source.give, source.give_to, taker), (target.waits, target.wait, giver)):
                 ctx.set(mask, 1 << other)
                 ctx.set(pulse, 1)
                 await ctx.tick()
                 ctx.set(pulse, 0)
                 assert ctx.get(component.left) == (pulse is source.give)
+            ctx.set(target.take, 1)
+            await ctx.tick()
+            ctx.set(target.take, 0)
 
     run(component, bench)

@@ -71,6 +71,7 @@ class Loader(wiring.Component):
         m.d.comb += [
             self.instructions.ready.eq(~asking & expected.w_rdy & tokens.ready),
             self.waiting.tokens.eq(start & ~tokens.ready),
+            tokens.waits.eq(self.instructions.valid),
             tokens.wait.eq(self.instructions.payload.wait),
             tokens.take.eq(start & tokens.ready),
             expected.w_data.eq(self.instructions.payload.as_value()),

@@ -1,6 +1,6 @@
 """Walks the array's instruction: which window enters in each cycle, and where its sums go."""
 
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -32,7 +32,8 @@ class Sequencer(wiring.Component):
     with the last window of the pass before, so that passes follow each other without a bubble.  A channel
     tile's first pass also waits for a free half of the accumulators.  Waiting is the only flow control.
     From one ``swap`` to ``loaded`` for the next pass at least ACCUMULATOR_HAZARD cycles.
-    One idle cycle lies between one instruction's last window and the next one's first.
+    One idle cycle lies between one instruction's last window and the next one's first.  A freed half counts two cycles
+    later.
 
     Parameters: rows : int, R;  activation_bits : int;  accumulator_depth : int, vectors in each half
                 address_bits : int, of the activation memory
@@ -72,13 +73,13 @@ class Sequencer(wiring.Component):
         tokens = self.tokens
         new = self.instructions.payload
         i = Signal(PASSES, reset_less=True)
-        place = _Place(self._rows, self._address_bits)
-        left = place.left
+        passes = _Passes(self._rows, self._address_bits)
+        windows = _Windows(self._address_bits)
 
-        active = Signal()
-        running = Signal()
-        tile_begins = Signal()  # the next pass to start is the first of a channel tile
-        initial = Signal()  # the pass in work begins its sums
+        active, running = Signal(), Signal()
+        vacant = Signal(init=1)  # not active, or at the instruction's last window
+        closes, final = Signal(reset_less=True), Signal(reset_less=True)  # the pass in work ends its tile, the instruction
+        initial = Signal()  # it begins its sums
         half = Signal()
         free_halves, half_there = Signal(2, init=2), Signal(init=1)
         position = Signal(range(self._accumulator_depth))
@@ -86,58 +87,64 @@ class Sequencer(wiring.Component):
         begin, start, pass_ends, tile_ends, finish = (
             Signal(name=n) for n in ("begin", "start", "pass_ends", "tile_ends", "finish")
         )
-        # passes begin ACCUMULATOR_HAZARD cycles apart, so what a pass is may be looked at a cycle late
-        last_pass = Signal(reset_less=True)  # the pass in work is its tile's last
-        m.d.sync += last_pass.eq(left["chunks"].last & left["kernel_columns"].last & left["kernel_rows"].last)
-        needs_half = tile_begins & i.first
         m.d.comb += [
-            pass_ends.eq(running & place.pass_last),
-            tile_ends.eq(pass_ends & last_pass),
-            finish.eq(tile_ends & left["tiles"].last),
-            begin.eq(self.instructions.valid & tokens.ready & (~active | finish)),
+            pass_ends.eq(running & windows.last),
+            tile_ends.eq(pass_ends & closes),
+            finish.eq(pass_ends & final),
+            begin.eq(self.instructions.valid & tokens.ready & vacant),
         ]
 
-        # at a pass's last window, whether the next one begins a tile is not in the register yet
-        next_needs_half = Mux(running, last_pass & i.first, needs_half)
-        may_start = self.loaded & (half_there | ~next_needs_half)
-        m.d.comb += start.eq(active & (~running | (pass_ends & ~finish)) & may_start)
+        # whether a pass may start is known a cycle ahead, but for its weights; so a start is two registers' doing.  What
+        # the next pass is changes a cycle after a start, when ``loaded`` is still down
+        may_start = Signal()
+        needs_half = passes.opens & i.first
+        free = ~running | ((windows.last | windows.last_follows) & ~final)
+        m.d.sync += may_start.eq(active & ~start & free & (half_there | ~needs_half))
+        m.d.comb += start.eq(may_start & self.loaded)
+        with m.If(begin):
+            m.d.sync += [may_start.eq(half_there | ~new.first), vacant.eq(0)]
 
-        with m.If(pass_ends):
-            m.d.sync += [running.eq(0), position.eq(0), initial.eq(0)]
+        finishes = passes.last & passes.left["tiles"].last
+        with m.If(start):
+            m.d.sync += [running.eq(1), position.eq(0), initial.eq(needs_half)]
+            m.d.sync += [closes.eq(passes.last), final.eq(finishes), vacant.eq(finishes & windows.single(i))]
         with m.Elif(running):
-            m.d.sync += position.eq(position + 1)
+            m.d.sync += [running.eq(~windows.last), position.eq(position + 1)]
+            with m.If(final & ~begin):
+                m.d.sync += vacant.eq(windows.last | windows.last_follows)
         with m.If(tile_ends):
-            m.d.sync += [tile_begins.eq(1), half.eq(half ^ i.last)]
+            m.d.sync += half.eq(half ^ i.last)
         with m.If(finish):
             m.d.sync += active.eq(0)
-        with m.If(start):
-            m.d.sync += [running.eq(1), tile_begins.eq(0)]
-            with m.If(Mux(pass_ends, tile_ends, tile_begins)):
-                m.d.sync += initial.eq(i.first)
-        taken = start & next_needs_half
+        taken = start & needs_half
         with m.If(self.half_free ^ taken):
             m.d.sync += [
                 free_halves.eq(free_halves + Mux(taken, -1, 1)),
                 half_there.eq(self.half_free | free_halves[1]),
             ]
 
-        with m.If(running):
-            place.next_window(m, i)
+        with m.If(start):
+            windows.begin(m, passes, i)
+        with m.Elif(running):
+            windows.step(m, i)
+        with m.If(delayed(m, start, 1, name="started", init=0)):
+            passes.step(m, i)
         with m.If(begin):
-            m.d.sync += [i.eq(new), active.eq(1), tile_begins.eq(1)]
-            place.begin(m, new)
+            passes.begin(m, new)
+            m.d.sync += [i.eq(new), active.eq(1)]
 
         # the half that control names belongs to the pass in work
         m.d.comb += [
-            self.instructions.ready.eq(tokens.ready & (~active | finish)),
+            self.instructions.ready.eq(tokens.ready & vacant),
+            tokens.waits.eq(self.instructions.valid),
             tokens.wait.eq(new.wait),
             tokens.take.eq(begin),
             tokens.give.eq(finish),
             tokens.give_to.eq(i.post),
             self.swap.eq(start),
-            self.window.row.eq(place.row),
-            self.window.column.eq(place.column),
-            self.window.inside.eq((place.line >= 0) & (place.line < i.lines)),
+            self.window.row.eq(windows.row),
+            self.window.column.eq(windows.column),
+            self.window.inside.eq((windows.line >= 0) & (windows.line < i.lines)),
             self.window.row_elements.eq(i.row_elements),
             self.window.padding.eq(i.padding),
             self.control.valid.eq(running),
@@ -153,85 +160,110 @@ class Sequencer(wiring.Component):
         return m
 
 
-class _Place:
-    """Registers that say where the next window is, and how they move on.
+class _Passes:
+    """Registers that say what the next pass is and where it begins.
 
-    Of each coordinate, one register follows the windows, the others keep where an outer loop began; so nothing is
+    Of each coordinate, one register is where the pass begins, the others keep where an outer loop began; so nothing is
     multiplied.
     """
 
-    LOOPS = ("tiles", "kernel_rows", "kernel_columns", "chunks", "rows", "columns")
+    LOOPS = ("tiles", "kernel_rows", "kernel_columns", "chunks")
 
     def __init__(self, rows: int, address_bits: int) -> None:
         self._chunk = rows
         self.left = {n: Countdown(PASSES[n].width, name=n) for n in self.LOOPS}
-        self.pass_last = Signal(reset_less=True)
-        self._columns = [Signal(24, name=f"column_{n}", reset_less=True) for n in ("tile", "kernel", "chunk", "now")]
-        self._rows = [Signal(address_bits, name=f"row_{n}", reset_less=True) for n in ("kernel", "now")]
-        self._lines = [Signal(signed(17), name=f"line_{n}", reset_less=True) for n in ("kernel", "now")]
-        self.column, self.row, self.line = self._columns[-1], self._rows[-1], self._lines[-1]
+        self.opens = Signal(name="opens", reset_less=True)  # it is its channel tile's first
+        self._columns = [Signal(24, name=f"column_{n}", reset_less=True) for n in ("tile", "kernel", "chunk")]
+        self.column = self._columns[-1]
+        self.row = Signal(address_bits, name="row_kernel", reset_less=True)
+        self.line = Signal(signed(17), name="line_kernel", reset_less=True)
+
+    @property
+    def last(self) -> Value:
+        """It is its channel tile's last."""
+        return self.left["chunks"].last & self.left["kernel_columns"].last & self.left["kernel_rows"].last
 
     def begin(self, m: Module, new: data.View) -> None:
-        """To an instruction's first window."""
+        """To an instruction's first pass."""
         for n in self.LOOPS:
             self.left[n].load(m, new[n])
-        m.d.sync += self.pass_last.eq((new.rows == 0) & (new.columns == 0))
-        m.d.sync += [c.eq(new.column) for c in self._columns]
-        m.d.sync += [r.eq(new.row) for r in self._rows]
-        m.d.sync += [y.eq(new.line.as_signed()) for y in self._lines]
+        m.d.sync += [*(c.eq(new.column) for c in self._columns), self.opens.eq(1)]
+        m.d.sync += [self.row.eq(new.row), self.line.eq(new.line.as_signed())]
 
-    def next_window(self, m: Module, i: data.View) -> None:
-        """To the next output column, then output row, then pass."""
-        left = self.left
-        with m.If(~left["columns"].last):
-            left["columns"].step(m)
-            m.d.sync += self.pass_last.eq(left["columns"].penultimate & left["rows"].last)
-            m.d.sync += [self.column.eq(self.column + i.column_step)]
-        with m.Else():
-            column_chunk, row_kernel, line_kernel = self._columns[2], self._rows[0], self._lines[0]
-            left["columns"].load(m, i.columns)
-            m.d.sync += self.column.eq(column_chunk)
-            with m.If(~left["rows"].last):
-                left["rows"].step(m)
-                m.d.sync += [
-                    self.pass_last.eq((i.columns == 0) & left["rows"].penultimate),
-                    self.row.eq(self.row + i.row_step),
-                    self.line.eq(self.line + i.line_step),
-                ]
-            with m.Else():
-                left["rows"].load(m, i.rows)
-                m.d.sync += self.pass_last.eq((i.columns == 0) & (i.rows == 0))
-                m.d.sync += [self.row.eq(row_kernel), self.line.eq(line_kernel)]
-                self._next_pass(m, i)
-
-    def _next_pass(self, m: Module, i: data.View) -> None:
+    def step(self, m: Module, i: data.View) -> None:
         """To the next chunk, then kernel column, then kernel row, then channel tile."""
         left = self.left
-        column_tile, column_kernel, column_chunk, column = self._columns
+        column_tile, column_kernel, column = self._columns
+        m.d.sync += self.opens.eq(self.last)
         with m.If(~left["chunks"].last):
-            following = column_chunk + self._chunk
             left["chunks"].step(m)
-            m.d.sync += [c.eq(following) for c in (column_chunk, column)]
+            m.d.sync += column.eq(column + self._chunk)
         with m.Else():
             left["chunks"].load(m, i.chunks)
             with m.If(~left["kernel_columns"].last):
                 following = column_kernel + i.kernel_column_step
                 left["kernel_columns"].step(m)
-                m.d.sync += [c.eq(following) for c in (column_kernel, column_chunk, column)]
+                m.d.sync += [c.eq(following) for c in (column_kernel, column)]
             with m.Else():
                 left["kernel_columns"].load(m, i.kernel_columns)
                 with m.If(~left["kernel_rows"].last):
-                    row_kernel, line_kernel = self._rows[0], self._lines[0]
                     left["kernel_rows"].step(m)
-                    m.d.sync += [c.eq(column_tile) for c in (column_kernel, column_chunk, column)]
-                    m.d.sync += [r.eq(row_kernel + i.kernel_row_step) for r in self._rows]
-                    m.d.sync += [y.eq(line_kernel + i.kernel_line_step) for y in self._lines]
+                    m.d.sync += [c.eq(column_tile) for c in (column_kernel, column)]
+                    m.d.sync += [
+                        self.row.eq(self.row + i.kernel_row_step),
+                        self.line.eq(self.line + i.kernel_line_step),
+                    ]
                 with m.Else():
                     left["kernel_rows"].load(m, i.kernel_rows)
                     left["tiles"].step(m)
                     m.d.sync += [c.eq(column_tile + i.tile_step) for c in self._columns]
-                    m.d.sync += [r.eq(i.row) for r in self._rows]
-                    m.d.sync += [y.eq(i.line.as_signed()) for y in self._lines]
+                    m.d.sync += [self.row.eq(i.row), self.line.eq(i.line.as_signed())]
+
+
+class _Windows:
+    """Registers that say where the window in work is, and how it moves on within a pass."""
+
+    def __init__(self, address_bits: int) -> None:
+        self._left = {n: Countdown(PASSES[n].width, name=n) for n in ("rows", "columns")}
+        self.last = Signal(name="last_window", reset_less=True)
+        self._one_column = Signal(name="one_column", reset_less=True)
+        self._begin = Signal(24, name="column_begin", reset_less=True)
+        self.column = Signal(24, name="column_now", reset_less=True)
+        self.row = Signal(address_bits, name="row_now", reset_less=True)
+        self.line = Signal(signed(17), name="line_now", reset_less=True)
+
+    @property
+    def last_follows(self) -> Value:
+        """The next window is the pass's last."""
+        columns, rows = self._left["columns"], self._left["rows"]
+        return Mux(columns.last, self._one_column & rows.penultimate, columns.penultimate & rows.last)
+
+    def single(self, i: data.View) -> Value:
+        """A pass has but one window."""
+        return (i.rows == 0) & (i.columns == 0)
+
+    def begin(self, m: Module, passes: _Passes, i: data.View) -> None:
+        """To a pass's first window."""
+        for n, left in self._left.items():
+            left.load(m, i[n])
+        m.d.sync += [self._one_column.eq(i.columns == 0), self.last.eq(self.single(i))]
+        m.d.sync += [c.eq(passes.column) for c in (self._begin, self.column)]
+        m.d.sync += [self.row.eq(passes.row), self.line.eq(passes.line)]
+
+    def step(self, m: Module, i: data.View) -> None:
+        """To the next output column, then output row."""
+        m.d.sync += self.last.eq(self.last_follows)
+        with m.If(~self._left["columns"].last):
+            self._left["columns"].step(m)
+            m.d.sync += self.column.eq(self.column + i.column_step)
+        with m.Else():
+            self._left["columns"].load(m, i.columns)
+            self._left["rows"].step(m)
+            m.d.sync += [
+                self.column.eq(self._begin),
+                self.row.eq(self.row + i.row_step),
+                self.line.eq(self.line + i.line_step),
+            ]
 
 
 class Window(wiring.Component):

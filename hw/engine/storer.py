@@ -145,6 +145,7 @@ class Storer(wiring.Component):
             tokens.give.eq(all_read & (unanswered == 0)),
             tokens.give_to.eq(i.post),
             self.instructions.ready.eq(~active & tokens.ready),
+            tokens.waits.eq(self.instructions.valid),
             tokens.wait.eq(self.instructions.payload.wait),
             tokens.take.eq(~active & self.instructions.valid & tokens.ready),
             self.waiting.tokens.eq(~active & self.instructions.valid & ~tokens.ready),

@@ -8,6 +8,7 @@ from ..isa.program import TOKEN_BITS, UNITS
 
 TOKEN_PORT = wiring.Signature(
     {
+        "waits": Out(1),
         "wait": Out(len(UNITS)),
         "ready": In(1),
         "take": Out(1),
@@ -17,13 +18,16 @@ TOKEN_PORT = wiring.Signature(
 )
 """Between a unit and its counters, seen from the unit; masks have a bit for each of UNITS.
 
-wait : the units whose tokens the instruction at the head of its queue needs;  ready : they are all there
-take : pulse, these tokens are taken;  give : pulse, each unit in give_to gets one
+waits : an instruction is at the head of its queue;  wait : the units whose tokens it needs
+ready : it has them, since the cycle before at the latest;  take : pulse, it begins
+give : pulse, each unit in give_to gets one
 """
 
 
 class Tokens(wiring.Component):
-    """Unit u may start when every unit in its ``wait`` mask has given it a token that it has not taken yet.
+    """An instruction of unit u gets its tokens once every unit in its ``wait`` mask has given u one, and may then begin.
+
+    It has them a cycle before it begins at the earliest: ``ready`` is a register, for what an instruction begins is much.
 
     Members: units : In(TOKEN_PORT), one for each of UNITS
              left : Out, some token has not been taken;  clear : In, forget them all
@@ -40,20 +44,25 @@ class Tokens(wiring.Component):
         pending = []
         for u, unit in enumerate(self.units):
             there = []
+            taken = Signal(name=f"taken_{UNITS[u]}")
             for g, giver in enumerate(self.units):
                 if g == u:
                     continue
                 count = Signal(self.WIDTH, name=f"{UNITS[g]}_to_{UNITS[u]}")
                 some = Signal(name=f"some_{UNITS[g]}_to_{UNITS[u]}")  # count != 0, as a register
                 given = giver.give & giver.give_to[u]
-                taken = unit.take & unit.wait[g]
-                with m.If(given ^ taken):
-                    change = Cat(1, taken.replicate(self.WIDTH - 1)).as_signed()  # 1, or -1
+                spent = taken & unit.wait[g]
+                with m.If(given ^ spent):
+                    change = Cat(1, spent.replicate(self.WIDTH - 1)).as_signed()  # 1, or -1
                     m.d.sync += [count.eq(count + change), some.eq(given | (count != 1))]
                 with m.If(self.clear):
                     m.d.sync += [count.eq(0), some.eq(0)]
                 pending.append(some)
                 there.append(~unit.wait[g] | some)
-            m.d.comb += unit.ready.eq(Cat(*there).all())
+            m.d.comb += taken.eq(unit.waits & Cat(*there).all() & ~unit.ready)
+            with m.If(taken):
+                m.d.sync += unit.ready.eq(1)
+            with m.If(unit.take | self.clear):
+                m.d.sync += unit.ready.eq(0)
         m.d.comb += self.left.eq(Cat(*pending).any())
         return m

@@ -142,17 +142,17 @@ class VectorUnit(wiring.Component):
     def _watch(self, m: Module, walk: Walk, busy: Signal) -> None:
         """When the last write has had time to be committed; a vector is on its way to the lanes from its step on."""
         cycles = self._configuration.written_cycles
-        flight = Signal(range(cycles + 1))
+        flight, landed = Signal(range(cycles + 1)), Signal(init=1)  # landed: none is in flight, nor begins to be
+        stepped = walk.step.valid | walk.step.table
         with m.If(~walk.lanes_idle):
-            m.d.sync += flight.eq(cycles)
+            m.d.sync += [flight.eq(cycles), landed.eq(0)]
         with m.Elif(flight != 0):
-            m.d.sync += flight.eq(flight - 1)
+            m.d.sync += [flight.eq(flight - 1), landed.eq((flight == 1) & ~stepped)]
+        with m.Else():
+            m.d.sync += landed.eq(~stepped)
         coming = Signal(SOURCE + 1)  # steps that have not arrived
-        m.d.sync += coming.eq(Cat(walk.step.valid | walk.step.table, coming))
-        m.d.comb += [
-            walk.lanes_idle.eq(~(busy | coming.any())),
-            walk.written.eq(walk.lanes_idle & (flight == 0)),
-        ]
+        m.d.sync += coming.eq(Cat(stepped, coming))
+        m.d.comb += [walk.lanes_idle.eq(~(busy | coming.any())), walk.written.eq(landed)]
 
     def _sources(self, m: Module, walk: Walk) -> tuple[list[Value], list[Value]]:
         """The vector of each step as sums, (C,), ``SOURCE`` cycles later, and a map's elements as they are stored."""

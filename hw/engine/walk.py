@@ -79,15 +79,21 @@ class Walk(wiring.Component):
         window_last = cursor.window_last
         vector_last = Mux(adds, cursor.on_operand, window_last)
         m.submodules.issue = issue = RegisterSlice(shape=self._asked_layout())
-        asks, go, tile_done, in_tables = (Signal(name=n) for n in ("asks", "go", "tile_done", "in_tables"))
-        issued = Signal()
-        m.d.comb += [issued.eq(~issue.outgoing.valid), go.eq(asks & issue.incoming.ready)]
+        # the FSM's states that ask for steps, as registers: everything behind them has a cycle to itself
+        asks, in_tables = Signal(name="asks"), Signal(name="in_tables")
+        go, tile_done, issued = Signal(name="go"), Signal(name="tile_done"), Signal()
+        m.d.comb += [
+            issued.eq(~issue.outgoing.valid),
+            go.eq(asks & issue.incoming.ready),
+            tile_done.eq(go & ~in_tables & vector_last & cursor.position_last),
+        ]
 
         with m.FSM():
             with m.State("idle"):
                 self._take(m, i, settings, cursor, post, table_row)
             with m.State("tile"):
                 with m.If(from_map):
+                    m.d.sync += asks.eq(1)
                     m.next = "walk"
                 with m.Else():
                     m.d.comb += self.waiting.sums.eq(complete == 0)
@@ -95,26 +101,32 @@ class Walk(wiring.Component):
                         m.d.comb += self.load_parameters.eq(1)
                         m.next = "parameters"
             with m.State("parameters"), m.If(self.parameters_loaded):
+                m.d.sync += asks.eq(1)
                 m.next = "walk"
-            with m.State("walk"):
-                m.d.comb += [asks.eq(1), tile_done.eq(go & vector_last & cursor.position_last)]
-                with m.If(go):
-                    cursor.next_step(m, i, settings, to_operand=window_last & ~vector_last)
-                with m.If(tile_done):
-                    cursor.left["tiles"].step(m)
-                    m.d.sync += half.eq(half ^ ~from_map)
-                    m.next = "tile"
-                    with m.If(cursor.left["tiles"].last):
-                        m.next = "finish"
+            with m.State("walk"), m.If(tile_done):
+                m.d.sync += asks.eq(0)
+                m.next = "tile"
+                with m.If(cursor.left["tiles"].last):
+                    m.next = "finish"
             if tables:
                 with m.State("tables"):
-                    m.d.comb += [asks.eq(1), in_tables.eq(1)]
-                    with m.If(go):
-                        self._next_table_row(m, cursor, table_row)
+                    m.d.sync += [asks.eq(1), in_tables.eq(1)]
+                    with m.If(go & (table_row == TABLE_ENTRIES - c.lane.table_entries)):
+                        m.d.sync += [asks.eq(0), in_tables.eq(0)]
+                        m.next = "finish"
             with m.State("finish"), m.If(self.written & issued):
                 m.d.comb += self.tokens.give.eq(1)
                 m.next = "idle"
 
+        with m.If(go & ~in_tables):
+            cursor.next_step(m, i, settings, to_operand=window_last & ~vector_last)
+        with m.If(tile_done):
+            cursor.left["tiles"].step(m)
+            m.d.sync += half.eq(half ^ ~from_map)
+        if tables:
+            with m.If(go & in_tables):
+                entries = c.lane.table_entries
+                m.d.sync += [table_row.eq(table_row + entries), cursor.operand.eq(cursor.operand + 4 * entries)]
         m.d.sync += complete.eq(complete + self.sums_ready - (tile_done & ~from_map))
         asked = issue.incoming.payload
         m.d.comb += [
@@ -133,6 +145,7 @@ class Walk(wiring.Component):
             asked.step.table_row.eq(table_row),
             self.instruction.eq(i),
             self.settings.eq(settings),
+            self.tokens.waits.eq(self.instructions.valid),
             self.tokens.wait.eq(DRAIN(self.instructions.payload[: DRAIN.size]).wait),  # a SETUP's is in the same place
             self.tokens.give_to.eq(post),
         ]
@@ -195,12 +208,6 @@ class Walk(wiring.Component):
                 m.d.sync += i.eq(new)
                 cursor.begin(m, new)
                 m.next = "tile"
-
-    def _next_table_row(self, m: Module, cursor: Cursor, table_row: Signal) -> None:
-        entries = self._configuration.lane.table_entries
-        m.d.sync += [table_row.eq(table_row + entries), cursor.operand.eq(cursor.operand + 4 * entries)]
-        with m.If(table_row == TABLE_ENTRIES - entries):
-            m.next = "finish"
 
     def _own_channels(self, m: Module, settings: data.View, step: data.View, tile_done: Signal) -> None:
         """Which columns of a vector count: neighbours beyond the map's channels are other pixels' channels."""

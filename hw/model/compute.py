@@ -27,7 +27,7 @@ def sequencer(run: Run) -> Process:
         for _ in range(f["tiles"] + 1):
             if f["first"]:
                 half = yield from halves.take()
-                now = max(now, half)
+                now = max(now, half + 1)
             if f["passes"]:
                 run.begun.put(now)
             loaded = yield from run.loaded.take()

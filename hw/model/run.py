@@ -25,11 +25,12 @@ class Queue:
     """Instructions with the cycle at which they are visible at the far end, and when there is room for another.
 
     delay : cycles through it while it is empty;  ready : when its first place is free again
+    follows : when the next instruction can be at the far end
     """
 
     def __init__(self, clock: Clockwork, depth: int) -> None:
         self.delay = depth
-        self.ready = 0
+        self.ready = self.follows = 0
         self.items = Channel(clock)
         self.room = Channel(clock, [0] * depth)
 
@@ -66,10 +67,14 @@ class Run:
     def begin(self, queue: Queue, now: int) -> Generator[Channel, None, tuple[Instruction, int]]:
         """The queue's next instruction, and the cycle from ``now`` on at which it is there and has its tokens."""
         visible, instruction = yield from queue.items.take()
-        now = max(now, visible)
-        for other in instruction.wait:
-            token = yield from self.tokens[other, UNIT_OF[instruction.operation]].take()
-            now = max(now, token)
+        there, unit = max(visible, queue.follows), UNIT_OF.get(instruction.operation)
+        if unit is not None:
+            for other in instruction.wait:
+                token = yield from self.tokens[other, unit].take()
+                there = max(there, token)
+            there += 1  # that it has its tokens is a register
+        now = max(now, there)
+        queue.follows = now + 2
         queue.room.put(now)
         return instruction, now
 
@@ -78,7 +83,7 @@ class Run:
 
         work : its cycles of work in between
         """
-        unit = UNIT_OF[instruction.operation]
+        unit = UNIT_OF.get(instruction.operation)
         self.last = max(self.last, cycle)
         spans = self.timeline[UNITS[unit]]
         if spans and spans[-1][0] == instruction.layer and begin - spans[-1][2] <= SAME:
