@@ -57,16 +57,34 @@ class Cursor:
             self.left[n].load(m, setup[n])
 
     def begin(self, m: Module, new: data.View) -> None:
-        """To the first window of VECTOR."""
-        for n in LOOPS:
-            self.left[n].load(m, new[n])
-        m.d.sync += [s.eq(new.chip) for s in self._chips]
-        m.d.sync += [s.eq(new.operand) for s in self._operands]
-        m.d.sync += [a.eq(new.source) for a in (self._tile_address, self._row_address)]
-        self._restart_window(m, new.first_row.as_signed(), new.first_column.as_signed(), new.source)
+        """To the first channel tile of VECTOR; ``restart`` follows."""
+        self.left["tiles"].load(m, new.tiles)
+        m.d.sync += [self._tile_address.eq(new.source), self._chips[0].eq(new.chip), self._operands[0].eq(new.operand)]
+
+    def begin_tables(self, m: Module, setup: data.View) -> None:
+        """To the first row of SETUP's tables; ``restart`` follows."""
+        m.d.sync += self._operands[0].eq(setup.tables)
+
+    def next_tile(self, m: Module, settings: data.View) -> None:
+        """To the next channel tile; ``restart`` follows."""
+        self.left["tiles"].step(m)
+        m.d.sync += [
+            self._tile_address.eq(self._tile_address + settings.source_tile_step),
+            self._chips[0].eq(self._chips[0] + settings.tile_step),
+            self._operands[0].eq(self._operands[0] + settings.operand_tile_step),
+        ]
+
+    def restart(self, m: Module, i: data.View) -> None:
+        """To the first window of the channel tile."""
+        for n in ("rows", "columns"):
+            self.left[n].load(m, i[n])
+        m.d.sync += [c.eq(self._chips[0]) for c in self._chips[1:]]
+        m.d.sync += [o.eq(self._operands[0]) for o in self._operands[1:]]
+        m.d.sync += self._row_address.eq(self._tile_address)
+        self._restart_window(m, i.first_row.as_signed(), i.first_column.as_signed(), self._tile_address)
 
     def next_step(self, m: Module, i: data.View, settings: data.View, *, to_operand: Value) -> None:
-        """To the vector to add if ``to_operand``, else to the next window column, then window row, then window."""
+        """To the vector to add if ``to_operand``, else to the next window column, window row, window of the tile."""
         left = self.left
         with m.If(to_operand):
             m.d.sync += self.on_operand.eq(1)
@@ -92,10 +110,9 @@ class Cursor:
                 self._next_window(m, i, settings)
 
     def _next_window(self, m: Module, i: data.View, settings: data.View) -> None:
-        """To the next column, then row, then channel tile."""
+        """To the next column, then row, of the channel tile."""
         left = self.left
-        chip_tile, chip_row, chip = self._chips
-        operand_tile, operand_row, operand = self._operands
+        (_, chip_row, chip), (_, operand_row, operand) = self._chips, self._operands
         with m.If(~left["columns"].last):
             left["columns"].step(m)
             m.d.sync += [
@@ -109,22 +126,14 @@ class Cursor:
                 self._corner_address + settings.source_column_step,
             )
         with m.Else():
+            following = self._row_address + i.source_row_step
             left["columns"].load(m, i.columns)
-            with m.If(~left["rows"].last):
-                following = self._row_address + i.source_row_step
-                left["rows"].step(m)
-                m.d.sync += [c.eq(chip_row + i.row_step) for c in (chip_row, chip)]
-                m.d.sync += [o.eq(operand_row + i.operand_row_step) for o in (operand_row, operand)]
-                m.d.sync += self._row_address.eq(following)
-                row = self._corner_row + settings.stride_rows
-                self._restart_window(m, row, i.first_column.as_signed(), following)
-            with m.Else():
-                following = self._tile_address + settings.source_tile_step
-                left["rows"].load(m, i.rows)
-                m.d.sync += [c.eq(chip_tile + settings.tile_step) for c in self._chips]
-                m.d.sync += [o.eq(operand_tile + settings.operand_tile_step) for o in self._operands]
-                m.d.sync += [a.eq(following) for a in (self._tile_address, self._row_address)]
-                self._restart_window(m, i.first_row.as_signed(), i.first_column.as_signed(), following)
+            left["rows"].step(m)
+            m.d.sync += [c.eq(chip_row + i.row_step) for c in (chip_row, chip)]
+            m.d.sync += [o.eq(operand_row + i.operand_row_step) for o in (operand_row, operand)]
+            m.d.sync += self._row_address.eq(following)
+            row = self._corner_row + settings.stride_rows
+            self._restart_window(m, row, i.first_column.as_signed(), following)
 
     def _restart_window(self, m: Module, row: Value, column: Value, address: Value) -> None:
         """To the first step of the window whose corner is at ``row``, ``column``, ``address``."""

@@ -78,7 +78,7 @@ class Sequencer(wiring.Component):
 
         active, running = Signal(), Signal()
         vacant = Signal(init=1)  # not active, or at the instruction's last window
-        closes, final = Signal(reset_less=True), Signal(reset_less=True)  # the pass in work ends its tile, the instruction
+        closes, final = Signal(reset_less=True), Signal(reset_less=True)  # the pass in work ends its tile, all tiles
         initial = Signal()  # it begins its sums
         half = Signal()
         free_halves, half_there = Signal(2, init=2), Signal(init=1)
@@ -94,8 +94,8 @@ class Sequencer(wiring.Component):
             begin.eq(self.instructions.valid & tokens.ready & vacant),
         ]
 
-        # whether a pass may start is known a cycle ahead, but for its weights; so a start is two registers' doing.  What
-        # the next pass is changes a cycle after a start, when ``loaded`` is still down
+        # whether a pass may start is known a cycle ahead, but for its weights: so a start is two registers' doing.
+        # What the next pass is changes a cycle after a start, while ``loaded`` is down
         may_start = Signal()
         needs_half = passes.opens & i.first
         free = ~running | ((windows.last | windows.last_follows) & ~final)

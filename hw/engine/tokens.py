@@ -25,9 +25,9 @@ give : pulse, each unit in give_to gets one
 
 
 class Tokens(wiring.Component):
-    """An instruction of unit u gets its tokens once every unit in its ``wait`` mask has given u one, and may then begin.
+    """An instruction gets its tokens once every unit in its ``wait`` mask has given its unit one, and may then begin.
 
-    It has them a cycle before it begins at the earliest: ``ready`` is a register, for what an instruction begins is much.
+    It has them a cycle before it begins at the earliest: ``ready`` is a register, because much hangs on a beginning.
 
     Members: units : In(TOKEN_PORT), one for each of UNITS
              left : Out, some token has not been taken;  clear : In, forget them all

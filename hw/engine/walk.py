@@ -118,15 +118,17 @@ class Walk(wiring.Component):
                 m.d.comb += self.tokens.give.eq(1)
                 m.next = "idle"
 
-        with m.If(go & ~in_tables):
-            cursor.next_step(m, i, settings, to_operand=window_last & ~vector_last)
-        with m.If(tile_done):
-            cursor.left["tiles"].step(m)
-            m.d.sync += half.eq(half ^ ~from_map)
-        if tables:
-            with m.If(go & in_tables):
+        with m.If(~asks):
+            cursor.restart(m, i)
+        with m.Elif(go):
+            with m.If(in_tables):
                 entries = c.lane.table_entries
                 m.d.sync += [table_row.eq(table_row + entries), cursor.operand.eq(cursor.operand + 4 * entries)]
+            with m.Else():
+                cursor.next_step(m, i, settings, to_operand=window_last & ~vector_last)
+        with m.If(tile_done):
+            cursor.next_tile(m, settings)
+            m.d.sync += half.eq(half ^ ~from_map)
         m.d.sync += complete.eq(complete + self.sums_ready - (tile_done & ~from_map))
         asked = issue.incoming.payload
         m.d.comb += [
@@ -201,7 +203,8 @@ class Walk(wiring.Component):
                 cursor.set_up(m, setup)
                 m.next = "finish"
                 if self._configuration.lane.tables:
-                    m.d.sync += [table_row.eq(0), cursor.operand.eq(setup.tables)]
+                    cursor.begin_tables(m, setup)
+                    m.d.sync += table_row.eq(0)
                     with m.If(setup.load_tables):
                         m.next = "tables"
             with m.Else():

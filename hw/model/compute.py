@@ -51,7 +51,7 @@ def vector(run: Run) -> Process:
             ports.settings = f
             lines = TABLE_ENTRIES // p.table_entries if f.get("load_tables") else 0
             if lines:
-                yield now
+                yield now + 1
                 yield from ports.read(lines, 1.0)
                 now = clock.now + ARRIVING + written
             run.end(instruction, begin, now, lines)
