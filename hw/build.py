@@ -49,7 +49,7 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     Parameters(**{name: value for name, value in chosen.items() if name not in features})
     layers = lower(graph, bits)
     needs = network_needs(layers, bits)
-    parameters = Parameters(**{**needs, "sum_bits": max(8, needs["sum_bits"]), **chosen})
+    parameters = Parameters(**{**needs, **{n: max(8, needs[n]) for n in ("sum_bits", "total_bits")}, **chosen})
     pairs = parameters.target == "ecp5" and rows * columns > MULTIPLIERS["ecp5"]
     if "paired" in sizes or not pairs or not pairs_fit(bits, parameters.weight_bits):
         return parameters

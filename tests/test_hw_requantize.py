@@ -6,6 +6,7 @@ import pytest
 from systolith import golden
 from systolith.hw.compiler.formats import fixed_scales
 from systolith.hw.engine.requantize import Requantize
+from systolith.hw.isa.parameters import SHIFT_MOST
 from systolith.quant import ConfigurationError, FeatureMap
 
 from .hw_streams import plain, run
@@ -13,13 +14,20 @@ from .hw_streams import plain, run
 BITS = (2, 4, 8, 16)
 
 
-def requantize(bits, multiplier=True):
-    return Requantize(sum_bits=32, activation_bits=bits, element_bits=8 if bits <= 8 else 16, multiplier=multiplier)
+def requantize(bits, multiplier=True, total_bits=32, shifts=(0, SHIFT_MOST)):
+    return Requantize(
+        sum_bits=32,
+        total_bits=total_bits,
+        shifts=shifts,
+        activation_bits=bits,
+        element_bits=8 if bits <= 8 else 16,
+        multiplier=multiplier,
+    )
 
 
-def scales(count, random, bits, multiplier):
-    """Float32 scales over all that matters: from far too small to saturating everything."""
-    exponents = random.integers(-34, 4, count)
+def scales(count, random, multiplier, shifts):
+    """Float32 scales over all that matters: from far too small to saturating everything, but of ``shifts`` alone."""
+    exponents = np.clip(random.integers(-34, 4, count), 3 - shifts[1], 3 - shifts[0])
     mantissas = np.ones(count) if not multiplier else random.integers(2**23, 2**24, count) / 2**23
     return np.ldexp(mantissas, exponents).astype(np.float32)
 
@@ -50,18 +58,26 @@ def bounds(random, bits):
     return low, high, random.choice([low, high, random.integers(low, high + 1)]).item()
 
 
+NARROWED = [(23, (8, 12)), (24, (7, 7)), (25, (0, 8)), (27, (17, 33)), (13, (3, 10)), (30, (13, 37))]
+
+
 @pytest.mark.parametrize("multiplier", [True, False], ids=["multiplier", "shift only"])
-@pytest.mark.parametrize("bits", BITS)
-def test_requantize_matches_golden(bits, multiplier):
+@pytest.mark.parametrize(
+    ("bits", "total_bits", "shifts"),
+    [*((bits, 32, (0, SHIFT_MOST)) for bits in BITS), *((8, *narrow) for narrow in NARROWED), (4, 20, (10, 14))],
+)
+def test_requantize_matches_golden(bits, total_bits, shifts, multiplier):
     random = np.random.default_rng(100 + bits)
-    count = 4000
-    scale = scales(count, random, bits, multiplier)
-    total = hard_sums(random, scale, bits, count)
+    count = 4000 if total_bits == 32 else 1500
+    scale = scales(count, random, multiplier, shifts)
+    reach = (1 << total_bits - 1) - (total_bits < 32)
+    total = np.clip(hard_sums(random, scale, bits, count), -reach, reach - (total_bits == 32))
     bias = random.choice([0, 1], count) * random.integers(-(2**31), 2**31, count)
     acc = total - bias
     fits = (acc >= -(2**31)) & (acc < 2**31)
     bias, acc = np.where(fits, bias, 0), np.where(fits, acc, total)
     mantissa, shift = fixed_scales(scale, "test")
+    assert (min(shift), max(shift)) == shifts or total_bits == 32
     targets = [bounds(random, bits) for _ in range(count)]
     expected = []
     for number, (low, high, zero_point) in enumerate(targets):
@@ -69,7 +85,7 @@ def test_requantize_matches_golden(bits, multiplier):
         sums = total[number].astype(np.int32).reshape(1, 1, 1, 1)
         expected.append((golden.requantize(sums, scale[number : number + 1], target).item(), int(total[number])))
 
-    component, found = requantize(bits, multiplier), []
+    component, found = requantize(bits, multiplier, total_bits, shifts), []
 
     async def bench(ctx):
         for number in range(count + Requantize.LATENCY):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...quant.graph import AveragePool, Normalization, Pads, Pair, Shape
-from ..isa.program import Combine
+from ..isa.program import SHIFT_BASE, Combine
 from .formats import ONE, Format
 from .geometry import Geometry, Window
 
@@ -103,6 +103,17 @@ class EngineLayer:
         scales = [] if self.mantissas is None else self.mantissas.tolist()
         scales += [mantissa for mantissa, _ in self.pool.scales.values()] if self.pool else []
         return self.normalization is None and all(mantissa == ONE[0] for mantissa in scales)
+
+    @property
+    def shifts_in_use(self) -> list[int]:
+        """Of all its scales; none of raw sums."""
+        if self.shifts is not None:
+            return [int(shift) for shift in self.shifts]
+        if self.on_array:
+            return []
+        if self.normalization is not None:
+            return [self.normalization.exponent - SHIFT_BASE]
+        return [shift for _, shift in self.pool.scales.values()] if self.pool and self.pool.scales else [ONE[1]]
 
     @property
     def raw(self) -> bool:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ...quant.graph import FeatureMap
 from ...quant.graph.errors import ConfigurationError
+from ..isa.parameters import SHIFT_MOST
 from ..isa.program import SHIFT_BASE
 
 ONE = (1 << 23, 23 - SHIFT_BASE)
@@ -55,8 +56,8 @@ def fixed_scales(scales: NDArray[np.float32], name: str) -> tuple[NDArray[np.int
                 f"layer '{name}': its requantization scale {float(scale):g} is not below 16; "
                 "calibrate with data that uses the output's range"
             )
-        if shift > 60:
-            mantissa, shift = 1 << 23, 60
+        if shift > SHIFT_MOST:
+            mantissa, shift = 1 << 23, SHIFT_MOST
         mantissas.append(mantissa)
         shifts.append(shift)
     return np.array(mantissas, np.int64), np.array(shifts, np.int64)

@@ -275,6 +275,14 @@ def needed_sum_bits(layer: EngineLayer, bits: int) -> int:
     return worst.bit_length() + 1
 
 
+def needed_total_bits(layer: EngineLayer, bits: int) -> int:
+    """Width that every sum of ``layer`` with its bias fits, two's complement, in bits."""
+    if not layer.on_array:
+        return needed_sum_bits(layer, bits)
+    worst = (np.abs(layer.weights.astype(np.int64)).sum(axis=(1, 2, 3)) << (bits - 1)) + np.abs(layer.bias)
+    return min(32, int(worst.max()).bit_length() + 1)  # beyond int32 no network goes
+
+
 def has_lowest_weight(layer: EngineLayer, weight_bits: int) -> bool:
     """Whether a weight of ``layer`` is the lowest number of ``weight_bits`` bits, two's complement."""
     return layer.on_array and int(layer.weights.min()) <= -(1 << (weight_bits - 1))

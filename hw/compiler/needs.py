@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from ...quant.graph import weight_width
 from ...quant.graph.errors import ConfigurationError
-from ..isa.parameters import Parameters
+from ..isa.parameters import SHIFT_MOST, Parameters
 from .engine_layer import EngineLayer
-from .lowering import has_lowest_weight, needed_sum_bits
+from .lowering import has_lowest_weight, needed_sum_bits, needed_total_bits
 
 LACKS = {
     "weight_bits": "has {}-bit weights, the array takes {} bits (generate it with --weight-bits {})",
     "sum_bits": "needs sums of {} bits, the accumulators have {} (generate them with --sum-bits {})",
+    "total_bits": "needs {} bits for a sum with its bias, the requantizers have {} (generate with --general)",
+    "shift_low": "shifts its scales by {}, the requantizers by {} and more (generate with --general)",
+    "shift_high": "shifts its scales by {}, the requantizers by at most {} (generate with --general)",
     "multiplier": "has scales that are not powers of two (generate with multiplier, or quantize with --scales pow2)",
     "operands": "needs an accelerator with operands (generate it with --general)",
     "tables": "needs an accelerator with tables (generate it with --general, at most 8 activation bits and at least 4"
     " columns)",
     "normalization": "normalizes over {} channels, the accelerator over {} (generate it with --normalization {})",
 }
-"""By the parameter that is too small: what is needed, what is there, what would do."""
+"""By the parameter that is too small (``shift_low``: too great): what is needed, what is there, what would do."""
+
+
+def _more(name: str, need: int) -> int:
+    """Greater where ``need`` asks for more."""
+    return -need if name == "shift_low" else need
 
 
 def layer_needs(layer: EngineLayer, activation_bits: int) -> dict[str, int]:
-    """The least that each parameter of LACKS must be for ``layer``; True is more than False."""
+    """What each parameter of LACKS must be for ``layer``, at least, ``shift_low`` at most; True is more than False."""
+    shifts = layer.shifts_in_use
     return {
         "weight_bits": weight_width(layer.weights),
         "sum_bits": needed_sum_bits(layer, activation_bits),
+        "total_bits": needed_total_bits(layer, activation_bits),
+        "shift_low": min(shifts, default=SHIFT_MOST),
+        "shift_high": max(shifts, default=0),
         "multiplier": not layer.shifts_only,
         "operands": layer.reads_maps,
         "tables": layer.tables is not None,
@@ -35,12 +48,13 @@ def layer_needs(layer: EngineLayer, activation_bits: int) -> dict[str, int]:
 
 
 def network_needs(layers: Sequence[EngineLayer], activation_bits: int) -> dict[str, int]:
-    """The least that each parameter of LACKS must be for all ``layers``.
+    """As ``layer_needs``, for all ``layers``.
 
     Raises ConfigurationError if no accelerator's sums are so wide.
     """
     each = [layer_needs(layer, activation_bits) for layer in layers]
-    needs = {name: max(layer[name] for layer in each) for name in LACKS}
+    needs = {name: max((layer[name] for layer in each), key=partial(_more, name)) for name in LACKS}
+    needs["shift_low"] = min(needs["shift_low"], needs["shift_high"])  # without any scale it is the other way round
     if needs["sum_bits"] > 32:
         raise ConfigurationError(
             f"the sums need {needs['sum_bits']} bits; 32 is the most: use fewer weight or activation bits"
@@ -54,8 +68,9 @@ def check_needs(layers: Sequence[EngineLayer], p: Parameters) -> None:
     lacks = []
     for name, message in LACKS.items():
         there = getattr(p, name)
-        if needs[name] > there:
-            layer = max(layers, key=lambda it, name=name: layer_needs(it, p.activation_bits)[name])  # type: ignore[misc]
+        if _more(name, needs[name]) > _more(name, there):
+            each = [_more(name, layer_needs(layer, p.activation_bits)[name]) for layer in layers]
+            layer = layers[each.index(max(each))]
             lacks.append(f"layer '{layer.name}' {message.format(needs[name], there, needs[name])}")
     lowest = next((layer.name for layer in layers if p.paired and has_lowest_weight(layer, p.weight_bits)), None)
     if lowest is not None:

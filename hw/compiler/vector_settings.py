@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from ...quant.graph import Pair
 from ..isa.parameters import Parameters
-from ..isa.program import Combine
+from ..isa.program import SHIFT_BASE, Combine
 from .cutting import ChannelTile, SpatialTile, spatial_tile
 from .engine_layer import EngineLayer, Pool
 from .formats import ONE
@@ -60,7 +60,7 @@ def settings(it: EngineLayer, p: Parameters, group: Sequence[ChannelTile], scale
             "size": layer.size - 1,
             "before": before,
             "drop": layer.shift,
-            "shift": layer.exponent - 20,
+            "shift": layer.exponent - SHIFT_BASE,
             "depth": it.target[0] + before,
             "source_tile_step": p.columns - layer.size + 1,
         }

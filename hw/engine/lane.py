@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ...quant.graph.errors import ConfigurationError
+from ..isa.parameters import SHIFT_MOST
 from ..isa.program import (
     CHANNEL,
     TABLE_ENTRIES,
@@ -39,6 +40,8 @@ class LaneConfiguration:
     """What one lane can do.
 
     sum_bits, activation_bits : of what enters and of what leaves
+    total_bits : of a sum with its bias
+    shifts : the least and the greatest of a channel's scale, see program.CHANNEL
     element_bits : of a stored activation, 8 or 16
     multiplier : False for scales that are powers of two
     tables : lookup tables stand behind the requantizer
@@ -49,6 +52,8 @@ class LaneConfiguration:
     sum_bits: int
     activation_bits: int
     element_bits: int
+    total_bits: int = 32
+    shifts: tuple[int, int] = (0, SHIFT_MOST)
     multiplier: bool = True
     tables: bool = False
     table_entries: int = 1
@@ -143,6 +148,8 @@ class Lane(wiring.Component):
         m = Module()
         m.submodules.requantize = requantize = Requantize(
             sum_bits=c.sum_bits,
+            total_bits=c.total_bits,
+            shifts=c.shifts,
             activation_bits=c.activation_bits,
             element_bits=c.element_bits,
             multiplier=c.multiplier,

@@ -4,6 +4,7 @@ from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..isa.parameters import SHIFT_MOST
 from ..isa.program import CHANNEL, SHIFT_BASE
 from ..isa.ranges import check_range
 from .delay import delayed
@@ -37,6 +38,7 @@ class Requantize(wiring.Component):
     ``raw`` passes ``sum + bias`` through, as ``raw_sum``, with the same latency.
 
     Parameters: sum_bits, activation_bits : int;  element_bits : int, of a stored activation
+                total_bits : int, of sum + bias;  shifts : (int, int), the least and the greatest that a channel has
                 multiplier : bool, False for scales that are powers of two
     Members:    sum : In, signed;  channel : In, see program.CHANNEL;  format : In, see format_layout
                 activation : Out, signed element_bits;  raw_sum : Out, signed 32
@@ -45,11 +47,24 @@ class Requantize(wiring.Component):
 
     LATENCY = 13
 
-    def __init__(self, *, sum_bits: int, activation_bits: int, element_bits: int, multiplier: bool) -> None:
+    def __init__(
+        self,
+        *,
+        sum_bits: int,
+        total_bits: int,
+        shifts: tuple[int, int],
+        activation_bits: int,
+        element_bits: int,
+        multiplier: bool,
+    ) -> None:
         check_range("sum bits", sum_bits, 8, 32)
+        check_range("total bits", total_bits, 8, 32)
+        check_range("lowest shift", shifts[0], 0, SHIFT_MOST)
+        check_range("highest shift", shifts[1], shifts[0], SHIFT_MOST)
         check_range("activation bits", activation_bits, 2, 16)
         check_range("element bits", element_bits, activation_bits, 16)
         self._activation_bits, self._element_bits, self._multiplier = activation_bits, element_bits, multiplier
+        self._total_bits, self._shifts = total_bits, shifts
         super().__init__(
             {
                 "sum": In(signed(sum_bits)),
@@ -69,12 +84,13 @@ class Requantize(wiring.Component):
             return r
 
         # 1: the bias.  2: sign and magnitude
-        biased = register(self.sum + self.channel.bias.as_signed(), "biased", signed(32))
-        magnitude = register(Mux(biased < 0, -biased, biased), "magnitude", 32)
+        total = self._total_bits
+        biased = register(self.sum + self.channel.bias.as_signed(), "biased", signed(total))
+        magnitude = register(Mux(biased < 0, -biased, biased), "magnitude", total)
 
         # 3, 4: fl32 of the sum: past 24 bits, drop ``extra`` bits, half to even
-        extra_bits = 8
-        kept = Signal(MANTISSA, reset_less=True)
+        extra_bits = max(0, total - MANTISSA)
+        kept = Signal(min(MANTISSA, total), reset_less=True)
         up = Signal(reset_less=True)
         extra = Signal(range(extra_bits + 1), reset_less=True)
         m.d.sync += [kept.eq(magnitude), up.eq(0), extra.eq(0)]
@@ -82,7 +98,7 @@ class Requantize(wiring.Component):
             with m.If(magnitude[MANTISSA + e - 1]):
                 half, below, odd = magnitude[e - 1], magnitude[: e - 1].any() if e > 1 else 0, magnitude[e]
                 m.d.sync += [kept.eq(magnitude >> e), up.eq(half & (below | odd)), extra.eq(e)]
-        significand = register(kept + up, "significand", MANTISSA + 1)
+        significand = register(kept + up if extra_bits else kept, "significand")
         extra = register(extra, "extra")
 
         # 5, 6, 7: times the scale's mantissa, a power of two's having only the leading bit.  Four products, each of
@@ -98,24 +114,32 @@ class Requantize(wiring.Component):
             product = product[: len(significand) + MANTISSA]
         else:
             product = delayed(m, significand << (MANTISSA - 1), 3, name="product")
-        shift = register(channel.shift + (extra_bits - extra), "shift", 8)
-        shift = delayed(m, shift, 2, name="shift")
+        least, greatest = self._shifts
+        most = greatest - least + extra_bits
+        shift = delayed(m, channel.shift - least + (extra_bits - extra), 3, name="shift")[: max(1, most.bit_length())]
 
-        # 8, 9: align to FRACTION fraction bits; what falls off stays known as ``sticky``
-        value = Cat(Const(0, FRACTION - SHIFT_BASE + extra_bits), product)
-        sticky = Const(0)
-        for stage, bits in ((8, (7, 6, 5, 4)), (9, (3, 2, 1, 0))):
-            for bit in bits:
+        # 8, 9: align to FRACTION fraction bits; what falls off stays known as ``sticky``, what the shifts that are left
+        # cannot bring down to the activation's bits as ``huge``
+        below = FRACTION - SHIFT_BASE + extra_bits - least
+        value = Cat(Const(0, max(0, below)), product[max(0, -below) :])
+        sticky = product[: max(0, -below)].any() if below < 0 else Const(0)
+        huge, width = Const(0), self._activation_bits
+        middle = most.bit_length() // 2
+        for stage, bits in ((8, range(middle, most.bit_length())), (9, range(middle))):
+            for bit in reversed(bits):
                 step = 1 << bit
                 sticky = sticky | (shift[bit] & (value[:step] != 0))
                 value = Mux(shift[bit], value[step:] if step < len(value) else Const(0), value)
+                reach = FRACTION + width + step - 1
+                value, huge = value[:reach], huge | value[reach:].any()
             value, sticky = register(value, f"aligned_{stage}"), register(sticky, f"sticky_{stage}")
+            huge = register(huge, f"huge_{stage}")
             if stage == 8:
                 shift = register(shift, "shift_8")
 
         # 10, 11: round half to even, where "half" is as wide as fl32's grid.  With a window of 2**n, ``from_half`` lies
         # within it if the bits from n on are all alike; or it is 2**n itself
-        fraction, whole, width = value[:FRACTION], value[FRACTION:], self._activation_bits
+        fraction, whole = value[:FRACTION], value[FRACTION:]
         from_half = Cat(fraction[:-1], ~fraction[-1])  # less a half, two's complement
         if self._multiplier:
             highest = [whole[b] & ~whole[b + 1 : width].any() for b in range(width)]
@@ -125,7 +149,7 @@ class Requantize(wiring.Component):
         else:
             tie = register((from_half == 0) & ~sticky, "near")
         above = register(fraction[-1], "above")
-        huge = register(whole[width:].any(), "huge")
+        huge = register(huge | whole[width:].any(), "huge_10")
         whole = register(whole[:width], "whole")
         rounded = register(whole + Mux(tie, whole[0], above), "rounded")
         huge = register(huge, "huge_11")

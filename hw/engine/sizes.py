@@ -25,6 +25,8 @@ def memory_format(p: Parameters) -> MemoryFormat:
 def vector_configuration(p: Parameters) -> VectorConfiguration:
     lane = LaneConfiguration(
         sum_bits=p.sum_bits,
+        total_bits=p.total_bits,
+        shifts=(p.shift_low, p.shift_high),
         activation_bits=p.activation_bits,
         element_bits=8 * p.element_bytes,
         multiplier=p.multiplier,

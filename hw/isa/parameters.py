@@ -17,6 +17,9 @@ BURST_BEATS = 16
 ACCUMULATOR_HAZARD = 4
 """Cycles from one part of a sum to the next at the earliest: read, register, add, write."""
 
+SHIFT_MOST = 60
+"""The greatest shift of a scale, see ``program.CHANNEL``: with it any int32 becomes 0."""
+
 VERSION = 3
 """Of the program format and the registers."""
 Target = Literal["generic", "ecp5", "ice40", "xilinx", "gowin"]
@@ -51,6 +54,8 @@ class Parameters:
     weight_fifo_kib : weights fetched ahead of the array, KiB
     activation_bits, weight_bits : operand widths, 2 to 16 bits, two's complement
     sum_bits : accumulator width, 8 to 32 bits
+    total_bits : of a sum with its bias, two's complement, 8 to 32
+    shift_low, shift_high : the least and the greatest shift of a requantization scale, see ``program.CHANNEL``
     lanes : requantizers shared by the columns, values a cycle; 0 means a quarter of the columns
     multiplier : False leaves out the requantizers' multiplier: power-of-two scales only
     operands : the vector unit reads feature maps: additions, averages, poolings that stand alone
@@ -70,6 +75,9 @@ class Parameters:
     activation_bits: int = 8
     weight_bits: int = 8
     sum_bits: int = 32
+    total_bits: int = 32
+    shift_low: int = 0
+    shift_high: int = SHIFT_MOST
     lanes: int = 0
     multiplier: bool = True
     operands: bool = False
@@ -91,6 +99,9 @@ class Parameters:
         check_range("activation bits", self.activation_bits, 2, 16)
         check_range("weight bits", self.weight_bits, 2, 16)
         check_range("sum bits", self.sum_bits, 8, 32)
+        check_range("total bits", self.total_bits, 8, 32)
+        check_range("lowest shift", self.shift_low, 0, SHIFT_MOST)
+        check_range("highest shift", self.shift_high, self.shift_low, SHIFT_MOST)
         if self.lanes == 0:
             object.__setattr__(self, "lanes", -(-self.columns // 4))
         check_range("lanes", self.lanes, 1, self.columns)
