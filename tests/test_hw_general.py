@@ -81,16 +81,21 @@ def test_a_build_takes_another_network_whose_needs_it_meets(tmp_path):
 
 def test_all_that_an_accelerator_lacks_is_named(tmp_path):
     graph = branches(4, 6, normalization=3)
+    needs = network_needs(lower(graph, 8), 8)
+    shifts = needs["shift_low"], needs["shift_high"]
     narrow = {"weight_bits": 7, "sum_bits": 12, "multiplier": False, "operands": False, "tables": False}
+    narrow |= {"total_bits": 13, "shift_low": shifts[0] + 1, "shift_high": shifts[1] - 1}
     generate_hardware(general_parameters(**SIZES, **narrow), tmp_path / "narrow")
     with pytest.raises(ConfigurationError) as caught:
         compile_for(graph, b"", tmp_path / "narrow", tmp_path / "build")
     lacks = str(caught.value).split("; ")
-    needs = network_needs(lower(graph, 8), 8)
     assert [message.split("' ", 1)[1] for message in lacks] == [
         "has 8-bit weights, the array takes 7 bits (generate it with --weight-bits 8)",
         f"needs sums of {needs['sum_bits']} bits, the accumulators have 12 "
         f"(generate them with --sum-bits {needs['sum_bits']})",
+        f"needs {needs['total_bits']} bits for a sum with its bias, the requantizers have 13 (generate with --general)",
+        f"shifts its scales by {shifts[0]}, the requantizers by {shifts[0] + 1} and more (generate with --general)",
+        f"shifts its scales by {shifts[1]}, the requantizers by at most {shifts[1] - 1} (generate with --general)",
         "has scales that are not powers of two (generate with multiplier, or quantize with --scales pow2)",
         "needs an accelerator with operands (generate it with --general)",
         "needs an accelerator with tables (generate it with --general, at most 8 activation bits and at least 4"

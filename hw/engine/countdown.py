@@ -1,6 +1,6 @@
 """Loop counts that say a cycle ahead that they are at their last."""
 
-from amaranth import Module, Signal, Value
+from amaranth import Module, Mux, Signal, Value
 
 
 class Countdown:
@@ -25,3 +25,41 @@ class Countdown:
     def step(self, m: Module) -> None:
         """To the next turn."""
         m.d.sync += [self._left.eq(self._left - 1), self.last.eq(self.penultimate)]
+
+
+class Raster:
+    """Counts of two nested loops, columns within rows; ``last``, the last column of the last row, is a register too.
+
+    Parameters: rows, columns : int, bits of the counts;  name : str, of the registers
+    """
+
+    def __init__(self, rows: int, columns: int, *, name: str) -> None:
+        self._rows, self._columns = Countdown(rows, name=f"{name}_rows"), Countdown(columns, name=f"{name}_columns")
+        self._one_column = Signal(name=f"{name}_one_column", reset_less=True)
+        self.last = Signal(name=f"last_{name}", reset_less=True)
+
+    @property
+    def row_last(self) -> Value:
+        """The column is its row's last."""
+        return self._columns.last
+
+    @property
+    def last_follows(self) -> Value:
+        """The next column is the last of all."""
+        rows, columns = self._rows, self._columns
+        return Mux(columns.last, self._one_column & rows.penultimate, columns.penultimate & rows.last)
+
+    def load(self, m: Module, rows: Value, columns: Value) -> None:
+        """To the first of ``(rows + 1) * (columns + 1)``."""
+        self._rows.load(m, rows)
+        self._columns.load(m, columns)
+        m.d.sync += [self._one_column.eq(columns == 0), self.last.eq((rows == 0) & (columns == 0))]
+
+    def step(self, m: Module, columns: Value) -> None:
+        """To the next column, or to the next row of ``columns + 1``."""
+        m.d.sync += self.last.eq(self.last_follows)
+        with m.If(self.row_last):
+            self._columns.load(m, columns)
+            self._rows.step(m)
+        with m.Else():
+            self._columns.step(m)

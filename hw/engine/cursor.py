@@ -4,10 +4,7 @@ from amaranth import Module, Signal, Value, signed
 from amaranth.lib import data
 
 from ..isa.program import DRAIN, SETTINGS
-from .countdown import Countdown
-
-LOOPS = ("tiles", "rows", "columns")
-WINDOWS = ("window_rows", "window_columns")
+from .countdown import Countdown, Raster
 
 
 class Cursor:
@@ -17,11 +14,15 @@ class Cursor:
     keep where an outer loop began; so nothing is multiplied.
 
     Parameters: address_bits : int, of the activation memory;  source_bits : int, of what windows lie in
+    Members:    window_last : the step is its window's last, but for the vector to add;  position_last : the window is
+                its channel tile's;  tile_last : the tile is its instruction's
     """
 
     def __init__(self, address_bits: int, source_bits: int) -> None:
-        self.left = {n: Countdown(DRAIN[n].width, name=n) for n in LOOPS}
-        self.left |= {n: Countdown(SETTINGS[n].width, name=n) for n in WINDOWS}
+        self._tiles = Countdown(DRAIN["tiles"].width, name="tiles")
+        self._windows = Raster(DRAIN["rows"].width, DRAIN["columns"].width, name="windows")
+        self._steps = Raster(SETTINGS["window_rows"].width, SETTINGS["window_columns"].width, name="steps")
+        self.window_last, self.position_last, self.tile_last = self._steps.last, self._windows.last, self._tiles.last
         self.on_operand = Signal()
         self._corner_row, self._corner_column, self._step_row, self._step_column = (
             Signal(signed(17), name=n, reset_less=True)
@@ -36,29 +37,14 @@ class Cursor:
         ]
         self.chip, self.operand = self._chips[-1], self._operands[-1]
 
-    @property
-    def window_last(self) -> Value:
-        """The step is its window's last, but for the vector to add."""
-        return self.left["window_columns"].last & self.left["window_rows"].last
-
-    @property
-    def position_last(self) -> Value:
-        """The window is its channel tile's last."""
-        return self.left["columns"].last & self.left["rows"].last
-
     def inside(self, i: data.View) -> Value:
         """The step is no padding."""
         row, column = self._step_row, self._step_column
         return (row >= 0) & (row < i.map_rows) & (column >= 0) & (column < i.map_columns)
 
-    def set_up(self, m: Module, setup: data.View) -> None:
-        """To the first step of a window of SETUP's size."""
-        for n in WINDOWS:
-            self.left[n].load(m, setup[n])
-
     def begin(self, m: Module, new: data.View) -> None:
         """To the first channel tile of VECTOR; ``restart`` follows."""
-        self.left["tiles"].load(m, new.tiles)
+        self._tiles.load(m, new.tiles)
         m.d.sync += [self._tile_address.eq(new.source), self._chips[0].eq(new.chip), self._operands[0].eq(new.operand)]
 
     def begin_tables(self, m: Module, setup: data.View) -> None:
@@ -67,17 +53,17 @@ class Cursor:
 
     def next_tile(self, m: Module, settings: data.View) -> None:
         """To the next channel tile; ``restart`` follows."""
-        self.left["tiles"].step(m)
+        self._tiles.step(m)
         m.d.sync += [
             self._tile_address.eq(self._tile_address + settings.source_tile_step),
             self._chips[0].eq(self._chips[0] + settings.tile_step),
             self._operands[0].eq(self._operands[0] + settings.operand_tile_step),
         ]
 
-    def restart(self, m: Module, i: data.View) -> None:
-        """To the first window of the channel tile."""
-        for n in ("rows", "columns"):
-            self.left[n].load(m, i[n])
+    def restart(self, m: Module, i: data.View, settings: data.View) -> None:
+        """To the first step of the first window of the channel tile."""
+        self._windows.load(m, i.rows, i.columns)
+        self._steps.load(m, settings.window_rows, settings.window_columns)
         m.d.sync += [c.eq(self._chips[0]) for c in self._chips[1:]]
         m.d.sync += [o.eq(self._operands[0]) for o in self._operands[1:]]
         m.d.sync += self._row_address.eq(self._tile_address)
@@ -85,36 +71,32 @@ class Cursor:
 
     def next_step(self, m: Module, i: data.View, settings: data.View, *, to_operand: Value) -> None:
         """To the vector to add if ``to_operand``, else to the next window column, window row, window of the tile."""
-        left = self.left
         with m.If(to_operand):
             m.d.sync += self.on_operand.eq(1)
-        with m.Elif(~left["window_columns"].last):
-            left["window_columns"].step(m)
-            m.d.sync += [
-                self._step_column.eq(self._step_column + 1),
-                self.step_address.eq(self.step_address + settings.window_column_step),
-            ]
+        with m.Elif(self._steps.last):
+            self._steps.load(m, settings.window_rows, settings.window_columns)
+            m.d.sync += self.on_operand.eq(0)
+            self._next_window(m, i, settings)
         with m.Else():
-            left["window_columns"].load(m, settings.window_columns)
-            m.d.sync += self._step_column.eq(self._corner_column)
-            with m.If(~left["window_rows"].last):
+            self._steps.step(m, settings.window_columns)
+            with m.If(self._steps.row_last):
                 following = self._line_address + i.window_row_step
-                left["window_rows"].step(m)
                 m.d.sync += [
+                    self._step_column.eq(self._corner_column),
                     self._step_row.eq(self._step_row + 1),
                     *(a.eq(following) for a in (self._line_address, self.step_address)),
                 ]
             with m.Else():
-                left["window_rows"].load(m, settings.window_rows)
-                m.d.sync += self.on_operand.eq(0)
-                self._next_window(m, i, settings)
+                m.d.sync += [
+                    self._step_column.eq(self._step_column + 1),
+                    self.step_address.eq(self.step_address + settings.window_column_step),
+                ]
 
     def _next_window(self, m: Module, i: data.View, settings: data.View) -> None:
         """To the next column, then row, of the channel tile."""
-        left = self.left
         (_, chip_row, chip), (_, operand_row, operand) = self._chips, self._operands
-        with m.If(~left["columns"].last):
-            left["columns"].step(m)
+        self._windows.step(m, i.columns)
+        with m.If(~self._windows.row_last):
             m.d.sync += [
                 chip.eq(chip + settings.column_step),
                 operand.eq(operand + settings.operand_column_step),
@@ -127,8 +109,6 @@ class Cursor:
             )
         with m.Else():
             following = self._row_address + i.source_row_step
-            left["columns"].load(m, i.columns)
-            left["rows"].step(m)
             m.d.sync += [c.eq(chip_row + i.row_step) for c in (chip_row, chip)]
             m.d.sync += [o.eq(operand_row + i.operand_row_step) for o in (operand_row, operand)]
             m.d.sync += self._row_address.eq(following)

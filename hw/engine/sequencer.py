@@ -1,13 +1,13 @@
 """Walks the array's instruction: which window enters in each cycle, and where its sums go."""
 
-from amaranth import Module, Mux, Signal, Value, signed
+from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..isa.program import PASSES
 from ..isa.ranges import check_range
 from .accumulators import control_layout
-from .countdown import Countdown
+from .countdown import Countdown, Raster
 from .delay import delayed
 from .tokens import TOKEN_PORT
 
@@ -88,7 +88,7 @@ class Sequencer(wiring.Component):
             Signal(name=n) for n in ("begin", "start", "pass_ends", "tile_ends", "finish")
         )
         m.d.comb += [
-            pass_ends.eq(running & windows.last),
+            pass_ends.eq(running & windows.left.last),
             tile_ends.eq(pass_ends & closes),
             finish.eq(pass_ends & final),
             begin.eq(self.instructions.valid & tokens.ready & vacant),
@@ -98,7 +98,7 @@ class Sequencer(wiring.Component):
         # What the next pass is changes a cycle after a start, while ``loaded`` is down
         may_start = Signal()
         needs_half = passes.opens & i.first
-        free = ~running | ((windows.last | windows.last_follows) & ~final)
+        free = ~running | ((windows.left.last | windows.left.last_follows) & ~final)
         m.d.sync += may_start.eq(active & ~start & free & (half_there | ~needs_half))
         m.d.comb += start.eq(may_start & self.loaded)
         with m.If(begin):
@@ -107,11 +107,15 @@ class Sequencer(wiring.Component):
         finishes = passes.last & passes.left["tiles"].last
         with m.If(start):
             m.d.sync += [running.eq(1), position.eq(0), initial.eq(needs_half)]
-            m.d.sync += [closes.eq(passes.last), final.eq(finishes), vacant.eq(finishes & windows.single(i))]
+            m.d.sync += [
+                closes.eq(passes.last),
+                final.eq(finishes),
+                vacant.eq(finishes & (i.rows == 0) & (i.columns == 0)),
+            ]
         with m.Elif(running):
-            m.d.sync += [running.eq(~windows.last), position.eq(position + 1)]
+            m.d.sync += [running.eq(~windows.left.last), position.eq(position + 1)]
             with m.If(final & ~begin):
-                m.d.sync += vacant.eq(windows.last | windows.last_follows)
+                m.d.sync += vacant.eq(windows.left.last | windows.left.last_follows)
         with m.If(tile_ends):
             m.d.sync += half.eq(half ^ i.last)
         with m.If(finish):
@@ -127,8 +131,7 @@ class Sequencer(wiring.Component):
             windows.begin(m, passes, i)
         with m.Elif(running):
             windows.step(m, i)
-        with m.If(delayed(m, start, 1, name="started", init=0)):
-            passes.step(m, i)
+        passes.step(m, i, delayed(m, start, 1, name="started", init=0))
         with m.If(begin):
             passes.begin(m, new)
             m.d.sync += [i.eq(new), active.eq(1)]
@@ -173,6 +176,7 @@ class _Passes:
         self._chunk = rows
         self.left = {n: Countdown(PASSES[n].width, name=n) for n in self.LOOPS}
         self.opens = Signal(name="opens", reset_less=True)  # it is its channel tile's first
+        self._ended = Signal(3, name="ended", reset_less=True)  # loops from the innermost on that are all at their last
         self._columns = [Signal(24, name=f"column_{n}", reset_less=True) for n in ("tile", "kernel", "chunk")]
         self.column = self._columns[-1]
         self.row = Signal(address_bits, name="row_kernel", reset_less=True)
@@ -181,7 +185,12 @@ class _Passes:
     @property
     def last(self) -> Value:
         """It is its channel tile's last."""
-        return self.left["chunks"].last & self.left["kernel_columns"].last & self.left["kernel_rows"].last
+        return self._ends[2]
+
+    @property
+    def _ends(self) -> list[Value]:
+        chunks, columns, rows = (self.left[n].last for n in ("chunks", "kernel_columns", "kernel_rows"))
+        return [chunks, chunks & columns, chunks & columns & rows]
 
     def begin(self, m: Module, new: data.View) -> None:
         """To an instruction's first pass."""
@@ -190,80 +199,61 @@ class _Passes:
         m.d.sync += [*(c.eq(new.column) for c in self._columns), self.opens.eq(1)]
         m.d.sync += [self.row.eq(new.row), self.line.eq(new.line.as_signed())]
 
-    def step(self, m: Module, i: data.View) -> None:
-        """To the next chunk, then kernel column, then kernel row, then channel tile."""
+    def step(self, m: Module, i: data.View, stepping: Value) -> None:
+        """To the next chunk, then kernel column, then kernel row, then channel tile, two cycles after ``begin`` or the
+        step before at the earliest.
+        """
         left = self.left
         column_tile, column_kernel, column = self._columns
-        m.d.sync += self.opens.eq(self.last)
-        with m.If(~left["chunks"].last):
+        chunks_ended, columns_ended, rows_ended = self._ended
+        m.d.sync += self._ended.eq(Cat(self._ends))
+        with m.If(stepping):
+            m.d.sync += self.opens.eq(rows_ended)
             left["chunks"].step(m)
             m.d.sync += column.eq(column + self._chunk)
-        with m.Else():
+        with m.If(stepping & chunks_ended):
             left["chunks"].load(m, i.chunks)
-            with m.If(~left["kernel_columns"].last):
-                following = column_kernel + i.kernel_column_step
-                left["kernel_columns"].step(m)
-                m.d.sync += [c.eq(following) for c in (column_kernel, column)]
-            with m.Else():
-                left["kernel_columns"].load(m, i.kernel_columns)
-                with m.If(~left["kernel_rows"].last):
-                    left["kernel_rows"].step(m)
-                    m.d.sync += [c.eq(column_tile) for c in (column_kernel, column)]
-                    m.d.sync += [
-                        self.row.eq(self.row + i.kernel_row_step),
-                        self.line.eq(self.line + i.kernel_line_step),
-                    ]
-                with m.Else():
-                    left["kernel_rows"].load(m, i.kernel_rows)
-                    left["tiles"].step(m)
-                    m.d.sync += [c.eq(column_tile + i.tile_step) for c in self._columns]
-                    m.d.sync += [self.row.eq(i.row), self.line.eq(i.line.as_signed())]
+            left["kernel_columns"].step(m)
+            m.d.sync += [c.eq(column_kernel + i.kernel_column_step) for c in (column_kernel, column)]
+        with m.If(stepping & columns_ended):
+            left["kernel_columns"].load(m, i.kernel_columns)
+            left["kernel_rows"].step(m)
+            m.d.sync += [c.eq(column_tile) for c in (column_kernel, column)]
+            m.d.sync += [self.row.eq(self.row + i.kernel_row_step), self.line.eq(self.line + i.kernel_line_step)]
+        with m.If(stepping & rows_ended):
+            left["kernel_rows"].load(m, i.kernel_rows)
+            left["tiles"].step(m)
+            m.d.sync += [c.eq(column_tile + i.tile_step) for c in self._columns]
+            m.d.sync += [self.row.eq(i.row), self.line.eq(i.line.as_signed())]
 
 
 class _Windows:
     """Registers that say where the window in work is, and how it moves on within a pass."""
 
     def __init__(self, address_bits: int) -> None:
-        self._left = {n: Countdown(PASSES[n].width, name=n) for n in ("rows", "columns")}
-        self.last = Signal(name="last_window", reset_less=True)
-        self._one_column = Signal(name="one_column", reset_less=True)
+        self.left = Raster(PASSES["rows"].width, PASSES["columns"].width, name="windows")
         self._begin = Signal(24, name="column_begin", reset_less=True)
         self.column = Signal(24, name="column_now", reset_less=True)
         self.row = Signal(address_bits, name="row_now", reset_less=True)
         self.line = Signal(signed(17), name="line_now", reset_less=True)
 
-    @property
-    def last_follows(self) -> Value:
-        """The next window is the pass's last."""
-        columns, rows = self._left["columns"], self._left["rows"]
-        return Mux(columns.last, self._one_column & rows.penultimate, columns.penultimate & rows.last)
-
-    def single(self, i: data.View) -> Value:
-        """A pass has but one window."""
-        return (i.rows == 0) & (i.columns == 0)
-
     def begin(self, m: Module, passes: _Passes, i: data.View) -> None:
         """To a pass's first window."""
-        for n, left in self._left.items():
-            left.load(m, i[n])
-        m.d.sync += [self._one_column.eq(i.columns == 0), self.last.eq(self.single(i))]
+        self.left.load(m, i.rows, i.columns)
         m.d.sync += [c.eq(passes.column) for c in (self._begin, self.column)]
         m.d.sync += [self.row.eq(passes.row), self.line.eq(passes.line)]
 
     def step(self, m: Module, i: data.View) -> None:
         """To the next output column, then output row."""
-        m.d.sync += self.last.eq(self.last_follows)
-        with m.If(~self._left["columns"].last):
-            self._left["columns"].step(m)
-            m.d.sync += self.column.eq(self.column + i.column_step)
-        with m.Else():
-            self._left["columns"].load(m, i.columns)
-            self._left["rows"].step(m)
+        self.left.step(m, i.columns)
+        with m.If(self.left.row_last):
             m.d.sync += [
                 self.column.eq(self._begin),
                 self.row.eq(self.row + i.row_step),
                 self.line.eq(self.line + i.line_step),
             ]
+        with m.Else():
+            m.d.sync += self.column.eq(self.column + i.column_step)
 
 
 class Window(wiring.Component):

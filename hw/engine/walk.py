@@ -106,7 +106,7 @@ class Walk(wiring.Component):
             with m.State("walk"), m.If(tile_done):
                 m.d.sync += asks.eq(0)
                 m.next = "tile"
-                with m.If(cursor.left["tiles"].last):
+                with m.If(cursor.tile_last):
                     m.next = "finish"
             if tables:
                 with m.State("tables"):
@@ -119,7 +119,7 @@ class Walk(wiring.Component):
                 m.next = "idle"
 
         with m.If(~asks):
-            cursor.restart(m, i)
+            cursor.restart(m, i, settings)
         with m.Elif(go):
             with m.If(in_tables):
                 entries = c.lane.table_entries
@@ -142,7 +142,7 @@ class Walk(wiring.Component):
             asked.step.operand.eq(cursor.on_operand),
             asked.step.last.eq(vector_last & ~in_tables),
             asked.step.chip.eq(cursor.chip),
-            asked.step.tile_last.eq(cursor.left["tiles"].last),
+            asked.step.tile_last.eq(cursor.tile_last),
             asked.step.table.eq(in_tables),
             asked.step.table_row.eq(table_row),
             self.instruction.eq(i),
@@ -200,7 +200,6 @@ class Walk(wiring.Component):
             m.d.sync += post.eq(new.post)
             with m.If(new.operation == Operation.SETUP):
                 m.d.sync += settings.eq(setup)
-                cursor.set_up(m, setup)
                 m.next = "finish"
                 if self._configuration.lane.tables:
                     cursor.begin_tables(m, setup)
