@@ -23,7 +23,7 @@ _RUN = """
 #define SYSTOLITH_INVALIDATE(address, bytes) ((void)(address))
 #endif
 
-/* How often STATUS is read before a function gives up.  A read takes the accelerator 2 cycles or more. */
+/* How often STATUS is read before a function gives up.  A read takes the accelerator 3 cycles or more. */
 #ifndef SYSTOLITH_POLLS
 #define SYSTOLITH_POLLS 1000000000u
 #endif

@@ -13,6 +13,7 @@ from systolith.hw.engine.accelerator import Accelerator
 from systolith.hw.engine.accumulators import Accumulators
 from systolith.hw.engine.activations import ActivationMemory
 from systolith.hw.engine.array import SystolicArray
+from systolith.hw.engine.counters import Counters
 from systolith.hw.engine.dma import Bursts, WeightStream
 from systolith.hw.engine.fetch import Fetch
 from systolith.hw.engine.instruction_queue import InstructionQueue
@@ -46,6 +47,7 @@ BUS = "bus bytes must be 4, 8, 16, 32 or 64, not "
 WHOLE = {
     Accumulators: {"columns": 3, "depth": 64, "sum_bits": 20},
     ActivationMemory: ACTIVATIONS,
+    Counters: {"words": 3},
     SystolicArray: {"rows": 2, "columns": 3, "activation_bits": 8, "weight_bits": 8, "sum_bits": 20},
     Bursts: {"bus_bytes": 8},
     ReadMaster: {"bus_bytes": 8, "users": 3},
@@ -92,6 +94,8 @@ REFUSED = [
     (SystolicArray, {"activation_bits": 1}, "activation bits must be 2 to 16, not 1"),
     (SystolicArray, {"weight_bits": 17}, "weight bits must be 2 to 16, not 17"),
     (SystolicArray, {"sum_bits": 7}, "sum bits must be 8 to 32, not 7"),
+    (Counters, {"words": 2}, "words must be 3 to 15, not 2"),
+    (Counters, {"words": 16}, "words must be 3 to 15, not 16"),
     (Bursts, {"bus_bytes": 12}, BUS + "12"),
     (Bursts, {"bus_bytes": 8.0}, BUS + "8.0"),
     (ReadMaster, {"bus_bytes": 128}, BUS + "128"),

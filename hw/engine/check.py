@@ -1,6 +1,6 @@
 """The check of each instruction, as its beats arrive: the circuit beside isa/check.py."""
 
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,15 +10,17 @@ from ..isa.ranges import check_choice
 from .delay import delayed
 
 SLICE_BYTES = 8
-"""Bytes of a beat that are folded in one step: 32 sums of about 32 bits each."""
+"""Bytes of a beat that are folded in one step: 32 sums of up to 32 bits each."""
 STATE_BITS = 8 * CHECK_BYTES
 
 
 class Check(wiring.Component):
     """Takes the beats of one instruction after the other, and says of each whether it is as it was sealed.
 
-    A check is right if the register, begun with the check before, is 0 behind all 64 bytes.  What a beat adds to it is
-    folded in steps of their own, so that only one step of the register lies between two.
+    A check is right if the register, begun with the check before, is 0 behind all 64 bytes.  So behind a right one
+    nothing need clear it, and the check before is added to the next instruction's first bits; behind a wrong one
+    whatever is said does not count, until ``begin``.  The register is added to a beat's first bits too: they take the
+    same step.  What its other bits add is folded before, so that only that one step lies between two beats.
     A beat a cycle; has no back-pressure.
 
     Parameters: bus_bytes : int, bytes a beat
@@ -59,36 +61,34 @@ class Check(wiring.Component):
 
         valid, last = beside(self.valid, "valid", 0), beside(self.last, "last")
         error, restart = beside(self.error, "error"), beside(self.restart, "restart")
-        check = beside(self.data[-STATE_BITS:], "check")
+        head, check = beside(self.data[:STATE_BITS], "head"), beside(self.data[-STATE_BITS:], "check")
 
-        state = Signal(STATE_BITS, init=SEED)
+        state = Signal(STATE_BITS, reset_less=True)
+        before = Signal(STATE_BITS, reset_less=True)  # the check before, with an instruction's first beat
         behind = Signal(STATE_BITS)
         residue = Signal(STATE_BITS, reset_less=True)
         broken = Signal()  # by an earlier beat of this instruction
         step = [crc(1 << bit, bytes(self._bus_bytes)) for bit in range(STATE_BITS)]
-        m.d.comb += [behind.eq(_product(step, state) ^ folded), self.damaged.eq(residue.any())]
+        m.d.comb += [behind.eq(_product(step, head ^ state ^ before) ^ folded), self.damaged.eq(residue.any())]
         m.d.sync += [self.judged.eq(valid & last), residue.eq(behind), self.unread.eq(broken | error)]
         with m.If(valid):
-            m.d.sync += [
-                state.eq(Mux(last, Mux(restart, SEED, check), behind)),
-                broken.eq((broken | error) & ~last),
-            ]
-        with m.If(self.begin):
-            m.d.sync += state.eq(SEED)
+            m.d.sync += [state.eq(behind), before.eq(Mux(last, check, 0)), broken.eq((broken | error) & ~last)]
+        with m.If(self.begin | (valid & last & restart)):
+            m.d.sync += [state.eq(SEED), before.eq(0)]
         return m
 
     def _folded(self, m: Module) -> Value:
-        """What a beat adds to the register, in one registered step for its slices and one for their sum."""
-        size = min(self._bus_bytes, SLICE_BYTES)
+        """What a beat adds behind its first bits, in one registered step for its slices and one for their sum."""
         parts = []
-        for first in range(0, self._bus_bytes, size):
+        for first in range(CHECK_BYTES, self._bus_bytes, SLICE_BYTES):
+            size = min(SLICE_BYTES, self._bus_bytes - first)
             behind = bytes(self._bus_bytes - first - size)
             columns = [crc(0, (1 << bit).to_bytes(size, "little") + behind) for bit in range(8 * size)]
             part = Signal(STATE_BITS, name=f"part_{first}", reset_less=True)
             m.d.sync += part.eq(_product(columns, self.data[8 * first : 8 * (first + size)]))
             parts.append(part)
-        if len(parts) == 1:
-            return parts[0]
+        if len(parts) < 2:
+            return parts[0] if parts else Const(0, STATE_BITS)
         folded = Signal(STATE_BITS, reset_less=True)
         m.d.sync += folded.eq(Cat(*(Cat(*(part[bit] for part in parts)).xor() for bit in range(STATE_BITS))))
         return folded

@@ -9,6 +9,7 @@ from ..isa.parameters import INSTRUCTION_BYTES
 from ..isa.ranges import check_range
 from ..isa.register_map import IDENTITY, PAGE_BITS, REGISTERS, STALLS
 from .axi import axi4_lite
+from .counters import Counters
 from .guard import WINDOW
 
 PROGRAM_BITS = ceil_log2(INSTRUCTION_BYTES)
@@ -61,7 +62,6 @@ class Registers(wiring.Component):
             bus.awready.eq(~address_held),
             bus.wready.eq(~data_held),
             writing.eq(address_held & data_held & ~bus.bvalid),
-            bus.arready.eq(~bus.rvalid),
         ]
         with m.If(bus.awvalid & bus.awready):
             m.d.sync += [address_held.eq(1), address.eq(bus.awaddr)]
@@ -100,29 +100,36 @@ class Registers(wiring.Component):
                     bits = slice(first, first + len(target))
                     m.d.sync += target.eq((wdata[bits] & strobed[bits]) | (target & ~strobed[bits]))
 
-        cycles = Signal(64)
-        counters = {"ARRAY_BUSY": (Signal(32, name="array_busy_cycles"), self.array_busy)}
-        for n, (name, _) in enumerate(STALLS):
-            counters[f"STALL_{name}"] = (Signal(32, name=f"stall_{name.lower()}"), self.waits[n])
-        with m.If(self.start):
-            m.d.sync += [cycles.eq(0), *(counter.eq(0) for counter, _ in counters.values())]
-        with m.Elif(self.busy):
-            m.d.sync += [cycles.eq(cycles + 1), *(c.eq(c + event) for c, event in counters.values())]
+        events = {"CYCLES": Const(0), "CYCLES_HIGH": Const(0), "ARRAY_BUSY": self.array_busy}
+        events |= {f"STALL_{name}": self.waits[n] for n, (name, _) in enumerate(STALLS)}
+        places = {name: REGISTERS[name][0] >> 2 for name in events}
+        lowest = min(places.values())
+        m.submodules.counters = counters = Counters(words=max(places.values()) - lowest + 1)
+        m.d.comb += [counters.busy.eq(self.busy), counters.clear.eq(self.start)]
+        m.d.comb += [counters.events[places[name] - lowest].eq(event) for name, event in events.items()]
 
         readable = {
             **self._constants,
             **{name: Cat(Const(0, first), target) for name, (target, first) in writable.items()},
             "STATUS": Cat(busy, self.done, self.error, Const(0, 5), self.cause),
-            "CYCLES": cycles[:32],
-            "CYCLES_HIGH": cycles[32:],
             "WAITS": self.waits_shown,
-            **{name: counter for name, (counter, _) in counters.items()},
+            **dict.fromkeys(events, counters.value),
         }
+        reading, place, counted = Signal(), Signal(6), Signal()
+        m.d.comb += [
+            bus.arready.eq(~reading & ~bus.rvalid),
+            counters.reading.eq(reading & counted),
+            counters.wanted.eq(place - lowest),
+        ]
+        with m.If(bus.arvalid & bus.arready):
+            m.d.sync += [reading.eq(1), place.eq(bus.araddr[2:])]
         with m.If(bus.rready):
             m.d.sync += bus.rvalid.eq(0)
-        with m.If(bus.arvalid & bus.arready):
-            m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0)]
-            with m.Switch(bus.araddr[2:]):
+        with m.Switch(place), m.Case(*places.values()):
+            m.d.comb += counted.eq(1)
+        with m.If(reading & (counters.found | ~counted)):
+            m.d.sync += [reading.eq(0), bus.rvalid.eq(1), bus.rdata.eq(0)]
+            with m.Switch(place):
                 for name, value in readable.items():
                     with m.Case(REGISTERS[name][0] >> 2):
                         m.d.sync += bus.rdata.eq(value)
