@@ -11,7 +11,8 @@ from systolith.hw.engine.read_master import ReadMaster
 from .hw_memory import LONGEST, answers, beat_of, check_burst
 from .hw_streams import STALLS, arrival, plain, run, sink, source
 
-BUSES = (4, 16, 64)
+WIDTHS = ((4, 9), (16, 11), (16, 32), (64, 13))
+"""Bytes of the bus, and bits of the longest span's bytes here, or more."""
 
 
 def spans(rng, bus_bytes, count):
@@ -29,9 +30,9 @@ def spans(rng, bus_bytes, count):
 
 
 @pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize("bus_bytes", BUSES)
-def test_bursts_cover_their_spans_exactly(bus_bytes, stall):
-    component, found = Bursts(bus_bytes=bus_bytes), []
+@pytest.mark.parametrize(("bus_bytes", "span_bits"), WIDTHS)
+def test_bursts_cover_their_spans_exactly(bus_bytes, span_bits, stall):
+    component, found = Bursts(bus_bytes=bus_bytes, span_bits=span_bits), []
     rng = random.Random(bus_bytes)
     wanted = spans(rng, bus_bytes, 60)
     # a span has no more bursts than it meets blocks of the longest burst
@@ -56,7 +57,7 @@ def test_bursts_cover_their_spans_exactly(bus_bytes, stall):
 
 
 def test_bursts_leave_no_cycle_unused():
-    component, found = Bursts(bus_bytes=8), []
+    component, found = Bursts(bus_bytes=8, span_bits=8), []
     wanted = [{"address": 128 * n, "bytes": 128} for n in range(20)]
     cycles = [0]
 

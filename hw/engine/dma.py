@@ -14,8 +14,10 @@ from .countdown import Countdown
 BURST = data.StructLayout({"address": 32, "length": ceil_log2(BURST_BEATS), "final": 1})
 """One AXI burst: byte address, beats less one, and whether its span ends with it."""
 
-SPAN = data.StructLayout({"address": 32, "bytes": 32})
-"""Consecutive bytes: the address of the first, and how many, at least one."""
+
+def span_layout(span_bits: int) -> data.StructLayout:
+    """Consecutive bytes: the address of the first, and how many, at least one and below ``1 << span_bits``."""
+    return data.StructLayout({"address": 32, "bytes": span_bits})
 
 
 def beat_layout(bus_bytes: int) -> data.StructLayout:
@@ -28,34 +30,42 @@ class Bursts(wiring.Component):
 
     The first burst of a span follows it by LATENCY cycles; then one burst a cycle.
 
-    Parameters: bus_bytes : int, bytes a beat
-    Members:    spans : In(stream), SPAN;  bursts : Out(stream), BURST: the beats that a span's bytes lie in
+    Parameters: bus_bytes : int, bytes a beat;  span_bits : int, of a span's count of bytes
+    Members:    spans : In(stream), span_layout;  bursts : Out(stream), BURST: the beats that a span's bytes lie in
                 idle : Out, no span in work
     """
 
     LATENCY = 2
 
-    def __init__(self, *, bus_bytes: int) -> None:
+    def __init__(self, *, bus_bytes: int, span_bits: int) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
-        self._shift = ceil_log2(bus_bytes)
-        super().__init__({"spans": In(stream.Signature(SPAN)), "bursts": Out(stream.Signature(BURST)), "idle": Out(1)})
+        check_range("span bits", span_bits, 1, 32)
+        self._shift, self._span_bits = ceil_log2(bus_bytes), span_bits
+        super().__init__(
+            {
+                "spans": In(stream.Signature(span_layout(span_bits))),
+                "bursts": Out(stream.Signature(BURST)),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         in_block = ceil_log2(BURST_BEATS)
+        end_bits = min(32, max(self._span_bits, self._shift + in_block) + 1)  # of a byte, from its span's first block
         span, burst = self.spans.payload, self.bursts.payload
 
         # first, where the span ends, in beats from its block's first
-        waiting, begins, blocks = Signal(), Signal(), Countdown(32 - self._shift - in_block, name="blocks")
+        waiting, begins, blocks = Signal(), Signal(), Countdown(end_bits - self._shift - in_block, name="blocks")
         start = Signal(32 - self._shift, reset_less=True)
-        end = Signal(32 - self._shift, reset_less=True)
+        end = Signal(end_bits - self._shift, reset_less=True)
         m.d.comb += self.spans.ready.eq(~waiting | begins)
         with m.If(self.spans.valid & self.spans.ready):
             offset = span.address[: self._shift + in_block]
             m.d.sync += [
                 waiting.eq(1),
                 start.eq(span.address >> self._shift),
-                end.eq((offset + span.bytes - 1)[:32] >> self._shift),
+                end.eq((offset + span.bytes - 1)[:end_bits] >> self._shift),
             ]
         with m.Elif(begins):
             m.d.sync += waiting.eq(0)
@@ -106,7 +116,7 @@ class WeightStream(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes)
+        m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes, span_bits=32)
         depth = self._fifo_beats
         m.submodules.fifo = fifo = SyncFIFOBuffered(width=beat_layout(self._bus_bytes).size, depth=depth)
         room = Signal(range(depth + 1), init=depth)  # neither filled nor promised to a burst

@@ -62,7 +62,7 @@ class Storer(wiring.Component):
         m = Module()
         bus, tokens = self.bus, self.tokens
         bus_bits, element_bits = ceil_log2(self._bus_bytes), ceil_log2(self._element_bytes)
-        m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes)
+        m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes, span_bits=32)
         guarded = self._guarded(m, bursts)
 
         i = Signal(TRANSFER, reset_less=True)

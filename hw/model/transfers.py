@@ -7,6 +7,7 @@ from ..engine.activations import ActivationMemory
 from ..engine.dma import Bursts
 from ..engine.fetch import Fetch
 from ..engine.guard import Guard
+from ..engine.loader import Loader
 from ..isa.parameters import BURST_BEATS, INSTRUCTION_BYTES
 from ..isa.program import PREFETCH, Operation
 from .clockwork import Process
@@ -85,7 +86,7 @@ def loader(run: Run) -> Process:
 
 def _loaded(run: Run, instruction: Instruction, begin: int, beats: int, cycles: tuple[int, int]) -> None:
     run.loads.put(run.clock.now)
-    run.end(instruction, begin, cycles[1] + ActivationMemory.WRITE_LATENCY, beats)
+    run.end(instruction, begin, cycles[1] + Loader.LATENCY + ActivationMemory.WRITE_LATENCY, beats)
 
 
 def storer(run: Run) -> Process:
