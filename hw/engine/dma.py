@@ -2,7 +2,6 @@
 
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -10,6 +9,7 @@ from ..isa.parameters import BURST_BEATS, BUS_BYTES
 from ..isa.program import STREAM
 from ..isa.ranges import check_choice, check_range
 from .countdown import Countdown
+from .counted_fifo import CountedFifo
 
 BURST = data.StructLayout({"address": 32, "length": ceil_log2(BURST_BEATS), "final": 1})
 """One AXI burst: byte address, beats less one, and whether its span ends with it."""
@@ -96,7 +96,8 @@ class WeightStream(wiring.Component):
     """Fetches the array's weights ahead of it, as far as its FIFO has room for whole bursts.
 
     Parameters: bus_bytes : int, bytes a beat;  fifo_beats : int, at least two of the longest bursts
-    Members:    instructions : In(stream), program.STREAM;  requests : Out(stream), BURST;  arriving : In(stream), beats
+    Members:    instructions : In(stream), program.STREAM;  requests : Out(stream), BURST
+                arriving : In(stream), beats, always taken
                 beats : Out(stream), data and last of each instruction's stream;  idle : Out
     """
 
@@ -118,12 +119,13 @@ class WeightStream(wiring.Component):
         m = Module()
         m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes, span_bits=32)
         depth = self._fifo_beats
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=beat_layout(self._bus_bytes).size, depth=depth)
+        m.submodules.fifo = fifo = CountedFifo(shape=beat_layout(self._bus_bytes), depth=depth)
         room = Signal(range(depth + 1), init=depth)  # neither filled nor promised to a burst
         enough = Signal(init=1)  # judged a cycle late, so not right after a burst
         burst = bursts.bursts
         asked = self.requests.valid & self.requests.ready
         left = self.beats.valid & self.beats.ready
+        wiring.connect(m, fifo.outgoing, wiring.flipped(self.beats))
         m.d.comb += [
             bursts.spans.valid.eq(self.instructions.valid),
             bursts.spans.payload.address.eq(self.instructions.payload.dram),
@@ -132,16 +134,16 @@ class WeightStream(wiring.Component):
             self.requests.payload.eq(burst.payload),
             self.requests.valid.eq(burst.valid & enough),
             burst.ready.eq(self.requests.ready & enough),
-            fifo.w_data.eq(Cat(self.arriving.payload.as_value())),
-            fifo.w_en.eq(self.arriving.valid),
-            self.arriving.ready.eq(fifo.w_rdy),
-            self.beats.payload.as_value().eq(fifo.r_data),
-            self.beats.valid.eq(fifo.r_rdy),
-            fifo.r_en.eq(self.beats.ready),
+            fifo.incoming.valid.eq(self.arriving.valid),
+            fifo.incoming.payload.eq(self.arriving.payload),
+            self.arriving.ready.eq(1),
             self.idle.eq((room == depth) & bursts.idle),
         ]
+        # less a burst's beats, which is ~length, and one more for a beat that leaves: the carry into the sum
+        length = burst.payload.length
+        promised = Cat(~length & asked.replicate(len(length)), asked.replicate(len(room) - len(length)))
         m.d.sync += [
-            room.eq(room - Mux(asked, burst.payload.length + 1, 0) + left),
+            room.eq((Cat(1, room) + Cat(left, promised))[1:]),
             enough.eq((room >= BURST_BEATS) & ~asked),
         ]
         return m

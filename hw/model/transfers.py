@@ -4,6 +4,7 @@ from functools import partial
 
 from ..compiler.instruction import Instruction
 from ..engine.activations import ActivationMemory
+from ..engine.counted_fifo import CountedFifo
 from ..engine.dma import Bursts
 from ..engine.fetch import Fetch
 from ..engine.guard import Guard
@@ -12,7 +13,7 @@ from ..isa.parameters import BURST_BEATS, INSTRUCTION_BYTES
 from ..isa.program import PREFETCH, Operation
 from .clockwork import Process
 from .memory_model import FETCH, LOADER
-from .run import FIFO_DELAY, Run
+from .run import Run
 
 QUEUE_OF = {Operation.SETUP: Operation.VECTOR}
 COMPARED = {Operation.IMAGE: 1, Operation.BEGIN: 2}
@@ -99,6 +100,6 @@ def storer(run: Run) -> Process:
             first, beats = clock.now, sum(span)
             yield first + Bursts.LATENCY + Guard.LATENCY + beats + len(span) + run.ports.put_off(first, beats)
         # read, FIFO, then the answer to the last beat
-        complete = clock.now + 1 + ActivationMemory.READ_LATENCY + FIFO_DELAY + run.latency
+        complete = clock.now + 1 + ActivationMemory.READ_LATENCY + CountedFifo.LATENCY + run.latency
         run.end(instruction, begin, complete, sum(map(sum, bursts)))
         now = complete + 1
