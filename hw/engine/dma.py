@@ -8,7 +8,6 @@ from amaranth.utils import ceil_log2
 from ..isa.parameters import BURST_BEATS, BUS_BYTES
 from ..isa.program import STREAM
 from ..isa.ranges import check_choice, check_range
-from .countdown import Countdown
 from .counted_fifo import CountedFifo
 
 BURST = data.StructLayout({"address": 32, "length": ceil_log2(BURST_BEATS), "final": 1})
@@ -16,7 +15,7 @@ BURST = data.StructLayout({"address": 32, "length": ceil_log2(BURST_BEATS), "fin
 
 
 def span_layout(span_bits: int) -> data.StructLayout:
-    """Consecutive bytes: the address of the first, and how many, at least one and below ``1 << span_bits``."""
+    """Consecutive bytes: the address of the first, and how many, less one."""
     return data.StructLayout({"address": 32, "bytes": span_bits})
 
 
@@ -30,7 +29,7 @@ class Bursts(wiring.Component):
 
     The first burst of a span follows it by LATENCY cycles; then one burst a cycle.
 
-    Parameters: bus_bytes : int, bytes a beat;  span_bits : int, of a span's count of bytes
+    Parameters: bus_bytes : int, bytes a beat;  span_bits : int, of a span's bytes less one
     Members:    spans : In(stream), span_layout;  bursts : Out(stream), BURST: the beats that a span's bytes lie in
                 idle : Out, no span in work
     """
@@ -52,43 +51,43 @@ class Bursts(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         in_block = ceil_log2(BURST_BEATS)
-        end_bits = min(32, max(self._span_bits, self._shift + in_block) + 1)  # of a byte, from its span's first block
+        end_bits = min(32, max(self._span_bits, self._shift + in_block) + 1)  # that tell a span's blocks apart
         span, burst = self.spans.payload, self.bursts.payload
 
-        # first, where the span ends, in beats from its block's first
-        waiting, begins, blocks = Signal(), Signal(), Countdown(end_bits - self._shift - in_block, name="blocks")
+        # first, where the span begins and ends, in beats
+        waiting, begins = Signal(), Signal()
         start = Signal(32 - self._shift, reset_less=True)
         end = Signal(end_bits - self._shift, reset_less=True)
         m.d.comb += self.spans.ready.eq(~waiting | begins)
         with m.If(self.spans.valid & self.spans.ready):
-            offset = span.address[: self._shift + in_block]
             m.d.sync += [
                 waiting.eq(1),
                 start.eq(span.address >> self._shift),
-                end.eq((offset + span.bytes - 1)[:end_bits] >> self._shift),
+                end.eq((span.address[:end_bits] + span.bytes)[:end_bits] >> self._shift),
             ]
         with m.Elif(begins):
             m.d.sync += waiting.eq(0)
 
         # then block by block: only the first begins inside, only the last ends inside
-        busy = Signal()
+        busy, last = Signal(), Signal(reset_less=True)
         block = Signal(32 - self._shift - in_block, reset_less=True)
+        final = Signal(len(end) - in_block, reset_less=True)  # the last one's number, as far as that tells
         lead = Signal(in_block, reset_less=True)
         tail = Signal(in_block, reset_less=True)
+        following = (block + 1)[: len(block)]
         m.d.comb += [
             self.bursts.valid.eq(busy),
             burst.address.eq(Cat(Const(0, self._shift), lead, block)),
-            burst.length.eq(Mux(blocks.last, tail, BURST_BEATS - 1) - lead),
-            burst.final.eq(blocks.last),
-            begins.eq(waiting & (~busy | (self.bursts.ready & blocks.last))),
+            burst.length.eq(Mux(last, tail, BURST_BEATS - 1) - lead),
+            burst.final.eq(last),
+            begins.eq(waiting & (~busy | (self.bursts.ready & last))),
             self.idle.eq(~waiting & ~busy),
         ]
         with m.If(begins):
-            blocks.load(m, end[in_block:])
             m.d.sync += [busy.eq(1), lead.eq(start), block.eq(start >> in_block), tail.eq(end)]
+            m.d.sync += [final.eq(end >> in_block), last.eq(start[in_block:][: len(final)] == end[in_block:])]
         with m.Elif(busy & self.bursts.ready):
-            blocks.step(m)
-            m.d.sync += [busy.eq(~blocks.last), lead.eq(0), block.eq(block + 1)]
+            m.d.sync += [busy.eq(~last), lead.eq(0), block.eq(following), last.eq(following[: len(final)] == final)]
         return m
 
 
@@ -129,7 +128,7 @@ class WeightStream(wiring.Component):
         m.d.comb += [
             bursts.spans.valid.eq(self.instructions.valid),
             bursts.spans.payload.address.eq(self.instructions.payload.dram),
-            bursts.spans.payload.bytes.eq(self.instructions.payload.beats << ceil_log2(self._bus_bytes)),
+            bursts.spans.payload.bytes.eq(Cat(Const(-1, ceil_log2(self._bus_bytes)), self.instructions.payload.beats)),
             self.instructions.ready.eq(bursts.spans.ready),
             self.requests.payload.eq(burst.payload),
             self.requests.valid.eq(burst.valid & enough),

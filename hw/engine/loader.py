@@ -103,7 +103,7 @@ class Loader(wiring.Component):
         taken, span_done, done = Signal(), Signal(), Signal()
 
         # a register that waits for the memory: what arrives behind it waits in the bus's slice
-        behind = (e.dram + e.bytes)[: len(e.dram)] >> element_bits  # elements of the last beat, 0 for all of them
+        tail = (e.dram + e.bytes)[: len(e.dram)] >> element_bits  # the last beat's last element
         skip = e.dram >> element_bits
         m.d.comb += [
             self.beats.ready.eq(placing & (~write.valid | self.write_ready)),
@@ -118,7 +118,7 @@ class Loader(wiring.Component):
                 write.valid.eq(1),
                 write.address.eq(Mux(first, e.chip - skip, write.address + bus_elements)),
                 write.low.eq(Mux(first, skip, 0)),
-                write.high.eq(Mux(self.beats.payload.last & behind.any(), behind, bus_elements)),
+                write.high.eq(Mux(self.beats.payload.last, tail + 1, bus_elements)),
                 write.data.as_value().eq(self.beats.payload.data),
                 first.eq(self.beats.payload.last),
                 complete.eq(done),

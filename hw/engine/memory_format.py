@@ -32,8 +32,8 @@ class MemoryFormat:
 
     @property
     def span_bits(self) -> int:
-        """Width of a count of consecutive bytes: no more than there are."""
-        return (self.elements * self.element_bits // 8).bit_length()
+        """Width of a count of consecutive bytes, less one: no more than there are."""
+        return (self.elements * self.element_bits // 8 - 1).bit_length()
 
     @property
     def write_layout(self) -> data.StructLayout:

@@ -29,7 +29,7 @@ class ReadMaster(wiring.Component):
 
     OUTSTANDING = 16
     """Bursts that have been asked for and have not arrived, at most."""
-    LATENCY = 1 + Guard.LATENCY
+    LATENCY = RegisterSlice.LATENCY + Guard.LATENCY
     """Cycles from a request to its address on the bus."""
 
     def __init__(self, *, bus_bytes: int, users: int, attributes: Attributes = STANDARD) -> None:
@@ -69,30 +69,25 @@ class ReadMaster(wiring.Component):
                     order = [(n + distance) % self._users for distance in range(1, self._users + 1)]
                     for place, user in enumerate(order):
                         m.d.comb += turn[user].eq(~Cat(valid[before] for before in order[:place]).any())
+        m.submodules.picked = picked = RegisterSlice(shape=BURST)
         m.submodules.guard = guard = Guard()
-        picked, offered = Signal(BURST, reset_less=True), Signal(BURST)
-        waiting, moves = Signal(), Signal()
+        free = picked.incoming.ready & places.some
+        m.d.comb += granted.eq(valid & turn & free.replicate(self._users))
+        for n, request in enumerate(requests):
+            m.d.comb += request.ready.eq(turn[n] & free)
+            with m.If(valid[n] & turn[n]):
+                m.d.comb += picked.incoming.payload.eq(request.payload)
+            with m.If(granted[n]):
+                m.d.sync += last.eq(n)
+        wiring.connect(m, picked.outgoing, guard.bursts)
         m.d.comb += [
-            moves.eq(~waiting | guard.bursts.ready),
-            granted.eq(valid & turn & (moves & places.some).replicate(self._users)),
-            guard.bursts.valid.eq(waiting),
-            guard.bursts.payload.eq(picked),
+            picked.incoming.valid.eq(granted.any()),
+            tags.incoming.valid.eq(granted.any()),
+            tags.incoming.payload.user.eq(granted),
+            tags.incoming.payload.final.eq(picked.incoming.payload.final),
             guard.window.eq(self.window),
             guard.closed.eq(self.closed),
             self.outside.eq(guard.outside),
-        ]
-        for n, request in enumerate(requests):
-            m.d.comb += request.ready.eq(turn[n] & moves & places.some)
-            with m.If(valid[n] & turn[n]):
-                m.d.comb += offered.eq(request.payload)
-            with m.If(granted[n]):
-                m.d.sync += last.eq(n)
-        with m.If(moves):
-            m.d.sync += [waiting.eq(granted.any()), picked.eq(offered)]
-        m.d.comb += [
-            tags.incoming.valid.eq(granted.any()),
-            tags.incoming.payload.user.eq(granted),
-            tags.incoming.payload.final.eq(offered.final),
             bus.arvalid.eq(guard.passed.valid),
             bus.araddr.eq(guard.passed.payload.address),
             bus.arlen.eq(guard.passed.payload.length),

@@ -97,9 +97,11 @@ class Storer(wiring.Component):
         ]
         with m.If(bus.awready):
             m.d.sync += bus.awvalid.eq(0)
-        with m.If(guarded.ready):
+        with m.If(~bus.awvalid):  # whether or not it is handed over: so nothing but a register moves these
+            m.d.sync += [bus.awaddr.eq(burst.address), bus.awlen.eq(burst.length)]
+        with m.If(~bursting):
             beats.load(m, burst.length)
-            m.d.sync += [bus.awaddr.eq(burst.address), bus.awlen.eq(burst.length), final.eq(burst.final)]
+            m.d.sync += final.eq(burst.final)
         with m.If(handing):
             m.d.sync += [bus.awvalid.eq(1), bursting.eq(1)]
         reading = Signal()
@@ -166,7 +168,7 @@ class Storer(wiring.Component):
         after = Signal(self._bus_bytes)
         end = Signal(range(self._bus_bytes))
         m.d.comb += [
-            end.eq(i.dram[: len(end)] + i.bytes[: len(end)] - 1),
+            end.eq(i.dram[: len(end)] + i.bytes[: len(end)]),
             before.eq(Mux(span_first, every << i.dram[: len(end)], every)),
             after.eq(Mux(span_last, every >> ~end, every)),
         ]

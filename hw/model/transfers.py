@@ -34,7 +34,7 @@ def spans(instruction: Instruction, bus: int) -> list[list[int]]:
     """Beats of each burst of each span, on a bus of ``bus`` bytes."""
     f = instruction.fields
     starts = [f["dram"] + row * f["dram_step"] for row in range(f["rows"] + 1)]
-    return [cut(start // bus, -(-(start % bus + f["bytes"]) // bus)) for start in starts]
+    return [cut(start // bus, (start % bus + f["bytes"]) // bus + 1) for start in starts]
 
 
 def fetch(run: Run) -> Process:

@@ -22,7 +22,7 @@ def weight_requests(run: Run) -> Process:
     while True:
         instruction, now = yield from run.begin(queue, now)
         now += Bursts.LATENCY
-        for beats in cut(instruction.fields["dram"] // bus, instruction.fields["beats"]):
+        for beats in cut(instruction.fields["dram"] // bus, instruction.fields["beats"] + 1):
             gone = asked - ahead
             while last < gone:
                 if not drawn:
