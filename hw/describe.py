@@ -105,9 +105,9 @@ def bytes_moved(plan: Plan) -> list[tuple[int, int]]:
     moved = [[0, 0] for _ in plan.layers]
     for i in plan.program:
         if i.operation == Operation.WEIGHTS:
-            moved[i.layer][0] += i.fields["beats"] * plan.parameters.bus_bytes
+            moved[i.layer][0] += (i.fields["beats"] + 1) * plan.parameters.bus_bytes
         elif i.operation in (Operation.LOAD, Operation.STORE):
-            moved[i.layer][i.operation == Operation.STORE] += (i.fields["rows"] + 1) * i.fields["bytes"]
+            moved[i.layer][i.operation == Operation.STORE] += (i.fields["rows"] + 1) * (i.fields["bytes"] + 1)
     return [(read, written) for read, written in moved]
 
 

@@ -109,7 +109,7 @@ def assembled(listing):
 def transfers(bench):
     """A LOAD of the input's first bytes and a STORE over the output's, and where: byte addresses."""
     output = bench.job.expectation.start + int(np.argmax(bench.job.expectation.memory >= 0))
-    span = {"rows": 0, "bytes": 4, "chip": 0}
+    span = {"rows": 0, "bytes": 3, "chip": 0}
     source = bench.job.input_address
     return (Operation.LOAD, {**span, "dram": source}), (Operation.STORE, {**span, "dram": output}), source, output
 

@@ -286,10 +286,10 @@ async def an_access_behind_the_limit(dut, kind):
             bench.job = Job.load(Path())
             await exact(bench)
             break
-        far = {"dram": first, "dram_step": 0, "rows": 0, "bytes": 2 * beat, "chip": 0, "chip_step": 0}
+        far = {"dram": first, "dram_step": 0, "rows": 0, "bytes": 2 * beat - 1, "chip": 0, "chip_step": 0}
         operation = {
             "load": (Operation.LOAD, far),
-            "weights": (Operation.WEIGHTS, {"dram": first, "beats": 2}),
+            "weights": (Operation.WEIGHTS, {"dram": first, "beats": 1}),
             "store": (Operation.STORE, far),
         }[kind]
         program = np.frombuffer(assembled([begin, operation, *ends]), np.uint8)

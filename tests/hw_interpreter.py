@@ -72,28 +72,27 @@ class Machine:
         assert stamp == sealed(stamp)
 
     def _load(self, f: dict[str, int]) -> None:
-        assert f["bytes"]
         for row in range(f["rows"] + 1):
-            start, count = f["dram"] + row * f["dram_step"], f["bytes"]
+            start, count = f["dram"] + row * f["dram_step"], f["bytes"] + 1
             assert start % self.p.element_bytes == 0
             assert start + count <= len(self.dram)
             values = self.dram[start : start + count].view(f"<i{self.p.element_bytes}")
             self._place(f, f["chip"] + row * f["chip_step"], values)
 
     def _store(self, f: dict[str, int]) -> None:
-        assert f["bytes"]
         assert not self.draining, "a store runs ahead of the vector unit"
         each = self.p.element_bytes
         for row in range(f["rows"] + 1):
             start, chip = f["dram"] + row * f["dram_step"], f["chip"] + row * f["chip_step"]
+            end = start + f["bytes"] + 1
             assert start // each % self.p.bus_elements == chip % self.p.bus_elements, "sides differ within a beat"
-            assert start + f["bytes"] <= len(self.dram)
-            values = self.chip[chip : chip + f["bytes"] // each]
-            assert len(values) == f["bytes"] // each
+            assert end <= len(self.dram)
+            values = self.chip[chip : chip + (end - start) // each]
+            assert len(values) == (end - start) // each
             self.reads[f["number"]].append(chip + np.arange(len(values)))
             assert (values != UNWRITTEN).all(), "stores what nobody wrote"
-            self.dram[start : start + f["bytes"]] = values.astype(f"<i{each}").view(np.uint8)
-            self.dram_written[start : start + f["bytes"]] += 1
+            self.dram[start:end] = values.astype(f"<i{each}").view(np.uint8)
+            self.dram_written[start:end] += 1
 
     def _place(self, f: dict[str, int], address: int, values: np.ndarray) -> None:
         assert address >= 0
@@ -103,7 +102,7 @@ class Machine:
 
     def _weights(self, f: dict[str, int]) -> None:
         assert f["dram"] % self.p.bus_bytes == 0
-        end = f["dram"] + f["beats"] * self.p.bus_bytes
+        end = f["dram"] + (f["beats"] + 1) * self.p.bus_bytes
         assert not self.bits.size, "a stream of weights begins before the one before it ended"
         self.bits = np.unpackbits(self.dram[f["dram"] : end], bitorder="little")
 

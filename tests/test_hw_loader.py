@@ -37,15 +37,15 @@ def transfers(p, rng):
                     "wait": rng.randrange(16),
                     "post": rng.randrange(16),
                     "rows": rows - 1,
-                    "bytes": count * each,
+                    "bytes": count * each - 1,
                     "dram": rng.choice([4096 - bus, 8192, 12288 + 5 * bus]) + start,
                     "dram_step": step,
                     "chip": rng.choice([0, p.activation_elements - span, rng.randint(0, p.activation_elements - span)]),
                     "chip_step": chip_step,
                 }
             )
-    long = {"rows": 0, "bytes": 40 * bus, "dram": 4096 * 3 - 4 * bus, "dram_step": 0, "chip": 3, "chip_step": 0}
-    backwards = {"rows": 2, "bytes": 2 * each, "dram": 9000, "chip": 90, "dram_step": -16, "chip_step": -2}
+    long = {"rows": 0, "bytes": 40 * bus - 1, "dram": 4096 * 3 - 4 * bus, "dram_step": 0, "chip": 3, "chip_step": 0}
+    backwards = {"rows": 2, "bytes": 2 * each - 1, "dram": 9000, "chip": 90, "dram_step": -16, "chip_step": -2}
     return [*result, {"wait": 0, "post": 1, **long}, {"wait": 1, "post": 2, **backwards}]
 
 
@@ -54,7 +54,7 @@ def expected_of(p, t):
     each = p.element_bytes
     places = {}
     for row in range(t["rows"] + 1):
-        for n in range(t["bytes"] // each):
+        for n in range(t["bytes"] // each + 1):
             at = t["dram"] + row * t["dram_step"] + n * each
             places[t["chip"] + row * t["chip_step"] + n] = sum(byte(at + i) << 8 * i for i in range(each))
     return places
@@ -121,7 +121,7 @@ def test_loader_places_spans(sizes, stall):
     # no beat was fetched in vain
     bus = p.bus_bytes
     needed = sum(
-        (t["dram"] + r * t["dram_step"] + t["bytes"] - 1) // bus - (t["dram"] + r * t["dram_step"]) // bus + 1
+        (t["dram"] + r * t["dram_step"] + t["bytes"]) // bus - (t["dram"] + r * t["dram_step"]) // bus + 1
         for t in work
         for r in range(t["rows"] + 1)
     )

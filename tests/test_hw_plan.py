@@ -1,5 +1,7 @@
 """Plans against golden: an interpreter runs the program, so no circuit is involved."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -164,3 +166,22 @@ def test_random_networks_on_random_accelerators(graph, chosen):
         assert "KiB would do" in str(error) or "sums" in str(error)  # noqa: PT017
         return
     check_against_golden(made)
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "most"),
+    [(o, "bytes", 1023) for o in (Operation.LOAD, Operation.STORE)] + [(Operation.WEIGHTS, "beats", (1 << 30) - 1)],
+)
+def test_a_length_that_the_engine_does_not_hold_is_refused(operation, name, most):
+    """Its registers are as wide as the activation memory is large, or an address in DRAM."""
+    made = planned(network("tiny"), **SETS["4x4, all cut"])
+    at = next(n for n, i in enumerate(made.program) if i.operation == operation)
+
+    def program_of(length):
+        changed = replace(made.program[at], fields={**made.program[at].fields, name: length})
+        return replace(made, program=(*made.program[:at], changed, *made.program[at + 1 :])).program_bytes()
+
+    assert program_of(0) != program_of(most)
+    for length in (-1, most + 1):
+        with pytest.raises(ValueError, match=f"^{operation.name}.{name} = {length} must be 0 to {most}$"):
+            program_of(length)

@@ -13,6 +13,7 @@ from systolith.hw.engine.accelerator import Accelerator
 from systolith.hw.engine.accumulators import Accumulators
 from systolith.hw.engine.activations import ActivationMemory
 from systolith.hw.engine.array import SystolicArray
+from systolith.hw.engine.counted_fifo import CountedFifo
 from systolith.hw.engine.counters import Counters
 from systolith.hw.engine.dma import Bursts, WeightStream
 from systolith.hw.engine.fetch import Fetch
@@ -49,7 +50,8 @@ WHOLE = {
     ActivationMemory: ACTIVATIONS,
     Counters: {"words": 3},
     SystolicArray: {"rows": 2, "columns": 3, "activation_bits": 8, "weight_bits": 8, "sum_bits": 20},
-    Bursts: {"bus_bytes": 8},
+    Bursts: {"bus_bytes": 8, "span_bits": 10},
+    CountedFifo: {"shape": 8, "depth": 4},
     ReadMaster: {"bus_bytes": 8, "users": 3},
     WeightStream: {"bus_bytes": 8, "fifo_beats": 64},
     Fetch: {"bus_bytes": 8, "fingerprint": 1},
@@ -98,6 +100,8 @@ REFUSED = [
     (Counters, {"words": 16}, "words must be 3 to 15, not 16"),
     (Bursts, {"bus_bytes": 12}, BUS + "12"),
     (Bursts, {"bus_bytes": 8.0}, BUS + "8.0"),
+    (Bursts, {"span_bits": 33}, "span bits must be 1 to 32, not 33"),
+    (CountedFifo, {"depth": 1}, "FIFO depth must be 2 to 16777216, not 1"),
     (ReadMaster, {"bus_bytes": 128}, BUS + "128"),
     (ReadMaster, {"users": 1}, "users must be 2 to 8, not 1"),
     (WeightStream, {"bus_bytes": 2}, BUS + "2"),

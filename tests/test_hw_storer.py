@@ -34,12 +34,12 @@ def transfers(p, rng):
             chip = rng.randrange(0, p.activation_elements - rows * pitch - p.bus_elements, p.bus_elements) + place
             result.append(
                 {
-                    "wait": rng.randrange(16), "post": rng.randrange(16), "rows": rows - 1, "bytes": count * each,
+                    "wait": rng.randrange(16), "post": rng.randrange(16), "rows": rows - 1, "bytes": count * each - 1,
                     "dram": dram + place * each, "dram_step": pitch * each, "chip": chip, "chip_step": pitch,
                 }
             )  # fmt: skip
             dram += (rows + 2) * pitch * each
-    long = {"rows": 0, "bytes": 40 * bus, "dram": (dram // 4096 + 2) * 4096 - 4 * bus, "dram_step": 0, "chip": 0}
+    long = {"rows": 0, "bytes": 40 * bus - 1, "dram": (dram // 4096 + 2) * 4096 - 4 * bus, "dram_step": 0, "chip": 0}
     return [*result, {"wait": 0, "post": 9, **long, "chip_step": 0}]
 
 
@@ -50,7 +50,7 @@ def expected_of(p, work):
         BASE + t["dram"] + r * t["dram_step"] + n: byte((t["chip"] + r * t["chip_step"]) * each + n)
         for t in work
         for r in range(t["rows"] + 1)
-        for n in range(t["bytes"])
+        for n in range(t["bytes"] + 1)
     }
 
 

@@ -171,7 +171,7 @@ def check_touched(made):
             reads += len(touched)
         if instruction.operation in (Operation.LOAD, Operation.STORE):
             f = instruction.fields
-            first, last = f["dram"], f["dram"] + f["rows"] * f["dram_step"] + f["bytes"]
+            first, last = f["dram"], f["dram"] + f["rows"] * f["dram_step"] + f["bytes"] + 1
             constants = made.regions["constants"]
             said = instruction.dram_reads if instruction.operation == Operation.LOAD else instruction.dram_writes
             fixed = instruction.operation == Operation.LOAD and last <= constants.address + constants.bytes

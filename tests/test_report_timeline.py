@@ -80,7 +80,7 @@ def test_work_is_what_the_program_has_each_unit_do():
             wanted["array"] += (f["rows"] + 1) * (f["columns"] + 1) * (f["passes"] + 1) * (f["tiles"] + 1)
         elif i.operation in (Operation.LOAD, Operation.STORE):
             starts = [f["dram"] + row * f["dram_step"] for row in range(f["rows"] + 1)]
-            beats = sum(-(-(start % 8 + f["bytes"]) // 8) for start in starts)
+            beats = sum((start % 8 + f["bytes"]) // 8 + 1 for start in starts)
             wanted["loader" if i.operation == Operation.LOAD else "storer"] += beats
     timeline = dict(manifest.timeline)
     assert {unit: sum(item.work for item in timeline[unit]) for unit in wanted} == wanted

@@ -93,9 +93,9 @@ class TileEmitter:
         count, pitch = size(piece.rows), size(piece.elements)
         start = self.plan.dram.maps[tensor].address + (first + piece.rows[0] * row + piece.elements[0]) * each
         step = row * each
-        spans = {"rows": count - 1, "bytes": pitch * each}
+        spans = {"rows": count - 1, "bytes": pitch * each - 1}
         if pitch == row:
-            spans = {"rows": 0, "bytes": count * pitch * each}
+            spans = {"rows": 0, "bytes": count * pitch * each - 1}
         return [
             Instruction(
                 Operation.LOAD,
@@ -109,7 +109,7 @@ class TileEmitter:
     def weights(self) -> list[Instruction]:
         stream = self.plan.dram.streams[self.number]
         address = self.plan.dram.regions["constants"].address + stream.address
-        fields = {"dram": address, "beats": stream.bytes // self.p.bus_bytes}
+        fields = {"dram": address, "beats": stream.bytes // self.p.bus_bytes - 1}
         return [Instruction(Operation.WEIGHTS, self.number, fields)]
 
     # the array
@@ -204,7 +204,7 @@ class TileEmitter:
         self.turns.tables_on_chip.add(self.number)
         region = self.plan.dram.tables[self.number]
         start = self.plan.dram.regions["constants"].address + region.address
-        fields = {"rows": 0, "bytes": region.bytes, "dram": start, "dram_step": 0, "chip": chip, "chip_step": 0}
+        fields = {"rows": 0, "bytes": region.bytes - 1, "dram": start, "dram_step": 0, "chip": chip, "chip_step": 0}
         return [Instruction(Operation.LOAD, self.number, fields, chip_writes=(chip, chip + TABLE_BYTES))]
 
     def _results(self, group: list[ChannelTile], tile: SpatialTile) -> Instruction:
@@ -322,7 +322,7 @@ class TileEmitter:
             self.number,
             {
                 "rows": count - 1,
-                "bytes": length,
+                "bytes": length - 1,
                 "dram": dram,
                 "dram_step": dram_step,
                 "chip": chip,

@@ -57,6 +57,17 @@ class Plan:
         return max(region.end for region in self.regions.values())
 
     def program_bytes(self) -> bytes:
-        """The program as the engine fetches it, with what it prefetches behind END."""
+        """The program as the engine fetches it, with what it prefetches behind END.
+
+        Raises ValueError for a length that the engine's registers, narrower than the field, do not hold.
+        """
+        p = self.parameters
+        span = ("bytes", p.activation_elements * p.element_bytes)
+        longest = {Operation.LOAD: span, Operation.STORE: span, Operation.WEIGHTS: ("beats", (1 << 32) // p.bus_bytes)}
+        for i in self.program:
+            if i.operation in longest:
+                name, most = longest[i.operation]
+                if not 0 <= i.fields[name] < most:
+                    raise ValueError(f"{i.operation.name}.{name} = {i.fields[name]} must be 0 to {most - 1}")
         end = Instruction(Operation.END, -1, {})
         return sealed(b"".join(i.encode() for i in [*self.program, *[end] * (1 + PREFETCH)]))

@@ -197,7 +197,7 @@ class Accelerator(wiring.Component):
         """
         activations, window = self.activations, self.window
         vector, loader, storer = self.vector, self.loader, self.storer
-        refused = Signal()
+        refused, loading = Signal(), Signal()
         m.d.sync += refused.eq(vector.read_valid & ~vector.read_ready)
         m.d.comb += [
             window.window.eq(self.sequencer.window),
@@ -205,8 +205,9 @@ class Accelerator(wiring.Component):
             activations.window_low.eq(window.low),
             activations.window_high.eq(window.high),
             activations.padding.eq(window.padding),
-            activations.write.eq(Mux(vector.write.valid, vector.write.as_value(), loader.write.as_value())),
-            activations.write.valid.eq(vector.write.valid | (loader.write.valid & loader.write_ready)),
+            loading.eq(loader.write.valid & loader.write_ready),
+            activations.write.eq(Mux(loading, loader.write.as_value(), vector.write.as_value())),
+            activations.write.valid.eq(vector.write.valid | loading),
             loader.write_ready.eq(~vector.write.valid & ~refused),
             activations.read_address.eq(storer.read_address),
             activations.read_valid.eq(storer.read_valid),

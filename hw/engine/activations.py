@@ -148,9 +148,9 @@ class ActivationMemory(wiring.Component):
         writes = self._place(m)
         wanted = self._arbitrate(m, Cat(write.valid for write in writes))
         operand_addresses = self._bank_addresses(self.operand_address)
-        read_addresses = self._bank_addresses(self.read_address)
+        read_address = self.read_address[self._ring_bits :]  # a piece lies in one line: other banks read something
         for b, (write, writer, reader) in enumerate(zip(writes, writers, readers, strict=True)):
-            served = Mux(wanted[b], operand_addresses[b], read_addresses[b])
+            served = Mux(wanted[b], operand_addresses[b], read_address)
             address = Mux(write.valid, write.address, served)
             m.d.comb += [writer.addr.eq(address), reader.addr.eq(address)]
             for i in range(self._line):

@@ -2,20 +2,21 @@
 
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..isa.parameters import BURST_BEATS, BUS_BYTES
 from ..isa.program import STREAM
 from ..isa.ranges import check_choice, check_range
-from .countdown import Countdown
+from .counted_fifo import CountedFifo
 
 BURST = data.StructLayout({"address": 32, "length": ceil_log2(BURST_BEATS), "final": 1})
 """One AXI burst: byte address, beats less one, and whether its span ends with it."""
 
-SPAN = data.StructLayout({"address": 32, "bytes": 32})
-"""Consecutive bytes: the address of the first, and how many, at least one."""
+
+def span_layout(span_bits: int) -> data.StructLayout:
+    """Consecutive bytes: the address of the first, and how many, less one."""
+    return data.StructLayout({"address": 32, "bytes": span_bits})
 
 
 def beat_layout(bus_bytes: int) -> data.StructLayout:
@@ -28,57 +29,65 @@ class Bursts(wiring.Component):
 
     The first burst of a span follows it by LATENCY cycles; then one burst a cycle.
 
-    Parameters: bus_bytes : int, bytes a beat
-    Members:    spans : In(stream), SPAN;  bursts : Out(stream), BURST: the beats that a span's bytes lie in
+    Parameters: bus_bytes : int, bytes a beat;  span_bits : int, of a span's bytes less one
+    Members:    spans : In(stream), span_layout;  bursts : Out(stream), BURST: the beats that a span's bytes lie in
                 idle : Out, no span in work
     """
 
     LATENCY = 2
 
-    def __init__(self, *, bus_bytes: int) -> None:
+    def __init__(self, *, bus_bytes: int, span_bits: int) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
-        self._shift = ceil_log2(bus_bytes)
-        super().__init__({"spans": In(stream.Signature(SPAN)), "bursts": Out(stream.Signature(BURST)), "idle": Out(1)})
+        check_range("span bits", span_bits, 1, 32)
+        self._shift, self._span_bits = ceil_log2(bus_bytes), span_bits
+        super().__init__(
+            {
+                "spans": In(stream.Signature(span_layout(span_bits))),
+                "bursts": Out(stream.Signature(BURST)),
+                "idle": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         in_block = ceil_log2(BURST_BEATS)
+        end_bits = min(32, max(self._span_bits, self._shift + in_block) + 1)  # that tell a span's blocks apart
         span, burst = self.spans.payload, self.bursts.payload
 
-        # first, where the span ends, in beats from its block's first
-        waiting, begins, blocks = Signal(), Signal(), Countdown(32 - self._shift - in_block, name="blocks")
+        # first, where the span begins and ends, in beats
+        waiting, begins = Signal(), Signal()
         start = Signal(32 - self._shift, reset_less=True)
-        end = Signal(32 - self._shift, reset_less=True)
+        end = Signal(end_bits - self._shift, reset_less=True)
         m.d.comb += self.spans.ready.eq(~waiting | begins)
         with m.If(self.spans.valid & self.spans.ready):
-            offset = span.address[: self._shift + in_block]
             m.d.sync += [
                 waiting.eq(1),
                 start.eq(span.address >> self._shift),
-                end.eq((offset + span.bytes - 1)[:32] >> self._shift),
+                end.eq((span.address[:end_bits] + span.bytes)[:end_bits] >> self._shift),
             ]
         with m.Elif(begins):
             m.d.sync += waiting.eq(0)
 
         # then block by block: only the first begins inside, only the last ends inside
-        busy = Signal()
+        busy, last = Signal(), Signal(reset_less=True)
         block = Signal(32 - self._shift - in_block, reset_less=True)
+        final = Signal(len(end) - in_block, reset_less=True)  # the last one's number, as far as that tells
         lead = Signal(in_block, reset_less=True)
         tail = Signal(in_block, reset_less=True)
+        following = (block + 1)[: len(block)]
         m.d.comb += [
             self.bursts.valid.eq(busy),
             burst.address.eq(Cat(Const(0, self._shift), lead, block)),
-            burst.length.eq(Mux(blocks.last, tail, BURST_BEATS - 1) - lead),
-            burst.final.eq(blocks.last),
-            begins.eq(waiting & (~busy | (self.bursts.ready & blocks.last))),
+            burst.length.eq(Mux(last, tail, BURST_BEATS - 1) - lead),
+            burst.final.eq(last),
+            begins.eq(waiting & (~busy | (self.bursts.ready & last))),
             self.idle.eq(~waiting & ~busy),
         ]
         with m.If(begins):
-            blocks.load(m, end[in_block:])
             m.d.sync += [busy.eq(1), lead.eq(start), block.eq(start >> in_block), tail.eq(end)]
+            m.d.sync += [final.eq(end >> in_block), last.eq(start[in_block:][: len(final)] == end[in_block:])]
         with m.Elif(busy & self.bursts.ready):
-            blocks.step(m)
-            m.d.sync += [busy.eq(~blocks.last), lead.eq(0), block.eq(block + 1)]
+            m.d.sync += [busy.eq(~last), lead.eq(0), block.eq(following), last.eq(following[: len(final)] == final)]
         return m
 
 
@@ -86,7 +95,8 @@ class WeightStream(wiring.Component):
     """Fetches the array's weights ahead of it, as far as its FIFO has room for whole bursts.
 
     Parameters: bus_bytes : int, bytes a beat;  fifo_beats : int, at least two of the longest bursts
-    Members:    instructions : In(stream), program.STREAM;  requests : Out(stream), BURST;  arriving : In(stream), beats
+    Members:    instructions : In(stream), program.STREAM;  requests : Out(stream), BURST
+                arriving : In(stream), beats, always taken
                 beats : Out(stream), data and last of each instruction's stream;  idle : Out
     """
 
@@ -106,32 +116,33 @@ class WeightStream(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes)
+        m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes, span_bits=32)
         depth = self._fifo_beats
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=beat_layout(self._bus_bytes).size, depth=depth)
+        m.submodules.fifo = fifo = CountedFifo(shape=beat_layout(self._bus_bytes), depth=depth)
         room = Signal(range(depth + 1), init=depth)  # neither filled nor promised to a burst
         enough = Signal(init=1)  # judged a cycle late, so not right after a burst
         burst = bursts.bursts
         asked = self.requests.valid & self.requests.ready
         left = self.beats.valid & self.beats.ready
+        wiring.connect(m, fifo.outgoing, wiring.flipped(self.beats))
         m.d.comb += [
             bursts.spans.valid.eq(self.instructions.valid),
             bursts.spans.payload.address.eq(self.instructions.payload.dram),
-            bursts.spans.payload.bytes.eq(self.instructions.payload.beats << ceil_log2(self._bus_bytes)),
+            bursts.spans.payload.bytes.eq(Cat(Const(-1, ceil_log2(self._bus_bytes)), self.instructions.payload.beats)),
             self.instructions.ready.eq(bursts.spans.ready),
             self.requests.payload.eq(burst.payload),
             self.requests.valid.eq(burst.valid & enough),
             burst.ready.eq(self.requests.ready & enough),
-            fifo.w_data.eq(Cat(self.arriving.payload.as_value())),
-            fifo.w_en.eq(self.arriving.valid),
-            self.arriving.ready.eq(fifo.w_rdy),
-            self.beats.payload.as_value().eq(fifo.r_data),
-            self.beats.valid.eq(fifo.r_rdy),
-            fifo.r_en.eq(self.beats.ready),
+            fifo.incoming.valid.eq(self.arriving.valid),
+            fifo.incoming.payload.eq(self.arriving.payload),
+            self.arriving.ready.eq(1),
             self.idle.eq((room == depth) & bursts.idle),
         ]
+        # less a burst's beats, which is ~length, and one more for a beat that leaves: the carry into the sum
+        length = burst.payload.length
+        promised = Cat(~length & asked.replicate(len(length)), asked.replicate(len(room) - len(length)))
         m.d.sync += [
-            room.eq(room - Mux(asked, burst.payload.length + 1, 0) + left),
+            room.eq((Cat(1, room) + Cat(left, promised))[1:]),
             enough.eq((room >= BURST_BEATS) & ~asked),
         ]
         return m

@@ -19,7 +19,8 @@ class Guard(wiring.Component):
     """Gives each burst its address on the bus, and lets none out that lies outside the window.
 
     No burst crosses 4 KiB, so the page of its first byte speaks for all.  Behind the first one that lies outside, or
-    while ``closed``, none passes.  Latency one cycle; one burst a cycle; honours back-pressure.
+    while ``closed``, what comes is dropped: whoever asked is reset next, and nothing of this reaches ``ready``.
+    Latency one cycle; one burst a cycle; honours back-pressure.
 
     Members: bursts : In(stream), BURST, relative to the window;  passed : Out(stream), PASSED
              window, closed : In;  outside : Out, stays until reset
@@ -43,13 +44,12 @@ class Guard(wiring.Component):
         incoming, outgoing = self.bursts, self.passed
         page = incoming.payload.address[PAGE_BITS:]
         inside = (page < self.window.pages) & ~self.window.wraps
-        m.d.comb += incoming.ready.eq((~outgoing.valid | outgoing.ready) & ~self.closed & ~self.outside)
-        with m.If(outgoing.ready):
-            m.d.sync += outgoing.valid.eq(0)
-        with m.If(incoming.valid & incoming.ready):
+        m.d.comb += incoming.ready.eq(~outgoing.valid | outgoing.ready)
+        with m.If(incoming.valid & incoming.ready & ~inside & ~self.closed):
+            m.d.sync += self.outside.eq(1)
+        with m.If(incoming.ready):
             m.d.sync += [
-                outgoing.valid.eq(inside),
-                self.outside.eq(~inside),
+                outgoing.valid.eq(incoming.valid & inside & ~self.closed & ~self.outside),
                 outgoing.payload.address.eq(Cat(incoming.payload.address[:PAGE_BITS], self.window.base + page)),
                 outgoing.payload.length.eq(incoming.payload.length),
                 outgoing.payload.final.eq(incoming.payload.final),

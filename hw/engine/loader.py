@@ -1,8 +1,7 @@
 """LOAD: spans of DRAM into activation memory, wherever they start on either side."""
 
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -13,6 +12,7 @@ from .activations import ActivationMemory
 from .countdown import Countdown
 from .delay import delayed
 from .dma import BURST, Bursts, beat_layout
+from .instruction_queue import InstructionQueue
 from .memory_format import MemoryFormat
 from .tokens import TOKEN_PORT
 
@@ -20,12 +20,16 @@ from .tokens import TOKEN_PORT
 class Loader(wiring.Component):
     """Asks for an instruction's spans as soon as its tokens are there, and places the beats as they arrive.
 
+    A beat is written LATENCY cycles after it has arrived, from a register.
+
     Parameters: bus_bytes : int, bytes a beat, at most what one write places;  memory : MemoryFormat
     Members:    instructions : In(stream), TRANSFER;  tokens : Out(TOKEN_PORT)
-                requests : Out(stream), BURST;  beats : In(stream)
+                requests : Out(stream), BURST;  beats : In(stream), of spans that were asked for
                 write : Out, see MemoryFormat.write_layout, ``valid`` while a beat waits;  write_ready : In
                 idle, waiting : Out
     """
+
+    LATENCY = 1
 
     def __init__(self, *, bus_bytes: int, memory: MemoryFormat) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
@@ -46,17 +50,17 @@ class Loader(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        tokens = self.tokens
-        bus_bits = ceil_log2(self._bus_bytes)
-        element_bits = ceil_log2(self._memory.element_bits // 8)  # of a byte address inside an element
-        bus_elements = 8 * self._bus_bytes // self._memory.element_bits
+        m.submodules.expected = expected = InstructionQueue(shape=self._spans_layout(), depth=2)
+        asking, placing = self._ask(m, expected.incoming), self._place(m, expected.outgoing)
+        m.d.comb += self.idle.eq(~asking & expected.empty & ~placing)
+        return m
 
-        spans = {n: Countdown(TRANSFER["rows"].width, name=n) for n in ("asked", "placed")}
-
-        # asking: one span after the other into bursts
-        m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes)
-        m.submodules.expected = expected = SyncFIFOBuffered(width=TRANSFER.size, depth=2)
+    def _ask(self, m: Module, expected: stream.Interface) -> Value:
+        """One span after the other into bursts.  Returns whether there are any."""
+        tokens, incoming, span_bits = self.tokens, self.instructions.payload, self._memory.span_bits
+        m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes, span_bits=span_bits)
         wiring.connect(m, bursts.bursts, wiring.flipped(self.requests))
+        spans = Countdown(len(incoming.rows), name="asked")
         i = Signal(TRANSFER, reset_less=True)
         asking = Signal()
         m.d.comb += [
@@ -65,70 +69,76 @@ class Loader(wiring.Component):
             bursts.spans.payload.bytes.eq(i.bytes),
         ]
         with m.If(asking & bursts.spans.ready):
-            spans["asked"].step(m)
-            m.d.sync += [i.dram.eq(i.dram + i.dram_step), asking.eq(~spans["asked"].last)]
-        start = ~asking & self.instructions.valid & expected.w_rdy
+            spans.step(m)
+            m.d.sync += [i.dram.eq(i.dram + i.dram_step), asking.eq(~spans.last)]
+        start = ~asking & self.instructions.valid & expected.ready
         m.d.comb += [
-            self.instructions.ready.eq(~asking & expected.w_rdy & tokens.ready),
+            self.instructions.ready.eq(~asking & expected.ready & tokens.ready),
             self.waiting.tokens.eq(start & ~tokens.ready),
             tokens.waits.eq(self.instructions.valid),
-            tokens.wait.eq(self.instructions.payload.wait),
+            tokens.wait.eq(incoming.wait),
             tokens.take.eq(start & tokens.ready),
-            expected.w_data.eq(self.instructions.payload.as_value()),
-            expected.w_en.eq(tokens.take),
+            expected.valid.eq(tokens.take),
+            *(expected.payload[name].eq(incoming[name]) for name in self._spans_layout().members),
         ]
         with m.If(tokens.take):
-            spans["asked"].load(m, self.instructions.payload.rows)
-            m.d.sync += [i.eq(self.instructions.payload), asking.eq(1)]
+            spans.load(m, incoming.rows)
+            m.d.sync += [i.eq(incoming), asking.eq(1)]
+        return asking | ~bursts.idle
 
-        # placing: the same spans again, beat by beat
-        e = Signal(TRANSFER, reset_less=True)
-        placing = Signal()
-        first = Signal()
-        beats = Countdown(24, name="beats")
-        chip = Signal(self._memory.address_bits, reset_less=True)
-        skip = e.dram[element_bits:bus_bits] if bus_bits > element_bits else 0
-        tail = ((e.dram[:bus_bits] + e.bytes - 1)[:bus_bits] >> element_bits) + 1
-        moved = Signal()
-        span_done = Signal()
-        done = Signal()
+    def _spans_layout(self) -> data.StructLayout:
+        """What placing needs of an instruction: of places in DRAM only those inside a beat."""
+        inside, address = ceil_log2(self._bus_bytes), self._memory.address_bits
+        widths = {"bytes": inside, "dram": inside, "dram_step": inside, "chip": address, "chip_step": address}
+        return data.StructLayout({name: TRANSFER[name].width for name in ("post", "rows")} | widths)
 
-        def begin_span(dram, size, address):
-            beats.load(m, (dram[:bus_bits] + size - 1)[:25] >> bus_bits)
-            m.d.sync += [chip.eq(address - dram[element_bits:bus_bits]), first.eq(1)]
+    def _place(self, m: Module, expected: stream.Interface) -> Value:
+        """The same spans again, beat by beat.  Returns whether any are left."""
+        write, tokens = self.write, self.tokens
+        element_bits = ceil_log2(self._memory.element_bits // 8)  # of a byte address inside an element
+        bus_elements = 8 * self._bus_bytes // self._memory.element_bits
+        spans = Countdown(len(expected.payload.rows), name="placed")
+        e = Signal(self._spans_layout(), reset_less=True)
+        placing, first, complete = Signal(), Signal(init=1), Signal()
+        post = Signal.like(e.post, reset_less=True)
+        taken, span_done, done = Signal(), Signal(), Signal()
 
+        # a register that waits for the memory: what arrives behind it waits in the bus's slice
+        tail = (e.dram + e.bytes)[: len(e.dram)] >> element_bits  # the last beat's last element
+        skip = e.dram >> element_bits
         m.d.comb += [
-            self.write.valid.eq(placing & self.beats.valid),
-            self.write.address.eq(chip),
-            self.write.low.eq(Mux(first, skip, 0)),
-            self.write.high.eq(Mux(beats.last, tail, bus_elements)),
-            self.write.data.as_value().eq(self.beats.payload.data),
-            self.beats.ready.eq(placing & self.write_ready),
-            moved.eq(self.write.valid & self.write_ready),
-            span_done.eq(moved & beats.last),
-            done.eq(span_done & spans["placed"].last),
+            self.beats.ready.eq(placing & (~write.valid | self.write_ready)),
+            taken.eq(self.beats.valid & self.beats.ready),
+            span_done.eq(taken & self.beats.payload.last),
+            done.eq(span_done & spans.last),
         ]
-        with m.If(moved):
-            beats.step(m)
-            m.d.sync += [chip.eq(chip + bus_elements), first.eq(0)]
+        with m.If(self.write_ready):
+            m.d.sync += write.valid.eq(0)
+        with m.If(taken):
+            m.d.sync += [
+                write.valid.eq(1),
+                write.address.eq(Mux(first, e.chip - skip, write.address + bus_elements)),
+                write.low.eq(Mux(first, skip, 0)),
+                write.high.eq(Mux(self.beats.payload.last, tail + 1, bus_elements)),
+                write.data.as_value().eq(self.beats.payload.data),
+                first.eq(self.beats.payload.last),
+                complete.eq(done),
+                post.eq(e.post),
+            ]
         with m.If(span_done):
-            dram, address = e.dram + e.dram_step, e.chip + e.chip_step
-            begin_span(dram, e.bytes, address)
-            spans["placed"].step(m)
-            m.d.sync += [e.dram.eq(dram), e.chip.eq(address)]
+            spans.step(m)
+            m.d.sync += [e.dram.eq(e.dram + e.dram_step), e.chip.eq(e.chip + e.chip_step)]
         with m.If(done):
             m.d.sync += placing.eq(0)
-        following = TRANSFER(expected.r_data)
-        m.d.comb += expected.r_en.eq(~placing | done)
-        with m.If(expected.r_rdy & expected.r_en):
-            begin_span(following.dram, following.bytes, following.chip)
-            spans["placed"].load(m, following.rows)
-            m.d.sync += [e.eq(following), placing.eq(1)]
+        m.d.comb += expected.ready.eq(~placing | done)
+        with m.If(expected.valid & expected.ready):
+            spans.load(m, expected.payload.rows)
+            m.d.sync += [e.eq(expected.payload), placing.eq(1)]
 
         committed = ActivationMemory.WRITE_LATENCY
+        finished = write.valid & self.write_ready & complete
         m.d.comb += [
-            tokens.give.eq(delayed(m, done, committed, name="done", init=0)),
-            tokens.give_to.eq(delayed(m, e.post, committed, name="post")),
-            self.idle.eq(~asking & ~placing & ~expected.r_rdy & bursts.idle),
+            tokens.give.eq(delayed(m, finished, committed, name="finished", init=0)),
+            tokens.give_to.eq(delayed(m, post, committed, name="post")),
         ]
-        return m
+        return placing | write.valid

@@ -31,6 +31,11 @@ class MemoryFormat:
         return (self.elements - 1).bit_length()
 
     @property
+    def span_bits(self) -> int:
+        """Width of a count of consecutive bytes, less one: no more than there are."""
+        return (self.elements * self.element_bits // 8 - 1).bit_length()
+
+    @property
     def write_layout(self) -> data.StructLayout:
         """Elements ``low <= i < high`` of ``data`` go to ``address + i``."""
         width = self.port_elements

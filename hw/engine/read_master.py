@@ -2,13 +2,13 @@
 
 from amaranth import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from ..isa.parameters import BUS_BYTES
 from ..isa.ranges import check_choice, check_range
 from .axi import STANDARD, Attributes, axi4_read
+from .counted_fifo import CountedFifo
+from .credits import Credits
 from .dma import BURST, beat_layout
 from .guard import WINDOW, Guard
 from .register_slice import RegisterSlice
@@ -29,7 +29,7 @@ class ReadMaster(wiring.Component):
 
     OUTSTANDING = 16
     """Bursts that have been asked for and have not arrived, at most."""
-    LATENCY = 1 + Guard.LATENCY
+    LATENCY = RegisterSlice.LATENCY + Guard.LATENCY
     """Cycles from a request to its address on the bus."""
 
     def __init__(self, *, bus_bytes: int, users: int, attributes: Attributes = STANDARD) -> None:
@@ -54,41 +54,40 @@ class ReadMaster(wiring.Component):
         m = Module()
         users = range(self._users)
         requests, beats, bus = self.requests, self.beats, self.bus
-        tag = data.StructLayout({"user": ceil_log2(self._users), "final": 1})
-        m.submodules.tags = tags = SyncFIFOBuffered(width=tag.size, depth=self.OUTSTANDING)
-        issued, returning = tag(tags.w_data), tag(tags.r_data)
+        tag = data.StructLayout({"user": self._users, "final": 1})  # a bit for each user
+        m.submodules.tags = tags = CountedFifo(shape=tag, depth=self.OUTSTANDING)
+        places = Credits(self.OUTSTANDING, init=self.OUTSTANDING, name="places")
+        returning = tags.outgoing.payload
 
         # round robin: the user after the last one served goes first
+        valid = Cat(request.valid for request in requests)
+        turn, granted = Signal(self._users), Signal(self._users)
         last = Signal(range(self._users))
-        chosen = Signal(range(self._users))
         with m.Switch(last):
             for n in users:
                 with m.Case(n):
-                    for distance in reversed(range(1, self._users + 1)):
-                        candidate = (n + distance) % self._users
-                        with m.If(requests[candidate].valid):
-                            m.d.comb += chosen.eq(candidate)
-
+                    order = [(n + distance) % self._users for distance in range(1, self._users + 1)]
+                    for place, user in enumerate(order):
+                        m.d.comb += turn[user].eq(~Cat(valid[before] for before in order[:place]).any())
+        m.submodules.picked = picked = RegisterSlice(shape=BURST)
         m.submodules.guard = guard = Guard()
-        picked = Signal(BURST, reset_less=True)
-        waiting, free = Signal(), Signal()
+        free = picked.incoming.ready & places.some
+        m.d.comb += granted.eq(valid & turn & free.replicate(self._users))
+        for n, request in enumerate(requests):
+            m.d.comb += request.ready.eq(turn[n] & free)
+            with m.If(valid[n] & turn[n]):
+                m.d.comb += picked.incoming.payload.eq(request.payload)
+            with m.If(granted[n]):
+                m.d.sync += last.eq(n)
+        wiring.connect(m, picked.outgoing, guard.bursts)
         m.d.comb += [
-            free.eq((~waiting | guard.bursts.ready) & tags.w_rdy),
-            guard.bursts.valid.eq(waiting),
-            guard.bursts.payload.eq(picked),
+            picked.incoming.valid.eq(granted.any()),
+            tags.incoming.valid.eq(granted.any()),
+            tags.incoming.payload.user.eq(granted),
+            tags.incoming.payload.final.eq(picked.incoming.payload.final),
             guard.window.eq(self.window),
             guard.closed.eq(self.closed),
             self.outside.eq(guard.outside),
-        ]
-        with m.If(guard.bursts.ready):
-            m.d.sync += waiting.eq(0)
-        for n, request in enumerate(requests):
-            with m.If(chosen == n):
-                m.d.comb += [request.ready.eq(free), issued.user.eq(n), issued.final.eq(request.payload.final)]
-                with m.If(request.valid & free):
-                    m.d.comb += tags.w_en.eq(1)
-                    m.d.sync += [waiting.eq(1), picked.eq(request.payload), last.eq(n)]
-        m.d.comb += [
             bus.arvalid.eq(guard.passed.valid),
             bus.araddr.eq(guard.passed.payload.address),
             bus.arlen.eq(guard.passed.payload.length),
@@ -107,7 +106,7 @@ class ReadMaster(wiring.Component):
             bus.rready.eq(slice_.incoming.ready),
         ]
         for n, beat in enumerate(beats):
-            mine = tags.r_rdy & (returning.user == n)
+            mine = tags.outgoing.valid & returning.user[n]
             m.d.comb += [
                 beat.valid.eq(arriving.valid & mine),
                 beat.payload.data.eq(arriving.payload.data),
@@ -119,14 +118,15 @@ class ReadMaster(wiring.Component):
         ended = taken & arriving.payload.last
         failed = taken & arriving.payload.resp[1]
         m.d.comb += [
-            tags.r_en.eq(ended),
+            tags.outgoing.ready.eq(ended),
             self.beat_error.eq(arriving.payload.resp[1]),
-            self.errors.eq(Cat(failed & (returning.user == n) for n in users)),
+            self.errors.eq(returning.user & failed.replicate(self._users)),
         ]
+        places.change(m, ended, granted.any())
 
-        unanswered = Signal(range(self.OUTSTANDING + 2))
-        m.d.sync += unanswered.eq(unanswered + (bus.arvalid & bus.arready) - ended)
-        m.d.comb += self.quiet.eq(~bus.arvalid & (unanswered == 0))
+        unanswered = Credits(self.OUTSTANDING, init=0, name="unanswered")
+        unanswered.change(m, bus.arvalid & bus.arready, ended)
+        m.d.comb += self.quiet.eq(~bus.arvalid & ~unanswered.some)
         with m.If(self.closed):
             m.d.comb += arriving.ready.eq(1)
         return m

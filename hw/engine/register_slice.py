@@ -30,12 +30,14 @@ class RegisterSlice(wiring.Component):
             self.outgoing.valid.eq(valid),
             self.outgoing.payload.eq(outgoing),
         ]
+        with m.If(~full):
+            m.d.sync += spare.eq(self.incoming.payload)  # whether or not it will count: ``full`` says that
         with m.If(self.outgoing.ready | ~valid):
             m.d.sync += [valid.eq(self.incoming.valid | full), full.eq(0)]
             with m.If(full):
                 m.d.sync += outgoing.eq(spare)
             with m.Else():
                 m.d.sync += outgoing.eq(self.incoming.payload)
-        with m.Elif(self.incoming.valid & ~full):
-            m.d.sync += [spare.eq(self.incoming.payload), full.eq(1)]
+        with m.Elif(self.incoming.valid):
+            m.d.sync += full.eq(1)
         return m

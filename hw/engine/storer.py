@@ -2,7 +2,6 @@
 
 from amaranth import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -12,6 +11,8 @@ from ..isa.ranges import check_choice
 from .activations import ActivationMemory
 from .axi import STANDARD, Attributes, axi4_write
 from .countdown import Countdown
+from .counted_fifo import CountedFifo
+from .credits import Credits
 from .delay import delayed
 from .dma import Bursts
 from .guard import WINDOW, Guard
@@ -35,10 +36,12 @@ class Storer(wiring.Component):
 
     FIFO = 16
     """Beats between activation memory and bus."""
+    OUTSTANDING = 32
+    """Bursts that have been asked for and not been answered, at most."""
 
     def __init__(self, *, bus_bytes: int, memory: MemoryFormat, attributes: Attributes = STANDARD) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
-        self._bus_bytes, self._element_bytes = bus_bytes, memory.element_bits // 8
+        self._bus_bytes, self._element_bytes, self._span_bits = bus_bytes, memory.element_bits // 8, memory.span_bits
         super().__init__(
             {
                 "instructions": In(stream.Signature(TRANSFER)),
@@ -62,62 +65,57 @@ class Storer(wiring.Component):
         m = Module()
         bus, tokens = self.bus, self.tokens
         bus_bits, element_bits = ceil_log2(self._bus_bytes), ceil_log2(self._element_bytes)
-        m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes)
+        m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes, span_bits=self._span_bits)
         guarded = self._guarded(m, bursts)
 
         i = Signal(TRANSFER, reset_less=True)
         active, spans_left = Signal(), Signal()
         bursting = Signal()  # a burst's address has been handed over, its beats are being read
         spans = Countdown(TRANSFER["rows"].width, name="spans")
-        beats_left = Signal(range(BURST_BEATS))
+        beats = Countdown(ceil_log2(BURST_BEATS), name="beats")
         final = Signal()
         span_first = Signal()
-        chip = Signal.like(self.read_address, reset_less=True)
-        room = Signal(range(self.FIFO + 1), init=self.FIFO)
+        piece = Signal(len(self.read_address) - bus_bits + element_bits, reset_less=True)  # of a beat's size
+        room = Credits(self.FIFO, init=self.FIFO, name="room")
+        unanswered = Credits(self.OUTSTANDING, init=0, name="unanswered")
 
         # spans into bursts
-        size = i.dram[:bus_bits] + i.bytes
         m.d.comb += [
             bursts.spans.valid.eq(active & spans_left),
             bursts.spans.payload.address.eq(i.dram),
             bursts.spans.payload.bytes.eq(i.bytes),
         ]
         with m.If(bursts.spans.valid & bursts.spans.ready):
-            m.d.sync += [spans_left.eq(0), span_first.eq(1), chip.eq(i.chip - i.dram[element_bits:bus_bits])]
+            m.d.sync += [spans_left.eq(0), span_first.eq(1), piece.eq(i.chip >> (bus_bits - element_bits))]
 
-        # each burst: its address, then its beats
+        # each burst: its address, then its beats; while closed it goes no further than here
         burst = guarded.payload
         handing = Signal()
         m.d.comb += [
-            handing.eq(guarded.valid & ~bursting & (~bus.awvalid | bus.awready) & ~self.closed),
-            guarded.ready.eq(handing),
+            guarded.ready.eq(~bursting & ~bus.awvalid & ~unanswered.full),
+            handing.eq(guarded.valid & guarded.ready & ~self.closed),
         ]
         with m.If(bus.awready):
             m.d.sync += bus.awvalid.eq(0)
+        with m.If(~bus.awvalid):  # whether or not it is handed over: so nothing but a register moves these
+            m.d.sync += [bus.awaddr.eq(burst.address), bus.awlen.eq(burst.length)]
+        with m.If(~bursting):
+            beats.load(m, burst.length)
+            m.d.sync += final.eq(burst.final)
         with m.If(handing):
-            m.d.sync += [
-                bus.awvalid.eq(1),
-                bus.awaddr.eq(burst.address),
-                bus.awlen.eq(burst.length),
-                beats_left.eq(burst.length),
-                final.eq(burst.final),
-                bursting.eq(1),
-            ]
+            m.d.sync += [bus.awvalid.eq(1), bursting.eq(1)]
         reading = Signal()
         m.d.comb += [
-            self.read_address.eq(chip),
-            self.read_valid.eq(bursting & (room != 0) & ~self.closed),
-            reading.eq(bursting & (room != 0) & (self.read_ready | self.closed)),
+            self.read_address.eq(piece << (bus_bits - element_bits)),
+            self.read_valid.eq(bursting & room.some & ~self.closed),
+            reading.eq(bursting & room.some & (self.read_ready | self.closed)),
         ]
-        span_last = final & (beats_left == 0)
+        span_last = final & beats.last
         instruction_read = Signal()
         with m.If(reading):
-            m.d.sync += [
-                chip.eq(chip + self._bus_bytes // self._element_bytes),
-                beats_left.eq(beats_left - 1),
-                span_first.eq(0),
-            ]
-            with m.If(beats_left == 0):
+            beats.step(m)
+            m.d.sync += [piece.eq(piece + 1), span_first.eq(0)]
+            with m.If(beats.last):
                 m.d.sync += bursting.eq(0)
             with m.If(span_last):
                 with m.If(spans.last):
@@ -129,20 +127,18 @@ class Storer(wiring.Component):
                         i.chip.eq(i.chip + i.chip_step),
                         spans_left.eq(1),
                     ]
-        strobe = self._strobe(m, i, size, span_first, span_last)
-        self._send(m, reading, Mux(self.closed, 0, strobe), beats_left == 0)
-        m.d.sync += room.eq(room - reading + (bus.wvalid & bus.wready))
+        self._send(m, reading, self._strobe(m, i, span_first, span_last), beats.last)
+        room.change(m, bus.wvalid & bus.wready, reading)
 
         # answers, and the end of an instruction
-        unanswered = Signal(16)
         answered = bus.bvalid & bus.bready
+        unanswered.change(m, handing, answered)
         m.d.comb += [bus.bready.eq(1), self.error.eq(answered & bus.bresp[1])]
-        m.d.sync += unanswered.eq(unanswered + handing - answered)
         all_read = Signal()
         with m.If(instruction_read):
             m.d.sync += all_read.eq(1)
         m.d.comb += [
-            tokens.give.eq(all_read & (unanswered == 0)),
+            tokens.give.eq(all_read & ~unanswered.some),
             tokens.give_to.eq(i.post),
             self.instructions.ready.eq(~active & tokens.ready),
             tokens.waits.eq(self.instructions.valid),
@@ -150,7 +146,7 @@ class Storer(wiring.Component):
             tokens.take.eq(~active & self.instructions.valid & tokens.ready),
             self.waiting.tokens.eq(~active & self.instructions.valid & ~tokens.ready),
             self.idle.eq(~active),
-            self.quiet.eq(~bursting & (unanswered == 0)),
+            self.quiet.eq(~bursting & ~unanswered.some),
         ]
         with m.If(tokens.give):
             m.d.sync += [active.eq(0), all_read.eq(0)]
@@ -166,36 +162,37 @@ class Storer(wiring.Component):
         m.d.comb += [guard.window.eq(self.window), guard.closed.eq(self.closed), self.outside.eq(guard.outside)]
         return guard.passed
 
-    def _strobe(self, m: Module, i: data.View, size: Value, span_first: Value, span_last: Value) -> Value:
+    def _strobe(self, m: Module, i: data.View, span_first: Value, span_last: Value) -> Value:
         """All bytes of a beat but those before the span's first and after its last."""
         every = (1 << self._bus_bytes) - 1
         before = Signal(self._bus_bytes)
         after = Signal(self._bus_bytes)
         end = Signal(range(self._bus_bytes))
         m.d.comb += [
-            end.eq(size - 1),
+            end.eq(i.dram[: len(end)] + i.bytes[: len(end)]),
             before.eq(Mux(span_first, every << i.dram[: len(end)], every)),
             after.eq(Mux(span_last, every >> ~end, every)),
         ]
         return before & after
 
     def _send(self, m: Module, reading: Value, strobe: Value, last: Value) -> None:
-        """Beats that are being read to the bus, through a FIFO."""
+        """Beats that are being read to the bus, through a FIFO; none is strobed that is read while closed."""
         flags = data.StructLayout({"strobe": self._bus_bytes, "last": 1})
         entry = data.StructLayout({"data": 8 * self._bus_bytes, "flags": flags})
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=entry.size, depth=self.FIFO)
-        mark = flags(Signal(flags.size, name="mark"))
+        m.submodules.fifo = fifo = CountedFifo(shape=entry, depth=self.FIFO)
+        mark = Signal(flags, reset_less=True)
+        m.d.sync += [mark.strobe.eq(strobe), mark.last.eq(last)]
+        with m.If(self.closed):
+            m.d.sync += mark.strobe.eq(0)
         latency = ActivationMemory.READ_LATENCY
-        put, out = entry(fifo.w_data), entry(fifo.r_data)
+        put, out = fifo.incoming.payload, fifo.outgoing.payload
         m.d.comb += [
-            mark.strobe.eq(strobe),
-            mark.last.eq(last),
-            fifo.w_en.eq(delayed(m, reading, latency, name="reading", init=0)),
+            fifo.incoming.valid.eq(delayed(m, reading, latency, name="reading", init=0)),
             put.data.eq(self.read_data),
-            put.flags.eq(flags(delayed(m, mark.as_value(), latency, name="mark"))),
-            self.bus.wvalid.eq(fifo.r_rdy),
+            put.flags.eq(flags(delayed(m, mark.as_value(), latency - 1, name="mark"))),
+            self.bus.wvalid.eq(fifo.outgoing.valid),
             self.bus.wdata.eq(out.data),
             self.bus.wstrb.eq(out.flags.strobe),
             self.bus.wlast.eq(out.flags.last),
-            fifo.r_en.eq(self.bus.wready),
+            fifo.outgoing.ready.eq(self.bus.wready),
         ]

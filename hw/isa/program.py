@@ -45,7 +45,7 @@ TRANSFER = _struct(
     wait=4,
     post=4,
     rows=16,  # spans, less one
-    bytes=24,  # of one span
+    bytes=24,  # of one span, less one
     dram=32,  # byte address of the first span
     dram_step=32,  # bytes from span to span
     chip=24,  # element address of the first span
@@ -54,7 +54,7 @@ TRANSFER = _struct(
 """LOAD: spans of DRAM into activation memory.  STORE: the reverse."""
 
 STREAM = _struct(dram=32, beats=32)
-"""WEIGHTS: a contiguous, bus-aligned stream for the array; ``beats`` of the bus, at least one."""
+"""WEIGHTS: a contiguous, bus-aligned stream for the array; ``beats`` of the bus, less one."""
 
 PASSES = _struct(
     wait=4,

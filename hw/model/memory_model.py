@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from math import gcd
 
+from ..engine.loader import Loader
 from ..engine.read_master import ReadMaster
 from ..engine.register_slice import RegisterSlice
 from ..isa.parameters import Parameters
@@ -191,7 +192,7 @@ class ReadBus:
                 if start > self.clock.now:
                     self.clock.wake(self.memory, start)
                     break
-                last = self.ports.place(first, last)
+                last = self.ports.place(first + Loader.LATENCY, last + Loader.LATENCY) - Loader.LATENCY
             self.unanswered.popleft()
             self.next_data = last - RegisterSlice.LATENCY + 1
             if arrived is not None:

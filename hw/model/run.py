@@ -11,9 +11,6 @@ from ..isa.program import PREFETCH, UNITS, Operation
 from .clockwork import Channel, Clockwork
 from .memory_model import MemoryPorts, ReadBus
 
-FIFO_DELAY = 2
-"""Cycles through an empty SyncFIFOBuffered."""
-
 SAME = 64
 """Shorter pauses of a unit within a layer are not shown."""
 

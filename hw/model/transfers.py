@@ -4,14 +4,16 @@ from functools import partial
 
 from ..compiler.instruction import Instruction
 from ..engine.activations import ActivationMemory
+from ..engine.counted_fifo import CountedFifo
 from ..engine.dma import Bursts
 from ..engine.fetch import Fetch
 from ..engine.guard import Guard
+from ..engine.loader import Loader
 from ..isa.parameters import BURST_BEATS, INSTRUCTION_BYTES
 from ..isa.program import PREFETCH, Operation
 from .clockwork import Process
 from .memory_model import FETCH, LOADER
-from .run import FIFO_DELAY, Run
+from .run import Run
 
 QUEUE_OF = {Operation.SETUP: Operation.VECTOR}
 COMPARED = {Operation.IMAGE: 1, Operation.BEGIN: 2}
@@ -32,7 +34,7 @@ def spans(instruction: Instruction, bus: int) -> list[list[int]]:
     """Beats of each burst of each span, on a bus of ``bus`` bytes."""
     f = instruction.fields
     starts = [f["dram"] + row * f["dram_step"] for row in range(f["rows"] + 1)]
-    return [cut(start // bus, -(-(start % bus + f["bytes"]) // bus)) for start in starts]
+    return [cut(start // bus, (start % bus + f["bytes"]) // bus + 1) for start in starts]
 
 
 def fetch(run: Run) -> Process:
@@ -85,7 +87,7 @@ def loader(run: Run) -> Process:
 
 def _loaded(run: Run, instruction: Instruction, begin: int, beats: int, cycles: tuple[int, int]) -> None:
     run.loads.put(run.clock.now)
-    run.end(instruction, begin, cycles[1] + ActivationMemory.WRITE_LATENCY, beats)
+    run.end(instruction, begin, cycles[1] + Loader.LATENCY + ActivationMemory.WRITE_LATENCY, beats)
 
 
 def storer(run: Run) -> Process:
@@ -98,6 +100,6 @@ def storer(run: Run) -> Process:
             first, beats = clock.now, sum(span)
             yield first + Bursts.LATENCY + Guard.LATENCY + beats + len(span) + run.ports.put_off(first, beats)
         # read, FIFO, then the answer to the last beat
-        complete = clock.now + 1 + ActivationMemory.READ_LATENCY + FIFO_DELAY + run.latency
+        complete = clock.now + 1 + ActivationMemory.READ_LATENCY + CountedFifo.LATENCY + run.latency
         run.end(instruction, begin, complete, sum(map(sum, bursts)))
         now = complete + 1

@@ -2,13 +2,14 @@
 
 from collections.abc import Generator
 
+from ..engine.counted_fifo import CountedFifo
 from ..engine.dma import Bursts
 from ..engine.weights import Gearbox
 from ..isa.parameters import BURST_BEATS
 from ..isa.program import Operation
 from .clockwork import Channel, Process
 from .memory_model import WEIGHTS
-from .run import FIFO_DELAY, Run
+from .run import Run
 from .transfers import cut
 
 
@@ -21,7 +22,7 @@ def weight_requests(run: Run) -> Process:
     while True:
         instruction, now = yield from run.begin(queue, now)
         now += Bursts.LATENCY
-        for beats in cut(instruction.fields["dram"] // bus, instruction.fields["beats"]):
+        for beats in cut(instruction.fields["dram"] // bus, instruction.fields["beats"] + 1):
             gone = asked - ahead
             while last < gone:
                 if not drawn:
@@ -55,7 +56,7 @@ class _Weights:
                     yield arrivals
                 burst, self.last = arrivals.popleft()
                 arrived += self.last - burst + 1
-            there = self.last - (arrived - needed) + FIFO_DELAY + Gearbox.LATENCY
+            there = self.last - (arrived - needed) + CountedFifo.LATENCY + Gearbox.LATENCY
             if needed == first:
                 begin = max(begin, there)
         self.arrived = arrived
