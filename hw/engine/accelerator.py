@@ -1,6 +1,6 @@
 """The accelerator: the engine's units, wired along the data's path."""
 
-from amaranth import Cat, Module, Mux, ResetInserter, Signal
+from amaranth import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -128,7 +128,12 @@ class Accelerator(wiring.Component):
         m = Module()
         m.submodules.registers = self.registers
         m.submodules.control = self.control
-        m.submodules.engine = ResetInserter(self.control.cleared)(engine)
+        m.submodules.engine = DomainRenamer("engine")(engine)
+        # a clock's reset of its own, for it reaches thousands of registers: a cycle behind what it follows
+        m.domains.engine = ClockDomain(local=True)
+        restart = Signal(init=1)
+        m.d.sync += restart.eq(self.control.cleared)
+        m.d.comb += [ClockSignal("engine").eq(ClockSignal()), ResetSignal("engine").eq(restart)]
         self._control(m)
         self._show(m)
         return m

@@ -132,9 +132,11 @@ class Sequencer(wiring.Component):
         with m.Elif(running):
             windows.step(m, i)
         passes.step(m, i, delayed(m, start, 1, name="started", init=0))
-        with m.If(begin):
+        with m.If(vacant):  # and not only at the beginning: what nobody works on may change
             passes.begin(m, new)
-            m.d.sync += [i.eq(new), active.eq(1)]
+            m.d.sync += i.eq(new)
+        with m.If(begin):
+            m.d.sync += active.eq(1)
 
         # the half that control names belongs to the pass in work
         m.d.comb += [

@@ -189,27 +189,34 @@ class Walk(wiring.Component):
     def _take(
         self, m: Module, i: data.View, settings: data.View, cursor: Cursor, post: Signal, table_row: Signal
     ) -> None:
-        """The next instruction, once its tokens are there: SETUP, with its tables perhaps, or VECTOR."""
+        """The next instruction, once its tokens are there: SETUP, with its tables perhaps, or VECTOR.
+
+        Registers may take it before: nothing is in work that they belong to.
+        """
         new = DRAIN(self.instructions.payload[: DRAIN.size])
         setup = SETTINGS(self.instructions.payload[: SETTINGS.size])
-        m.d.comb += self.idle.eq(1)
-        m.d.comb += self.instructions.ready.eq(self.tokens.ready)
-        m.d.comb += self.waiting.tokens.eq(self.instructions.valid & ~self.tokens.ready)
+        sets_up = Signal()
+        m.d.comb += [
+            sets_up.eq(new.operation == Operation.SETUP),
+            self.idle.eq(1),
+            self.instructions.ready.eq(self.tokens.ready),
+            self.waiting.tokens.eq(self.instructions.valid & ~self.tokens.ready),
+        ]
+        m.d.sync += [i.eq(new), post.eq(new.post)]
+        cursor.begin(m, new)
+        with m.If(self.instructions.valid & sets_up):
+            m.d.sync += settings.eq(setup)
+            if self._configuration.lane.tables:
+                cursor.begin_tables(m, setup)
+                m.d.sync += table_row.eq(0)
         with m.If(self.instructions.valid & self.tokens.ready):
             m.d.comb += self.tokens.take.eq(1)
-            m.d.sync += post.eq(new.post)
-            with m.If(new.operation == Operation.SETUP):
-                m.d.sync += settings.eq(setup)
+            m.next = "tile"
+            with m.If(sets_up):
                 m.next = "finish"
                 if self._configuration.lane.tables:
-                    cursor.begin_tables(m, setup)
-                    m.d.sync += table_row.eq(0)
                     with m.If(setup.load_tables):
                         m.next = "tables"
-            with m.Else():
-                m.d.sync += i.eq(new)
-                cursor.begin(m, new)
-                m.next = "tile"
 
     def _own_channels(self, m: Module, settings: data.View, step: data.View, tile_done: Signal) -> None:
         """Which columns of a vector count: neighbours beyond the map's channels are other pixels' channels."""
