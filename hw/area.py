@@ -13,6 +13,7 @@ from typing import Any
 
 from ..quant.graph.errors import ConfigurationError
 from .devices import Device
+from .engine.requantize import MANTISSA
 from .engine.sizes import array_cell
 from .isa.parameters import Parameters, Target
 
@@ -78,7 +79,13 @@ def sizes(p: Parameters) -> dict[str, dict[str, float]]:
             "column bits": p.columns * p.sum_bits,
             "operand bits": p.operands * p.columns * p.sum_bits,
         },
-        "lanes": {lane: p.lanes, "tables": p.tables * p.lanes, "squares": p.normalization * p.lanes},
+        "lanes": {
+            lane: p.lanes,
+            "shift bits": p.lanes * (p.shift_high - p.shift_low).bit_length(),
+            "rounded bits": p.lanes * max(0, p.total_bits - MANTISSA),
+            "tables": p.tables * p.lanes,
+            "squares": p.normalization * p.lanes,
+        },
         "gearbox": {"fixed": 1, "bits": _gearbox_bits(p)},
         "control": {"fixed": 1, "bus bits": 8 * p.bus_bytes, "row bits": p.weight_row_bits},
     }

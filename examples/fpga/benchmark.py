@@ -40,6 +40,9 @@ COUNTED: dict[Target, tuple[str, ...]] = {
 }
 SMALL = {"activation_kib": 8, "accumulator_kib": 2, "weight_fifo_kib": 1}
 LEAST = {"activation_kib": 4, "accumulator_kib": 4}
+LENETS = {"sum_bits": 23, "total_bits": 24, "shift_low": 13, "shift_high": 16}
+"""What LeNet-5 needs of any accelerator, so that most whole engines are those that are routed."""
+
 UNITS: dict[str, tuple[dict[str, Any], ...]] = {
     "array": (
         {"rows": 2, "columns": 2, "sum_bits": 23},
@@ -59,6 +62,8 @@ UNITS: dict[str, tuple[dict[str, Any], ...]] = {
     "vector": (
         {"rows": 2, "columns": 2, "sum_bits": 23, "multiplier": False},
         {"rows": 8, "columns": 8, "sum_bits": 23},
+        {"rows": 2, "columns": 2, **LENETS},
+        {"rows": 4, "columns": 4, "sum_bits": 23, "shift_low": 9, "shift_high": 16},
         {"rows": 4, "columns": 4, "sum_bits": 26, "operands": True, "tables": True},
     ),
     "activations": (
@@ -71,13 +76,14 @@ UNITS: dict[str, tuple[dict[str, Any], ...]] = {
 
 WHOLE: dict[Target, tuple[dict[str, Any], ...]] = {
     "ecp5": (
-        {"rows": 4, "columns": 4, "sum_bits": 23},
-        {"rows": 8, "columns": 8, "sum_bits": 23},
-        {"rows": 16, "columns": 16, "sum_bits": 23, "paired": True, "bus_bytes": 16},
+        {"rows": 4, "columns": 4, **LENETS},
+        {"rows": 8, "columns": 8, **LENETS},
+        {"rows": 16, "columns": 16, "paired": True, "bus_bytes": 16, **LENETS},
+        {"rows": 4, "columns": 4, "sum_bits": 26, "operands": True, "tables": True, **SMALL},
     ),
-    "ice40": ({"rows": 2, "columns": 2, "sum_bits": 23, "multiplier": False, "bus_bytes": 4, **SMALL},),
-    "xilinx": ({"rows": 4, "columns": 4, "sum_bits": 23},),
-    "gowin": ({"rows": 4, "columns": 4, "sum_bits": 23},),
+    "ice40": ({"rows": 2, "columns": 2, "multiplier": False, "bus_bytes": 4, **LENETS, **SMALL},),
+    "xilinx": ({"rows": 4, "columns": 4, **LENETS},),
+    "gowin": ({"rows": 4, "columns": 4, **LENETS},),
 }
 """Whole engines, which say how far the sum of the parts is off."""
 
