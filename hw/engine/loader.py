@@ -101,39 +101,42 @@ class Loader(wiring.Component):
         e = Signal(self._spans_layout(), reset_less=True)
         placing, first, complete = Signal(), Signal(init=1), Signal()
         post = Signal.like(e.post, reset_less=True)
-        taken, span_done, done = Signal(), Signal(), Signal()
+        free, taken, moves = Signal(), Signal(), Signal()
 
         # a register that waits for the memory: what arrives behind it waits in the bus's slice
         tail = (e.dram + e.bytes)[: len(e.dram)] >> element_bits  # the last beat's last element
         skip = e.dram >> element_bits
+        last = self.beats.payload.last
         m.d.comb += [
-            self.beats.ready.eq(placing & (~write.valid | self.write_ready)),
+            free.eq(~write.valid | self.write_ready),
+            self.beats.ready.eq(placing & free),
             taken.eq(self.beats.valid & self.beats.ready),
-            span_done.eq(taken & self.beats.payload.last),
-            done.eq(span_done & spans.last),
         ]
-        with m.If(self.write_ready):
-            m.d.sync += write.valid.eq(0)
-        with m.If(taken):
+        with m.If(free):
             m.d.sync += [
-                write.valid.eq(1),
-                write.address.eq(Mux(first, e.chip - skip, write.address + bus_elements)),
+                write.valid.eq(taken),
                 write.low.eq(Mux(first, skip, 0)),
-                write.high.eq(Mux(self.beats.payload.last, tail + 1, bus_elements)),
+                write.high.eq(Mux(last, tail + 1, bus_elements)),
                 write.data.as_value().eq(self.beats.payload.data),
-                first.eq(self.beats.payload.last),
-                complete.eq(done),
+                complete.eq(last & spans.last),
                 post.eq(e.post),
             ]
-        with m.If(span_done):
-            spans.step(m)
-            m.d.sync += [e.dram.eq(e.dram + e.dram_step), e.chip.eq(e.chip + e.chip_step)]
-        with m.If(done):
-            m.d.sync += placing.eq(0)
-        m.d.comb += expected.ready.eq(~placing | done)
-        with m.If(expected.valid & expected.ready):
-            spans.load(m, expected.payload.rows)
-            m.d.sync += [e.eq(expected.payload), placing.eq(1)]
+        with m.If(taken):
+            m.d.sync += [
+                write.address.eq(Mux(first, e.chip - skip, write.address + bus_elements)),
+                first.eq(last),
+            ]
+
+        # to the next span; behind an instruction's last, and where there is none, to whatever the queue shows
+        ended = ~placing | spans.last
+        m.d.comb += [moves.eq(~placing | (taken & last)), expected.ready.eq(moves & ended)]
+        with m.If(moves):
+            with m.If(ended):
+                spans.load(m, expected.payload.rows)
+                m.d.sync += [e.eq(expected.payload), placing.eq(expected.valid)]
+            with m.Else():
+                spans.step(m)
+                m.d.sync += [e.dram.eq(e.dram + e.dram_step), e.chip.eq(e.chip + e.chip_step)]
 
         committed = ActivationMemory.WRITE_LATENCY
         finished = write.valid & self.write_ready & complete

@@ -75,7 +75,7 @@ class ReadMaster(wiring.Component):
         m.d.comb += granted.eq(valid & turn & free.replicate(self._users))
         for n, request in enumerate(requests):
             m.d.comb += request.ready.eq(turn[n] & free)
-            with m.If(valid[n] & turn[n]):
+            with m.If((valid[n] & turn[n]) if n else 1):  # where none asks, any will do
                 m.d.comb += picked.incoming.payload.eq(request.payload)
             with m.If(granted[n]):
                 m.d.sync += last.eq(n)

@@ -25,19 +25,20 @@ class RegisterSlice(wiring.Component):
         outgoing = Signal(self._shape, reset_less=True)
         spare = Signal(self._shape, reset_less=True)
         valid, full = Signal(), Signal()
+        ready = Signal(init=1)  # ~full, apart from it: one goes to the giver, one chooses for each bit of an item
         m.d.comb += [
-            self.incoming.ready.eq(~full),
+            self.incoming.ready.eq(ready),
             self.outgoing.valid.eq(valid),
             self.outgoing.payload.eq(outgoing),
         ]
         with m.If(~full):
             m.d.sync += spare.eq(self.incoming.payload)  # whether or not it will count: ``full`` says that
         with m.If(self.outgoing.ready | ~valid):
-            m.d.sync += [valid.eq(self.incoming.valid | full), full.eq(0)]
+            m.d.sync += [valid.eq(self.incoming.valid | full), full.eq(0), ready.eq(1)]
             with m.If(full):
                 m.d.sync += outgoing.eq(spare)
             with m.Else():
                 m.d.sync += outgoing.eq(self.incoming.payload)
         with m.Elif(self.incoming.valid):
-            m.d.sync += full.eq(1)
+            m.d.sync += [full.eq(1), ready.eq(0)]
         return m

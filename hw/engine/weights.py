@@ -45,7 +45,7 @@ class Gearbox(wiring.Component):
         level = Signal(range(capacity + 1))
         ended = Signal()
         kept = Signal(range(capacity + 1))
-        remaining = Signal(capacity * unit)
+        rest = buffer[target * unit :]  # without the word in front
         taken = Signal()
 
         # a slice, so that what a reader does moves no bit of the buffer in the same cycle
@@ -57,16 +57,19 @@ class Gearbox(wiring.Component):
             ahead.incoming.valid.eq(level >= target),
             taken.eq(ahead.incoming.valid & ahead.incoming.ready),
             kept.eq(Mux(taken, level - target, level)),
-            remaining.eq(Mux(taken, buffer >> (target * unit), buffer)),
             self.beats.ready.eq(~ended & (kept < target)),
         ]
-        m.d.sync += [level.eq(kept), buffer.eq(remaining)]
+        m.d.sync += level.eq(kept)
+        with m.If(taken):
+            m.d.sync += buffer[: len(rest)].eq(rest)
         with m.If(self.beats.valid & self.beats.ready):
             m.d.sync += level.eq(kept + source)
             with m.Switch(kept):
                 for at in range(target):
                     with m.Case(at):
-                        m.d.sync += buffer.eq(Cat(remaining[: at * unit], self.beats.payload.data))
+                        remaining = Mux(taken, rest, buffer)[: at * unit]
+                        # what lies above does not count
+                        m.d.sync += buffer[: (at + source) * unit].eq(Cat(remaining, self.beats.payload.data))
             with m.If(self.beats.payload.last):
                 m.d.sync += ended.eq(1)
         with m.If(self.flush):
