@@ -86,14 +86,16 @@ def test_the_fit_finds_the_coefficients_that_there_are():
         engine(columns=8, lanes=3),
         engine(bus_bytes=16),
         engine(rows=16, lanes=4),
+        engine(total_bits=24, shift_low=3, shift_high=9),
+        engine(total_bits=27, shift_low=7, shift_high=8),
     ]
     found = fit.fit(engines, {})
-    assert found["luts"]["lanes"] == {"lanes": 10.0}
+    assert found["luts"]["lanes"] == {"lanes": 10.0, "shift bits": 10.0, "rounded bits": 10.0}
     assert found["luts"]["array"] == pytest.approx({"cells": 10, "sum bits": 10}, rel=1e-3)
     assert found["error"] < 1e-3
     assert found["multipliers"] == {"cell": 1.0, "lane": 4.0, "square": 0.0}
     scaled = fit.fit([engine(target="gowin")], {}, found)
-    assert scaled["luts"]["lanes"] == {"lanes": 10.0}
+    assert scaled["luts"]["lanes"] == found["luts"]["lanes"]
     double = dict.fromkeys(("array", "lanes"), 20.0)
     alone = fit.Measured(Parameters(rows=1, columns=1, sum_bits=9, target="xilinx"), {"array": 200.0}, double, {}, {})
     doubled = fit.fit([], {"array": [alone]}, found)

@@ -81,6 +81,22 @@ def test_the_first_error_breaks_the_run_off(what):
     run(dut, bench)
 
 
+def test_that_all_is_quiet_counts_when_the_gates_have_closed():
+    dut = Control()
+
+    async def bench(ctx):
+        await pulse(ctx, dut.start)
+        ctx.set(dut.quiet, 1)
+        await pulse(ctx, dut.reset)
+        assert (ctx.get(dut.closed), ctx.get(dut.cleared)) == (1, 0)
+        await ctx.tick()
+        assert (ctx.get(dut.closed), ctx.get(dut.cleared)) == (1, 0)
+        await ctx.tick()
+        assert ctx.get(dut.cleared)
+
+    run(dut, bench)
+
+
 def test_a_token_that_is_left_is_an_error():
     dut = Control()
 
@@ -108,6 +124,7 @@ def test_a_reset_by_the_host_leaves_nothing(when):
             await ctx.tick()
             assert ctx.get(dut.error)
         if when == "cleared":
+            await ctx.tick()
             await pulse(ctx, dut.quiet)
             await pulse(ctx, dut.reset)
         else:

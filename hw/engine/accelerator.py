@@ -191,7 +191,8 @@ class Accelerator(wiring.Component):
         m.d.comb += gearbox.flush.eq(self.writer.flush)
         m.d.comb += self.fetch.beat_error.eq(reads.beat_error)
         for gate in (reads, self.storer):
-            m.d.comb += [gate.window.eq(self.control.window), gate.closed.eq(self.control.closed)]
+            m.d.comb += gate.window.eq(self.control.window)
+            m.d.sync += gate.closed.eq(self.control.closed)
         wiring.connect(m, reads.bus, wiring.flipped(self.m_axi.read))
         wiring.connect(m, self.storer.bus, wiring.flipped(self.m_axi.write))
 

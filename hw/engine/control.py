@@ -20,7 +20,7 @@ class Control(wiring.Component):
     Members: start, clear, reset : In, pulses from the host, start only while not busy
              base, pages, watchdog : In, of the registers;  waits : In, a bit for each of STALLS
              finished : In, pulse, with tokens_left : In;  failures : In, FAILURES;  progress : In, something moves
-             window : Out, WINDOW;  closed : Out;  quiet : In;  cleared : Out, one cycle
+             window : Out, WINDOW;  closed : Out, seen a cycle later at most;  quiet : In;  cleared : Out, one cycle
              busy, done, error, cause : Out
              waits_shown : Out, ``waits``, or from an error to the next start what they were then
     """
@@ -67,6 +67,7 @@ class Control(wiring.Component):
 
         forget = [self.done.eq(0), self.error.eq(0), self.cause.eq(Cause.NONE)]
         forgetting = Signal()  # the host has asked for the end
+        closed = Signal()  # a cycle later, as those see it that it closes
         with m.FSM() as fsm:
             with m.State("ready"):
                 m.d.sync += forgetting.eq(self.reset)
@@ -95,7 +96,7 @@ class Control(wiring.Component):
                     m.d.sync += fail(why)
                 with m.If(self.reset):
                     m.d.sync += forgetting.eq(1)
-                with m.If(self.quiet):
+                with m.If(self.quiet & closed):
                     m.d.sync += self.cleared.eq(1)
                     m.next = "clear"
             with m.State("clear"):
@@ -103,6 +104,7 @@ class Control(wiring.Component):
                 with m.If(forgetting | self.reset):
                     m.d.sync += forget
                 m.next = "ready"
+        m.d.sync += closed.eq(self.closed)
         m.d.comb += [
             self.busy.eq(~fsm.ongoing("ready")),
             self.closed.eq(fsm.ongoing("close") | fsm.ongoing("clear")),
