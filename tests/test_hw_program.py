@@ -79,9 +79,17 @@ def test_every_instruction_leaves_room_for_its_check():
     assert BITS <= 8 * (INSTRUCTION_BYTES - CHECK_BYTES)
 
 
-def test_the_check_is_crc_32c():
-    """The check value of the CRC catalogue, which inverts the register at the end."""
-    assert crc(SEED, b"123456789") ^ 0xFFFFFFFF == 0xE3069283
+def test_the_check_is_a_remainder():
+    """By long division: the seed is added to the message's first 32 bits, each byte's lowest bit first."""
+    rng = random.Random(8)
+    divisor = sum(1 << power for power in (32, 17, 12, 7, 2, 0))
+    for size in (4, 9, 64):
+        message = rng.randbytes(size)
+        bits = "".join(f"{byte:08b}"[::-1] for byte in message)
+        rest = (int(bits, 2) ^ 0xFFFFFFFF << 8 * size - 32) << 32
+        while rest.bit_length() > 32:
+            rest ^= divisor << rest.bit_length() - 33
+        assert f"{crc(SEED, message):032b}" == f"{rest:032b}"[::-1]
 
 
 def test_a_sealed_program_is_a_chain():

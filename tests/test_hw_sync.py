@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -10,9 +11,8 @@ from hypothesis import given, settings
 from systolith.hw.build import parameters_for
 from systolith.hw.compiler.instruction import Instruction
 from systolith.hw.compiler.planner import plan
-from systolith.hw.compiler.sync import synchronize
-from systolith.hw.engine.sizes import QUEUE
-from systolith.hw.isa.program import Operation, decode
+from systolith.hw.compiler.sync import WAITING, pending, synchronize
+from systolith.hw.isa.program import QUEUE, TOKEN_BITS, Operation, decode
 from systolith.quant import ConfigurationError
 
 from .branches import branches
@@ -273,18 +273,63 @@ def test_memory_counts_by_64_bytes(first, then, ordered):
     assert (store.post, load.wait) == (({LOADER}, {STORER}) if ordered else (set(), set()))
 
 
-def test_more_tokens_than_a_counter_holds_are_refused(monkeypatch):
-    monkeypatch.setattr("systolith.hw.compiler.sync.TOKEN_BITS", 5)
-    pair = [
-        lambda: Instruction(Operation.LOAD, 0, {}, chip_writes=(0, 1)),
-        lambda: Instruction(Operation.ARRAY, 0, {}, chip_reads=((0, 1),)),
-    ]
-    synchronize([make() for _ in range(31) for make in pair])
+def loads(count):
+    return [Instruction(Operation.LOAD, 0, {}, chip_writes=(n, n + 1)) for n in range(count)]
+
+
+def arrays(count):
+    return [Instruction(Operation.ARRAY, 0, {}, chip_reads=((n, n + 1),)) for n in range(count)]
+
+
+def most_pending(program, giver, taker):
+    """By trying: the taking unit stops before each of its instructions, and the others do all that they can."""
+    takers = [n for n, i in enumerate(program) if i.unit == taker]
+    worst = 0
+    for stop in range(len(takers)):
+        end = takers[stop + WAITING] if stop + WAITING < len(takers) else len(program)
+        tokens, taken = Counter(), 0
+        for i in program[:end]:
+            if i.unit == taker and taken < stop:
+                taken += 1
+                tokens[giver] -= giver in i.wait
+            tokens[i.unit] += taker in i.post
+        worst = max(worst, tokens[giver])
+    return worst
+
+
+def test_more_tokens_than_a_counter_holds_are_refused():
+    most = (1 << TOKEN_BITS) - 1
+    synchronize([*loads(most), *arrays(most)])
     with pytest.raises(ConfigurationError) as caught:
-        synchronize([make() for _ in range(32) for make in pair])
+        synchronize([*loads(64), *arrays(64)])
     assert str(caught.value) == (
-        "the program needs 32 tokens between two units, 31 are possible; larger memories make fewer tiles"
+        "64 tokens could be pending between two units, 63 are possible; larger memories make fewer tiles"
     )
+
+
+def test_a_long_program_needs_no_more_tokens_than_wait_in_a_queue():
+    """A full queue holds up what would give more: behind those that wait stands one of the others."""
+    program = synchronize([i for _ in range(200) for i in (*loads(1), *arrays(1))])
+    assert sum(ARRAY in i.post for i in program) == 200
+    assert most_pending(program, LOADER, ARRAY) == WAITING + 1
+    assert most_pending(program, ARRAY, LOADER) == WAITING + 1
+
+
+@pytest.mark.parametrize("hardware", BRANCHED.values(), ids=BRANCHED)
+def test_as_many_tokens_can_be_pending_as_is_said(hardware):
+    """Between any two units, in programs whose maps stay on chip for long."""
+    seen = set()
+    for _, made in branched(hardware, range(40, 43)):
+        program = made.program
+        for giver, taker in permutations(range(4), 2):
+            gives = [n for n, i in enumerate(program) if taker in i.post]
+            takes = [n for n, i in enumerate(program) if i.unit == taker and giver in i.wait]
+            gives = [n for n in gives if program[n].unit == giver]
+            takers = [n for n, i in enumerate(program) if i.unit == taker]
+            said = pending([*zip(gives, takes, strict=True)], takers)
+            assert said == most_pending(program, giver, taker)
+            seen.add(said)
+    assert len(seen) > 3
 
 
 def test_the_check_sees_a_program_that_gets_stuck():

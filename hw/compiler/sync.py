@@ -1,17 +1,22 @@
 """Dependency tokens: who must wait for whom, found from what each instruction reads and writes."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ...quant.graph.errors import ConfigurationError
-from ..isa.program import TOKEN_BITS, UNITS
+from ..isa.program import QUEUE, TOKEN_BITS, UNITS
 from .instruction import Instruction
 from .span import Span
 
 DRAM_GRAIN = 64
 """Bytes of DRAM that count as touched together."""
+
+WAITING = QUEUE + 2
+"""Instructions of a unit that can be dispatched before the first of them takes its tokens: its queue's, and two that
+the unit may hold itself."""
 
 
 class _Touched:
@@ -64,11 +69,11 @@ def synchronize(program: Sequence[Instruction]) -> tuple[Instruction, ...]:
 
     Each unit runs its own instructions in order, so of those of another unit only the last conflicting one counts,
     and only if no earlier wait has covered it.  So between two units tokens are given and taken in the same order,
-    and a counter does.  Raises ConfigurationError if there could be more tokens than a counter holds.
+    and a counter does.  Raises ConfigurationError if more tokens could be pending than a counter holds.
     """
     histories = [_History(program) for _ in UNITS]
     covered = {(a, b): 0 for a in range(len(UNITS)) for b in range(len(UNITS))}
-    edges = dict.fromkeys(covered, 0)
+    edges: dict[tuple[int, int], list[tuple[int, int]]] = {pair: [] for pair in covered}
     waits: list[set[int]] = [set() for _ in program]
     posts: list[set[int]] = [set() for _ in program]
     for number, instruction in enumerate(program):
@@ -83,15 +88,33 @@ def synchronize(program: Sequence[Instruction]) -> tuple[Instruction, ...]:
                 posts[history.numbers[latest]].add(unit)
                 waits[number].add(other)
                 covered[other, unit] = latest + 1
-                edges[other, unit] += 1
+                edges[other, unit].append((history.numbers[latest], number))
         histories[unit].append(number, instruction)
-    worst = max(edges.values())
+    worst = max(pending(edges[a, b], histories[b].numbers) for a, b in edges)
     if worst >= 1 << TOKEN_BITS:
         raise ConfigurationError(
-            f"the program needs {worst} tokens between two units, {(1 << TOKEN_BITS) - 1} are possible; "
+            f"{worst} tokens could be pending between two units, {(1 << TOKEN_BITS) - 1} are possible; "
             "larger memories make fewer tiles"
         )
     return tuple(
         replace(instruction, wait=frozenset(wait), post=frozenset(post))
         for instruction, wait, post in zip(program, waits, posts, strict=True)
     )
+
+
+def pending(edges: Sequence[tuple[int, int]], takers: Sequence[int]) -> int:
+    """The most tokens from one unit to another that can be given and not yet taken.
+
+    edges : (who gives, who takes) as places in the program;  takers : the places of all the taking unit's instructions
+
+    Dispatch is in order and stops where the taking unit's queue is full.  So as long as an instruction has not taken
+    its token, nothing is dispatched from the unit's WAITING-th instruction behind it on, and gives none.
+    """
+    givers = [giver for giver, _ in edges]
+    numbers = {place: number for number, place in enumerate(takers)}
+    most = 0
+    for taken, (_, taker) in enumerate(edges):
+        full = numbers[taker] + WAITING
+        given = bisect_left(givers, takers[full]) if full < len(takers) else len(givers)
+        most = max(most, given - taken)
+    return most

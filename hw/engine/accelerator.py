@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..isa.parameters import VERSION, Parameters
-from ..isa.program import UNITS
+from ..isa.program import QUEUE, UNITS
 from .accumulators import Accumulators, control_layout
 from .activations import ActivationMemory
 from .array import SystolicArray
@@ -20,7 +20,6 @@ from .read_master import ReadMaster
 from .registers import Registers
 from .sequencer import Sequencer, Window
 from .sizes import (
-    QUEUE,
     array_cell,
     entering_cycles,
     leaving_cycles,

@@ -13,9 +13,6 @@ from .memory_format import MemoryFormat
 from .sequencer import Window
 from .vector_configuration import VectorConfiguration
 
-QUEUE = 8
-"""Instructions that can wait at each unit.  Dispatch is in order, so one that waits long must not hold up the rest."""
-
 
 def memory_format(p: Parameters) -> MemoryFormat:
     """The activation memory, as loader, storer and vector unit see it."""

@@ -16,8 +16,11 @@ from .parameters import INSTRUCTION_BYTES
 UNITS = ("loader", "array", "vector", "storer")
 """Units that exchange tokens; their index is the bit in ``wait`` and ``post``."""
 
-TOKEN_BITS = 16
+TOKEN_BITS = 6
 """Width of the counter of tokens between two units."""
+
+QUEUE = 8
+"""Instructions that can wait at each unit.  Dispatch is in order, so one that waits long must not hold up the rest."""
 
 PREFETCH = 4
 """Instructions that the engine fetches ahead, behind END too: the program's memory must hold them."""

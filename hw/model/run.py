@@ -6,8 +6,7 @@ from collections.abc import Generator
 
 from ..compiler.instruction import UNIT_OF, Instruction
 from ..compiler.plan import Plan
-from ..engine.sizes import QUEUE
-from ..isa.program import PREFETCH, UNITS, Operation
+from ..isa.program import PREFETCH, QUEUE, UNITS, Operation
 from .clockwork import Channel, Clockwork
 from .memory_model import MemoryPorts, ReadBus
 
