@@ -78,6 +78,7 @@ class Sequencer(wiring.Component):
 
         active, running = Signal(), Signal()
         vacant = Signal(init=1)  # not active, or at the instruction's last window
+        spent = Signal(init=1)  # no pass is left to start
         closes, final = Signal(reset_less=True), Signal(reset_less=True)  # the pass in work ends its tile, all tiles
         initial = Signal()  # it begins its sums
         half = Signal()
@@ -101,8 +102,10 @@ class Sequencer(wiring.Component):
         free = ~running | ((windows.left.last | windows.left.last_follows) & ~final)
         m.d.sync += may_start.eq(active & ~start & free & (half_there | ~needs_half))
         m.d.comb += start.eq(may_start & self.loaded)
+        with m.If(finish):
+            m.d.sync += active.eq(0)
         with m.If(begin):
-            m.d.sync += [may_start.eq(half_there | ~new.first), vacant.eq(0)]
+            m.d.sync += [active.eq(1), may_start.eq(half_there | ~new.first), vacant.eq(0), spent.eq(0)]
 
         finishes = passes.last & passes.left["tiles"].last
         with m.If(start):
@@ -110,6 +113,7 @@ class Sequencer(wiring.Component):
             m.d.sync += [
                 closes.eq(passes.last),
                 final.eq(finishes),
+                spent.eq(finishes),
                 vacant.eq(finishes & (i.rows == 0) & (i.columns == 0)),
             ]
         with m.Elif(running):
@@ -118,8 +122,6 @@ class Sequencer(wiring.Component):
                 m.d.sync += vacant.eq(windows.left.last | windows.left.last_follows)
         with m.If(tile_ends):
             m.d.sync += half.eq(half ^ i.last)
-        with m.If(finish):
-            m.d.sync += active.eq(0)
         taken = start & needs_half
         with m.If(self.half_free ^ taken):
             m.d.sync += [
@@ -132,11 +134,11 @@ class Sequencer(wiring.Component):
         with m.Elif(running):
             windows.step(m, i)
         passes.step(m, i, delayed(m, start, 1, name="started", init=0))
-        with m.If(vacant):  # and not only at the beginning: what nobody works on may change
+        # not only at the beginning: what nobody works on may change
+        with m.If(spent):
             passes.begin(m, new)
+        with m.If(vacant):
             m.d.sync += i.eq(new)
-        with m.If(begin):
-            m.d.sync += active.eq(1)
 
         # the half that control names belongs to the pass in work
         m.d.comb += [

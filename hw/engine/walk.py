@@ -13,6 +13,7 @@ from ..isa.program import (
     Operation,
 )
 from .cursor import Cursor
+from .delay import delayed
 from .register_slice import RegisterSlice
 from .tokens import TOKEN_PORT
 from .vector_configuration import VectorConfiguration
@@ -118,7 +119,8 @@ class Walk(wiring.Component):
                 m.d.comb += self.tokens.give.eq(1)
                 m.next = "idle"
 
-        with m.If(~asks):
+        renews = delayed(m, tile_done | self.tokens.take, 1, name="renews", init=0)
+        with m.If(renews):
             cursor.restart(m, i, settings)
         with m.Elif(go):
             with m.If(in_tables):
