@@ -34,7 +34,8 @@ def spans(rng, bus_bytes, count):
 def test_bursts_cover_their_spans_exactly(bus_bytes, span_bits, stall):
     component, found = Bursts(bus_bytes=bus_bytes, span_bits=span_bits), []
     rng = random.Random(bus_bytes)
-    wanted = spans(rng, bus_bytes, 60)
+    longest = (1 << min(span_bits, 13)) - 1  # from a block's last byte on: as many blocks as there can be
+    wanted = [*spans(rng, bus_bytes, 60), {"address": bus_bytes * LONGEST - 1, "bytes": longest}]
     # a span has no more bursts than it meets blocks of the longest burst
     expected = []
     for span in wanted:
@@ -165,6 +166,29 @@ def test_users_take_turns():
     run(component, bench)
     assert len(order) > 8
     assert all(sorted(order[n : n + 3]) == [0, 1, 2] for n in range(len(order) - 2))
+
+
+@pytest.mark.parametrize("asking", [{0}, {1}, {2}, {0, 2}])
+def test_who_asks_is_served_in_every_cycle_while_others_do_not(asking):
+    component, order = ReadMaster(bus_bytes=8, users=3), []
+
+    async def bench(ctx):
+        ctx.set(component.bus.arready, 1)
+        ctx.set(component.window.pages, 3)
+        for n in asking:
+            ctx.set(component.requests[n].valid, 1)
+            ctx.set(component.requests[n].payload.address, n * 4096)
+        for _ in range(ReadMaster.LATENCY):
+            await ctx.tick()
+        for _ in range(ReadMaster.OUTSTANDING):
+            assert ctx.get(component.bus.arvalid)
+            order.append(ctx.get(component.bus.araddr) // 4096)
+            await ctx.tick()
+        assert not ctx.get(component.bus.arvalid), "more bursts than may be outstanding"
+
+    run(component, bench)
+    assert {*order} == asking
+    assert all(len({*order[n : n + len(asking)]}) == len(asking) for n in range(len(order) - 1))
 
 
 @pytest.mark.parametrize("slow_array", [0.0, 0.5, 0.9])
