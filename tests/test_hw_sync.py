@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 
 from systolith.hw.build import parameters_for
+from systolith.hw.compiler import sync
 from systolith.hw.compiler.instruction import Instruction
 from systolith.hw.compiler.planner import plan
 from systolith.hw.compiler.sync import WAITING, pending, synchronize
-from systolith.hw.isa.program import QUEUE, TOKEN_BITS, Operation, decode
+from systolith.hw.isa.program import QUEUE, Operation, decode
 from systolith.quant import ConfigurationError
 
 from .branches import branches
@@ -297,14 +298,38 @@ def most_pending(program, giver, taker):
     return worst
 
 
-def test_more_tokens_than_a_counter_holds_are_refused():
-    most = (1 << TOKEN_BITS) - 1
-    synchronize([*loads(most), *arrays(most)])
+def test_where_tokens_are_too_many_one_stands_for_several():
+    """64 LOADs before their 64 ARRAYs: each second ARRAY waits for the LOAD of the next one too."""
+    program = synchronize([*loads(63), *arrays(63)])
+    assert sum(ARRAY in i.post for i in program) == 63
+    program = synchronize([*loads(64), *arrays(64)])
+    assert [n for n, i in enumerate(program) if ARRAY in i.post] == [*range(1, 64, 2)]
+    assert [n for n, i in enumerate(program) if LOADER in i.wait] == [*range(64, 128, 2)]
+
+
+def test_more_tokens_than_a_counter_holds_are_refused(monkeypatch):
+    """Where the next giver stands behind the taker, none can be left out."""
+    monkeypatch.setattr("systolith.hw.compiler.sync.TOKEN_BITS", 3)
     with pytest.raises(ConfigurationError) as caught:
-        synchronize([*loads(64), *arrays(64)])
+        synchronize([i for _ in range(50) for i in (*loads(1), *arrays(1))])
     assert str(caught.value) == (
-        "64 tokens could be pending between two units, 63 are possible; larger memories make fewer tiles"
+        "11 tokens could be pending between two units, 7 are possible; larger memories make fewer tiles"
     )
+
+
+@pytest.mark.parametrize("hardware", BRANCHED.values(), ids=BRANCHED)
+def test_with_fewer_tokens_all_are_ordered_and_end(hardware, monkeypatch):
+    """As many edges as one as can be, everywhere."""
+    made = [made for _, made in branched(hardware, range(15))]
+    monkeypatch.setattr(sync, "_held", lambda edges, takers, drains: sync._joined(edges, 64, drains))
+    fewer = 0
+    for each in made:
+        program = sync.synchronize(each.program)
+        check_progress(program)
+        if len(program) < 600:
+            check_order(program)
+        fewer += sum(len(i.wait) for i in each.program) - sum(len(i.wait) for i in program)
+    assert fewer > 3 * len(made)
 
 
 def test_a_long_program_needs_no_more_tokens_than_wait_in_a_queue():

@@ -14,6 +14,11 @@ from .span import Span
 DRAM_GRAIN = 64
 """Bytes of DRAM that count as touched together."""
 
+VECTOR = UNITS.index("vector")
+
+Edge = tuple[int, int]
+"""Who gives a token and who takes it, as places in the program."""
+
 WAITING = QUEUE + 2
 """Instructions of a unit that can be dispatched before the first of them takes its tokens: its queue's, and two that
 the unit may hold itself."""
@@ -73,9 +78,7 @@ def synchronize(program: Sequence[Instruction]) -> tuple[Instruction, ...]:
     """
     histories = [_History(program) for _ in UNITS]
     covered = {(a, b): 0 for a in range(len(UNITS)) for b in range(len(UNITS))}
-    edges: dict[tuple[int, int], list[tuple[int, int]]] = {pair: [] for pair in covered}
-    waits: list[set[int]] = [set() for _ in program]
-    posts: list[set[int]] = [set() for _ in program]
+    edges: dict[tuple[int, int], list[Edge]] = {pair: [] for pair in covered}
     for number, instruction in enumerate(program):
         unit = instruction.unit
         if unit is None:
@@ -85,27 +88,60 @@ def synchronize(program: Sequence[Instruction]) -> tuple[Instruction, ...]:
                 continue
             latest = history.latest(instruction)
             if latest >= covered[other, unit]:
-                posts[history.numbers[latest]].add(unit)
-                waits[number].add(other)
                 covered[other, unit] = latest + 1
                 edges[other, unit].append((history.numbers[latest], number))
         histories[unit].append(number, instruction)
-    worst = max(pending(edges[a, b], histories[b].numbers) for a, b in edges)
-    if worst >= 1 << TOKEN_BITS:
-        raise ConfigurationError(
-            f"{worst} tokens could be pending between two units, {(1 << TOKEN_BITS) - 1} are possible; "
-            "larger memories make fewer tiles"
-        )
+    waits: list[set[int]] = [set() for _ in program]
+    posts: list[set[int]] = [set() for _ in program]
+    for (a, b), needed in edges.items():
+        for giver, taker in _held(needed, histories[b].numbers, histories[VECTOR].numbers if a == VECTOR else ()):
+            posts[giver].add(b)
+            waits[taker].add(a)
     return tuple(
         replace(instruction, wait=frozenset(wait), post=frozenset(post))
         for instruction, wait, post in zip(program, waits, posts, strict=True)
     )
 
 
-def pending(edges: Sequence[tuple[int, int]], takers: Sequence[int]) -> int:
+def _held(edges: Sequence[Edge], takers: Sequence[int], drains: Sequence[int]) -> Sequence[Edge]:
+    """As many of ``edges`` as a counter holds: where they are too many, one stands for 2, 4, ... that follow."""
+    most, size, fewer = (1 << TOKEN_BITS) - 1, 1, edges
+    while (worst := pending(fewer, takers)) > most:
+        if size > len(edges):
+            raise ConfigurationError(
+                f"{worst} tokens could be pending between two units, {most} are possible; "
+                "larger memories make fewer tiles"
+            )
+        size *= 2
+        fewer = _joined(edges, size, drains)
+    return fewer
+
+
+def _joined(edges: Sequence[Edge], size: int, drains: Sequence[int]) -> list[Edge]:
+    """Up to ``size`` edges as one: the first taker waits for the last giver, if that stands before it.
+
+    drains : places of the VECTORs, if they are who gives.  What they drain stands right behind them, so an instruction
+    that waited for the VECTOR next before it could wait for ever.
+    """
+    joined: list[Edge] = []
+    count = 0
+    for giver, taker in edges:
+        if joined and count < size:
+            first = joined[-1][1]
+            before = bisect_left(drains, first)
+            if giver < (drains[before - 1] if before else first):
+                joined[-1] = giver, first
+                count += 1
+                continue
+        joined.append((giver, taker))
+        count = 1
+    return joined
+
+
+def pending(edges: Sequence[Edge], takers: Sequence[int]) -> int:
     """The most tokens from one unit to another that can be given and not yet taken.
 
-    edges : (who gives, who takes) as places in the program;  takers : the places of all the taking unit's instructions
+    takers : the places of all the taking unit's instructions
 
     Dispatch is in order and stops where the taking unit's queue is full.  So as long as an instruction has not taken
     its token, nothing is dispatched from the unit's WAITING-th instruction behind it on, and gives none.

@@ -54,9 +54,10 @@ class Control(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         window = self.window
-        end = Signal(window.base.shape().width + 1)
-        m.d.comb += end.eq(window.base + window.pages)
-        m.d.sync += window.wraps.eq(end[-1] & end[:-1].any())
+        low = window.pages.shape().width
+        end = Signal(low + 1)  # behind the last address only if the bits above are all ones
+        m.d.comb += end.eq(window.base[:low] + window.pages)
+        m.d.sync += window.wraps.eq(window.base[low:].all() & end[-1] & end[:-1].any())
 
         failing, why = Signal(), Signal(Cause)
         m.d.sync += failing.eq(self._failure(m, why) & self.busy)
@@ -64,6 +65,10 @@ class Control(wiring.Component):
 
         def fail(cause: object) -> list:
             return [self.error.eq(1), self.cause.eq(cause), waits.eq(self.waits)]
+
+        def close() -> None:
+            m.d.sync += self.closed.eq(1)  # a register: it stands before all that reaches the bus
+            m.next = "close"
 
         forget = [self.done.eq(0), self.error.eq(0), self.cause.eq(Cause.NONE)]
         forgetting = Signal()  # the host has asked for the end
@@ -74,20 +79,20 @@ class Control(wiring.Component):
                 with m.If(self.clear):
                     m.d.sync += forget
                 with m.If(self.reset):
-                    m.next = "close"
+                    close()
                 with m.Elif(self.start):
                     m.d.sync += [window.base.eq(self.base), window.pages.eq(self.pages), waits.eq(0), *forget]
                     m.next = "run"
             with m.State("run"):
                 with m.If(self.reset):
                     m.d.sync += forgetting.eq(1)
-                    m.next = "close"
+                    close()
                 with m.Elif(failing):
                     m.d.sync += fail(why)
-                    m.next = "close"
+                    close()
                 with m.Elif(self.finished & self.tokens_left):
                     m.d.sync += fail(Cause.TOKEN)
-                    m.next = "close"
+                    close()
                 with m.Elif(self.finished):
                     m.d.sync += self.done.eq(1)
                     m.next = "ready"
@@ -100,14 +105,13 @@ class Control(wiring.Component):
                     m.d.sync += self.cleared.eq(1)
                     m.next = "clear"
             with m.State("clear"):
-                m.d.sync += self.cleared.eq(0)
+                m.d.sync += [self.cleared.eq(0), self.closed.eq(0)]
                 with m.If(forgetting | self.reset):
                     m.d.sync += forget
                 m.next = "ready"
         m.d.sync += closed.eq(self.closed)
         m.d.comb += [
             self.busy.eq(~fsm.ongoing("ready")),
-            self.closed.eq(fsm.ongoing("close") | fsm.ongoing("clear")),
             self.waits_shown.eq(Mux(fsm.ongoing("run"), self.waits, waits)),
         ]
         return m

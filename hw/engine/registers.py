@@ -85,7 +85,6 @@ class Registers(wiring.Component):
             "WATCHDOG": (self.watchdog, 0),
             "INTERRUPT_ENABLE": (self.interrupt_enable, 0),
         }
-        strobed = Cat(*(s.replicate(8) for s in wstrb))
         busy = self.busy | self.start  # the pulses are registers: they reach the whole engine
         m.d.sync += [self.start.eq(0), self.clear.eq(0), self.reset.eq(0)]
         with m.If(writing), m.Switch(address[2:]):
@@ -97,8 +96,11 @@ class Registers(wiring.Component):
                 ]
             for name, (target, first) in writable.items():
                 with m.Case(REGISTERS[name][0] >> 2):
-                    bits = slice(first, first + len(target))
-                    m.d.sync += target.eq((wdata[bits] & strobed[bits]) | (target & ~strobed[bits]))
+                    for byte in range(first // 8, 4):
+                        bits = slice(max(8 * byte, first), min(8 * byte + 8, first + len(target)))
+                        if bits.start < bits.stop:
+                            with m.If(wstrb[byte]):
+                                m.d.sync += target[bits.start - first : bits.stop - first].eq(wdata[bits])
 
         events = {"CYCLES": Const(0), "CYCLES_HIGH": Const(0), "ARRAY_BUSY": self.array_busy}
         events |= {f"STALL_{name}": self.waits[n] for n, (name, _) in enumerate(STALLS)}
