@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from examples.fpga import fit, netlist, synthesis
+from examples.fpga import fit, netlist, route, synthesis, timing
 from examples.fpga.chip import around
 from systolith import SystolithError
 from systolith.hw.area import sizes
@@ -70,6 +70,60 @@ def test_a_netlist_without_names_is_refused(tmp_path):
     message = f"cells have no names in {netlist}: yosys only came to its end without"
     with pytest.raises(SystolithError, match=f"^{re.escape(message)}$"):
         fit.measure(parameters, netlist)
+
+
+SDF = """\
+    (INSTANCE )
+        (INTERCONNECT a_TRELLIS_FF_Q_1/Q sum\\$COMB0/A (1000:1100:1200) (1000:1100:1200))
+        (INTERCONNECT a_TRELLIS_FF_Q_2/Q sum\\$COMB0/B (0:0:0) (0:0:0))
+        (INTERCONNECT sum\\$COMB0/FCO sum\\$COMB1/FCI (0:0:0) (0:0:0))
+        (INTERCONNECT sum\\$COMB1/F b_TRELLIS_FF_Q/DI (100:100:100) (100:150:200))
+        (INTERCONNECT bank_0.0.1/DOA3 b_TRELLIS_FF_Q_3/M (10:20:30) (10:20:30))
+        (INTERCONNECT a_TRELLIS_FF_Q_2/Q c_TRELLIS_FF_Q/DI (9:9:9) (9:9:9))
+        (INTERCONNECT load/O c_TRELLIS_FF_Q/CE (90000:90000:90000) (90000:90000:90000))
+    (INSTANCE a_TRELLIS_FF_Q_1)
+        (IOPATH CLK Q (430:477:525) (430:477:525))
+    (INSTANCE a_TRELLIS_FF_Q_2)
+        (IOPATH CLK Q (430:477:525) (430:477:525))
+    (INSTANCE sum\\$COMB0)
+        (IOPATH A FCO (400:420:440) (400:420:440))
+        (IOPATH B FCO (400:420:450) (400:420:450))
+    (INSTANCE sum\\$COMB1)
+        (IOPATH FCI F (400:420:430) (400:420:430))
+    (INSTANCE bank_0.0.1)
+        (IOPATH CLKA DOA3 (5000:5500:5600) (5000:5500:5600))
+    (INSTANCE b_TRELLIS_FF_Q)
+      (SETUPHOLD (posedge DI) (posedge CLK) (0:0:5) (267:285:303))
+      (SETUPHOLD (negedge DI) (posedge CLK) (0:0:3) (267:285:303))
+    (INSTANCE b_TRELLIS_FF_Q_3)
+      (SETUPHOLD (posedge M) (posedge CLK) (0:0:0) (267:285:303))
+    (INSTANCE c_TRELLIS_FF_Q)
+      (SETUPHOLD (posedge DI) (posedge CLK) (0:0:0) (267:285:303))
+      (SETUPHOLD (posedge CE) (posedge CLK) (0:0:0) (267:285:303))
+"""
+
+
+def test_the_slowest_paths_are_those_whose_delays_add_up(tmp_path):
+    """What comes from no clock is no path between registers; of several between two registers the slowest counts."""
+    (tmp_path / "delays.sdf").write_text(SDF)
+    found = timing.slowest(tmp_path / "delays.sdf", 5)
+    bank = timing.Slowest(5.63, "bank", "b")
+    assert found == [bank, timing.Slowest(2.8, "a", "b"), timing.Slowest(0.534, "a", "c")]
+    assert timing.slowest(tmp_path / "delays.sdf", 1) == [bank]
+
+
+def test_a_clock_that_no_path_explains_is_refused(tmp_path):
+    (tmp_path / "delays.sdf").write_text(SDF)
+    report = {
+        "fmax": {"clk": {"achieved": 1000 / 5.63}},
+        "utilization": {"TRELLIS_FF": {"used": 5}, "IOLOGIC": {"used": 0}},
+    }
+    routed = route._read(report, tmp_path / "delays.sdf", 3)
+    assert (routed.seed, routed.used, len(routed.worst)) == (3, {"TRELLIS_FF": 5}, 3)
+    report["fmax"]["clk"]["achieved"] = 1000 / 5.7
+    message = f"the slowest path of {tmp_path / 'delays.sdf'} takes 5.63 ns, nextpnr's 5.700 ns"
+    with pytest.raises(SystolithError, match=f"^{re.escape(message)}$"):
+        route._read(report, tmp_path / "delays.sdf", 3)
 
 
 def test_the_fit_finds_the_coefficients_that_there_are():

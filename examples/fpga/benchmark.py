@@ -111,7 +111,7 @@ class Row:
             **{name: used.get(name, 0) for name in ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")},
             "macs x mhz": rate,
             "per 1000 comb": rate / used["TRELLIS_COMB"] * 1000,
-            "worst": [asdict(routed.worst) for routed in self.routes],
+            "worst": [asdict(path) for path in best.worst],
         }
 
 
@@ -143,9 +143,10 @@ def routes(folder: Path) -> dict[str, Any]:
         table.add_row(
             f"{size}x{size}", f"{row.best.mhz:.1f}", *(f"{count:,}" for count in counts), *map("{:,.0f}".format, rates)
         )
-        for routed in row.routes:
-            worst = f"{routed.worst.nanoseconds:.1f} ns from {routed.worst.begin} to {routed.worst.end}"
-            console.print(f"{size}x{size}, seed {routed.seed}: {routed.mhz:.1f} MHz; {worst}")
+        said = ", ".join(f"{routed.mhz:.1f} with seed {routed.seed}" for routed in row.routes)
+        console.print(f"{size}x{size}: MHz {said}; the slowest of the best:")
+        for path in row.best.worst:
+            console.print(f"    {path.nanoseconds:.2f} ns from {path.begin} to {path.end}")
     console.print(table)
     return figures
 
