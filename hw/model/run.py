@@ -79,7 +79,7 @@ class Run:
 
         work : its cycles of work in between
         """
-        unit = UNIT_OF.get(instruction.operation)
+        unit = UNIT_OF[instruction.operation]
         self.last = max(self.last, cycle)
         spans = self.timeline[UNITS[unit]]
         if spans and spans[-1][0] == instruction.layer and begin - spans[-1][2] <= SAME:
