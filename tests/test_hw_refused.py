@@ -62,7 +62,7 @@ WHOLE = {
     Registers: {"fingerprint": 1, "features": 2},
     Requantize: {
         **{"sum_bits": 20, "total_bits": 22, "shifts": (4, 9)},
-        **{"activation_bits": 8, "element_bits": 8, "multiplier": True},
+        **{"activation_bits": 8, "element_bits": 8, "multiply": None},
     },
     InstructionQueue: {"shape": 8, "depth": 2},
     Sequencer: {"rows": 2, "activation_bits": 8, "accumulator_depth": 64, "address_bits": 16},

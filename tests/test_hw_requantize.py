@@ -5,6 +5,7 @@ import pytest
 
 from systolith import golden
 from systolith.hw.compiler.formats import fixed_scales
+from systolith.hw.engine.cell import multiplied
 from systolith.hw.engine.requantize import Requantize
 from systolith.hw.isa.parameters import SHIFT_MOST
 from systolith.quant import ConfigurationError, FeatureMap
@@ -21,7 +22,7 @@ def requantize(bits, multiplier=True, total_bits=32, shifts=(0, SHIFT_MOST)):
         shifts=shifts,
         activation_bits=bits,
         element_bits=8 if bits <= 8 else 16,
-        multiplier=multiplier,
+        multiply=multiplied if multiplier else None,
     )
 
 

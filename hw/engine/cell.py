@@ -6,11 +6,26 @@ from pathlib import Path
 
 from amaranth import Cat, Module, Shape, Signal, Value
 
+from .delay import delayed
+
 FOLDER = Path(__file__).parent
 """Where the models are."""
 
 MultiplyAdd = Callable[[Module, str, Value, list[Value], list[Value], Shape], list[Signal]]
 """``(m, name, pixel, weights, above, sum_shape) -> below``: one weight and one sum from above and below a column."""
+
+
+Multiply = Callable[[Module, str, Value, Value], Value]
+"""``(m, name, a, b) -> product`` of unsigned factors that any family's multiplier takes, MULTIPLYING cycles later."""
+
+MULTIPLYING = 2
+"""A register before the multiplier and one behind it."""
+
+
+def multiplied(m: Module, name: str, a: Value, b: Value) -> Value:
+    """In plain Verilog."""
+    a, b = delayed(m, a, 1, name=f"{name}_a"), delayed(m, b, 1, name=f"{name}_b")
+    return delayed(m, a * b, 1, name=name)
 
 
 @dataclass(frozen=True)
@@ -19,12 +34,14 @@ class Cell:
 
     latency : cycles from pixel and weights to ``below``; ``above`` is taken one cycle before it
     columns : that share it; ``multiply_add`` takes fewer weights too, at the array's edge
-    model : file beside this one, Verilog of the block that ``multiply_add`` names, to simulate; None if it names none
+    multiply : a multiplier of its own, as the requantizers need
+    model : file beside this one, Verilog of the block that both name, to simulate; None if they name none
     """
 
     latency: int
     multiply_add: MultiplyAdd
     columns: int = 1
+    multiply: Multiply = multiplied
     model: str | None = None
 
 

@@ -12,20 +12,23 @@ from .cell import Cell, add, single, wide
 from .delay import delayed
 
 OPERAND, PRODUCT = 18, 36
+INPUTS, OUTPUT = ("INPUTA", "INPUTB"), ("OUTPUT",)
 REGISTERS = 3
 """Of a MULT18X18D, one behind the other: inputs, pipeline, output."""
 
 MODEL = "MULT18X18D.v"
 
 
-def _multiply(m: Module, name: str, a: Value, b: Value) -> Value:
+def _signed(
+    m: Module, name: str, a: Value, b: Value, registers: tuple[str, ...] = (*INPUTS, "PIPELINE", *OUTPUT)
+) -> Value:
     """``a * b``, signed, REGISTERS cycles later."""
     product = Signal(PRODUCT, name=f"product_{name}")
     operands = {port: Signal(OPERAND, name=f"{port.lower()}_{name}") for port in "AB"}
     m.d.comb += [operands["A"].eq(wide(a, OPERAND)), operands["B"].eq(wide(b, OPERAND))]
     m.submodules[f"multiplier_{name}"] = Instance(
         "MULT18X18D",
-        **{f"p_REG_{register}_CLK": "CLK0" for register in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT")},
+        **{f"p_REG_{register}_CLK": "CLK0" for register in registers},
         p_GSR="DISABLED",
         **{f"i_{port}{n}": value[n] for port, value in operands.items() for n in range(OPERAND)},
         **{f"i_C{n}": C(0, 1) for n in range(OPERAND)},
@@ -37,13 +40,19 @@ def _multiply(m: Module, name: str, a: Value, b: Value) -> Value:
     return product
 
 
+def _unsigned(m: Module, name: str, a: Value, b: Value) -> Value:
+    """``a * b``, without the register in the middle."""
+    assert max(len(a), len(b)) < OPERAND
+    return _signed(m, name, Cat(a, C(0, 1)), Cat(b, C(0, 1)), (*INPUTS, *OUTPUT))[: len(a) + len(b)]
+
+
 def _two(
     m: Module, name: str, pixel: Value, weights: list[Value], above: list[Value], sum_shape: Shape
 ) -> list[Signal]:
     b, a = weights if len(weights) == 2 else (weights[0], C(0, weights[0].shape()))
     shift, bits = OPERAND - len(b), len(b) + len(pixel) - 1
     overlap = max(0, bits - shift)
-    product = _multiply(m, name, pixel, (a << shift) + b)
+    product = _signed(m, name, pixel, (a << shift) + b)
     columns = [a[: overlap - n] & pixel[n].replicate(overlap - n) for n in range(overlap)]
     again = sum((column << n for n, column in enumerate(columns)), C(0, 1))[:overlap]
     again = delayed(m, again, REGISTERS, name=f"again_{name}")
@@ -56,6 +65,6 @@ def _two(
     return [add(m, n, p, s, sum_shape) for n, p, s in zip(names, products, above, strict=False)]
 
 
-ONE = Cell(latency=REGISTERS + 1, multiply_add=single(_multiply), model=MODEL)
-TWO = Cell(latency=REGISTERS + 3, multiply_add=_two, columns=2, model=MODEL)
+ONE = Cell(latency=REGISTERS + 1, multiply_add=single(_signed), multiply=_unsigned, model=MODEL)
+TWO = Cell(latency=REGISTERS + 3, multiply_add=_two, columns=2, multiply=_unsigned, model=MODEL)
 """For weights above the lowest of their width, at most 9 bits, and 2 * weight bits + activation bits of at most 25."""

@@ -18,6 +18,7 @@ from ..isa.program import (
     Combine,
 )
 from ..isa.ranges import check_choice, check_power_of_two, check_range
+from .cell import Multiply, multiplied
 from .delay import delayed
 from .memory_attributes import COLLISIONS_NEVER_COUNT
 from .requantize import MANTISSA, Requantize, format_layout
@@ -43,7 +44,7 @@ class LaneConfiguration:
     total_bits : of a sum with its bias
     shifts : the least and the greatest of a channel's scale, see program.CHANNEL
     element_bits : of a stored activation, 8 or 16
-    multiplier : False for scales that are powers of two
+    multiplier : False for scales that are powers of two;  multiply : else, as a Cell has it
     tables : lookup tables stand behind the requantizer
     table_entries : entries that lie side by side in a table's memory, and are written at once, a power of two
     normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
@@ -55,6 +56,7 @@ class LaneConfiguration:
     total_bits: int = 32
     shifts: tuple[int, int] = (0, SHIFT_MOST)
     multiplier: bool = True
+    multiply: Multiply = multiplied
     tables: bool = False
     table_entries: int = 1
     normalization: int = 0
@@ -152,7 +154,7 @@ class Lane(wiring.Component):
             shifts=c.shifts,
             activation_bits=c.activation_bits,
             element_bits=c.element_bits,
-            multiplier=c.multiplier,
+            multiply=c.multiply if c.multiplier else None,
         )
         before = c.factor_latency
         channel = CHANNEL(delayed(m, self.channel.as_value(), before, name="channel"))

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..isa.parameters import SHIFT_MOST
 from ..isa.program import CHANNEL, SHIFT_BASE
 from ..isa.ranges import check_range
+from .cell import MULTIPLYING, Multiply
 from .delay import delayed
 
 MANTISSA = 24
@@ -39,7 +40,7 @@ class Requantize(wiring.Component):
 
     Parameters: sum_bits, activation_bits : int;  element_bits : int, of a stored activation
                 total_bits : int, of sum + bias;  shifts : (int, int), the least and the greatest that a channel has
-                multiplier : bool, False for scales that are powers of two
+                multiply : as a Cell has it, or None for scales that are powers of two
     Members:    sum : In, signed;  channel : In, see program.CHANNEL;  format : In, see format_layout
                 activation : Out, signed element_bits;  raw_sum : Out, signed 32
     Source:     ONNX QuantizeLinear-21; IEEE 754-2019, 4.3.1
@@ -55,7 +56,7 @@ class Requantize(wiring.Component):
         shifts: tuple[int, int],
         activation_bits: int,
         element_bits: int,
-        multiplier: bool,
+        multiply: Multiply | None,
     ) -> None:
         check_range("sum bits", sum_bits, 8, 32)
         check_range("total bits", total_bits, 8, 32)
@@ -63,7 +64,7 @@ class Requantize(wiring.Component):
         check_range("highest shift", shifts[1], shifts[0], SHIFT_MOST)
         check_range("activation bits", activation_bits, 2, 16)
         check_range("element bits", element_bits, activation_bits, 16)
-        self._activation_bits, self._element_bits, self._multiplier = activation_bits, element_bits, multiplier
+        self._activation_bits, self._element_bits, self._multiply = activation_bits, element_bits, multiply
         self._total_bits, self._shifts = total_bits, shifts
         super().__init__(
             {
@@ -98,25 +99,26 @@ class Requantize(wiring.Component):
             with m.If(magnitude[MANTISSA + e - 1]):
                 half, below, odd = magnitude[e - 1], magnitude[: e - 1].any() if e > 1 else 0, magnitude[e]
                 m.d.sync += [kept.eq(magnitude >> e), up.eq(half & (below | odd)), extra.eq(e)]
-        significand = register(kept + up if extra_bits else kept, "significand")
+        significand = kept + up if extra_bits else kept
         extra = register(extra, "extra")
 
         # 5, 6, 7: times the scale's mantissa, a power of two's having only the leading bit.  Four products, each of
         # what a multiplier takes; the two in the middle; all
-        channel = CHANNEL(delayed(m, self.channel.as_value(), 4, name="channel"))
-        low, high = significand[:FACTOR], significand[FACTOR:]
-        if self._multiplier:
-            factors = channel.mantissa[:FACTOR], channel.mantissa[FACTOR:]
-            outer = [register(low * factors[0], "product_low"), register(high * factors[1], "product_high")]
-            inner = [register(low * factors[1], "product_1"), register(high * factors[0], "product_2")]
+        channel = CHANNEL(delayed(m, self.channel.as_value(), 3, name="channel"))
+        if self._multiply:
+            low, high = significand[:FACTOR], significand[FACTOR:]
+            first, second = channel.mantissa[:FACTOR], channel.mantissa[FACTOR:]
+            outer = [self._multiply(m, "product_low", low, first), self._multiply(m, "product_high", high, second)]
+            inner = [self._multiply(m, "product_1", low, second), self._multiply(m, "product_2", high, first)]
             outer = delayed(m, Cat(outer), 1, name="product_outer")
             product = register(outer + (register(inner[0] + inner[1], "product_inner") << FACTOR), "product")
             product = product[: len(significand) + MANTISSA]
         else:
-            product = delayed(m, significand << (MANTISSA - 1), 3, name="product")
+            product = delayed(m, significand << (MANTISSA - 1), MULTIPLYING + 2, name="product")
+        shift = delayed(m, channel.shift, 1, name="shift_4")
         least, greatest = self._shifts
         most = greatest - least + extra_bits
-        shift = delayed(m, channel.shift - least + (extra_bits - extra), 3, name="shift")[: max(1, most.bit_length())]
+        shift = delayed(m, shift - least + (extra_bits - extra), 3, name="shift")[: max(1, most.bit_length())]
 
         # 8, 9: align to FRACTION fraction bits; what falls off stays known as ``sticky``, what the shifts that are left
         # cannot bring down to the activation's bits as ``huge``
@@ -141,7 +143,7 @@ class Requantize(wiring.Component):
         # within it if the bits from n on are all alike; or it is 2**n itself
         fraction, whole = value[:FRACTION], value[FRACTION:]
         from_half = Cat(fraction[:-1], ~fraction[-1])  # less a half, two's complement
-        if self._multiplier:
+        if self._multiply:
             highest = [whole[b] & ~whole[b + 1 : width].any() for b in range(width)]
             window = register(Cat(~whole[:width].any(), *highest), "window")
             near = register(Cat(_within(from_half, n, sticky) for n in range(width + 1)), "near")

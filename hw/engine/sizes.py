@@ -27,6 +27,7 @@ def vector_configuration(p: Parameters) -> VectorConfiguration:
         activation_bits=p.activation_bits,
         element_bits=8 * p.element_bytes,
         multiplier=p.multiplier,
+        multiply=array_cell(p).multiply,
         tables=p.tables,
         table_entries=p.table_entries,
         normalization=p.normalization,
