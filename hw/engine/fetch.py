@@ -74,7 +74,7 @@ class Fetch(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.check = check = Check(bus_bytes=self._bus_bytes)
-        m.submodules.queue = queue = InstructionQueue(shape=BITS, depth=self.PREFETCH)
+        m.submodules.queue = queue = InstructionQueue(shape=BITS, depth=self.PREFETCH - 1)
         # a verdict comes when its instruction has passed the queue
         m.submodules.verdicts = verdicts = SyncFIFO(width=VERDICT.size, depth=self.PREFETCH)
         fetching, asked, used = Signal(), Signal(), Signal()
@@ -82,19 +82,26 @@ class Fetch(wiring.Component):
         m.d.sync += room.eq(room - asked + used)
         m.d.comb += [queue.outgoing.ready.eq(used), verdicts.r_en.eq(used)]
         self._ask(m, fetching & (room != 0), asked)
-        taken = self.beats.valid & self.beats.ready
+        # beats gather in the place before the queue's first
+        taken, whole = Signal(), Signal()
+        gathered = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
         m.d.comb += [
-            queue.incoming.payload.eq(self._gathered(m, taken)),
-            queue.incoming.valid.eq(taken & self.beats.payload.last),
             # room was asked for, but an instruction takes a cycle to make its place free
-            self.beats.ready.eq(queue.incoming.ready | ~self.beats.payload.last),
+            self.beats.ready.eq(~whole | queue.incoming.ready),
+            taken.eq(self.beats.valid & self.beats.ready),
+            queue.incoming.payload.eq(gathered),
+            queue.incoming.valid.eq(whole),
         ]
+        with m.If(self.beats.ready):
+            m.d.sync += whole.eq(self.beats.valid & self.beats.payload.last)
+        with m.If(taken):
+            m.d.sync += gathered.eq(Cat(gathered, self.beats.payload.data)[8 * self._bus_bytes :])
 
         # checks: the stamp is a chain of its own
         stamped = Signal()
         with m.If(self.start):
             m.d.sync += stamped.eq(0)
-        with m.Elif(queue.incoming.valid):
+        with m.Elif(taken & self.beats.payload.last):
             m.d.sync += stamped.eq(1)
         m.d.comb += [
             check.valid.eq(taken),
@@ -128,16 +135,6 @@ class Fetch(wiring.Component):
         with m.If(self.start):
             m.d.sync += [address.eq(0), first.eq(1), program.eq(self.program)]
 
-    def _gathered(self, m: Module, taken: Value) -> Value:
-        """The instruction that ends with this beat."""
-        word = self.beats.payload.data
-        if self._bus_bytes == INSTRUCTION_BYTES:
-            return word
-        gathered = Signal(8 * (INSTRUCTION_BYTES - self._bus_bytes), reset_less=True)
-        with m.If(taken):
-            m.d.sync += gathered.eq(Cat(gathered, word)[len(word) :])
-        return Cat(gathered, word)
-
     def _dispatch(
         self, m: Module, word: Value, there: Value, verdict: data.View, used: Value, fetching: Value, empty: Value
     ) -> None:
@@ -159,7 +156,7 @@ class Fetch(wiring.Component):
         foreign, other_image = Signal(), Signal()
 
         def fail(cause: int) -> None:
-            m.d.comb += [self.failed.eq(1), self.cause.eq(cause)]
+            m.d.sync += [self.failed.eq(1), self.cause.eq(cause)]
             m.next = "failed"
 
         def refuse(cause: int) -> None:
@@ -217,4 +214,4 @@ class Fetch(wiring.Component):
                     m.d.comb += self.done.eq(1)
                     m.next = "idle"
             with m.State("failed"):
-                m.d.sync += fetching.eq(0)
+                m.d.sync += [fetching.eq(0), self.failed.eq(0)]
