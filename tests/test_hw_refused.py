@@ -25,6 +25,7 @@ from systolith.hw.engine.read_master import ReadMaster
 from systolith.hw.engine.registers import Registers
 from systolith.hw.engine.requantize import Requantize
 from systolith.hw.engine.sequencer import Sequencer, Window
+from systolith.hw.engine.shift_fifo import ShiftFifo
 from systolith.hw.engine.storer import Storer
 from systolith.hw.engine.vector_configuration import VectorConfiguration
 from systolith.hw.engine.weights import Gearbox, WeightWriter
@@ -52,6 +53,7 @@ WHOLE = {
     SystolicArray: {"rows": 2, "columns": 3, "activation_bits": 8, "weight_bits": 8, "sum_bits": 20},
     Bursts: {"bus_bytes": 8, "span_bits": 10},
     CountedFifo: {"shape": 8, "depth": 4},
+    ShiftFifo: {"shape": 8, "depth": 4},
     ReadMaster: {"bus_bytes": 8, "users": 3},
     WeightStream: {"bus_bytes": 8, "fifo_beats": 64},
     Fetch: {"bus_bytes": 8, "fingerprint": 1},
@@ -105,6 +107,7 @@ REFUSED = [
     (Bursts, {"bus_bytes": 8.0}, BUS + "8.0"),
     (Bursts, {"span_bits": 33}, "span bits must be 1 to 32, not 33"),
     (CountedFifo, {"depth": 1}, "FIFO depth must be 2 to 16777216, not 1"),
+    (ShiftFifo, {"depth": 65}, "FIFO depth must be 2 to 64, not 65"),
     (ReadMaster, {"bus_bytes": 128}, BUS + "128"),
     (ReadMaster, {"users": 1}, "users must be 2 to 8, not 1"),
     (WeightStream, {"bus_bytes": 2}, BUS + "2"),

@@ -2,7 +2,6 @@
 
 from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from ..isa.parameters import BUS_BYTES, INSTRUCTION_BYTES
@@ -18,8 +17,10 @@ from ..isa.program import (
 from ..isa.ranges import check_choice, check_range
 from ..isa.register_map import Cause
 from .check import Check
+from .credits import Credits
 from .dma import BURST, beat_layout
 from .instruction_queue import InstructionQueue
+from .shift_fifo import ShiftFifo
 
 VERDICT = data.StructLayout({"damaged": 1, "unread": 1})
 """Of an instruction: its check is wrong; a beat of it came with an error."""
@@ -69,19 +70,19 @@ class Fetch(wiring.Component):
     @staticmethod
     def latency(bus_bytes: int) -> int:
         """Cycles from an instruction's last beat to its dispatch: the check and the verdict's FIFO, or the queue."""
-        return max(Check.latency(bus_bytes) + 1, Fetch.PREFETCH)
+        return max(Check.latency(bus_bytes) + ShiftFifo.LATENCY, Fetch.PREFETCH)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.check = check = Check(bus_bytes=self._bus_bytes)
         m.submodules.queue = queue = InstructionQueue(shape=BITS, depth=self.PREFETCH - 1)
         # a verdict comes when its instruction has passed the queue
-        m.submodules.verdicts = verdicts = SyncFIFO(width=VERDICT.size, depth=self.PREFETCH)
+        m.submodules.verdicts = verdicts = ShiftFifo(shape=VERDICT, depth=self.PREFETCH)
         fetching, asked, used = Signal(), Signal(), Signal()
-        room = Signal(range(self.PREFETCH + 1), init=self.PREFETCH)
-        m.d.sync += room.eq(room - asked + used)
-        m.d.comb += [queue.outgoing.ready.eq(used), verdicts.r_en.eq(used)]
-        self._ask(m, fetching & (room != 0), asked)
+        room = Credits(self.PREFETCH, init=self.PREFETCH, name="room")
+        room.change(m, used, asked)
+        m.d.comb += [queue.outgoing.ready.eq(used), verdicts.outgoing.ready.eq(used)]
+        self._ask(m, fetching & room.some, asked)
         # beats gather in the place before the queue's first
         taken, whole = Signal(), Signal()
         gathered = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
@@ -110,12 +111,12 @@ class Fetch(wiring.Component):
             check.error.eq(self.beat_error),
             check.restart.eq(~stamped),
             check.begin.eq(self.start),
-            verdicts.w_data.eq(Cat(check.damaged, check.unread)),
-            verdicts.w_en.eq(check.judged),
+            verdicts.incoming.payload.damaged.eq(check.damaged),
+            verdicts.incoming.payload.unread.eq(check.unread),
+            verdicts.incoming.valid.eq(check.judged),
         ]
-        there = verdicts.r_rdy & queue.outgoing.valid
-        verdict = VERDICT(verdicts.r_data)
-        self._dispatch(m, queue.outgoing.payload, there, verdict, used, fetching, room == self.PREFETCH)
+        there, verdict = verdicts.outgoing.valid & queue.outgoing.valid, verdicts.outgoing.payload
+        self._dispatch(m, queue.outgoing.payload, there, verdict, used, fetching, room.full)
         return m
 
     def _ask(self, m: Module, wanted: Value, asked: Value) -> None:

@@ -1,18 +1,22 @@
-"""The FIFO whose writer counts, and the counts, against a queue."""
+"""The FIFOs whose writers count, against a queue."""
 
 import random
 
 import pytest
 
 from systolith.hw.engine.counted_fifo import CountedFifo
+from systolith.hw.engine.shift_fifo import ShiftFifo
 
 from .hw_streams import STALLS, arrival, recorder, run, sink
 
+BOTH = pytest.mark.parametrize("fifo", [CountedFifo, ShiftFifo])
 
+
+@BOTH
 @pytest.mark.parametrize("slow_taker", STALLS)
 @pytest.mark.parametrize("depth", [2, 3, 8, 13])
-def test_items_come_out_in_order_with_every_place_in_use(depth, slow_taker):
-    component, rng, written, found, most = CountedFifo(shape=12, depth=depth), random.Random(depth), [], [], [0]
+def test_items_come_out_in_order_with_every_place_in_use(fifo, depth, slow_taker):
+    component, rng, written, found, most = fifo(shape=12, depth=depth), random.Random(depth), [], [], [0]
 
     async def writer(ctx):
         """As fast as there are places, then with pauses."""
@@ -33,11 +37,12 @@ def test_items_come_out_in_order_with_every_place_in_use(depth, slow_taker):
 
     run(component, end, sink(component.outgoing, found, stall=slow_taker), writer)
     assert found == written
-    assert most == [depth if slow_taker else min(depth, CountedFifo.LATENCY + 1)]
+    assert most == [depth if slow_taker else min(depth, fifo.LATENCY + 1)]
 
 
-def test_latency_and_full_throughput():
-    component, found = CountedFifo(shape=8, depth=4), []
+@BOTH
+def test_latency_and_full_throughput(fifo):
+    component, found = fifo(shape=8, depth=4), []
 
     async def writer(ctx):
         for item in range(50):
@@ -53,4 +58,4 @@ def test_latency_and_full_throughput():
         sink(component.outgoing, []),
         recorder(found, component.outgoing.valid, component.outgoing.payload),
     )
-    assert found == [(cycle + CountedFifo.LATENCY, cycle) for cycle in range(50)]
+    assert found == [(cycle + fifo.LATENCY, cycle) for cycle in range(50)]
