@@ -14,6 +14,7 @@ from .delay import delayed
 from .dma import BURST, Bursts, beat_layout
 from .instruction_queue import InstructionQueue
 from .memory_format import MemoryFormat
+from .register_slice import RegisterSlice
 from .tokens import TOKEN_PORT
 
 
@@ -99,33 +100,32 @@ class Loader(wiring.Component):
         bus_elements = 8 * self._bus_bytes // self._memory.element_bits
         spans = Countdown(len(expected.payload.rows), name="placed")
         e = Signal(self._spans_layout(), reset_less=True)
-        placing, first, complete = Signal(), Signal(init=1), Signal()
-        post = Signal.like(e.post, reset_less=True)
-        free, taken, moves = Signal(), Signal(), Signal()
+        placing, first, taken, moves = Signal(), Signal(init=1), Signal(), Signal()
 
-        # a register that waits for the memory: what arrives behind it waits in the bus's slice
+        # through a slice, so that whether the memory takes a beat reaches nothing here in the same cycle
         tail = (e.dram + e.bytes)[: len(e.dram)] >> element_bits  # the last beat's last element
         skip = e.dram >> element_bits
         last = self.beats.payload.last
+        layout = {"write": self._memory.write_layout, "complete": 1, "post": e.post.shape()}
+        m.submodules.ahead = ahead = RegisterSlice(shape=data.StructLayout(layout))
+        placed, leaving = ahead.incoming.payload, ahead.outgoing
+        address = Signal.like(write.address, reset_less=True)  # of the beat before
         m.d.comb += [
-            free.eq(~write.valid | self.write_ready),
-            self.beats.ready.eq(placing & free),
+            self.beats.ready.eq(placing & ahead.incoming.ready),
             taken.eq(self.beats.valid & self.beats.ready),
+            ahead.incoming.valid.eq(taken),
+            placed.write.address.eq(Mux(first, e.chip - skip, address + bus_elements)),
+            placed.write.low.eq(Mux(first, skip, 0)),
+            placed.write.high.eq(Mux(last, tail + 1, bus_elements)),
+            placed.write.data.as_value().eq(self.beats.payload.data),
+            placed.complete.eq(last & spans.last),
+            placed.post.eq(e.post),
+            write.eq(leaving.payload.write),
+            write.valid.eq(leaving.valid),
+            leaving.ready.eq(self.write_ready),
         ]
-        with m.If(free):
-            m.d.sync += [
-                write.valid.eq(taken),
-                write.low.eq(Mux(first, skip, 0)),
-                write.high.eq(Mux(last, tail + 1, bus_elements)),
-                write.data.as_value().eq(self.beats.payload.data),
-                complete.eq(last & spans.last),
-                post.eq(e.post),
-            ]
         with m.If(taken):
-            m.d.sync += [
-                write.address.eq(Mux(first, e.chip - skip, write.address + bus_elements)),
-                first.eq(last),
-            ]
+            m.d.sync += [address.eq(placed.write.address), first.eq(last)]
 
         # to the next span; behind an instruction's last, and where there is none, to whatever the queue shows
         ended = ~placing | spans.last
@@ -139,9 +139,9 @@ class Loader(wiring.Component):
                 m.d.sync += [e.dram.eq(e.dram + e.dram_step), e.chip.eq(e.chip + e.chip_step)]
 
         committed = ActivationMemory.WRITE_LATENCY
-        finished = write.valid & self.write_ready & complete
+        finished = leaving.valid & leaving.ready & leaving.payload.complete
         m.d.comb += [
             tokens.give.eq(delayed(m, finished, committed, name="finished", init=0)),
-            tokens.give_to.eq(delayed(m, post, committed, name="post")),
+            tokens.give_to.eq(delayed(m, leaving.payload.post, committed, name="post")),
         ]
-        return placing | write.valid
+        return placing | leaving.valid
