@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -89,9 +90,9 @@ def simulate_tensors(
 ) -> Report:
     """Run all images whose integers ``tensors`` hold, (images, channels, rows, columns) by tensor name.
 
-    ``folder`` keeps logs and waveforms (a temporary one by default); ``waveform`` records one around the first
-    difference, which compiles the Verilog once more.  Raises SimulationError on a hang, an error
-    status, or a broken rule of AXI; wrong bytes are counted in the report.
+    ``folder`` keeps logs and waveforms, by default a temporary one, which is removed if nothing failed or differed;
+    ``waveform`` records one around the first difference, which compiles the Verilog once more.  Raises
+    SimulationError on a hang, an error status, or a broken rule of AXI; wrong bytes are counted in the report.
     """
     if memory_latency < 2:
         raise ConfigurationError(f"memory latency must be at least 2 cycles, not {memory_latency}")
@@ -99,7 +100,7 @@ def simulate_tensors(
         raise ConfigurationError(f"bench must be bulk or protocol, not {bench}")
     if simulator not in ("verilator", "icarus"):
         raise ConfigurationError(f"simulator must be verilator or icarus, not {simulator}")
-    folder = folder or Path(tempfile.mkdtemp(prefix="systolith-run-"))
+    kept = folder or Path(tempfile.mkdtemp(prefix="systolith-run-"))
     expected = expect(accelerator, graph)
     job = _job(accelerator, expected, tensors, graph, bench, simulator, seed, memory_latency)
     batch = accelerator.batch
@@ -107,7 +108,7 @@ def simulate_tensors(
     progress("build", 0, 1)
     compiled = compile_simulation(accelerator, bench, simulator)
     progress("build", 1, 1)
-    ran = session.run(compiled, job, folder, lambda done: progress("simulate", done * batch, images))
+    ran = session.run(compiled, job, kept, lambda done: progress("simulate", done * batch, images))
     if ran.failure:
         raise SimulationError(f"image {ran.failure.image * batch}, cycle {ran.failure.cycle}: {ran.failure.message}")
     outcomes = ran.outcomes
@@ -115,8 +116,10 @@ def simulate_tensors(
     wave = None
     if differences and waveform:
         progress("trace", 0, 1)
-        wave = record_waveform(accelerator, job, bench, simulator, differences[0], folder)
+        wave = record_waveform(accelerator, job, bench, simulator, differences[0], kept)
         progress("trace", 1, 1)
+    if folder is None and not differences:
+        shutil.rmtree(kept, ignore_errors=True)
     cycles = float(np.mean([outcome.cycles for outcome in outcomes]))
     seconds = sum(outcome.seconds for outcome in outcomes)
     return Report(

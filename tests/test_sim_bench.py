@@ -53,6 +53,21 @@ def test_a_copy_is_exact(tmp_path, bus_bytes, bench, simulator):
     assert report.as_json()["cycles_per_image"] == report.cycles_per_image
 
 
+def test_a_temporary_folder_stays_only_with_what_differs(tmp_path, monkeypatch):
+    graph = write_copy(tmp_path / "build")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    assert sim.simulate_tensors(sim.load(tmp_path / "build"), graph, copy_images(graph, 1)).bit_exact
+    assert not list((tmp_path / "temporary").iterdir())
+    text = (tmp_path / "build" / "systolith.v").read_text().replace("monitor_data <= ", "monitor_data <= 1 ^ ")
+    rebuild(tmp_path / "build", {"systolith.v": text.encode()})
+    assert not sim.simulate_tensors(
+        sim.load(tmp_path / "build"), graph, copy_images(graph, 1), waveform=False
+    ).bit_exact
+    (kept,) = (tmp_path / "temporary").iterdir()
+    assert list(kept.glob("*.log"))
+
+
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_what_relies_on_zeros_in_its_memories_is_caught(tmp_path, simulator):
     """Nobody writes ``never``, which hides behind every byte: random bits, by the seed, and the same again."""
