@@ -1,13 +1,14 @@
 """What becomes a part of the layer that makes a map, and what must stay a layer of its own."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from systolith.hw.build import parameters_for
 from systolith.hw.compiler.formats import storage
-from systolith.hw.compiler.lowering import lower, needed_sum_bits
+from systolith.hw.compiler.lowering import lower, needed_sum_bits, needed_total_bits
 from systolith.hw.isa.program import Combine
 from systolith.quant import ConfigurationError, FeatureMap, check
 from systolith.quant.graph import Graph
@@ -272,3 +273,13 @@ def test_sums_of_windows_fit_the_accumulators_width():
         bits = needed_sum_bits(layer, 8)
         assert most < 1 << (bits - 1)
     assert parameters_for(branches(3, 6), rows=4, columns=4).sum_bits >= 10
+
+
+def test_the_bias_counts_for_what_the_requantizers_take():
+    """Sums reach (100 + 27) * 128 = 16,256, and with the bias 81,792: 15 and 18 bits with the sign."""
+    weights = np.array([100, -27]).reshape(1, 2, 1, 1)
+    (layer,) = lower(conv_graph((2, 3, 3), weights), 8)
+    layer = replace(layer, bias=np.array([-65_536]))
+    assert (needed_sum_bits(layer, 8), needed_total_bits(layer, 8)) == (15, 18)
+    assert needed_total_bits(replace(layer, bias=np.array([65_536 - 16_256 - 1])), 8) == 17
+    assert needed_total_bits(replace(layer, bias=np.array([65_536 - 16_256])), 8) == 18

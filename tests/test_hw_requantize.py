@@ -104,6 +104,38 @@ def test_requantize_matches_golden(bits, total_bits, shifts, multiplier):
     assert found == expected
 
 
+def test_what_a_narrowed_shifter_never_sees_still_counts():
+    """Values a little beyond the tie's window: by less than the 25 fraction bits that are kept, in bits that no shift
+    moves, because all scales are shifted by 13.
+    """
+    random, found, expected = np.random.default_rng(3), [], []
+    mantissas = random.integers(2**23, 2**24, 2_000_000)
+    edge = int((5.5 + 2.0**-22) * 2**33)  # of 5.5's window, in steps of the product
+    sums = -(-edge // mantissas)
+    beyond = (sums * mantissas > edge) & (sums * mantissas < edge + 256)
+    pairs = list(zip(sums[beyond].tolist(), mantissas[beyond].tolist(), strict=True))
+    assert len(pairs) > 20
+    target = FeatureMap("y", (1, 1, 1), np.float32(1), 0, -128, 127)
+    for total, mantissa in pairs:
+        scale = np.ldexp(np.array([mantissa], np.float32), -33)
+        expected.append(golden.requantize(np.array(total, np.int32).reshape(1, 1, 1, 1), scale, target).item())
+    component = requantize(8, total_bits=24, shifts=(13, 13))
+
+    async def bench(ctx):
+        ctx.set(component.format, {"zero_point": 0, "low": -128, "high": 127})
+        for number in range(len(pairs) + Requantize.LATENCY):
+            total, mantissa = pairs[min(number, len(pairs) - 1)]
+            ctx.set(component.sum, total)
+            ctx.set(component.channel, {"bias": 0, "mantissa": mantissa, "shift": 13})
+            _, _, activation = await ctx.tick().sample(component.activation)
+            if number >= Requantize.LATENCY:
+                found.append(activation)
+
+    run(component, bench)
+    assert found == expected
+    assert set(expected) == {6}
+
+
 def test_latency():
     component = requantize(8)
     when = []

@@ -213,6 +213,24 @@ def test_a_third_tile_waits_for_a_free_half():
     assert all(waiting for _, _, waiting in seen[10:30])
 
 
+def test_a_third_instruction_waits_for_a_free_half():
+    component, seen = sequencer(Parameters(rows=2, columns=2, accumulator_kib=1)), []
+    fields = {"first": 1, "last": 1, "columns": 2}
+
+    async def bench(ctx):
+        ctx.set(component.tokens.ready, 1)
+        ctx.set(component.loaded, 1)
+        for cycle in range(60):
+            ctx.set(component.half_free, cycle == 30)
+            _, _, valid, idle = await ctx.tick().sample(component.control.valid, component.idle)
+            seen.append((bool(valid), bool(idle)))
+
+    run(component, bench, source(component.instructions, [fields] * 3))
+    assert [cycle for cycle, (valid, _) in enumerate(seen) if valid and cycle > 10] == [33, 34, 35]
+    assert not any(idle for _, idle in seen[10:36])
+    assert sum(valid for valid, _ in seen) == 9
+
+
 @pytest.mark.parametrize(("rows", "kib"), [(1, 1), (5, 1), (8, 64)])
 def test_window_finds_address_and_padding(rows, kib):
     p = Parameters(rows=rows, columns=3, activation_kib=kib)

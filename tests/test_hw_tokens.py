@@ -56,6 +56,10 @@ def test_clear_forgets_all_tokens():
         for _ in range(3):
             await ctx.tick()
         assert ctx.get(component.left)
+        for unit in component.units:
+            ctx.set(unit.waits, 1)
+        await ctx.tick()
+        assert all(ctx.get(unit.ready) for unit in component.units)
         ctx.set(component.clear, 1)
         await ctx.tick()
         ctx.set(component.clear, 0)
