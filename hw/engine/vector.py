@@ -88,15 +88,14 @@ class VectorUnit(wiring.Component):
         added = [Signal(8, name=f"added_{n}", reset_less=True) for n in range(padded)]
         group = Signal(range(c.groups + 1), init=c.groups)  # the next to enter the lanes; ``groups``: none
         target = c.step_layout(Signal(c.step_layout.size, name="target", reset_less=True))
-        load = Signal()
-        busy = Signal()
-        m.d.comb += [load.eq(reduced.valid & reduced.last), busy.eq(group != c.groups)]
+        load, busy = Signal(), Signal()  # busy: there is one
+        m.d.comb += load.eq(reduced.valid & reduced.last)
         with m.If(load):
-            m.d.sync += [group.eq(0), target.eq(reduced)]
+            m.d.sync += [group.eq(0), busy.eq(1), target.eq(reduced)]
             m.d.sync += [h.eq(b) for h, b in zip(held, best, strict=False)]
             m.d.sync += [a.eq(o) for a, o in zip(added, operands, strict=False)]
         with m.Elif(busy):
-            m.d.sync += group.eq(group + 1)
+            m.d.sync += [group.eq(group + 1), busy.eq(group != c.groups - 1)]
         with m.If(busy & ~load):
             m.d.sync += [h.eq(n) for h, n in zip(held, held[c.lanes :], strict=False)]
             m.d.sync += [a.eq(n) for a, n in zip(added, added[c.lanes :], strict=False)]
@@ -112,9 +111,11 @@ class VectorUnit(wiring.Component):
         """A vector of activations is written whole, raw sums as they come."""
         c = self._configuration
         padded = c.groups * c.lanes
-        latency = c.lane.latency
-        out_group = delayed(m, group, latency, name="group", init=c.groups)
-        out = c.step_layout(delayed(m, target.as_value(), latency, name="target"))
+        before = c.lane.latency - 1  # what is added up has a cycle for it
+        group_before = delayed(m, group, before, name="group", init=c.groups)
+        before_out = c.step_layout(delayed(m, target.as_value(), before, name="target"))
+        out_group = delayed(m, group_before, 1, name="group_out", init=c.groups)
+        chip = delayed(m, before_out.chip, 1, name="chip_out")
         raw = walk.settings.raw
         bits = c.memory.element_bits
         collected = [Signal(bits, name=f"collected_{n}", reset_less=True) for n in range(padded)]
@@ -122,17 +123,17 @@ class VectorUnit(wiring.Component):
         gathered = (collected + fresh)[-padded:]
         m.d.sync += [h.eq(v) for h, v in zip(collected, gathered, strict=True)]
         raw_data = Cat(*(lane.raw_sum for lane in lanes))
-        channels_valid = Mux(out.tile_last, walk.instruction.last_channels, walk.instruction.channels)
-        raw_before = Signal(range(padded + 1))
-        m.d.comb += raw_before.eq(out_group * c.lanes)
-        raw_left = Signal(signed(10))
-        m.d.comb += raw_left.eq(channels_valid - raw_before)
+        channels = Mux(before_out.tile_last, walk.instruction.last_channels, walk.instruction.channels)
+        channels_valid = delayed(m, channels, 1, name="channels_valid")
+        raw_before = Signal(range(padded + 1), reset_less=True)
+        raw_left = Signal(signed(10), reset_less=True)
+        m.d.sync += [raw_before.eq(group_before * c.lanes), raw_left.eq(channels - group_before * c.lanes)]
         raw_count = Mux(raw_left > c.lanes, c.lanes, raw_left)
         raw_offset = (raw_before * c.sum_elements)[: c.memory.address_bits]
         write = Signal(c.memory.write_layout, reset_less=True)
         m.d.sync += [
             write.valid.eq(Mux(raw, (out_group != c.groups) & (raw_left > 0), out_group == c.groups - 1)),
-            write.address.eq(out.chip + Mux(raw, raw_offset, 0)),
+            write.address.eq(chip + Mux(raw, raw_offset, 0)),
             write.low.eq(0),
             write.high.eq(Mux(raw, (raw_count * c.sum_elements)[:10], channels_valid)),
             write.data.eq(Mux(raw, raw_data, Cat(*gathered)[: c.columns * bits])),
