@@ -90,6 +90,7 @@ _NO_BITS = re.compile(r"^  wire \[-1:0\] .*;\n", re.MULTILINE)
 """The address of a memory of one word, which nothing reads."""
 _NOT_ANY = re.compile(r"(?<== )! ")
 """Logical not of a vector, which Amaranth means as reduction: no bit is set."""
+_RESET = re.compile(r"^  input ((?:engine_)?rst);\n", re.MULTILINE)
 _AWAKE = re.compile(r"^  reg (\\\$auto\$\S+ ) = 0;\n", re.MULTILINE)
 """A register that does nothing but make blocks run at time zero, unless its first value comes before they wait."""
 
@@ -102,8 +103,8 @@ def _cleaned(text: str) -> str:
 
 def _woken(module: str) -> str:
     """Reset makes each combinational block run: an event-driven simulator waits for a change of what it reads."""
-    if "  input rst;\n" in module and (found := _AWAKE.search(module)):
-        return _AWAKE.sub("", module).replace(f"if ({found[1]})", "if (rst)")
+    if (reset := _RESET.search(module)) and (found := _AWAKE.search(module)):
+        return _AWAKE.sub("", module).replace(f"if ({found[1]})", f"if ({reset[1]})")
     return module
 
 
