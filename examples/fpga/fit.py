@@ -109,7 +109,7 @@ def part_of(path: list[str]) -> str | None:
     """The part of the engine that a cell of the flattened chip is of; None for the shift registers around it."""
     if path[0] != "dut":
         return None
-    unit = path[2:] if path[1] == "engine" else []
+    unit = path[2:] if path[1:2] == ["engine"] else []
     if len(unit) > 2 and unit[0] == "vector" and unit[1].startswith("lane_"):
         return "lanes"
     return unit[0] if len(unit) > 1 and unit[0] in PARTS else "control"
