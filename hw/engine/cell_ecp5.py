@@ -12,23 +12,21 @@ from .cell import Cell, add, single, wide
 from .delay import delayed
 
 OPERAND, PRODUCT = 18, 36
-INPUTS, OUTPUT = ("INPUTA", "INPUTB"), ("OUTPUT",)
 REGISTERS = 3
 """Of a MULT18X18D, one behind the other: inputs, pipeline, output."""
 
 MODEL = "MULT18X18D.v"
 
 
-def _signed(
-    m: Module, name: str, a: Value, b: Value, registers: tuple[str, ...] = (*INPUTS, "PIPELINE", *OUTPUT)
-) -> Value:
-    """``a * b``, signed, REGISTERS cycles later."""
+def _signed(m: Module, name: str, a: Value, b: Value, *, pipeline: bool = True) -> Value:
+    """``a * b``, signed, REGISTERS cycles later, one less without the pipeline register."""
     product = Signal(PRODUCT, name=f"product_{name}")
     operands = {port: Signal(OPERAND, name=f"{port.lower()}_{name}") for port in "AB"}
     m.d.comb += [operands["A"].eq(wide(a, OPERAND)), operands["B"].eq(wide(b, OPERAND))]
     m.submodules[f"multiplier_{name}"] = Instance(
         "MULT18X18D",
-        **{f"p_REG_{register}_CLK": "CLK0" for register in registers},
+        **{f"p_REG_{register}_CLK": "CLK0" for register in ("INPUTA", "INPUTB", "OUTPUT")},
+        p_REG_PIPELINE_CLK="CLK0" if pipeline else "NONE",
         p_GSR="DISABLED",
         **{f"i_{port}{n}": value[n] for port, value in operands.items() for n in range(OPERAND)},
         **{f"i_C{n}": C(0, 1) for n in range(OPERAND)},
@@ -41,9 +39,9 @@ def _signed(
 
 
 def _unsigned(m: Module, name: str, a: Value, b: Value) -> Value:
-    """``a * b``, without the register in the middle."""
+    """``a * b`` of factors below the operands' sign, MULTIPLYING cycles later."""
     assert max(len(a), len(b)) < OPERAND
-    return _signed(m, name, Cat(a, C(0, 1)), Cat(b, C(0, 1)), (*INPUTS, *OUTPUT))[: len(a) + len(b)]
+    return _signed(m, name, Cat(a, C(0, 1)), Cat(b, C(0, 1)), pipeline=False)[: len(a) + len(b)]
 
 
 def _two(

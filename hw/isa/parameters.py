@@ -62,7 +62,7 @@ class Parameters:
     tables : lookup tables behind the requantizers: additions, other scales in a concatenation, unary functions
     normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
     axi_protection, axi_cache, axi_quality : AxPROT, AxCACHE and AxQOS of every access
-    target : whose multipliers the array names
+    target : whose multipliers the array names, on an ecp5 the requantizers too
     paired : two columns of the array share a multiplier of the ecp5; no weight may be the lowest of its width
     """
 
