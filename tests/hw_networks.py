@@ -15,6 +15,7 @@ from systolith import golden
 from systolith.hw.build import parameters_for
 from systolith.hw.compiler.plan import Plan
 from systolith.hw.compiler.planner import plan
+from systolith.hw.isa.parameters import SHIFT_MOST
 from systolith.quant import (
     ConfigurationError,
     FeatureMap,
@@ -30,6 +31,8 @@ from .graphs import integers
 from .hw_interpreter import Machine
 
 NAMES = (*models.SINGLE, "tiny")
+ANY_SCALES = {"total_bits": 32, "shift_low": 0, "shift_high": SHIFT_MOST}
+"""Sizes of requantizers that serve every network, so that networks share one Verilog and one compiled simulation."""
 
 BRANCHED = {
     "4x4, all cut": {"rows": 4, "columns": 4, "bus_bytes": 4, "activation_kib": 5, "accumulator_kib": 1},

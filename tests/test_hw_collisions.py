@@ -13,7 +13,7 @@ from systolith.hw.build import generate, parameters_for
 from .branches import branches
 from .builds import rebuild
 from .graphs import integers
-from .hw_networks import planned
+from .hw_networks import ANY_SCALES, planned
 from .lenet import lenet5
 
 MARK = r"^ *\(\* no_rw_check = [^\n]*\*\)\n"
@@ -21,7 +21,9 @@ MEMORY = re.compile(MARK + r" *reg \[(\d+):0\] (\S+) \[\d+:0\];$(.*?)^ *assign "
 WRITE = re.compile(r"(?:if \(([^\n]+)\)|begin)\n +(\S+?)\[((?:[^\[\]]|\[[^\]]*\])+)\](?: ?\[(\d+)(?::(\d+))?\])? <= ")
 READ = re.compile(r"^( +_\d+_ <= )(\S+?)\[(.+)\];$", re.M)
 SIZES = {"weight_bits": 8, "activation_bits": 8, "activation_kib": 4, "accumulator_kib": 1, "weight_fifo_kib": 1}
-BRANCHED = {**SIZES, "rows": 4, "columns": 4, "operands": True, "tables": True, "normalization": 4, "sum_bits": 26}
+BRANCHED = {
+    **SIZES, **ANY_SCALES, "rows": 4, "columns": 4, "operands": True, "tables": True, "normalization": 4, "sum_bits": 26,
+}  # fmt: skip
 
 
 def colliding(verilog):

@@ -10,12 +10,13 @@ from systolith import golden, quant, sim
 from systolith.hw.build import generate, parameters_for
 
 from . import models
+from .hw_networks import ANY_SCALES
 from .test_golden_lecture import SIZES
 
 # One Verilog for all of them.
 HARDWARE = {
     "rows": 16, "columns": 16, "bus_bytes": 16, "activation_kib": 64, "activation_bits": 8, "weight_bits": 8,
-    "sum_bits": 28, "multiplier": True, "operands": True, "tables": True, "normalization": 5,
+    "sum_bits": 28, "multiplier": True, "operands": True, "tables": True, "normalization": 5, **ANY_SCALES,
 }  # fmt: skip
 TOLERANCE = 0.01
 

@@ -13,12 +13,12 @@ from systolith.hw.isa.program import Operation
 from .branches import branches
 from .builds import rebuild
 from .graphs import integers
-from .hw_networks import network, planned
+from .hw_networks import ANY_SCALES, network, planned
 from .lenet import lenet5
 from .test_resnet8 import quantized as resnet8
 
 # One Verilog runs every network that fits it, so each of these is compiled once for each bench.
-WIDE = {"activation_bits": 8, "weight_bits": 8, "sum_bits": 26, "operands": True}
+WIDE = {"activation_bits": 8, "weight_bits": 8, "sum_bits": 26, "operands": True, **ANY_SCALES}
 SMALL = {"activation_kib": 1, "accumulator_kib": 1, "weight_fifo_kib": 1}
 LARGE = {"activation_kib": 64, "accumulator_kib": 32}
 HARDWARE = {
@@ -218,7 +218,7 @@ def test_cifar_shaped_network_at_16x16_is_within_a_tenth_of_its_limit(tmp_path):
 )
 def test_other_widths_are_exact(weight_bits, activation_bits, bus_bytes, tmp_path):
     sizes = {"rows": 3, "columns": 4, "bus_bytes": bus_bytes, "activation_kib": 2, "accumulator_kib": 1, "lanes": 3}
-    sizes["operands"] = True
+    sizes |= {"operands": True, **ANY_SCALES}
     for name in ("conv_pool_overlap", "tiny", "groups2"):
         graph = network(name, "float", weight_bits, activation_bits)
         folder = tmp_path / name

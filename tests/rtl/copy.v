@@ -30,6 +30,10 @@ module systolith #(
     output reg [7:0] m_axi_arlen,
     output wire [2:0] m_axi_arsize,
     output wire [1:0] m_axi_arburst,
+    output wire [0:0] m_axi_arlock,
+    output wire [3:0] m_axi_arcache,
+    output wire [2:0] m_axi_arprot,
+    output wire [3:0] m_axi_arqos,
     output reg m_axi_arvalid,
     input wire m_axi_arready,
     input wire [0:0] m_axi_rid,
@@ -43,6 +47,10 @@ module systolith #(
     output reg [7:0] m_axi_awlen,
     output wire [2:0] m_axi_awsize,
     output wire [1:0] m_axi_awburst,
+    output wire [0:0] m_axi_awlock,
+    output wire [3:0] m_axi_awcache,
+    output wire [2:0] m_axi_awprot,
+    output wire [3:0] m_axi_awqos,
     output reg m_axi_awvalid,
     input wire m_axi_awready,
     output reg [8*BUS_BYTES-1:0] m_axi_wdata,
@@ -149,9 +157,17 @@ module systolith #(
     assign m_axi_arid = 0;
     assign m_axi_arsize = SIZE;
     assign m_axi_arburst = 1;
+    assign m_axi_arlock = 0;
+    assign m_axi_arcache = 4'b0011;
+    assign m_axi_arprot = 3'b000;
+    assign m_axi_arqos = 0;
     assign m_axi_awid = 0;
     assign m_axi_awsize = SIZE;
     assign m_axi_awburst = 1;
+    assign m_axi_awlock = 0;
+    assign m_axi_awcache = 4'b0011;
+    assign m_axi_awprot = 3'b000;
+    assign m_axi_awqos = 0;
     assign m_axi_rready = 1;
     assign m_axi_bready = 1;
 
