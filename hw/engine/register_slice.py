@@ -15,6 +15,8 @@ class RegisterSlice(wiring.Component):
     """
 
     LATENCY = 1
+    DEPTH = 2
+    """Items that it holds at most."""
 
     def __init__(self, *, shape: ShapeLike) -> None:
         self._shape = shape

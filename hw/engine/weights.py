@@ -23,6 +23,8 @@ class Gearbox(wiring.Component):
     """
 
     LATENCY = 1 + RegisterSlice.LATENCY
+    HELD = RegisterSlice.DEPTH + 1
+    """Words that it takes at least, whole, while none is taken from it."""
 
     def __init__(self, *, source: int, target: int) -> None:
         check_range("source bits", source, 1, 1 << 12)

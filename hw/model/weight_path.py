@@ -39,11 +39,15 @@ class _Weights:
 
     def __init__(self, run: Run) -> None:
         self.run, self.beat_bits = run, 8 * run.p.bus_bytes
-        self.base = self.bits = 0  # drawn of this stream, which begins behind beat ``base`` of all
+        self.base = self.bits = 0  # written of this stream, which begins behind beat ``base`` of all
+        self.drawn = 0  # beats that have left the FIFO
         self.arrived = self.last = 0  # beats up to and with the burst in hand, and the cycle of its last
 
-    def rows(self, count: int, cycles: int, now: int) -> Generator[Channel, None, int]:
-        """The first cycle after ``count`` weight rows have been written, from ``now`` on, in ``cycles`` at least."""
+    def rows(self, count: int, cycles: int, now: int, left: int) -> Generator[Channel, None, int]:
+        """The first cycle after ``count`` weight rows have been written, from ``now`` on, in ``cycles`` at least.
+
+        left : rows of the stream behind these, at least as many as the gearbox holds if the end is not known
+        """
         run, beat_bits = self.run, self.beat_bits
         arrivals, arrived = run.arrivals, self.arrived
         first = self.base + self.bits // beat_bits + 1
@@ -63,7 +67,11 @@ class _Weights:
         # a row a cycle, and out of the FIFO a beat a cycle
         cycles = max(cycles, beat - first + 1)
         end = max(begin + cycles - 1, there)
-        run.drawn.put((first, beat, begin, cycles, end))
+        # while it waits for the array, the gearbox fills with rows behind these
+        drawn = self.base - (-(self.bits + min(left, Gearbox.HELD) * run.p.weight_row_bits) // beat_bits)
+        if drawn > self.drawn:
+            run.drawn.put((self.drawn + 1, drawn, begin, cycles, end))
+            self.drawn = drawn
         return end + 1
 
     def flush(self) -> None:
@@ -82,19 +90,26 @@ def weight_writer(run: Run) -> Process:
         visible, order = yield from run.orders.items.take()
         now, f = max(now, visible), order.fields
         positions = (f["rows"] + 1) * (f["columns"] + 1)
+        parameter_rows = p.parameter_rows if f["parameters"] else 0
+        left = (f["tiles"] + 1) * (parameter_rows + (f["passes"] + 1) * p.rows)
+        if not f["flush"]:
+            left += Gearbox.HELD  # the stream goes on
         for _ in range(f["tiles"] + 1):
-            if f["parameters"]:
+            if parameter_rows:
                 slot = yield from run.slots.take()
-                now = yield from weights.rows(p.parameter_rows, p.parameter_rows, max(now, slot))
+                left -= parameter_rows
+                now = yield from weights.rows(parameter_rows, parameter_rows, max(now, slot), left)
             swapped = yield from run.swapped.take()
-            now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped))
+            left -= p.rows
+            now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped), left)
             following = 0
             if f["passes"]:
                 following = yield from run.begun.take()
             for _ in range(f["passes"]):
                 swapped = max(following, now)
                 following = swapped + positions
-                now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped))
+                left -= p.rows
+                now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped), left)
             run.loaded.put(max(following, now))
         run.orders.room.put(now)
         if f["flush"]:
