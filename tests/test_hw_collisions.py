@@ -21,9 +21,8 @@ MEMORY = re.compile(MARK + r" *reg \[(\d+):0\] (\S+) \[\d+:0\];$(.*?)^ *assign "
 WRITE = re.compile(r"(?:if \(([^\n]+)\)|begin)\n +(\S+?)\[((?:[^\[\]]|\[[^\]]*\])+)\](?: ?\[(\d+)(?::(\d+))?\])? <= ")
 READ = re.compile(r"^( +_\d+_ <= )(\S+?)\[(.+)\];$", re.M)
 SIZES = {"weight_bits": 8, "activation_bits": 8, "activation_kib": 4, "accumulator_kib": 1, "weight_fifo_kib": 1}
-BRANCHED = {
-    **SIZES, **ANY_SCALES, "rows": 4, "columns": 4, "operands": True, "tables": True, "normalization": 4, "sum_bits": 26,
-}  # fmt: skip
+FEATURES = {"operands": True, "tables": True, "normalization": 4, "sum_bits": 26, **ANY_SCALES}
+BRANCHED = {**SIZES, **FEATURES, "rows": 4, "columns": 4}
 
 
 def colliding(verilog):
