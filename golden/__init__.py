@@ -4,7 +4,7 @@ from .add import add
 from .average import average
 from .concat import concat
 from .conv import convolve
-from .network import output, quantize_input, run
+from .network import output, outputs, quantize_input, quantize_inputs, run
 from .normalization import normalize
 from .pool import max_pool
 from .requantize import dequantize, quantize, requantize
@@ -21,8 +21,10 @@ __all__ = [
     "max_pool",
     "normalize",
     "output",
+    "outputs",
     "quantize",
     "quantize_input",
+    "quantize_inputs",
     "requantize",
     "run",
     "storage",

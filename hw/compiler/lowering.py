@@ -73,7 +73,7 @@ class _Lowering:
 
     def _maker(self, name: str) -> int | None:
         """Index of the layer that makes ``name``, if only one layer reads it and it can be a part of that layer."""
-        if self.readers[name] != 1 or name == self.graph.output:
+        if self.readers[name] != 1 or name in self.graph.outputs:
             return None
         found = [n for n, layer in enumerate(self.layers) if layer.output == name]
         return found[0] if len(found) == 1 and not self.layers[found[0]].raw else None

@@ -7,7 +7,7 @@ int32 at ``scale_x * scale_w[c]``.  Nothing here knows about hardware, files or 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -247,10 +247,13 @@ Layer = Conv | MaxPool | AveragePool | Add | Concat | Table | Normalization
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Layers in execution order, with the tensors that they read and write by name; a tensor may have many readers."""
+    """Layers in execution order, with the tensors that they read and write by name; a tensor may have many readers.
 
-    input: str
-    output: str
+    inputs, outputs : what the host writes and reads, in the model's order; layers may read an output too
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     layers: tuple[Layer, ...]
     tensors: Mapping[str, Tensor]
 
@@ -265,9 +268,26 @@ class Graph:
         return tensor
 
     @property
+    def input(self) -> str:
+        """The only input.  Raises GraphError, naming them, if there are several."""
+        return only("inputs", self.inputs)
+
+    @property
+    def output(self) -> str:
+        """The only output.  Raises GraphError, naming them, if there are several."""
+        return only("outputs", self.outputs)
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of one image, all layers."""
         return sum(macs(layer, self) for layer in self.layers)
+
+
+def only(what: str, names: Sequence[str]) -> str:
+    """The one of ``names``.  Raises GraphError, naming them as ``what``, if there are several."""
+    if len(names) != 1:
+        raise GraphError(f"the network has {len(names)} {what}, {', '.join(map(repr, names))}; this works on one alone")
+    return names[0]
 
 
 def weight_width(weights: NDArray[np.int16]) -> int:

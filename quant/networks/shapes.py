@@ -32,7 +32,7 @@ def shapes(graph: FloatGraph) -> dict[str, Shape]:
 
     Raises ModelError, naming the layer, where weights or windows do not fit.
     """
-    found = {graph.input: graph.shape}
+    found = dict(graph.inputs)
     for layer in graph.layers:
         found[layer.output] = next_shape(layer, [found[name] for name in layer.inputs])
     return found

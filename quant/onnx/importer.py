@@ -24,10 +24,9 @@ from .file import (
     Array,
     Attributes,
     describe,
-    image_dimensions,
+    inputs_of,
     opset,
     refuse,
-    single_input,
 )
 from .load import check_graph, load_model
 from .operators import BUILDERS
@@ -41,17 +40,21 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
     """
     model = load_model(source)
     constants = Constants(model, opset(model))
-    value = single_input(model, constants)
-    walk = _Walk(constants, {value.name: image_dimensions(value)})
+    inputs = inputs_of(model, constants)
+    walk = _Walk(constants, dict(inputs))
     walk.nodes(model.graph.node)
-    output = model.graph.output[0].name
+    outputs = tuple(value.name for value in model.graph.output)
     if not walk.layers:
         raise ModelError("the model has no layers; there is nothing to quantize")
-    if output not in walk.sizes or output in walk.spelled:
-        raise ModelError(f"the output '{output}' is not what any node makes from the input")
-    layers = tuple(_needed(walk.layers, output))
-    graph = FloatGraph(value.name, image_of(walk.sizes[value.name]), output, layers)
-    check_memory(graph.input, graph.layers, shapes(graph))
+    for output in outputs:
+        if output not in walk.sizes or output in walk.spelled or output in inputs:
+            raise ModelError(f"the output '{output}' is not what any node makes from the input")
+    layers = tuple(_needed(walk.layers, outputs))
+    images = {name: image_of(dimensions) for name, dimensions in inputs.items()}
+    if idle := images.keys() - {name for layer in layers for name in layer.inputs}:
+        raise ModelError(f"no output depends on the input '{min(idle)}'; remove it from the model")
+    graph = FloatGraph(images, outputs, layers)
+    check_memory(graph.inputs, graph.layers, shapes(graph))
     return graph
 
 
@@ -128,9 +131,9 @@ def _builder(node: onnx.NodeProto) -> Callable[[Context], Built]:
     return builder
 
 
-def _needed(layers: list[FloatLayer], output: str) -> list[FloatLayer]:
-    """Those of ``layers``, in execution order, that ``output`` depends on."""
-    wanted, found = {output}, []
+def _needed(layers: list[FloatLayer], outputs: Iterable[str]) -> list[FloatLayer]:
+    """Those of ``layers``, in execution order, that ``outputs`` depend on."""
+    wanted, found = set(outputs), []
     for layer in reversed(layers):
         if layer.output in wanted:
             wanted |= set(layer.inputs)

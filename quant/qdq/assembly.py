@@ -55,7 +55,7 @@ class Assembly:
     """Layers by the tensor that they make, and tensors by name, in order."""
 
     def __init__(self) -> None:
-        self.input = ""
+        self.inputs: dict[str, str] = {}  # of the model: the map that each is quantized to
         self.layers: dict[str, Layer] = {}
         self.tensors: dict[str, Tensor] = {}
 
@@ -63,22 +63,22 @@ class Assembly:
         self.layers[target.name] = replace(layer, output=target.name)
         self.tensors[target.name] = target
 
-    def graph(self, output: str) -> Graph:
-        """What ``output`` depends on."""
-        wanted, needed = {self.input, output}, []
+    def graph(self, outputs: tuple[str, ...]) -> Graph:
+        """What ``outputs`` depend on."""
+        wanted, needed = {*self.inputs.values(), *outputs}, []
         for layer in reversed(self.layers.values()):
             if layer.output in wanted:
                 wanted |= set(layer.inputs)
                 needed.append(layer)
         tensors = {name: tensor for name, tensor in self.tensors.items() if name in wanted}
-        return Graph(self.input, output, tuple(reversed(needed)), tensors)
+        return Graph(tuple(self.inputs.values()), outputs, tuple(reversed(needed)), tensors)
 
     def quantized(self, node: onnx.NodeProto, value: Pending, grid: StoredGrid) -> FeatureMap:
         """The map that ``node``, a QuantizeLinear to ``grid``, makes of ``value``."""
         low, high = rounded(value.low, value.high, grid)
         target = FeatureMap(node.output[0], value.shape, grid.scale, grid.zero_point, low, high)
         if value.layer is None and not value.sources:
-            self.input = target.name
+            self.inputs[node.input[0]] = target.name
             self.tensors[target.name] = target
         elif value.layer is None:
             return self._clamped(value, target)
@@ -135,7 +135,7 @@ class Assembly:
         narrowed = replace(before, name=name, low=max(low, before.low), high=min(high, before.high))
         del self.tensors[before.name]
         if before.name not in self.layers:
-            self.input = name
+            self.inputs = {source: name if made == before.name else made for source, made in self.inputs.items()}
             self.tensors[name] = narrowed
             return narrowed
         layer = self.layers.pop(before.name)

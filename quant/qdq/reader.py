@@ -37,10 +37,9 @@ from ..onnx.file import (
     STANDARD_DOMAINS,
     Array,
     describe,
-    image_dimensions,
+    inputs_of,
     opset,
     refuse,
-    single_input,
 )
 from ..onnx.importer import shape_of
 from ..onnx.load import load_model
@@ -72,7 +71,7 @@ def load(source: onnx.ModelProto | str | Path) -> Graph:
     Raises ModelError, naming the node, for what is not a quantized layer, and GraphError if layers do not fit.
     """
     graph = check(_Reader(load_model(source)).graph())
-    check_memory(graph.input, graph.layers, {name: tensor.shape for name, tensor in graph.tensors.items()})
+    check_memory(graph.inputs, graph.layers, {name: tensor.shape for name, tensor in graph.tensors.items()})
     return graph
 
 
@@ -101,15 +100,15 @@ class _Reader:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
+        self.made = Assembly()
         self.constants = Constants(model, opset(model))
         self.read = Counter(name for node in model.graph.node for name in node.input)
         self.read.update(value.name for value in model.graph.output)
-        value = single_input(model, self.constants)
-        dimensions = image_dimensions(value)
-        self.sizes: dict[str, Dimensions] = {value.name: dimensions}
-        self.values: dict[str, Value] = {value.name: Pending(None, (), image_of(dimensions))}
+        self.sizes: dict[str, Dimensions] = inputs_of(model, self.constants)
+        self.outputs = tuple(value.name for value in model.graph.output)
+        self.values: dict[str, Value] = {name: Pending(None, (), image_of(size)) for name, size in self.sizes.items()}
+        self.made.inputs = dict.fromkeys(self.sizes, "")
         self.parameters: dict[str, Parameter] = {}
-        self.made = Assembly()
 
     def graph(self) -> Graph:
         for node in self.model.graph.node:
@@ -173,7 +172,7 @@ class _Reader:
             value = self._bias(node, first, sizes)
         elif node.op_type in (*WITH_WEIGHTS, *LAYERS):
             value, sizes = self._layer(node, names)
-        elif node.op_type in ("Softmax", "LogSoftmax") and output == self.model.graph.output[0].name:
+        elif node.op_type in ("Softmax", "LogSoftmax") and output in self.outputs:
             value = first  # left to the host
         else:
             supported = sorted({*WITH_WEIGHTS, *LAYERS, *UNCHANGED, "Relu", "Clip", QUANTIZE, DEQUANTIZE})
@@ -264,21 +263,23 @@ class _Reader:
         bias = bias_of(node, found, value.sources[0].scale * layer.weight_scales)
         return replace(value, layer=replace(layer, bias=bias))
 
-    def _finish(self) -> str:
-        """The tensor that the model hands out."""
-        name = self.model.graph.output[0].name
+    def _finish(self) -> tuple[str, ...]:
+        """The tensors that the model hands out."""
         if not self.made.tensors:
             raise ModelError(
                 "the model has no QuantizeLinear node; it is not quantized (systolith quantize makes one that is)"
             )
-        value = self.values.get(name)
-        if value is None:
-            raise ModelError(f"the output '{name}' is not what any node makes from the input")
-        if isinstance(value, Pending):
-            return self._end_with(value, name)
+        if idle := [name for name, made in self.made.inputs.items() if not made]:
+            raise ModelError(f"no QuantizeLinear reads the input '{idle[0]}'; quantize the model first")
+        found = []
+        for name in self.outputs:
+            value = self.values.get(name)
+            if value is None:
+                raise ModelError(f"the output '{name}' is not what any node makes from the input")
+            found.append(self._end_with(value, name) if isinstance(value, Pending) else value.map.name)
         if not self.made.layers:
             raise ModelError("the model has no layers; there is nothing to compute")
-        return value.map.name
+        return tuple(found)
 
     def _end_with(self, value: Pending, name: str) -> str:
         """The last layer has no Q: a convolution hands out its sums, a pooling its integers."""

@@ -26,10 +26,11 @@ from ..graph import (
 from ..graph.errors import GraphError
 from ..graph.flat import flat_tensors
 from ..graph.legality import check
+from ..graph.ports import SUFFIXES, real_name
 from .write_layers import clamps, constants_of, node_of
 
 OPSET, IR_VERSION = 21, 10
-SUFFIX = "_quantized"
+SUFFIX = SUFFIXES[0]
 STORAGE: Mapping[str, int] = {
     "uint8": TensorProto.UINT8,
     "int8": TensorProto.INT8,
@@ -68,24 +69,30 @@ class _Writer:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.grids: dict[str, list[str]] = {}
+        self.results: dict[str, str] = {}  # names in the file of the outputs, as reals
         self.flat = flat_tensors(graph)
         self.names = {""} | set(graph.tensors)
         self.node_names = {""} | {layer.name for layer in graph.layers}
 
     def model(self) -> onnx.ModelProto:
         graph = self.graph
-        source = graph.map_of(graph.input)
-        name = self._fresh(_float_name(source.name))
-        inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *source.shape])]
-        last = graph.tensors[graph.output]
-        result = last.name if not isinstance(last, FeatureMap) else self._fresh(_float_name(last.name))
-        self._quantize(name, source)
+        inputs = []
+        for source in map(graph.map_of, graph.inputs):
+            name = self._fresh(real_name(source.name))
+            inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *source.shape]))
+            self._quantize(name, source)
+        ends = [graph.tensors[name] for name in graph.outputs]
+        for end in ends:
+            is_map = isinstance(end, FeatureMap)
+            self.results[end.name] = self._fresh(real_name(end.name)) if is_map else end.name
         for layer in graph.layers:
-            self._layer(layer, result)
-        if isinstance(last, FeatureMap):
-            self._dequantize(last.name, last, result)
-        shape = last.shape[:1] if last.name in self.flat else last.shape
-        outputs = [helper.make_tensor_value_info(result, TensorProto.FLOAT, ["N", *shape])]
+            self._layer(layer)
+        outputs = []
+        for end in ends:
+            if isinstance(end, FeatureMap):
+                self._dequantize(end.name, end, self.results[end.name])
+            shape = end.shape[:1] if end.name in self.flat else end.shape
+            outputs.append(helper.make_tensor_value_info(self.results[end.name], TensorProto.FLOAT, ["N", *shape]))
         model = helper.make_model(
             helper.make_graph(self.nodes, "systolith", inputs, outputs, self.constants),
             opset_imports=[helper.make_opsetid("", OPSET)],
@@ -95,7 +102,7 @@ class _Writer:
         onnx.checker.check_model(model)
         return model
 
-    def _layer(self, layer: Layer, result: str) -> None:
+    def _layer(self, layer: Layer) -> None:
         sources = [self.graph.map_of(name) for name in layer.inputs]
         target = self.graph.tensors[layer.output]
         flat = layer.output in self.flat
@@ -105,10 +112,10 @@ class _Writer:
         operator, attributes = node_of(layer, self.graph)
         inputs += [self._constant(f"{layer.name}.{role}", value) for role, value in constants_of(layer)]
         if not isinstance(target, FeatureMap):
-            self._node(operator, inputs, result, layer.name, **attributes)
+            self._node(operator, inputs, self.results[target.name], layer.name, **attributes)
             return
-        name = _float_name(target.name)
-        raw = self._fresh(name if name != result else f"{name}_raw")
+        name = real_name(target.name)
+        raw = self._fresh(f"{name}_raw" if target.name in self.results else name)
         self._node(operator, inputs, raw, layer.name, **attributes)
         if clamps(layer, sources, target):
             self._quantize(raw, target)
@@ -192,10 +199,6 @@ class _Writer:
 
     def _fresh(self, name: str) -> str:
         return _unique(name, self.names)
-
-
-def _float_name(integers: str) -> str:
-    return integers.removesuffix(SUFFIX) if integers.removesuffix(SUFFIX) else integers
 
 
 def _unique(name: str, taken: set[str]) -> str:
