@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..graph import Shape
 from ..graph.errors import ModelError
+from .chains import fuse_chains, scale_before_clamp
 from .flattening import lower_dense
 from .layers import (
     Affine,
@@ -153,6 +154,8 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     drop_last_softmax,
     lower_dense,
     merge_padding,
+    scale_before_clamp,
+    fuse_chains,
     fold_affine,
     fuse_clamps,
 )

@@ -14,6 +14,7 @@ from .layers import (
     Concatenation,
     Convolution,
     Dense,
+    Extreme,
     Flatten,
     FloatGraph,
     FloatLayer,
@@ -22,6 +23,7 @@ from .layers import (
     Padding,
     Pass,
     Pooling,
+    Product,
     Softmax,
     refusal,
 )
@@ -53,10 +55,19 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
             return outputs, *_windows(layer, source, layer.weights.shape[2:], layer.dilations)
         case Pooling() | Average():
             return channels, *_windows(layer, source, layer.kernel, (1, 1))
-        case Addition():
+        case Addition() | Extreme() | Function():
             if len(set(sources)) > 1:
-                raise refusal(layer, f"adds maps of shapes {_listed(sources)}; they must be equal")
+                raise refusal(layer, f"reads maps of shapes {_listed(sources)}; they must be equal")
             return source
+        case Product():
+            size = max(shape[1:] for shape in sources)
+            if len({shape[0] for shape in sources}) > 1 or any(shape[1:] not in ((1, 1), size) for shape in sources):
+                raise refusal(
+                    layer,
+                    f"multiplies maps of shapes {_listed(sources)}; they must be equal, or one have a single row and"
+                    " column",
+                )
+            return channels, *size
         case Concatenation():
             if len({shape[1:] for shape in sources}) > 1:
                 raise refusal(layer, f"joins maps of shapes {_listed(sources)}; their rows and columns must be equal")
@@ -78,7 +89,7 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
             return channels, rows + top + bottom, columns + left + right
         case Flatten():
             return channels * rows * columns, 1, 1
-        case Function() | LocalResponse() | Clamp() | Pass() | Softmax():
+        case LocalResponse() | Clamp() | Pass() | Softmax():
             return source
         case unknown:
             unknown_kind(unknown)

@@ -29,6 +29,7 @@ from .file import (
     refuse,
 )
 from .load import check_graph, load_model
+from .nary import of_two
 from .operators import BUILDERS
 from .spelled_lrn import Spelled, spelled
 
@@ -47,7 +48,8 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
     if not walk.layers:
         raise ModelError("the model has no layers; there is nothing to quantize")
     for output in outputs:
-        if output not in walk.sizes or output in walk.spelled or output in inputs:
+        unfinished = output in walk.spelled and not walk.spelled[output].is_square(walk.sizes)
+        if output not in walk.sizes or output in inputs or unfinished:
             raise ModelError(f"the output '{output}' is not what any node makes from the input")
     layers = tuple(_needed(walk.layers, outputs))
     images = {name: image_of(dimensions) for name, dimensions in inputs.items()}
@@ -68,7 +70,7 @@ class _Walk:
         self.spelled: dict[str, Spelled] = {}
 
     def nodes(self, nodes: Iterable[onnx.NodeProto]) -> None:
-        for node in nodes:
+        for node in (part for whole in nodes for part in of_two(whole)):
             if node.domain not in STANDARD_DOMAINS:
                 raise refuse(
                     node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are"
@@ -107,6 +109,8 @@ class _Walk:
         part = spelled(context, self.spelled)
         if isinstance(part, Spelled):
             self.spelled[context.output], dimensions = part, part.dimensions
+            if part.is_square(self.sizes):  # which may turn out to be no more than that
+                self.layers.append(_builder(node)(context)[0])
         elif part is not None:
             self.layers.append(part)
             dimensions = self.sizes[part.inputs[0]]

@@ -15,6 +15,7 @@ import onnx
 
 from ..arithmetic.weightless import layer_without_weights
 from ..graph import (
+    LOOKUP,
     Conv,
     FeatureMap,
     Graph,
@@ -36,8 +37,10 @@ from ..onnx.context import Context, Dimensions, image_of
 from ..onnx.file import (
     STANDARD_DOMAINS,
     Array,
+    Attributes,
     describe,
     inputs_of,
+    node_name,
     opset,
     refuse,
 )
@@ -46,6 +49,7 @@ from ..onnx.load import load_model
 from ..onnx.operators import BUILDERS
 from .assembly import Assembly, Pending, on_grid
 from .linear import activation_grid, quantize_constant
+from .lookup import INDEX_TYPES, lookup
 from .parameters import (
     Parameter,
     bias_of,
@@ -162,6 +166,11 @@ class _Reader:
         elif node.op_type in UNCHANGED:
             sizes = BUILDERS[node.op_type](self._context(node))[1]
             value = replace(first, alone=first.alone and self.read[output] == 1)
+        elif isinstance(first, Integers) and node.op_type == "Cast" and self._is_index(node):
+            value = replace(first, alone=first.alone and self.read[output] == 1)
+        elif isinstance(first, Integers) and node.op_type == LOOKUP and node.input[0] in self.constants:
+            found = lookup(node, node_name(node), self.constants[node.input[0]], first.map)
+            value = Pending(found, (first.map,), first.map.shape)
         elif isinstance(first, Integers):
             value = self._clamp_integers(node, first)
         elif isinstance(first, Pending) and first.layer is None and not first.sources:
@@ -179,6 +188,10 @@ class _Reader:
             raise refuse(node, f"is not supported in a quantized model; {', '.join(supported)} are, in QDQ form")
         check_dimensions(describe(node), sizes)
         self.values[output], self.sizes[output] = value, sizes
+
+    def _is_index(self, node: onnx.NodeProto) -> bool:
+        """Whether what ``node``, a Cast, makes are the same integers, for a Gather to count by."""
+        return Attributes(node).integer("to", 0) in INDEX_TYPES
 
     def _context(self, node: onnx.NodeProto) -> Context:
         return Context(node, self.constants, self.sizes, self.constants.opset)
@@ -218,7 +231,8 @@ class _Reader:
 
     def _clamp(self, node: onnx.NodeProto, value: Pending | Reals) -> Pending:
         clamp = BUILDERS[node.op_type](self._context(node))[0]
-        assert isinstance(clamp, Clamp)
+        if not isinstance(clamp, Clamp):
+            raise refuse(node, "clips to a range without 0; the range must contain 0, so that 0 stays exact")
         if isinstance(value, Reals):
             value = Pending(None, (value.map,), value.map.shape, alone=value.alone)
         low, high = max(value.low, clamp.low), min(value.high, clamp.high)
