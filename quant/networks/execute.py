@@ -31,7 +31,8 @@ from .layers import (
 def run_float(graph: FloatGraph, images: Floats | Mapping[str, Floats]) -> Iterator[tuple[str, Floats]]:
     """Each tensor of a simplified network in order, the inputs first: (name, float32 of shape (N, C, rows, columns)).
 
-    images : float32, (N, C, rows, columns), of each input by name if there are several.  A tensor is forgotten once its last reader has run.
+    images : float32, (N, C, rows, columns), of each input by name if there are several
+    A tensor is forgotten once its last reader has run.
     """
     left = Counter(name for layer in graph.layers for name in layer.inputs)
     found = by_name(images, graph.inputs)
