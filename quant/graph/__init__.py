@@ -28,6 +28,7 @@ from .layers import (
     weight_width,
     window_outputs,
 )
+from .moves import DepthToSpace, Selection, Steps
 
 __all__ = [
     "EXPONENTS",
@@ -39,6 +40,7 @@ __all__ = [
     "Concat",
     "Conv",
     "ConvOperator",
+    "DepthToSpace",
     "FeatureMap",
     "Graph",
     "Layer",
@@ -46,7 +48,9 @@ __all__ = [
     "Normalization",
     "Pads",
     "Pair",
+    "Selection",
     "Shape",
+    "Steps",
     "Sums",
     "Table",
     "Tensor",

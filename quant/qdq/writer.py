@@ -20,6 +20,7 @@ from ..files import write_whole
 from ..graph import (
     LOOKUP,
     Conv,
+    DepthToSpace,
     FeatureMap,
     Graph,
     Layer,
@@ -30,6 +31,7 @@ from ..graph.flat import flat_tensors
 from ..graph.legality import check
 from ..graph.ports import SUFFIXES, real_name
 from .lookup import entries
+from .oblong import ORDER, apart, together
 from .write_layers import clamps, constants_of, node_of
 
 OPSET, IR_VERSION = 21, 10
@@ -117,13 +119,16 @@ class _Writer:
         if isinstance(layer, Conv):
             inputs += self._parameters(layer, sources[0])
         operator, attributes = node_of(layer, self.graph)
-        inputs += [self._constant(f"{layer.name}.{role}", value) for role, value in constants_of(layer)]
+        inputs += [self._constant(f"{layer.name}.{role}", value) for role, value in constants_of(layer, self.graph)]
         if not isinstance(target, FeatureMap):
             self._node(operator, inputs, self.results[target.name], layer.name, **attributes)
             return
         name = real_name(target.name)
         raw = self._fresh(f"{name}_raw" if target.name in self.results else name)
-        self._node(operator, inputs, raw, layer.name, **attributes)
+        if isinstance(layer, DepthToSpace) and layer.block[0] != layer.block[1]:
+            self._oblong(layer, inputs[0], raw)
+        else:
+            self._node(operator, inputs, raw, layer.name, **attributes)
         if clamps(layer, sources, target):
             self._quantize(raw, target)
         else:
@@ -135,6 +140,15 @@ class _Writer:
         indices = self._fresh(f"{integers}_indices")
         self._node("Cast", [integers], indices, to=TensorProto.INT32)
         return [self._constant(f"{layer.name}.table", reals), indices]
+
+    def _oblong(self, layer: DepthToSpace, source: str, output: str) -> None:
+        """DepthToSpace with a block that ONNX's has not: see oblong."""
+        shape = self.graph.map_of(layer.input).shape
+        split, moved = self._fresh(f"{output}_split"), self._fresh(f"{output}_moved")
+        sizes = [self._constant(f"{output}_shape", np.array(to(shape, layer.block))) for to in (apart, together)]
+        self._node("Reshape", [source, sizes[0]], split, layer.name)
+        self._node("Transpose", [split], moved, perm=ORDER)
+        self._node("Reshape", [moved, sizes[1]], output)
 
     def _arranged(self, integers: str, flat: bool) -> str:
         """``integers`` as (N, K) if ``flat``, else as (N, C, rows, columns)."""
