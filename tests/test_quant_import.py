@@ -230,7 +230,7 @@ def foreign(net):
 
 
 def old(net):
-    net.opset = 6
+    net.opset = 0
     net.conv(2, 3, 3)
 
 
@@ -353,7 +353,7 @@ REFUSED = {
         "node 'quantizelinear1' (QuantizeLinear): the model is quantized already; "
         "quantize the float model that it was made from",
     ),
-    "opset": (old, "the model uses opset 6; 7 or newer works, so export or convert it again"),
+    "opset": (old, "the model uses opset 0; 1 or newer works, so export it again"),
     "nothing": (lambda net: net.node("Identity"), "the model has no convolution, pooling or fully connected layer; "),
     "weights computed": (
         lambda net: net.nodes.append(helper.make_node("Conv", ["image", "image"], ["out"], "conv1")),

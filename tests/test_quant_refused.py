@@ -114,8 +114,8 @@ REFUSED = {
     ),
     "operator": (
         lambda: Qdq().qdq().node("Einsum").qdq(),
-        "node 'einsum1' (Einsum): is not supported in a quantized model; quantize the float model that it was made "
-        "from, or end before",
+        "node 'einsum1' (Einsum): is not supported in a quantized model; quantize the float model instead, or end "
+        "before it",
     ),
     "clip without zero": (
         lambda: conv_chain().node("Clip", np.float32(1), np.float32(2)).qdq(),

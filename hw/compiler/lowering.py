@@ -262,7 +262,7 @@ class _Lowering:
     def _may_be_a_view(self, name: str) -> bool:
         """Whether all who read ``name`` can read a part of each pixel."""
         readers = [layer for layer in self.graph.layers if name in layer.inputs]
-        return name != self.graph.output and not any(isinstance(layer, Add | Normalization) for layer in readers)
+        return name not in self.graph.outputs and not any(isinstance(layer, Add | Normalization) for layer in readers)
 
     def _may_pool(self, maker: int) -> bool:
         return self.layers[maker].on_array and self.layers[maker].pool is None

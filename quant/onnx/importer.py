@@ -12,7 +12,7 @@ from ..graph.errors import ModelError
 from ..networks.layers import Convolution, Dense, FloatGraph, FloatLayer
 from ..networks.shapes import shapes
 from .budget import check_dimensions, check_memory
-from .constants import FOLDABLE, Constants
+from .constants import Constants
 from .context import (
     Built,
     Context,
@@ -20,6 +20,8 @@ from .context import (
     image_of,
 )
 from .file import (
+    FLOATS,
+    OLDEST_OPSET,
     STANDARD_DOMAINS,
     Array,
     Attributes,
@@ -30,6 +32,7 @@ from .file import (
 )
 from .load import check_graph, load_model
 from .nary import of_two
+from .old_opsets import modern
 from .operators import BUILDERS
 from .rearranging import COMPOSED
 from .spelled_lrn import Spelled, spelled
@@ -41,9 +44,9 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
     Raises ModelError, naming node, operator and attribute, for anything that is not a supported operator.
     """
     model = load_model(source)
-    constants = Constants(model, opset(model))
-    inputs = inputs_of(model, constants)
-    walk = _Walk(constants, dict(inputs))
+    constants = Constants(model, max(OLDEST_OPSET, opset(model)))
+    inputs = inputs_of(model, constants, FLOATS)
+    walk = _Walk(constants, dict(inputs), old=opset(model) < OLDEST_OPSET)
     walk.nodes(model.graph.node)
     outputs = tuple(value.name for value in model.graph.output)
     if not walk.layers:
@@ -64,9 +67,10 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
 class _Walk:
     """The nodes in order: constants are computed, everything else becomes a layer."""
 
-    def __init__(self, constants: Constants, sizes: dict[str, Dimensions]) -> None:
+    def __init__(self, constants: Constants, sizes: dict[str, Dimensions], *, old: bool) -> None:
         self.constants = constants
         self.sizes = sizes
+        self.old = old  # opset 6 or before
         self.layers: list[FloatLayer] = []
         self.spelled: dict[str, Spelled] = {}
 
@@ -76,8 +80,16 @@ class _Walk:
                 raise refuse(
                     node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are"
                 )
-            if not self._constant(node):
-                self._layer(node)
+            for part in modern(node, self._shapes(node)) if self.old else [node]:
+                if not self._constant(part):
+                    self._layer(part)
+
+    def _shapes(self, node: onnx.NodeProto) -> dict[str, Dimensions]:
+        """Shapes of what ``node`` reads."""
+        return {
+            name: self.constants[name].shape if name in self.constants else self.sizes.get(name, ())
+            for name in node.input
+        }
 
     def _constant(self, node: onnx.NodeProto) -> bool:
         """Compute ``node`` if it depends on constants and shapes only."""
@@ -86,6 +98,13 @@ class _Walk:
             self.constants.add(node, shape_of(node, self.sizes[name]))
         elif node.op_type == "If" and name in self.constants:
             self._branch(node)
+        elif (
+            node.op_type == "CastLike"
+            and name in self.constants
+            and len(node.input) > 1
+            and node.input[1] in self.sizes
+        ):
+            self.constants.add(node, self.constants[name].astype(np.float32))
         else:
             return self.constants.fold(node)
         return True
@@ -125,7 +144,9 @@ class _Walk:
         else:
             builder = _builder(node)
             if not context.computed:
-                raise refuse(node, f"depends on constants only; of such {', '.join(sorted(FOLDABLE))} are computed")
+                raise refuse(
+                    node, "depends on constants only, and is not computed here; store what it makes as an initializer"
+                )
             layer, dimensions = builder(context)
             self.layers.append(layer)
             if isinstance(layer, Convolution | Dense):

@@ -190,7 +190,7 @@ class _Reader:
         else:
             raise refuse(
                 node,
-                "is not supported in a quantized model; quantize the float model that it was made from, or end before",
+                "is not supported in a quantized model; quantize the float model instead, or end before it",
             )
         check_dimensions(describe(node), sizes)
         self.values[output], self.sizes[output] = value, sizes
