@@ -1,5 +1,8 @@
 """The C header of a build: registers, memory layout, reals and integers, and how to run one image."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..quant.graph import FeatureMap
 from .compiler.formats import storage
 from .compiler.plan import Plan
@@ -229,11 +232,13 @@ def _reals(plan: Plan) -> str:
             f"    return (float)((int32_t)value - {_signed(zero_point)}) * {_float(float(target.scale))};",
         ]
     else:
-        scales = "\n".join(f"        {_float(float(scale))}," for scale in target.scales)
-        lines = [
-            f"    static const float scales[] = {{\n{scales}\n    }};",
-            "    return (float)value * scales[channel];",
-        ]
+        lines = [_floats("scales", target.scales), "    return (float)value * scales[channel];"]
+        if target.shifts is not None:
+            lines = [
+                *(_floats("scales", target.scales), _floats("shifts", target.shifts)),
+                "    volatile float real = (float)value * scales[channel]; /* rounded before it is shifted */",
+                "    return real + shifts[channel];",
+            ]
     return _REALS.format(
         input_scale=_float(float(source.scale)),
         lowest=_float(form.low - form.zero_point),
@@ -243,6 +248,12 @@ def _reals(plan: Plan) -> str:
         zero_point=_signed(form.zero_point),
         dequantize="\n".join(lines),
     )
+
+
+def _floats(name: str, values: NDArray[np.float32]) -> str:
+    """An array of C."""
+    listed = "\n".join(f"        {_float(float(value))}," for value in values)
+    return f"    static const float {name}[] = {{\n{listed}\n    }};"
 
 
 def _float(value: float) -> str:
