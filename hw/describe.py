@@ -148,7 +148,9 @@ def _map(plan: Plan, name: str) -> dict[str, Any]:
         "layout": "NHWC",
     }
     if isinstance(tensor, Sums):
-        return {**place, "kind": "sums", "element_bytes": 4, "offset": 0, "scales": tuple(map(float, tensor.scales))}
+        shifts = None if tensor.shifts is None else tuple(map(float, tensor.shifts))
+        scales = tuple(map(float, tensor.scales))
+        return {**place, "kind": "sums", "element_bytes": 4, "offset": 0, "scales": scales, "shifts": shifts}
     form = storage(tensor, plan.parameters.activation_bits)
     return {
         **place,

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..quant.graph import FeatureMap, Tensor
 from .compiler.formats import storage
 from .compiler.plan import Plan
@@ -262,10 +265,12 @@ def _dequantized(target: Tensor, bits: int) -> list[str]:
             "    (void)channel;",
             f"    return (float)((int32_t)value - {_signed(zero_point)}) * {_float(float(target.scale))};",
         ]
-    scales = "\n".join(f"        {_float(float(scale))}," for scale in target.scales)
+    if target.shifts is None:
+        return [_floats("scales", target.scales), "    return (float)value * scales[channel];"]
     return [
-        f"    static const float scales[] = {{\n{scales}\n    }};",
-        "    return (float)value * scales[channel];",
+        *(_floats("scales", target.scales), _floats("shifts", target.shifts)),
+        "    volatile float real = (float)value * scales[channel]; /* rounded before it is shifted */",
+        "    return real + shifts[channel];",
     ]
 
 
@@ -276,6 +281,12 @@ def _ports(what: str, names: Sequence[str]) -> list[tuple[str, str]]:
 
 def _comment(name: str) -> str:
     return name.replace("*/", "* /")
+
+
+def _floats(name: str, values: NDArray[np.float32]) -> str:
+    """An array of C."""
+    listed = "\n".join(f"        {_float(float(value))}," for value in values)
+    return f"    static const float {name}[] = {{\n{listed}\n    }};"
 
 
 def _float(value: float) -> str:

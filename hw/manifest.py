@@ -123,12 +123,13 @@ class InputTensor(MapTensor):
 
 
 class SumsTensor(Tensor):
-    """Raw sums of 32 bits, with one scale for each channel."""
+    """Raw sums of 32 bits, with one scale for each channel, and perhaps a real that is added to what they stand for."""
 
     kind: Literal["sums"]
     element_bytes: Literal[4]
     offset: Literal[0]
     scales: tuple[Scale, ...]
+    shifts: tuple[float, ...] | None
 
 
 OutputTensor = Annotated[MapTensor | SumsTensor, Field(discriminator="kind")]

@@ -59,11 +59,16 @@ class FeatureMap:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Raw int32 sums of a last layer: ``real[c] = scales[c] * sum[c]``, scales (channels,) float32."""
+    """Raw int32 sums of a last layer: ``real[c] = fl32(fl32(fl32(sum[c]) * scales[c]) + shifts[c])``.
+
+    scales : float32, (channels,)
+    shifts : float32, (channels,): a bias that stays real and that the host adds; None if the sums hold all of it
+    """
 
     name: str
     shape: Shape
     scales: NDArray[np.float32]
+    shifts: NDArray[np.float32] | None = None
 
 
 Tensor = FeatureMap | Sums

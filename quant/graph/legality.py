@@ -138,6 +138,8 @@ def _check_conv(layer: Conv, graph: Graph, source: FeatureMap, target: FeatureMa
             scales = source.scale * layer.weight_scales
         if not np.array_equal(target.scales, scales):
             raise GraphError(f"layer '{layer.name}': the scales of its sums must be its input's times its weights'")
+        if target.shifts is not None and layer.bias.any():
+            raise GraphError(f"layer '{layer.name}': its sums have shifts and a bias; one of the two works")
     else:
         with np.errstate(over="ignore", under="ignore"):
             scales = requantization_scales(layer, graph)

@@ -24,7 +24,9 @@ from ..graph import (
     FeatureMap,
     Graph,
     Layer,
+    Sums,
     Table,
+    Tensor,
 )
 from ..graph.errors import GraphError
 from ..graph.flat import flat_tensors
@@ -117,7 +119,7 @@ class _Writer:
         else:
             inputs = [self._dequantize(name, source) for name, source in zip(arranged, sources, strict=True)]
         if isinstance(layer, Conv):
-            inputs += self._parameters(layer, sources[0])
+            inputs += self._parameters(layer, sources[0], target)
         operator, attributes = node_of(layer, self.graph)
         inputs += [self._constant(f"{layer.name}.{role}", value) for role, value in constants_of(layer, self.graph)]
         if not isinstance(target, FeatureMap):
@@ -163,8 +165,8 @@ class _Writer:
         self._node("Unsqueeze", [integers, axes], output)
         return output
 
-    def _parameters(self, layer: Conv, source: FeatureMap) -> list[str]:
-        """Weights and bias behind a DequantizeLinear for each; the bias has the scale of the sums."""
+    def _parameters(self, layer: Conv, source: FeatureMap, target: Tensor) -> list[str]:
+        """Weights and bias behind a DequantizeLinear for each; the bias has the scale of the sums, or is float."""
         weights: NDArray[Any] = layer.weights
         if layer.operator == "Gemm":
             weights = weights.reshape(len(weights), -1)
@@ -174,6 +176,9 @@ class _Writer:
             ("weight", weights.astype(kind), layer.weight_scales),
             ("bias", layer.bias.astype(np.int32), source.scale * layer.weight_scales),
         ):
+            if role == "bias" and isinstance(target, Sums) and target.shifts is not None:
+                found.append(self._constant(f"{layer.name}.bias", target.shifts))
+                continue
             integers = self._constant(f"{layer.name}.{role}{SUFFIX}", values)
             scale = self._constant(f"{layer.name}.{role}_scale", scales.astype(np.float32))
             # ONNX Runtime's graph rewriting wants the zeros spelled out.
