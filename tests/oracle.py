@@ -12,12 +12,16 @@ from systolith import golden, quant
 from systolith.quant import FeatureMap
 
 
-def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """A session whose 8-bit kernels do not saturate 16-bit pair sums on processors without VNNI."""
+def session(model: onnx.ModelProto, level: str = "ENABLE_ALL") -> onnxruntime.InferenceSession:
+    """A session whose 8-bit kernels do not saturate 16-bit pair sums on processors without VNNI.
+
+    level : of graph optimization, as ONNX Runtime calls it
+    """
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_{level}")
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

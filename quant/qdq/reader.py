@@ -18,6 +18,7 @@ from ..graph import (
     Conv,
     FeatureMap,
     Graph,
+    Pads,
     Sums,
 )
 from ..graph.errors import ModelError
@@ -25,9 +26,11 @@ from ..graph.legality import check
 from ..networks.functions import DEFAULTS
 from ..networks.layers import (
     Addition,
+    Average,
     Clamp,
     FloatLayer,
     Function,
+    Padding,
     Pooling,
 )
 from ..onnx.budget import check_dimensions, check_memory
@@ -55,7 +58,7 @@ from .parameters import (
     integer_bounds,
     moved,
 )
-from .read_layers import conv_layer
+from .read_layers import average_of, conv_layer
 
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
 UNCHANGED = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
@@ -87,10 +90,11 @@ class Integers:
 
 @dataclass(frozen=True)
 class Reals:
-    """What a DequantizeLinear makes of a map; ``alone`` as the map's own and its."""
+    """What a DequantizeLinear makes of a map; ``alone`` as the map's own and its; ``pads`` are zeros put around it."""
 
     map: FeatureMap
     alone: bool
+    pads: Pads | None = None
 
 
 Value = Integers | Reals | Pending
@@ -156,6 +160,8 @@ class _Reader:
             raise refuse(node, f"reads {len(names)} computed tensors; exactly one works")
         output, first = node.output[0], self.values[names[0]]
         sizes = self.sizes[names[0]]
+        if isinstance(first, Reals) and first.pads and node.op_type != "AveragePool":
+            raise refuse(node, f"reads '{names[0]}', which a Pad makes of reals; only an AveragePool may")
         if node.op_type == QUANTIZE:
             value: Value = self._quantize(node, first, sizes)
         elif node.op_type == DEQUANTIZE:
@@ -167,6 +173,10 @@ class _Reader:
             value = self._clamp_integers(node, first)
         elif isinstance(first, Pending) and first.layer is None and not first.sources:
             raise refuse(node, f"reads the input '{names[0]}' before a QuantizeLinear; quantize the model first")
+        elif node.op_type == "Pad" and isinstance(first, Reals):
+            padding, sizes = BUILDERS["Pad"](self._context(node))
+            assert isinstance(padding, Padding)
+            value = replace(first, pads=padding.pads)
         elif node.op_type in ("Relu", "Clip"):
             value = self._clamp(node, first)
         elif node.op_type == "Add" and len(names) == 1:
@@ -226,7 +236,7 @@ class _Reader:
         return replace(value, low=low, high=high, function=clamp.name)
 
     def _layer(self, node: onnx.NodeProto, names: list[str]) -> tuple[Pending, Dimensions]:
-        found = []
+        found, pads = [], None
         for name in names:
             value = self.values[name]
             if isinstance(value, Integers):
@@ -235,7 +245,9 @@ class _Reader:
                 raise refuse(
                     node, f"reads '{name}', which is not quantized; it needs QuantizeLinear and DequantizeLinear before"
                 )
-            if node.op_type in ("Conv", "Concat", "LRN", *WINDOWS) and image_of(self.sizes[name]) != value.map.shape:
+            pads = value.pads
+            flat = not pads and image_of(self.sizes[name]) != value.map.shape
+            if flat and node.op_type in ("Conv", "Concat", "LRN", *WINDOWS):
                 raise refuse(node, f"reads '{name}', which is flattened; only a fully connected layer may")
             found.append(value.map)
         context = self._context(node)
@@ -248,6 +260,8 @@ class _Reader:
             if constant := next((name for name in node.input if name in self.parameters), None):
                 raise refuse(node, f"reads '{constant}', a dequantized constant; only weights and biases may be one")
             layer, sizes = BUILDERS[node.op_type](context)
+            if isinstance(layer, Average):
+                layer = average_of(node, layer, pads)
             shape = found[0].shape if isinstance(layer, Function | Addition) else image_of(sizes)
         return Pending(layer, tuple(found), shape), sizes
 
@@ -276,6 +290,8 @@ class _Reader:
             raise ModelError(f"the output '{name}' is not what any node makes from the input")
         if isinstance(value, Pending):
             return self._end_with(value, name)
+        if isinstance(value, Reals) and value.pads:
+            raise ModelError(f"the output '{name}' is made by a Pad of reals; only an AveragePool may read one")
         if not self.made.layers:
             raise ModelError("the model has no layers; there is nothing to compute")
         return value.map.name

@@ -22,11 +22,12 @@ from ..graph import (
     FeatureMap,
     Graph,
     Layer,
+    Pads,
 )
 from ..graph.errors import GraphError
 from ..graph.flat import flat_tensors
 from ..graph.legality import check
-from .write_layers import clamps, constants_of, node_of
+from .write_layers import clamps, constants_of, node_of, zeros_before
 
 OPSET, IR_VERSION = 21, 10
 SUFFIX = "_quantized"
@@ -102,6 +103,8 @@ class _Writer:
         inputs = [self._dequantize(self._arranged(source.name, flat), source) for source in sources]
         if isinstance(layer, Conv):
             inputs += self._parameters(layer, sources[0])
+        if zeros := zeros_before(layer):
+            inputs = [self._padded(inputs[0], zeros)]
         operator, attributes = node_of(layer, self.graph)
         inputs += [self._constant(f"{layer.name}.{role}", value) for role, value in constants_of(layer)]
         if not isinstance(target, FeatureMap):
@@ -126,6 +129,14 @@ class _Writer:
         output = self._fresh(f"{integers}_image")
         axes = self._constant(f"{output}_axes", np.array([2, 3]))
         self._node("Unsqueeze", [integers, axes], output)
+        return output
+
+    def _padded(self, real: str, pads: Pads) -> str:
+        """``real`` with zeros around its rows and columns."""
+        top, left, bottom, right = pads
+        output = self._fresh(f"{real}_padded")
+        amounts = self._constant(f"{output}_pads", np.array([0, 0, top, left, 0, 0, bottom, right]))
+        self._node("Pad", [real, amounts], output)
         return output
 
     def _parameters(self, layer: Conv, source: FeatureMap) -> list[str]:
