@@ -102,8 +102,8 @@ def chains(draw):
         if kind == "max":
             layer = MaxPool(f"pool{number}", source.name, name, kernel, strides, pads)
         elif kind == "average":
-            ceil = draw(st.integers(0, pads[2])), draw(st.integers(0, pads[3]))
             counts = draw(st.booleans())
+            ceil = (draw(st.integers(0, pads[2])), draw(st.integers(0, pads[3]))) if counts else (0, 0)
             layer = AveragePool(f"average{number}", source.name, name, kernel, strides, pads, counts, ceil)
         else:
             groups = draw(st.sampled_from([g for g in range(1, shape[0] + 1) if shape[0] % g == 0]))

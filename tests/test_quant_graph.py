@@ -165,12 +165,16 @@ BROKEN = {
         one(AveragePool("mean", "x", "y", (2, 2), (1, 1), (0, 2, 0, 0))),
         "layer 'mean': pads (0, 2, 0, 0) must be smaller than the kernel (2, 2)",
     ),
+    "ceil of pads that do not count": (
+        one(AveragePool("mean", "x", "y", (2, 2), (1, 1), (0, 0, 1, 0), False, (1, 0))),
+        "layer 'mean': ceil (1, 0) must be (0, 0), as no pad counts",
+    ),
     "ceil below": (
-        one(AveragePool("mean", "x", "y", (2, 2), (1, 1), (0, 0, 0, 1), False, (1, 0))),
+        one(AveragePool("mean", "x", "y", (2, 2), (1, 1), (0, 0, 0, 1), True, (1, 0))),
         "layer 'mean': ceil (1, 0) must lie within the pads (0, 0, 0, 1)",
     ),
     "ceil right": (
-        one(AveragePool("mean", "x", "y", (2, 2), (1, 1), (0, 0, 1, 0), False, (0, 1))),
+        one(AveragePool("mean", "x", "y", (2, 2), (1, 1), (0, 0, 1, 0), True, (0, 1))),
         "layer 'mean': ceil (0, 1) must lie within the pads (0, 0, 1, 0)",
     ),
     "average's sum": (

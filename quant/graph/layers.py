@@ -142,8 +142,8 @@ class AveragePool:
     ``sum = sum over the window of (x - zero_point_x)``, elements outside the map counting as 0, then
     ``y = clamp(rne(fl32(fl32(sum) * s)) + zero_point_y)`` with ``s = fl32(s_x / fl32(s_y * fl32(count)))``:
     ONNX Runtime's QLinearGlobalAveragePool.  ``count`` is the window's size if ``include_pad``, else the number of its
-    elements inside the map; ``pads`` are as MaxPool's, and what ceil_mode adds never counts: ``ceil`` is how much of
-    the bottom and right pads it is.  A global average is one whose kernel covers the map.
+    elements inside the map; ``pads`` are as MaxPool's, and what ceil_mode adds never counts: with ``include_pad``
+    ``ceil`` is how much of the bottom and right pads it is.  A global average is one whose kernel covers the map.
     """
 
     name: str

@@ -184,6 +184,8 @@ def _check_average(layer: AveragePool, source: FeatureMap, target: FeatureMap) -
     _check_pads(layer)
     if layer.ceil[0] > layer.pads[2] or layer.ceil[1] > layer.pads[3]:
         raise GraphError(f"layer '{layer.name}': ceil {layer.ceil} must lie within the pads {layer.pads}")
+    if any(layer.ceil) and not layer.include_pad:
+        raise GraphError(f"layer '{layer.name}': ceil {layer.ceil} must be (0, 0), as no pad counts")
     worst = prod(layer.kernel) * _reach(source)
     if worst > INT32.max:
         raise GraphError(f"layer '{layer.name}': a sum can reach {worst}, beyond int32")

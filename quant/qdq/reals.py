@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Conv, FeatureMap, Shape, Sums
+from ..graph import Conv, FeatureMap, Pads, Shape, Sums
 from ..graph.errors import ModelError
 from ..networks.layers import INFINITY, Affine, Average, FloatLayer, Moving
 from ..onnx.budget import INT32
@@ -51,6 +51,7 @@ class Reals:
     shape : of what the layer makes, before it is moved
     moves : poolings, slices, ...; a Q commutes with them, and so with the clamp, wherever it stands among them
     alone : nobody else reads the source map;  name : of the model's input, if it is that
+    pads : zeros that a Pad put around the reals of a map, (top, left, bottom, right)
     """
 
     layer: Weighted | FloatLayer | Lookup | None
@@ -62,6 +63,7 @@ class Reals:
     moves: tuple[Moving, ...] = ()
     alone: bool = True
     name: str = ""
+    pads: Pads | None = None
 
     @property
     def clamped(self) -> bool:

@@ -24,6 +24,7 @@ from ..graph import (
     FeatureMap,
     Graph,
     Layer,
+    Pads,
     Sums,
     Table,
     Tensor,
@@ -34,7 +35,7 @@ from ..graph.legality import check
 from ..graph.ports import SUFFIXES, real_name
 from .lookup import entries
 from .oblong import ORDER, apart, together
-from .write_layers import clamps, constants_of, node_of
+from .write_layers import clamps, constants_of, node_of, zeros_before
 
 OPSET, IR_VERSION = 21, 10
 SUFFIX = SUFFIXES[0]
@@ -120,6 +121,8 @@ class _Writer:
             inputs = [self._dequantize(name, source) for name, source in zip(arranged, sources, strict=True)]
         if isinstance(layer, Conv):
             inputs += self._parameters(layer, sources[0], target)
+        if zeros := zeros_before(layer):
+            inputs = [self._padded(inputs[0], zeros)]
         operator, attributes = node_of(layer, self.graph)
         inputs += [self._constant(f"{layer.name}.{role}", value) for role, value in constants_of(layer, self.graph)]
         if not isinstance(target, FeatureMap):
@@ -163,6 +166,14 @@ class _Writer:
         output = self._fresh(f"{integers}_image")
         axes = self._constant(f"{output}_axes", np.array([2, 3]))
         self._node("Unsqueeze", [integers, axes], output)
+        return output
+
+    def _padded(self, real: str, pads: Pads) -> str:
+        """``real`` with zeros around its rows and columns."""
+        top, left, bottom, right = pads
+        output = self._fresh(f"{real}_padded")
+        amounts = self._constant(f"{output}_pads", np.array([0, 0, top, left, 0, 0, bottom, right]))
+        self._node("Pad", [real, amounts], output)
         return output
 
     def _parameters(self, layer: Conv, source: FeatureMap, target: Tensor) -> list[str]:
