@@ -15,7 +15,7 @@ from systolith import golden
 from systolith.hw.build import parameters_for
 from systolith.hw.compiler.plan import Plan
 from systolith.hw.compiler.planner import plan
-from systolith.hw.isa.parameters import SHIFT_MOST
+from systolith.hw.isa.parameters import Parameters
 from systolith.quant import (
     ConfigurationError,
     FeatureMap,
@@ -31,7 +31,7 @@ from .graphs import integers
 from .hw_interpreter import Machine
 
 NAMES = (*models.SINGLE, "tiny")
-ANY_SCALES = {"total_bits": 32, "shift_low": 0, "shift_high": SHIFT_MOST}
+ANY_SCALES = {name: getattr(Parameters, name) for name in ("total_bits", "shift_low", "shift_high")}
 """Sizes of requantizers that serve every network, so that networks share one Verilog and one compiled simulation."""
 
 BRANCHED = {

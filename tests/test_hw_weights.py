@@ -74,6 +74,20 @@ def test_gearbox_keeps_up_with_the_faster_side(beat, word):
     assert last_cycle <= max(total, words) + Gearbox.LATENCY
 
 
+@pytest.mark.parametrize(("beat", "word"), WIDTHS)
+def test_gearbox_that_nobody_reads_takes_the_beats_of_the_words_it_holds(beat, word):
+    component, found = Gearbox(source=beat, target=word), []
+    needed = -(-Gearbox.HELD * word // beat)
+    beats = [{"data": n, "last": 0} for n in range(needed + 4)]
+
+    async def time(ctx):
+        await ctx.tick().repeat(needed + 20)
+
+    taken = component.beats.valid & component.beats.ready
+    run(component, time, source(component.beats, beats), recorder(found, taken, component.beats.payload.data))
+    assert len(found) == needed
+
+
 @pytest.mark.parametrize("stall", STALLS)
 @pytest.mark.parametrize(
     "sizes",

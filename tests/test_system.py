@@ -116,6 +116,14 @@ def test_random_branches_are_exact_in_about_the_predicted_cycles(sizes, tmp_path
     assert executed == {*Operation} - {Operation.END, Operation.IMAGE}
 
 
+def test_branches_are_exact_on_the_narrowest_requantizers(tmp_path):
+    sizes = BRANCHED["4x4, 4-byte bus, 6 KiB"]
+    narrow = {name: size for name, size in sizes.items() if name not in ANY_SCALES}
+    ((seed, graph),) = random_branches(sizes, 1, 0)
+    assert all(getattr(parameters_for(graph, **narrow), name) != size for name, size in ANY_SCALES.items())
+    run(graph, narrow, tmp_path, images=2, seed=seed, saved=False)
+
+
 @pytest.mark.parametrize("sizes", grouped("protocol", BRANCHED))
 def test_random_branches_are_exact_under_random_stalls_of_every_channel(sizes, tmp_path):
     for seed, graph in random_branches(sizes, 3, 50):

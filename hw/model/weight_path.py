@@ -40,18 +40,17 @@ class _Weights:
     def __init__(self, run: Run) -> None:
         self.run, self.beat_bits = run, 8 * run.p.bus_bytes
         self.base = self.bits = 0  # written of this stream, which begins behind beat ``base`` of all
+        self.left = 0  # rows of this stream to be written, as far as they are known
         self.drawn = 0  # beats that have left the FIFO
         self.arrived = self.last = 0  # beats up to and with the burst in hand, and the cycle of its last
 
-    def rows(self, count: int, cycles: int, now: int, left: int) -> Generator[Channel, None, int]:
-        """The first cycle after ``count`` weight rows have been written, from ``now`` on, in ``cycles`` at least.
-
-        left : rows of the stream behind these, at least as many as the gearbox holds if the end is not known
-        """
+    def rows(self, count: int, cycles: int, now: int) -> Generator[Channel, None, int]:
+        """The first cycle after ``count`` weight rows have been written, from ``now`` on, in ``cycles`` at least."""
         run, beat_bits = self.run, self.beat_bits
         arrivals, arrived = run.arrivals, self.arrived
         first = self.base + self.bits // beat_bits + 1
         self.bits += count * run.p.weight_row_bits
+        self.left -= count
         beat = self.base + -(-self.bits // beat_bits)
         begin = now
         for needed in (first, beat):
@@ -68,7 +67,7 @@ class _Weights:
         cycles = max(cycles, beat - first + 1)
         end = max(begin + cycles - 1, there)
         # while it waits for the array, the gearbox fills with rows behind these
-        drawn = self.base - (-(self.bits + min(left, Gearbox.HELD) * run.p.weight_row_bits) // beat_bits)
+        drawn = self.base - (-(self.bits + min(self.left, Gearbox.HELD) * run.p.weight_row_bits) // beat_bits)
         if drawn > self.drawn:
             run.drawn.put((self.drawn + 1, drawn, begin, cycles, end))
             self.drawn = drawn
@@ -91,25 +90,22 @@ def weight_writer(run: Run) -> Process:
         now, f = max(now, visible), order.fields
         positions = (f["rows"] + 1) * (f["columns"] + 1)
         parameter_rows = p.parameter_rows if f["parameters"] else 0
-        left = (f["tiles"] + 1) * (parameter_rows + (f["passes"] + 1) * p.rows)
+        weights.left = (f["tiles"] + 1) * (parameter_rows + (f["passes"] + 1) * p.rows)
         if not f["flush"]:
-            left += Gearbox.HELD  # the stream goes on
+            weights.left += Gearbox.HELD  # the stream goes on
         for _ in range(f["tiles"] + 1):
             if parameter_rows:
                 slot = yield from run.slots.take()
-                left -= parameter_rows
-                now = yield from weights.rows(parameter_rows, parameter_rows, max(now, slot), left)
+                now = yield from weights.rows(parameter_rows, parameter_rows, max(now, slot))
             swapped = yield from run.swapped.take()
-            left -= p.rows
-            now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped), left)
+            now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped))
             following = 0
             if f["passes"]:
                 following = yield from run.begun.take()
             for _ in range(f["passes"]):
                 swapped = max(following, now)
                 following = swapped + positions
-                left -= p.rows
-                now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped), left)
+                now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped))
             run.loaded.put(max(following, now))
         run.orders.room.put(now)
         if f["flush"]:
