@@ -92,8 +92,8 @@ def verilator_root() -> Path:
 def optimization(top: str) -> str:
     """Of the C++ compiler: where Python runs in every cycle, faster code is not worth the time to make it.
 
-    A simulation is one long function of stores to memory; asking of each load which of 1000 of them may alias it, as g++
-    does by default, takes a third of the time and finds nothing.
+    A simulation is one long function of stores to memory: to ask of each load which of the last 1000 may alias it, as
+    g++ would, takes a third of the time and finds nothing.
     """
     return ("-O2" if top == TOPS["bulk"] else "-O1") + " --param=sccvn-max-alias-queries-per-access=10"
 
