@@ -56,7 +56,9 @@ def run_tensors(
         graph.input.append(onnx.helper.make_tensor_value_info(name, kind, values.shape))
     wanted = [name for name in names if name not in given]
     feeds = {graph.input[0].name: images, **given}
-    found = dict(zip(wanted, session(watched, "ENABLE_ALL" if optimized else "DISABLE_ALL").run(wanted, feeds), strict=True))
+    found = dict(
+        zip(wanted, session(watched, "ENABLE_ALL" if optimized else "DISABLE_ALL").run(wanted, feeds), strict=True)
+    )
     return [given[name] if name in given else found[name] for name in names]
 
 
