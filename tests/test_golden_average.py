@@ -50,7 +50,7 @@ def average_graph(window, grid) -> Graph:
         "x": feature_map("x", shape, source_bounds, source_scale),
         "y": feature_map("y", output_shape(layer, (shape,)), target_bounds, target_scale),
     }
-    return check(Graph("x", "y", (layer,), maps))
+    return check(Graph(("x",), ("y",), (layer,), maps))
 
 
 def window_of(layer: AveragePool, source: FeatureMap, y: int, x: int) -> tuple[list[tuple[int, int]], int]:

@@ -139,7 +139,7 @@ def chains(draw):
         layers = [MaxPool("pool", "t0", "t1", (1, 1))]
         source = tensors["t0"]
         tensors["t1"] = feature_map("t1", shape, (source.low, source.high, source.zero_point), float(source.scale))
-    return check(Graph("t0", layers[-1].output, tuple(layers), tensors))
+    return check(Graph(("t0",), (layers[-1].output,), tuple(layers), tensors))
 
 
 @st.composite

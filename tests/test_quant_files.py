@@ -125,7 +125,7 @@ def test_onnxruntimes_kernels_for_networks_that_branch(tmp_path, name, kernels):
 def one_layer(layer, shape=(2, 6, 6)) -> quant.Graph:
     source = quant.FeatureMap("x", shape, np.float32(0.1), 0, 0, 255)
     target = quant.FeatureMap("y", output_shape(layer, (shape,)), np.float32(0.05), 0, 0, 255)
-    return quant.check(quant.Graph("x", "y", (layer,), {"x": source, "y": target}))
+    return quant.check(quant.Graph(("x",), ("y",), (layer,), {"x": source, "y": target}))
 
 
 def test_tables_that_onnx_cannot_say_are_refused():
