@@ -10,10 +10,12 @@ import onnx
 from ..arithmetic.weightless import copied_bounds, layer_without_weights
 from ..graph import (
     Concat,
+    DepthToSpace,
     FeatureMap,
     Graph,
     Layer,
     MaxPool,
+    Selection,
     Table,
     Tensor,
 )
@@ -170,7 +172,7 @@ class Assembly:
             parts = [self._map(name) for name in layer.inputs]
             copied = [part for part in parts if copied_bounds([part], target.scale, target.zero_point)]
             return all(target.low <= part.low and part.high <= target.high for part in copied)
-        return not isinstance(layer, MaxPool)
+        return not isinstance(layer, MaxPool | Selection | DepthToSpace)
 
     def narrowed(self, before: FeatureMap, name: str, low: int, high: int) -> FeatureMap:
         """``before`` clamped to low..high as well, under a new name; the wider map is forgotten."""
@@ -202,14 +204,24 @@ class Assembly:
 
 def _common_grid(value: Reals) -> StoredGrid | None:
     """The grid of the maps that ``value`` only moves or joins, None if there are several or it computes."""
+    maps = _copied(value)
+    if not maps or len({(source.scale, source.zero_point) for source in maps}) > 1:
+        return None
+    low, high = min(source.low for source in maps), max(source.high for source in maps)
+    return StoredGrid(maps[0].scale, maps[0].zero_point, low, high, "")
+
+
+def _copied(value: Reals) -> list[FeatureMap]:
+    """The maps that ``value`` is made of if it only moves and joins them, else none."""
     if not (value.layer is None or isinstance(value.layer, Concatenation)):
-        return None
-    maps = [source if isinstance(source, FeatureMap) else source.map for source in value.sources]
-    known = [source for source in maps if source is not None]
-    if len(known) < len(maps) or len({(source.scale, source.zero_point) for source in known}) > 1:
-        return None
-    low, high = min(source.low for source in known), max(source.high for source in known)
-    return StoredGrid(known[0].scale, known[0].zero_point, low, high, "")
+        return []
+    found = []
+    for source in value.sources:
+        parts = [source] if isinstance(source, FeatureMap) else [] if source.clamped else _copied(source)
+        if not parts:
+            return []
+        found += parts
+    return found
 
 
 def _on_steps(bound: float, grid: StoredGrid) -> bool:

@@ -9,6 +9,7 @@ import onnx
 from ..onnx.constants import Constants
 from ..onnx.file import STANDARD_DOMAINS
 from . import qonnx, qoperator
+from .oblong import joined
 
 LINEAR = ("QuantizeLinear", "DequantizeLinear")
 
@@ -21,7 +22,7 @@ def normal_form(graph: onnx.GraphProto, constants: Constants) -> list[onnx.NodeP
     nodes = [node for node in graph.node if node.domain not in STANDARD_DOMAINS or not constants.fold(node)]
     nodes = [made for node in nodes for made in qoperator.spelled(node, constants)]
     nodes = [made for node in nodes for made in qonnx.spelled(node, constants)]
-    return _merged(nodes, constants, {value.name for value in graph.output})
+    return joined(_merged(nodes, constants, {value.name for value in graph.output}), constants)
 
 
 def _merged(nodes: list[onnx.NodeProto], constants: Constants, outputs: Container[str]) -> list[onnx.NodeProto]:

@@ -24,7 +24,7 @@ from ..networks.layers import (
     Concatenation,
     FloatLayer,
     Function,
-    Pooling,
+    Moving,
 )
 from ..onnx.budget import check_dimensions, check_memory
 from ..onnx.constants import Constants
@@ -40,6 +40,7 @@ from ..onnx.file import (
 from ..onnx.importer import shape_of
 from ..onnx.load import load_model
 from ..onnx.operators import BUILDERS
+from ..onnx.rearranging import COMPOSED, Composed
 from .assembly import Assembly, on_grid
 from .linear import activation_grid, quantize_constant
 from .normal import normal_form
@@ -55,7 +56,7 @@ from .reals import Integers, Reals, Value, Weighted, by_channel, maps_of, mean_o
 
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
 UNCHANGED = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
-MOVES = ("MaxPool",)
+MOVES = ("MaxPool", *COMPOSED)
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 FUNCTIONS = tuple(sorted(set(DEFAULTS) - {"Clip", "Relu"} | {"PRelu"}))
 WINDOWS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
@@ -131,14 +132,15 @@ class _Reader:
             raise refuse(node, f"reads {len(names)} computed tensors; exactly one works")
         output, first = node.output[0], self.values[names[0]]
         sizes = self.sizes[names[0]]
+        if node.op_type in MOVES:
+            self._move(node, first)
+            return
         if node.op_type == QUANTIZE:
             value: Value = self._quantize(node, first, sizes)
         elif node.op_type == DEQUANTIZE:
             value = self._dequantize(node, first, sizes)
         elif node.op_type in UNCHANGED:
             value, sizes = first, BUILDERS[node.op_type](self._context(node))[1]
-        elif node.op_type in MOVES:
-            value, sizes = self._move(node, first)
         elif isinstance(first, Integers):
             value = self._clamp_integers(node, first)
         elif node.op_type in ("Relu", "Clip"):
@@ -151,6 +153,9 @@ class _Reader:
             value = first  # left to the host
         else:
             raise refuse(node, "is not supported in a quantized model; quantize the float model")
+        self._keep(node, output, value, sizes)
+
+    def _keep(self, node: onnx.NodeProto, output: str, value: Value, sizes: Dimensions) -> None:
         check_dimensions(describe(node), sizes)
         self.values[output] = replace(value, alone=value.alone and self.read[output] == 1)
         self.sizes[output] = sizes
@@ -178,17 +183,27 @@ class _Reader:
             )
         return reals_of(source, value.alone)
 
-    def _move(self, node: onnx.NodeProto, value: Value) -> tuple[Value, Dimensions]:
+    def _move(self, node: onnx.NodeProto, value: Value) -> None:
         """A node that moves values: it commutes with Q and DQ, so it may stand on either side of them."""
-        layer, sizes = BUILDERS[node.op_type](self._context(node))
-        assert isinstance(layer, Pooling)
-        before = reals_of(value.map, value.alone) if isinstance(value, Integers) else value
+        context = self._context(node)
+        before = reals_of(value.map, value.alone and len(node.output) == 1) if isinstance(value, Integers) else value
         if not before.moves:
             self._check_image(node, node.input[0], before.shape)
-        after = replace(before, moves=(*before.moves, layer))
-        if isinstance(value, Integers):
-            return replace(value, map=self.made.settled(node, after, node.output[0])), sizes
-        return after, sizes
+        layers, sizes = COMPOSED[node.op_type](context) if node.op_type in COMPOSED else _alone(context)
+        found = {context.current: before}
+        for layer in layers:
+            if isinstance(layer, Concatenation):
+                made = Reals(layer, tuple(found[name] for name in layer.inputs), image_of(sizes[layer.output]))
+            else:
+                assert isinstance(layer, Moving)
+                source = found[layer.inputs[0]]
+                made = replace(source, moves=(*source.moves, layer), alone=source.alone and len(layers) == 1)
+            found[layer.output] = made
+        for name, dimensions in sizes.items():
+            after: Value = found[name]
+            if isinstance(value, Integers):
+                after = replace(value, map=self.made.settled(node, found[name], name))
+            self._keep(node, name, after, dimensions)
 
     def _clamp_integers(self, node: onnx.NodeProto, value: Integers) -> Integers:
         if node.op_type != "Clip":
@@ -296,3 +311,9 @@ class _Reader:
             return name
         maker = next(node for node in self.nodes if name in node.output)
         return self.made.settled(maker, value, name).name
+
+
+def _alone(context: Context) -> Composed:
+    """The one layer of a node, in the form of those that become several."""
+    layer, sizes = BUILDERS[context.operator](context)
+    return [layer], {context.output: sizes}

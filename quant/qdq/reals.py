@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..graph import Conv, FeatureMap, Shape, Sums
 from ..graph.errors import ModelError
-from ..networks.layers import INFINITY, Affine, Average, FloatLayer, Pooling
+from ..networks.layers import INFINITY, Affine, Average, FloatLayer, Moving
 from ..onnx.budget import INT32
 
 LARGEST_WEIGHT = 2**15 - 1
@@ -48,7 +48,7 @@ class Reals:
     layer : None for the reals of one map, and, without sources, for the model's input
     sources : reals only for a concatenation, each of which its Q ends
     shape : of what the layer makes, before it is moved
-    moves : poolings; a Q commutes with them, and so with the clamp, wherever it stands among them
+    moves : a Q commutes with them, and so with the clamp, wherever it stands among them
     alone : nobody else reads the source map
     """
 
@@ -58,7 +58,7 @@ class Reals:
     low: float = -INFINITY
     high: float = INFINITY
     function: str = ""
-    moves: tuple[Pooling, ...] = ()
+    moves: tuple[Moving, ...] = ()
     alone: bool = True
 
     @property
