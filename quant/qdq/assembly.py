@@ -25,6 +25,7 @@ from ..onnx.file import refuse
 from .linear import StoredGrid
 from .read_layers import clamp_function, rounded
 from .reals import Reals, Weighted, finished, handed_out, maps_of
+from .residual import joined, moved_to, tap, with_residual
 
 
 class Assembly:
@@ -42,8 +43,8 @@ class Assembly:
         self.layers[target.name] = replace(layer, name=name, output=target.name)
         self.tensors[target.name] = target
 
-    def constant(self, layer: Layer, target: FeatureMap) -> FeatureMap:
-        """``target``, what ``layer`` makes of no matter what."""
+    def made_of(self, layer: Layer, target: FeatureMap) -> FeatureMap:
+        """``target``, which ``layer`` makes."""
         target = replace(target, name=self._fresh(target.name))
         self.add(layer, target)
         return target
@@ -97,6 +98,19 @@ class Assembly:
                 f" multiple of its scale {grid.scale:g}; it needs QuantizeLinear and DequantizeLinear before",
             )
         return self.quantized(node, value, grid, self._fresh(name))
+
+    def with_map(self, value: Reals, other: FeatureMap, name: str) -> Reals | None:
+        """A convolution plus a map, reals called ``name``, as one convolution over both; None if they cannot be."""
+        layer, (source,) = value.layer, maps_of(value)
+        assert isinstance(layer, Weighted)
+        place = tap(layer.conv, source, other)
+        if place is None:
+            return None
+        near = other
+        if not on_grid(other, source):
+            near = self.made_of(*moved_to(other, source, f"{name}_moved"))
+        both = self.made_of(*joined(source, near, f"{name}_joined"))
+        return Reals(with_residual(layer, source, other, place, both.name), (both,), value.shape)
 
     def _computed(self, node: onnx.NodeProto, value: Reals, grid: StoredGrid, target: FeatureMap) -> FeatureMap:
         """``target``, what the layer of ``value`` makes before it is moved."""

@@ -43,7 +43,7 @@ from ..onnx.operators import BUILDERS
 from ..onnx.rearranging import COMPOSED, Composed
 from .assembly import Assembly, on_grid
 from .linear import activation_grid, quantize_constant
-from .normal import normal_form
+from .normal import merged, normal_form
 from .parameters import (
     Parameter,
     clipped,
@@ -51,7 +51,7 @@ from .parameters import (
     integer_bounds,
     moved,
 )
-from .read_layers import constant_map, weighted
+from .read_layers import constant_map, rounds_bias, weighted
 from .reals import Integers, Reals, Value, Weighted, by_channel, maps_of, mean_of, reals_of, scaled
 
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
@@ -81,7 +81,12 @@ class _Reader:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
         self.constants = Constants(model, opset(model))
-        self.nodes = normal_form(model.graph, self.constants)
+        nodes = normal_form(model.graph, self.constants)
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in nodes:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+        self.nodes = merged(nodes, self.constants, [value.name for value in model.graph.output])
         self.read = Counter(name for node in self.nodes for name in node.input)
         self.read.update(value.name for value in model.graph.output)
         value = single_input(model, self.constants)
@@ -229,11 +234,12 @@ class _Reader:
             source = self._settled(node, context.current)
             constant = self.parameters.get(next(iter(reals), ""))
             if node.op_type in ("Add", "Sum") and constant is not None and constant.is_map:
-                other = self.made.constant(*constant_map(context, constant, source))
+                other = self.made.made_of(*constant_map(context, constant, source))
                 addition = Addition(context.name, "Add", (source.name, other.name), context.output)
                 return Reals(addition, (source, other), source.shape)
             return Reals(scaled(by_channel(layer, source), source, layer, exact=True), (source,), source.shape)
-        exact = before.exact or node.op_type != "Add" or before.conv.operator != "Gemm" or bool(before.bias.any())
+        is_bias = node.op_type == "Add" and before.conv.operator == "Gemm" and not before.bias.any()
+        exact = not (is_bias and rounds_bias(context.output, self.readers))
         (read,) = maps_of(value)
         return replace(value, layer=scaled(before, read, layer, exact))
 
@@ -245,7 +251,8 @@ class _Reader:
             source = mean or self._settled(node, names[0])
             if node.op_type == "Conv":
                 self._check_image(node, names[0], source.shape)
-            made, sizes = weighted(context, self.parameters, source, of_mean=mean is not None)
+            rounds = rounds_bias(context.output, self.readers)
+            made, sizes = weighted(context, self.parameters, source, rounds=rounds, of_mean=mean is not None)
             self.constants.budget.spend(describe(node), made.conv.weights.size)
             return Reals(made, (source,), image_of(sizes)), sizes
         if constant := next((name for name in node.input if name in self.parameters), None):
@@ -253,11 +260,21 @@ class _Reader:
         layer, sizes = BUILDERS[node.op_type](context)
         if isinstance(layer, Concatenation):
             return self._joined(node, names, layer, sizes)
+        if isinstance(layer, Addition) and (whole := self._with_map(node, names)):
+            return whole, sizes
         found = tuple(self._settled(node, name) for name in names)
         if node.op_type in ("LRN", *WINDOWS):
             self._check_image(node, names[0], found[0].shape)
         shape = found[0].shape if isinstance(layer, Function | Addition) else image_of(sizes)
         return Reals(layer, found, shape), sizes
+
+    def _with_map(self, node: onnx.NodeProto, names: list[str]) -> Reals | None:
+        """A sum of a map and a convolution that no Q has ended, or None if it is not one."""
+        for name, other in (names, names[::-1]):
+            value = self.values[name]
+            if isinstance(value, Reals) and isinstance(value.layer, Weighted) and not (value.clamped or value.moves):
+                return self.made.with_map(value, self._settled(node, other), node.output[0])
+        return None
 
     def _joined(
         self, node: onnx.NodeProto, names: list[str], layer: Concatenation, sizes: Dimensions
