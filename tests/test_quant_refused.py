@@ -101,7 +101,7 @@ REFUSED = {
     ),
     "clip without zero": (
         lambda: conv_chain().node("Clip", np.float32(1), np.float32(2)).qdq(),
-        "node 'clip1' (Clip): clips to 1..2; the range must contain 0, so that 0 stays exact",
+        "node 'clip1' (Clip): clips to a range without 0; the range must contain 0, so that 0 stays exact",
     ),
     "no quantization": (
         lambda: Qdq().node("Identity"),

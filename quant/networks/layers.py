@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..graph import ConvOperator, Pads, Pair, Shape, Steps
 from ..graph.errors import ModelError
+from .expressions import Step
 
 Floats = NDArray[np.float32]
 INFINITY = float("inf")
@@ -79,7 +80,17 @@ class Average(Clamped):
 
 @dataclass(frozen=True, eq=False)
 class Addition(Clamped):
-    """Elementwise sum of two tensors of one shape."""
+    """Elementwise sum of two tensors of one shape, or their difference if ``operator`` is Sub."""
+
+
+@dataclass(frozen=True, eq=False)
+class Product(Clamped):
+    """Elementwise product of two tensors of one shape, or of which one has a single row and column."""
+
+
+@dataclass(frozen=True, eq=False)
+class Extreme(Clamped):
+    """Elementwise maximum of two tensors of one shape, or minimum: ``operator`` is Max or Min."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +118,13 @@ class PixelShuffle(_Layer):
 
 @dataclass(frozen=True, eq=False)
 class Function(Clamped):
-    """A function of each value alone, ``functions.FUNCTIONS[operator]`` with its ONNX attributes."""
+    """A function of each value alone: ``operator`` of ``functions`` with its attributes, or ``steps`` in its place.
+
+    Only steps may have several inputs, and only until ``fuse_chains`` has merged what makes those of one value.
+    """
 
     attributes: Mapping[str, float | str] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +186,7 @@ class Softmax(_Layer):
 Moving = Pooling | Slicing | PixelShuffle
 """What hands on some of its input's values, or all, as they are."""
 
-Simple = Convolution | Moving | Average | Addition | Concatenation | Function | LocalResponse
+Simple = Convolution | Moving | Average | Addition | Product | Extreme | Concatenation | Function | LocalResponse
 """What passes leave, and quantization knows."""
 
 Exported = Dense | Affine | Clamp | Padding | Flatten | Pass | Softmax
@@ -189,11 +204,14 @@ def simple(layer: FloatLayer) -> Simple:
 
 @dataclass(frozen=True, eq=False)
 class FloatGraph:
-    """Float layers in an order of execution.  ``dropped`` says what was left to the host, such as the last softmax."""
+    """Float layers in an order of execution.
 
-    input: str
-    shape: Shape
-    output: str
+    inputs : shape of each by name, (channels, rows, columns);  outputs : in the model's order
+    dropped : what was left to the host, such as the last softmax
+    """
+
+    inputs: Mapping[str, Shape]
+    outputs: tuple[str, ...]
     layers: tuple[FloatLayer, ...]
     dropped: tuple[str, ...] = ()
 
@@ -206,7 +224,7 @@ class FloatGraph:
 
     def readers(self) -> dict[str, list[FloatLayer]]:
         """The layers that read each tensor, by the tensor's name; a layer that reads it twice is there twice."""
-        found: dict[str, list[FloatLayer]] = {self.input: []}
+        found: dict[str, list[FloatLayer]] = {name: [] for name in self.inputs}
         found.update((layer.output, []) for layer in self.layers)
         for layer in self.layers:
             for name in layer.inputs:
@@ -214,8 +232,8 @@ class FloatGraph:
         return found
 
     def private(self) -> set[str]:
-        """Tensors that exactly one layer reads, and that are not the output: what may be fused away."""
-        return {name for name, layers in self.readers().items() if len(layers) == 1 and name != self.output}
+        """Tensors that exactly one layer reads, and that are no output: what may be fused away."""
+        return {name for name, layers in self.readers().items() if len(layers) == 1 and name not in self.outputs}
 
 
 def renamed(graph: FloatGraph, names: Mapping[str, str]) -> FloatGraph:
@@ -228,7 +246,8 @@ def renamed(graph: FloatGraph, names: Mapping[str, str]) -> FloatGraph:
         )
         for layer in graph.layers
     ]
-    return replace(graph, layers=tuple(layers), output=names.get(graph.output, graph.output))
+    outputs = tuple(names.get(name, name) for name in graph.outputs)
+    return replace(graph, layers=tuple(layers), outputs=outputs)
 
 
 def refusal(layer: FloatLayer, reason: str) -> ModelError:

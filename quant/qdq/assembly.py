@@ -23,6 +23,7 @@ from ..graph.layers import output_shape
 from ..networks.layers import INFINITY, Concatenation, FloatLayer, Function
 from ..onnx.file import refuse
 from .linear import StoredGrid
+from .lookup import Lookup
 from .read_layers import clamp_function, rounded
 from .reals import Reals, Weighted, finished, handed_out, maps_of
 from .residual import joined, moved_to, tap, with_residual
@@ -32,7 +33,7 @@ class Assembly:
     """Layers by the tensor that they make, and tensors by name, in order."""
 
     def __init__(self) -> None:
-        self.input = ""
+        self.inputs: dict[str, str] = {}  # of the model: the map that each is quantized to
         self.layers: dict[str, Layer] = {}
         self.tensors: dict[str, Tensor] = {}
 
@@ -49,15 +50,15 @@ class Assembly:
         self.add(layer, target)
         return target
 
-    def graph(self, output: str) -> Graph:
-        """What ``output`` depends on."""
-        wanted, needed = {self.input, output}, []
+    def graph(self, outputs: tuple[str, ...]) -> Graph:
+        """What ``outputs`` depend on."""
+        wanted, needed = {*self.inputs.values(), *outputs}, []
         for layer in reversed(self.layers.values()):
             if layer.output in wanted:
                 wanted |= set(layer.inputs)
                 needed.append(layer)
         tensors = {name: tensor for name, tensor in self.tensors.items() if name in wanted}
-        return Graph(self.input, output, tuple(reversed(needed)), tensors)
+        return Graph(tuple(self.inputs.values()), outputs, tuple(reversed(needed)), tensors)
 
     def quantized(self, node: onnx.NodeProto, value: Reals, grid: StoredGrid, name: str = "") -> FeatureMap:
         """The map that ``node`` makes of ``value`` on ``grid``, called ``name`` or as its output."""
@@ -116,15 +117,18 @@ class Assembly:
         """``target``, what the layer of ``value`` makes before it is moved."""
         layer = value.layer
         if layer is None and not value.sources:
-            if self.input:
-                raise refuse(node, f"quantizes the input again, after '{self.input}'; one grid for it works")
-            self.input = target.name
+            if made := self.inputs[value.name]:
+                raise refuse(node, f"quantizes the input again, after '{made}'; one grid for it works")
+            self.inputs[value.name] = target.name
             self.tensors[target.name] = target
         elif layer is None:
             return self._changed(value, target)
         elif isinstance(layer, Weighted):
             (source,) = maps_of(value)
             self.add(finished(layer, source, target), target)
+        elif isinstance(layer, Lookup):
+            (source,) = maps_of(value)
+            self.add(layer.table(source, target), target)
         elif isinstance(layer, Concatenation):
             self._joined(node, value, layer, grid, target)
         else:
@@ -193,7 +197,7 @@ class Assembly:
         narrowed = replace(before, name=name, low=max(low, before.low), high=min(high, before.high))
         del self.tensors[before.name]
         if before.name not in self.layers:
-            self.input = name
+            self.inputs = {source: name if made == before.name else made for source, made in self.inputs.items()}
             self.tensors[name] = narrowed
             return narrowed
         layer = self.layers.pop(before.name)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from ..graph import Conv, FeatureMap
-from ..networks.layers import Convolution, Function
+from ..graph import Conv, FeatureMap, Pads
+from ..networks.layers import Average, Convolution, Function
 from ..onnx.context import Context, Dimensions
 from ..onnx.file import Attributes, refuse
 from ..onnx.operators import BUILDERS
@@ -102,6 +102,28 @@ def _dense_outputs_axis(context: Context) -> int:
         if attributes.real(name, 1.0) != 1.0:
             raise refuse(context.node, f"{name} is {attributes.real(name, 1.0):g}; only 1 works in a quantized model")
     return 0 if attributes.integer("transB", 0) else 1
+
+
+def average_of(node: onnx.NodeProto, layer: Average, zeros: Pads | None) -> Average:
+    """The average of ``node``, ``layer``, over a map that a Pad put ``zeros`` around; they count."""
+    if layer.include_pad and any(layer.ceil):
+        raise refuse(
+            node,
+            "has ceil_mode and count_include_pad, and windows that hang over its pads: ONNX Runtime divides by what"
+            " they count or by the whole kernel, as it optimizes; put the pads into a Pad node between it and the"
+            " DequantizeLinear before it",
+        )
+    if not zeros:
+        return layer
+    top, left, bottom, right = layer.pads
+    if layer.include_pad or not any(layer.pads):
+        ceil = (0, 0)
+    elif top or left:
+        raise refuse(node, f"has pads {list(layer.pads)} that do not count around a Pad's zeros, which do")
+    else:
+        ceil = bottom, right
+    pads = zeros[0] + top, zeros[1] + left, zeros[2] + bottom, zeros[3] + right
+    return replace(layer, pads=pads, include_pad=any(pads), ceil=ceil)
 
 
 def clamp_function(name: str, low: float, high: float, source: FeatureMap, output: str) -> Function:

@@ -13,29 +13,32 @@ from pathlib import Path
 
 import onnx
 
-from ..graph import FeatureMap, Graph, Shape
+from ..graph import LOOKUP, FeatureMap, Graph, Shape
 from ..graph.errors import ModelError
 from ..graph.legality import check
 from ..networks.functions import DEFAULTS
 from ..networks.layers import (
     Addition,
     Affine,
+    Average,
     Clamp,
     Concatenation,
     FloatLayer,
     Function,
     Moving,
+    Padding,
 )
 from ..onnx.budget import check_dimensions, check_memory
 from ..onnx.constants import Constants
 from ..onnx.context import Context, Dimensions, image_of
 from ..onnx.file import (
     STANDARD_DOMAINS,
+    Attributes,
     describe,
-    image_dimensions,
+    inputs_of,
+    node_name,
     opset,
     refuse,
-    single_input,
 )
 from ..onnx.importer import shape_of
 from ..onnx.load import load_model
@@ -43,6 +46,7 @@ from ..onnx.operators import BUILDERS
 from ..onnx.rearranging import COMPOSED, Composed
 from .assembly import Assembly, on_grid
 from .linear import activation_grid, quantize_constant
+from .lookup import INDEX_TYPES, lookup
 from .normal import merged, normal_form
 from .parameters import (
     Parameter,
@@ -51,7 +55,7 @@ from .parameters import (
     integer_bounds,
     moved,
 )
-from .read_layers import constant_map, rounds_bias, weighted
+from .read_layers import average_of, constant_map, rounds_bias, weighted
 from .reals import Integers, Reals, Value, Weighted, by_channel, maps_of, mean_of, reals_of, scaled
 
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
@@ -71,7 +75,7 @@ def load(source: onnx.ModelProto | str | Path) -> Graph:
     Raises ModelError, naming the node, for what is not a quantized layer, and GraphError if layers do not fit.
     """
     graph = check(_Reader(load_model(source)).graph())
-    check_memory(graph.input, graph.layers, {name: tensor.shape for name, tensor in graph.tensors.items()})
+    check_memory(graph.inputs, graph.layers, {name: tensor.shape for name, tensor in graph.tensors.items()})
     return graph
 
 
@@ -89,12 +93,14 @@ class _Reader:
         self.nodes = merged(nodes, self.constants, [value.name for value in model.graph.output])
         self.read = Counter(name for node in self.nodes for name in node.input)
         self.read.update(value.name for value in model.graph.output)
-        value = single_input(model, self.constants)
-        dimensions = image_dimensions(value)
-        self.sizes: dict[str, Dimensions] = {value.name: dimensions}
-        self.values: dict[str, Value] = {value.name: Reals(None, (), image_of(dimensions))}
+        self.sizes: dict[str, Dimensions] = inputs_of(model, self.constants)
+        self.outputs = tuple(value.name for value in model.graph.output)
+        self.values: dict[str, Value] = {
+            name: Reals(None, (), image_of(size), name=name) for name, size in self.sizes.items()
+        }
         self.parameters: dict[str, Parameter] = {}
         self.made = Assembly()
+        self.made.inputs = dict.fromkeys(self.sizes, "")
 
     def graph(self) -> Graph:
         for node in self.nodes:
@@ -137,7 +143,10 @@ class _Reader:
             raise refuse(node, f"reads {len(names)} computed tensors; exactly one works")
         output, first = node.output[0], self.values[names[0]]
         sizes = self.sizes[names[0]]
-        if node.op_type in MOVES:
+        if isinstance(first, Reals) and first.pads and node.op_type != "AveragePool":
+            raise refuse(node, f"reads '{names[0]}', which a Pad makes of reals; only an AveragePool may")
+        looks_up = node.op_type == LOOKUP and node.input[0] in self.constants
+        if node.op_type in MOVES and not looks_up:
             self._move(node, first)
             return
         if node.op_type == QUANTIZE:
@@ -146,15 +155,24 @@ class _Reader:
             value = self._dequantize(node, first, sizes)
         elif node.op_type in UNCHANGED:
             value, sizes = first, BUILDERS[node.op_type](self._context(node))[1]
+        elif isinstance(first, Integers) and node.op_type == "Cast" and self._is_index(node):
+            value = first
+        elif isinstance(first, Integers) and looks_up:
+            found = lookup(node, node_name(node), self.constants[node.input[0]], first.map)
+            value = Reals(found, (first.map,), first.map.shape)
         elif isinstance(first, Integers):
             value = self._clamp_integers(node, first)
+        elif node.op_type == "Pad" and first.map is not None:
+            padding, sizes = BUILDERS["Pad"](self._context(node))
+            assert isinstance(padding, Padding)
+            value = replace(first, pads=padding.pads)
         elif node.op_type in ("Relu", "Clip"):
             value = self._clamp(node, first)
         elif node.op_type in BY_CHANNEL and len(names) == 1:
             value = self._by_channel(node, first)
         elif node.op_type in (*WITH_WEIGHTS, *LAYERS):
             value, sizes = self._layer(node, names)
-        elif node.op_type in ("Softmax", "LogSoftmax") and output == self.model.graph.output[0].name:
+        elif node.op_type in ("Softmax", "LogSoftmax") and output in self.outputs:
             value = first  # left to the host
         else:
             raise refuse(node, "is not supported in a quantized model; quantize the float model")
@@ -164,6 +182,10 @@ class _Reader:
         check_dimensions(describe(node), sizes)
         self.values[output] = replace(value, alone=value.alone and self.read[output] == 1)
         self.sizes[output] = sizes
+
+    def _is_index(self, node: onnx.NodeProto) -> bool:
+        """Whether what ``node``, a Cast, makes are the same integers, for a Gather to count by."""
+        return Attributes(node).integer("to", 0) in INDEX_TYPES
 
     def _context(self, node: onnx.NodeProto) -> Context:
         return Context(node, self.constants, self.sizes, self.constants.opset)
@@ -219,7 +241,8 @@ class _Reader:
 
     def _clamp(self, node: onnx.NodeProto, value: Reals) -> Reals:
         clamp = BUILDERS[node.op_type](self._context(node))[0]
-        assert isinstance(clamp, Clamp)
+        if not isinstance(clamp, Clamp):
+            raise refuse(node, "clips to a range without 0; the range must contain 0, so that 0 stays exact")
         low, high = max(value.low, clamp.low), min(value.high, clamp.high)
         return replace(value, low=low, high=high, function=clamp.name)
 
@@ -262,9 +285,13 @@ class _Reader:
             return self._joined(node, names, layer, sizes)
         if isinstance(layer, Addition) and (whole := self._with_map(node, names)):
             return whole, sizes
+        first = self.values[names[0]]
+        pads = first.pads if isinstance(first, Reals) else None
         found = tuple(self._settled(node, name) for name in names)
-        if node.op_type in ("LRN", *WINDOWS):
+        if node.op_type in ("LRN", *WINDOWS) and not pads:
             self._check_image(node, names[0], found[0].shape)
+        if isinstance(layer, Average):
+            layer = average_of(node, layer, pads)
         shape = found[0].shape if isinstance(layer, Function | Addition) else image_of(sizes)
         return Reals(layer, found, shape), sizes
 
@@ -303,26 +330,29 @@ class _Reader:
         self.values[name] = replace(reals_of(found), alone=value.map is not None and value.alone)
         return found
 
-    def _finish(self) -> str:
-        """The tensor that the model hands out."""
-        name = self.model.graph.output[0].name
+    def _finish(self) -> tuple[str, ...]:
+        """The tensors that the model hands out."""
         if not self.made.tensors:
             raise ModelError(
                 "the model has no QuantizeLinear node; it is not quantized (systolith quantize makes one that is)"
             )
+        found = tuple(self._end_with(name) for name in self.outputs)
+        if idle := [name for name, made in self.made.inputs.items() if not made]:
+            raise ModelError(f"no QuantizeLinear reads the input '{idle[0]}'; quantize the model first")
+        if not self.made.layers:
+            raise ModelError("the model has no layers; there is nothing to compute")
+        return found
+
+    def _end_with(self, name: str) -> str:
+        """The tensor of output ``name``: without a Q a convolution hands out sums, what only moves integers those."""
         value = self.values.get(name)
         if value is None:
             raise ModelError(f"the output '{name}' is not what any node makes from the input")
-        if isinstance(value, Reals) and value.map is None:
-            return self._end_with(value, name)
-        if not self.made.layers:
-            raise ModelError("the model has no layers; there is nothing to compute")
-        last = value.map
-        assert last is not None
-        return last.name
-
-    def _end_with(self, value: Reals, name: str) -> str:
-        """The last layer has no Q: a convolution hands out its sums, what only moves integers those."""
+        if isinstance(value, Reals) and value.pads:
+            raise ModelError(f"the output '{name}' is made by a Pad of reals; only an AveragePool may read one")
+        if value.map is not None:
+            return value.map.name
+        assert isinstance(value, Reals)
         if isinstance(value.layer, Weighted) and not value.clamped and not value.moves:
             self.made.sums(value, name)
             return name

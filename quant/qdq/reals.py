@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Conv, FeatureMap, Shape, Sums
+from ..graph import Conv, FeatureMap, Pads, Shape, Sums
 from ..graph.errors import ModelError
 from ..networks.layers import INFINITY, Affine, Average, FloatLayer, Moving
 from ..onnx.budget import INT32
+from .lookup import Lookup
 
 LARGEST_WEIGHT = 2**15 - 1
 FINEST = 2.0**-16  # of an output's step: where a bias that ONNX Runtime keeps in float is rounded, or finer
@@ -48,11 +49,12 @@ class Reals:
     layer : None for the reals of one map, and, without sources, for the model's input
     sources : reals only for a concatenation, each of which its Q ends
     shape : of what the layer makes, before it is moved
-    moves : a Q commutes with them, and so with the clamp, wherever it stands among them
-    alone : nobody else reads the source map
+    moves : poolings, slices, ...; a Q commutes with them, and so with the clamp, wherever it stands among them
+    alone : nobody else reads the source map;  name : of the model's input, if it is that
+    pads : zeros that a Pad put around the reals of a map, (top, left, bottom, right)
     """
 
-    layer: Weighted | FloatLayer | None
+    layer: Weighted | FloatLayer | Lookup | None
     sources: tuple[Reals | FeatureMap, ...]
     shape: Shape
     low: float = -INFINITY
@@ -60,6 +62,8 @@ class Reals:
     function: str = ""
     moves: tuple[Moving, ...] = ()
     alone: bool = True
+    name: str = ""
+    pads: Pads | None = None
 
     @property
     def clamped(self) -> bool:
