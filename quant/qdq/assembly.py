@@ -20,12 +20,12 @@ from ..graph import (
     Tensor,
 )
 from ..graph.layers import output_shape
-from ..networks.layers import INFINITY, Concatenation, FloatLayer, Function
+from ..networks.layers import INFINITY, Concatenation, FloatLayer, Function, Padding
 from ..onnx.file import refuse
 from .linear import StoredGrid
 from .lookup import Lookup
 from .read_layers import clamp_function, rounded
-from .reals import Reals, Weighted, finished, handed_out, maps_of
+from .reals import Reals, Weighted, by_channel, finished, handed_out, maps_of
 from .residual import joined, moved_to, tap, with_residual
 
 
@@ -126,6 +126,10 @@ class Assembly:
         elif isinstance(layer, Weighted):
             (source,) = maps_of(value)
             self.add(finished(layer, source, target), target)
+        elif isinstance(layer, Padding):
+            (source,) = maps_of(value)
+            copying = by_channel(layer, source)
+            self.add(finished(replace(copying, conv=replace(copying.conv, pads=layer.pads)), source, target), target)
         elif isinstance(layer, Lookup):
             (source,) = maps_of(value)
             self.add(layer.table(source, target), target)

@@ -26,7 +26,6 @@ from ..networks.layers import (
     FloatLayer,
     Function,
     Moving,
-    Padding,
 )
 from ..onnx.budget import check_dimensions, check_memory
 from ..onnx.constants import Constants
@@ -56,7 +55,7 @@ from .parameters import (
     moved,
 )
 from .read_layers import average_of, constant_map, rounds_bias, weighted
-from .reals import Integers, Reals, Value, Weighted, by_channel, maps_of, mean_of, reals_of, scaled
+from .reals import Integers, Reals, Value, Weighted, by_channel, maps_of, mean_of, reals_of, scaled, zeros_around
 
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
 UNCHANGED = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
@@ -143,8 +142,6 @@ class _Reader:
             raise refuse(node, f"reads {len(names)} computed tensors; exactly one works")
         output, first = node.output[0], self.values[names[0]]
         sizes = self.sizes[names[0]]
-        if isinstance(first, Reals) and first.pads and node.op_type != "AveragePool":
-            raise refuse(node, f"reads '{names[0]}', which a Pad makes of reals; only an AveragePool may")
         looks_up = node.op_type == LOOKUP and node.input[0] in self.constants
         if node.op_type in MOVES and not looks_up:
             self._move(node, first)
@@ -162,15 +159,11 @@ class _Reader:
             value = Reals(found, (first.map,), first.map.shape)
         elif isinstance(first, Integers):
             value = self._clamp_integers(node, first)
-        elif node.op_type == "Pad" and first.map is not None:
-            padding, sizes = BUILDERS["Pad"](self._context(node))
-            assert isinstance(padding, Padding)
-            value = replace(first, pads=padding.pads)
         elif node.op_type in ("Relu", "Clip"):
             value = self._clamp(node, first)
         elif node.op_type in BY_CHANNEL and len(names) == 1:
             value = self._by_channel(node, first)
-        elif node.op_type in (*WITH_WEIGHTS, *LAYERS):
+        elif node.op_type in (*WITH_WEIGHTS, *LAYERS, "Pad"):
             value, sizes = self._layer(node, names)
         elif node.op_type in ("Softmax", "LogSoftmax") and output in self.outputs:
             value = first  # left to the host
@@ -285,13 +278,15 @@ class _Reader:
             return self._joined(node, names, layer, sizes)
         if isinstance(layer, Addition) and (whole := self._with_map(node, names)):
             return whole, sizes
-        first = self.values[names[0]]
-        pads = first.pads if isinstance(first, Reals) else None
-        found = tuple(self._settled(node, name) for name in names)
-        if node.op_type in ("LRN", *WINDOWS) and not pads:
-            self._check_image(node, names[0], found[0].shape)
         if isinstance(layer, Average):
-            layer = average_of(node, layer, pads)
+            value = self.values[names[0]]
+            zeros = zeros_around(value)
+            layer = average_of(node, layer, zeros)
+            if isinstance(value, Reals) and zeros:
+                return Reals(layer, value.sources, image_of(sizes)), sizes
+        found = tuple(self._settled(node, name) for name in names)
+        if node.op_type in ("LRN", "Pad", *WINDOWS):
+            self._check_image(node, names[0], found[0].shape)
         shape = found[0].shape if isinstance(layer, Function | Addition) else image_of(sizes)
         return Reals(layer, found, shape), sizes
 
@@ -344,12 +339,10 @@ class _Reader:
         return found
 
     def _end_with(self, name: str) -> str:
-        """The tensor of output ``name``: without a Q a convolution hands out sums, what only moves integers those."""
+        """The tensor of output ``name``; without a Q a convolution hands out its sums, what moves integers those."""
         value = self.values.get(name)
         if value is None:
             raise ModelError(f"the output '{name}' is not what any node makes from the input")
-        if isinstance(value, Reals) and value.pads:
-            raise ModelError(f"the output '{name}' is made by a Pad of reals; only an AveragePool may read one")
         if value.map is not None:
             return value.map.name
         assert isinstance(value, Reals)
