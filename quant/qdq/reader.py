@@ -29,7 +29,7 @@ from ..networks.layers import (
 )
 from ..onnx.budget import check_dimensions, check_memory
 from ..onnx.constants import Constants
-from ..onnx.context import Built, Context, Dimensions, image_of
+from ..onnx.context import Context, Dimensions, image_of
 from ..onnx.file import (
     STANDARD_DOMAINS,
     Attributes,
@@ -42,12 +42,11 @@ from ..onnx.file import (
 from ..onnx.importer import shape_of
 from ..onnx.load import load_model
 from ..onnx.operators import BUILDERS
-from ..onnx.rearranging import COMPOSED
+from ..onnx.rearranging import COMPOSED, Composed
 from .assembly import Assembly, on_grid
 from .linear import activation_grid, quantize_constant
 from .lookup import INDEX_TYPES, lookup
-from .normal import normal_form
-from .oblong import joined
+from .normal import merged, normal_form
 from .parameters import (
     Parameter,
     clipped,
@@ -55,12 +54,12 @@ from .parameters import (
     integer_bounds,
     moved,
 )
-from .read_layers import average_of, constant_map, weighted
+from .read_layers import average_of, constant_map, rounds_bias, weighted
 from .reals import Integers, Reals, Value, Weighted, by_channel, maps_of, mean_of, reals_of, scaled, zeros_around
 
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
 UNCHANGED = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
-MOVES = ("DepthToSpace", "Gather", "MaxPool", "Slice")
+MOVES = ("MaxPool", *COMPOSED)
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 FUNCTIONS = tuple(sorted(set(DEFAULTS) - {"Clip", "Relu"} | {"PRelu"}))
 WINDOWS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
@@ -85,7 +84,12 @@ class _Reader:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
         self.constants = Constants(model, opset(model))
-        self.nodes = joined(normal_form(model.graph, self.constants), self.constants)
+        nodes = normal_form(model.graph, self.constants)
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in nodes:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+        self.nodes = merged(nodes, self.constants, [value.name for value in model.graph.output])
         self.read = Counter(name for node in self.nodes for name in node.input)
         self.read.update(value.name for value in model.graph.output)
         self.sizes: dict[str, Dimensions] = inputs_of(model, self.constants)
@@ -138,6 +142,10 @@ class _Reader:
             raise refuse(node, f"reads {len(names)} computed tensors; exactly one works")
         output, first = node.output[0], self.values[names[0]]
         sizes = self.sizes[names[0]]
+        looks_up = node.op_type == LOOKUP and node.input[0] in self.constants
+        if node.op_type in MOVES and not looks_up:
+            self._move(node, first)
+            return
         if node.op_type == QUANTIZE:
             value: Value = self._quantize(node, first, sizes)
         elif node.op_type == DEQUANTIZE:
@@ -146,11 +154,9 @@ class _Reader:
             value, sizes = first, BUILDERS[node.op_type](self._context(node))[1]
         elif isinstance(first, Integers) and node.op_type == "Cast" and self._is_index(node):
             value = first
-        elif isinstance(first, Integers) and node.op_type == LOOKUP and node.input[0] in self.constants:
+        elif isinstance(first, Integers) and looks_up:
             found = lookup(node, node_name(node), self.constants[node.input[0]], first.map)
             value = Reals(found, (first.map,), first.map.shape)
-        elif node.op_type in MOVES:
-            value, sizes = self._move(node, first)
         elif isinstance(first, Integers):
             value = self._clamp_integers(node, first)
         elif node.op_type in ("Relu", "Clip"):
@@ -163,6 +169,9 @@ class _Reader:
             value = first  # left to the host
         else:
             raise refuse(node, "is not supported in a quantized model; quantize the float model")
+        self._keep(node, output, value, sizes)
+
+    def _keep(self, node: onnx.NodeProto, output: str, value: Value, sizes: Dimensions) -> None:
         check_dimensions(describe(node), sizes)
         self.values[output] = replace(value, alone=value.alone and self.read[output] == 1)
         self.sizes[output] = sizes
@@ -194,25 +203,27 @@ class _Reader:
             )
         return reals_of(source, value.alone)
 
-    def _move(self, node: onnx.NodeProto, value: Value) -> tuple[Value, Dimensions]:
+    def _move(self, node: onnx.NodeProto, value: Value) -> None:
         """A node that moves values: it commutes with Q and DQ, so it may stand on either side of them."""
-        layer, sizes = self._moving(self._context(node))
-        assert isinstance(layer, Moving)
-        before = reals_of(value.map, value.alone) if isinstance(value, Integers) else value
+        context = self._context(node)
+        before = reals_of(value.map, value.alone and len(node.output) == 1) if isinstance(value, Integers) else value
         if not before.moves:
             self._check_image(node, node.input[0], before.shape)
-        after = replace(before, moves=(*before.moves, layer))
-        if isinstance(value, Integers):
-            return replace(value, map=self.made.settled(node, after, node.output[0])), sizes
-        return after, sizes
-
-    def _moving(self, context: Context) -> Built:
-        if context.operator in BUILDERS:
-            return BUILDERS[context.operator](context)
-        layers, sizes = COMPOSED[context.operator](context)
-        if len(layers) > 1:
-            raise refuse(context.node, f"becomes {len(layers)} layers; in a quantized model it must be one")
-        return layers[0], sizes[context.output]
+        layers, sizes = COMPOSED[node.op_type](context) if node.op_type in COMPOSED else _alone(context)
+        found = {context.current: before}
+        for layer in layers:
+            if isinstance(layer, Concatenation):
+                made = Reals(layer, tuple(found[name] for name in layer.inputs), image_of(sizes[layer.output]))
+            else:
+                assert isinstance(layer, Moving)
+                source = found[layer.inputs[0]]
+                made = replace(source, moves=(*source.moves, layer), alone=source.alone and len(layers) == 1)
+            found[layer.output] = made
+        for name, dimensions in sizes.items():
+            after: Value = found[name]
+            if isinstance(value, Integers):
+                after = replace(value, map=self.made.settled(node, found[name], name))
+            self._keep(node, name, after, dimensions)
 
     def _clamp_integers(self, node: onnx.NodeProto, value: Integers) -> Integers:
         if node.op_type != "Clip":
@@ -239,11 +250,12 @@ class _Reader:
             source = self._settled(node, context.current)
             constant = self.parameters.get(next(iter(reals), ""))
             if node.op_type in ("Add", "Sum") and constant is not None and constant.is_map:
-                other = self.made.constant(*constant_map(context, constant, source))
+                other = self.made.made_of(*constant_map(context, constant, source))
                 addition = Addition(context.name, "Add", (source.name, other.name), context.output)
                 return Reals(addition, (source, other), source.shape)
             return Reals(scaled(by_channel(layer, source), source, layer, exact=True), (source,), source.shape)
-        exact = before.exact or node.op_type != "Add" or before.conv.operator != "Gemm" or bool(before.bias.any())
+        is_bias = node.op_type == "Add" and before.conv.operator == "Gemm" and not before.bias.any()
+        exact = not (is_bias and rounds_bias(context.output, self.readers))
         (read,) = maps_of(value)
         return replace(value, layer=scaled(before, read, layer, exact))
 
@@ -255,7 +267,8 @@ class _Reader:
             source = mean or self._settled(node, names[0])
             if node.op_type == "Conv":
                 self._check_image(node, names[0], source.shape)
-            made, sizes = weighted(context, self.parameters, source, of_mean=mean is not None)
+            rounds = rounds_bias(context.output, self.readers)
+            made, sizes = weighted(context, self.parameters, source, rounds=rounds, of_mean=mean is not None)
             self.constants.budget.spend(describe(node), made.conv.weights.size)
             return Reals(made, (source,), image_of(sizes)), sizes
         if constant := next((name for name in node.input if name in self.parameters), None):
@@ -263,6 +276,8 @@ class _Reader:
         layer, sizes = BUILDERS[node.op_type](context)
         if isinstance(layer, Concatenation):
             return self._joined(node, names, layer, sizes)
+        if isinstance(layer, Addition) and (whole := self._with_map(node, names)):
+            return whole, sizes
         if isinstance(layer, Average):
             value = self.values[names[0]]
             zeros = zeros_around(value)
@@ -274,6 +289,14 @@ class _Reader:
             self._check_image(node, names[0], found[0].shape)
         shape = found[0].shape if isinstance(layer, Function | Addition) else image_of(sizes)
         return Reals(layer, found, shape), sizes
+
+    def _with_map(self, node: onnx.NodeProto, names: list[str]) -> Reals | None:
+        """A sum of a map and a convolution that no Q has ended, or None if it is not one."""
+        for name, other in (names, names[::-1]):
+            value = self.values[name]
+            if isinstance(value, Reals) and isinstance(value.layer, Weighted) and not (value.clamped or value.moves):
+                return self.made.with_map(value, self._settled(node, other), node.output[0])
+        return None
 
     def _joined(
         self, node: onnx.NodeProto, names: list[str], layer: Concatenation, sizes: Dimensions
@@ -328,3 +351,9 @@ class _Reader:
             return name
         maker = next(node for node in self.nodes if name in node.output)
         return self.made.settled(maker, value, name).name
+
+
+def _alone(context: Context) -> Composed:
+    """The one layer of a node, in the form of those that become several."""
+    layer, sizes = BUILDERS[context.operator](context)
+    return [layer], {context.output: sizes}
