@@ -28,10 +28,12 @@ from .layers import (
     Pass,
     Simple,
     Softmax,
+    TransposedConvolution,
     refusal,
     renamed,
 )
 from .shapes import shapes
+from .transposed import lower_transposed
 
 
 def drop_passes(graph: FloatGraph) -> FloatGraph:
@@ -99,7 +101,7 @@ def fold_affine(graph: FloatGraph) -> FloatGraph:
     for layer in graph.layers:
         if isinstance(layer, Affine):
             before = found.get(layer.inputs[0])
-            if isinstance(before, Convolution) and before.output in private:
+            if isinstance(before, Convolution | TransposedConvolution) and before.output in private:
                 del found[before.output]
                 weights = before.weights * layer.scale[:, None, None, None]
                 bias = before.bias * layer.scale + layer.shift
@@ -145,7 +147,8 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
     return graph.with_layers(found.values())
 
 
-# Order matters: names fall away first, shapes settle before arithmetic folds, clamps meet their convolution last.
+# Order matters: names fall away first, shapes settle before arithmetic folds, clamps meet their convolution before a
+# transposed one is taken apart.
 PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     drop_passes,
     drop_last_softmax,
@@ -153,6 +156,7 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     merge_padding,
     fold_affine,
     fuse_clamps,
+    lower_transposed,
 )
 
 

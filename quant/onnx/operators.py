@@ -36,6 +36,7 @@ from .file import Attributes, refuse
 from .windowed import (
     average_pool,
     conv,
+    conv_transpose,
     global_average_pool,
     max_pool,
     pad,
@@ -164,6 +165,7 @@ BUILDERS: Mapping[str, Callable[[Context], Built]] = {
     "Clip": clip,
     "Concat": concat,
     "Conv": conv,
+    "ConvTranspose": conv_transpose,
     "Div": divide,
     "Dropout": dropout,
     "Flatten": flatten,

@@ -11,11 +11,12 @@ from ..networks.layers import (
     FloatLayer,
     Padding,
     Pooling,
+    TransposedConvolution,
 )
 from ..networks.shapes import next_shape
 from .context import Built, Context
 from .file import Attributes, refuse
-from .windows import ceil_pads, pads_of, window_pair
+from .windows import ceil_pads, pads_of, transposed_window, window_pair
 
 
 def conv(context: Context) -> Built:
@@ -50,6 +51,39 @@ def conv(context: Context) -> Built:
     layer = Convolution(
         context.name, "Conv", (context.current,), context.output, weights, bias, strides, pads, dilations, groups
     )
+    return layer, _image_after(context, layer)
+
+
+def conv_transpose(context: Context) -> Built:
+    context.data_is_first()
+    node, (channels, *size) = context.node, context.image()
+    spatial = len(context.dimensions) - 2
+    weights, bias = context.floats(1, "weight"), context.floats(2, "bias")
+    attributes = Attributes(node)
+    groups = attributes.integer("group", 1)
+    if weights is None or weights.ndim != spatial + 2 or 0 in weights.shape or groups < 1 or channels % groups:
+        shape = "missing" if weights is None else weights.shape
+        raise refuse(node, f"its weights are {shape} with group {groups}; they must fit its {channels} input channels")
+    if weights.shape[0] != channels:
+        raise refuse(node, f"its weights are for {weights.shape[0]} input channels; it has {channels}")
+    kernel = attributes.integers("kernel_shape", weights.shape[2:], 1)
+    if kernel != weights.shape[2:]:
+        raise refuse(
+            node, f"kernel_shape is {list(kernel)}, but its weights have {list(weights.shape[2:])}; they must agree"
+        )
+    strides, dilations = (window_pair(attributes, name, spatial) for name in ("strides", "dilations"))
+    pads, result = transposed_window(attributes, _pair(size), _pair((1, *kernel)[-2:]), strides, dilations, spatial)
+    attributes.finish()
+    # (groups, inputs of each, outputs of each, rows, columns): a convolution's has outputs before inputs
+    apart = weights.reshape(groups, channels // groups, weights.shape[1], *_pair((1, *kernel)[-2:]))
+    weights = np.ascontiguousarray(apart.transpose(0, 2, 1, 3, 4)).reshape(-1, *apart.shape[1:2], *apart.shape[3:])
+    bias = np.zeros(len(weights), np.float32) if bias is None else bias
+    if bias.shape != weights.shape[:1]:
+        raise refuse(
+            node, f"its bias has shape {bias.shape}; it must have one value for each of {len(weights)} outputs"
+        )
+    names = context.name, "ConvTranspose", (context.current,), context.output
+    layer = TransposedConvolution(*names, weights, bias, result, strides, pads, dilations, groups)
     return layer, _image_after(context, layer)
 
 
