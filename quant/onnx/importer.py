@@ -12,6 +12,7 @@ from ..graph.errors import ModelError
 from ..networks.layers import Convolution, Dense, FloatGraph, FloatLayer
 from ..networks.shapes import shapes
 from .budget import check_dimensions, check_memory
+from .composed import COMPOSED
 from .constants import FOLDABLE, Constants
 from .context import (
     Built,
@@ -31,7 +32,6 @@ from .file import (
 )
 from .load import check_graph, load_model
 from .operators import BUILDERS
-from .rearranging import COMPOSED
 from .spelled_lrn import Spelled, spelled
 
 

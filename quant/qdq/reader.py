@@ -31,6 +31,7 @@ from ..networks.layers import (
     Moving,
 )
 from ..onnx.budget import check_dimensions, check_memory
+from ..onnx.composed import COMPOSED
 from ..onnx.constants import Constants
 from ..onnx.context import Built, Context, Dimensions, image_of
 from ..onnx.file import (
@@ -45,7 +46,6 @@ from ..onnx.file import (
 from ..onnx.importer import shape_of
 from ..onnx.load import load_model
 from ..onnx.operators import BUILDERS
-from ..onnx.rearranging import COMPOSED
 from .assembly import Assembly, Pending, on_grid
 from .linear import activation_grid, quantize_constant
 from .oblong import joined
