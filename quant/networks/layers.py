@@ -166,9 +166,10 @@ class Clamp(_Layer):
 
 @dataclass(frozen=True, eq=False)
 class Padding(_Layer):
-    """Zeros around the map; ``pads`` are (top, left, bottom, right)."""
+    """``value`` around the map, 0 or -infinity; ``pads`` are (top, left, bottom, right)."""
 
     pads: Pads
+    value: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..graph import Shape
 from ..graph.errors import ModelError
 from .flattening import lower_dense
+from .large_windows import split_windows
 from .layers import (
     Affine,
     Clamp,
@@ -26,6 +27,7 @@ from .layers import (
     Moving,
     Padding,
     Pass,
+    Pooling,
     Simple,
     Softmax,
     TransposedConvolution,
@@ -70,19 +72,25 @@ def drop_last_softmax(graph: FloatGraph) -> FloatGraph:
 
 
 def merge_padding(graph: FloatGraph) -> FloatGraph:
-    """Zeros around a map become pads of the convolutions that read it, or else a convolution that copies channels."""
+    """What surrounds a map becomes pads of the layers that read it.
+
+    Zeros do of convolutions, or else a convolution that copies channels; what is below all of max poolings.
+    """
     found: list[FloatLayer] = []
     size, readers = shapes(graph), graph.readers()
     merged: dict[str, Padding] = {}
     for layer in graph.layers:
         if isinstance(layer, Padding):
             after = readers[layer.output]
-            if layer.output != graph.output and all(isinstance(reader, Convolution) for reader in after):
+            takes = Convolution if layer.value == 0 else Pooling
+            if layer.output != graph.output and all(isinstance(reader, takes) for reader in after):
                 merged[layer.output] = layer
                 continue
+            if layer.value != 0:
+                raise refusal(layer, f"pads with {layer.value:g}; that works before a MaxPool alone, else 0")
             ones = np.ones(size[layer.output][0])
             layer = replace(_by_channel(layer, ones, np.zeros_like(ones)), pads=layer.pads)
-        elif isinstance(layer, Convolution) and layer.inputs[0] in merged:
+        elif isinstance(layer, Convolution | Pooling) and layer.inputs[0] in merged:
             before = merged[layer.inputs[0]]
             top, left, bottom, right = (one + other for one, other in zip(layer.pads, before.pads, strict=True))
             layer = replace(layer, inputs=before.inputs, pads=(top, left, bottom, right))
@@ -157,6 +165,7 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     fold_affine,
     fuse_clamps,
     lower_transposed,
+    split_windows,
 )
 
 

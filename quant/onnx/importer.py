@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from ..graph.errors import ModelError
-from ..networks.layers import Convolution, Dense, FloatGraph, FloatLayer
+from ..networks.layers import Convolution, Dense, FloatGraph, FloatLayer, TransposedConvolution
 from ..networks.shapes import shapes
 from .budget import check_dimensions, check_memory
 from .composed import COMPOSED
@@ -103,12 +103,15 @@ class _Walk:
                 raise refuse(node, f"reads '{name}', which no supported node before it makes")
         context = Context(node, self.constants, self.sizes, self.constants.opset)
         part = spelled(context, self.spelled)
-        if node.op_type in COMPOSED and context.computed:
+        if part is None and node.op_type in COMPOSED and context.computed:
             layers, made = COMPOSED[node.op_type](context)
             self.layers += layers
             for name, dimensions in made.items():
                 check_dimensions(describe(node), dimensions)
                 self.sizes[name] = dimensions
+            for layer in layers:
+                if isinstance(layer, Convolution | TransposedConvolution):
+                    self.constants.budget.spend(describe(node), layer.weights.size)
             return
         if isinstance(part, Spelled):
             self.spelled[context.output], dimensions = part, part.dimensions
@@ -121,7 +124,7 @@ class _Walk:
                 raise refuse(node, f"depends on constants only; of such {', '.join(sorted(FOLDABLE))} are computed")
             layer, dimensions = builder(context)
             self.layers.append(layer)
-            if isinstance(layer, Convolution | Dense):
+            if isinstance(layer, Convolution | TransposedConvolution | Dense):
                 self.constants.budget.spend(describe(node), layer.weights.size)
         check_dimensions(describe(node), dimensions)
         self.sizes[context.output] = dimensions

@@ -38,9 +38,6 @@ from .windowed import (
     conv,
     conv_transpose,
     global_average_pool,
-    max_pool,
-    pad,
-    reduce_mean,
 )
 
 
@@ -175,12 +172,9 @@ BUILDERS: Mapping[str, Callable[[Context], Built]] = {
     "LRN": lrn,
     "LogSoftmax": softmax,
     "MatMul": matmul,
-    "MaxPool": max_pool,
     "Mul": multiply,
     "Neg": negate,
     "PRelu": prelu,
-    "Pad": pad,
-    "ReduceMean": reduce_mean,
     "Relu": relu,
     "Reshape": reshape,
     "Softmax": softmax,

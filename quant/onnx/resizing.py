@@ -101,34 +101,30 @@ def _scales(context: Context, attributes: Attributes, index: int) -> tuple[list[
 def _places(coordinates: str, before: int, after: int, scale: float) -> Places:
     """Where each of ``after`` values lies among ``before``, in float32 as ONNX Runtime computes it."""
     x, factor, half = np.arange(after, dtype=np.float32), np.float32(scale), np.float32(0.5)
-    match coordinates:
-        case "asymmetric":
-            return x / factor
-        case "align_corners":
-            return np.zeros_like(x) if after == 1 else x * np.float32(before - 1) / np.float32(after - 1)
-        case "tf_half_pixel_for_nn":
-            return (x + half) / factor
-        case "half_pixel_symmetric":
-            share = np.float32(after) / (factor * np.float32(before))
-            offset = np.float32(before) * half * (np.float32(1) - share)
-            return offset + (x + half) / factor - half
-        case "pytorch_half_pixel" if after == 1:
-            return np.zeros_like(x)
-    return (x + half) / factor - half
+    if coordinates == "asymmetric":
+        return x / factor
+    if coordinates == "tf_half_pixel_for_nn":
+        return (x + half) / factor
+    if coordinates == "align_corners":
+        return np.zeros_like(x) if after == 1 else x * np.float32(before - 1) / np.float32(after - 1)
+    if coordinates == "pytorch_half_pixel" and after == 1:
+        return np.zeros_like(x)
+    offset = np.float32(0)
+    if coordinates == "half_pixel_symmetric":
+        offset = np.float32(before) * half * (np.float32(1) - np.float32(after) / (factor * np.float32(before)))
+    return offset + (x + half) / factor - half
 
 
 def _rounded(places: Places, rounding: str, scale: float) -> list[int]:
-    match rounding:
-        case "round_prefer_floor":
-            found = np.ceil(places - np.float32(0.5))
-        case "round_prefer_ceil":
-            found = np.floor(places + np.float32(0.5))
-        case "ceil":
-            found = np.ceil(places)
-        case "simple" if scale < 1:  # opset 10
-            found = np.ceil(places)
-        case _:
-            found = np.floor(places)
+    half = np.float32(0.5)
+    if rounding == "round_prefer_floor":
+        found = np.ceil(places - half)
+    elif rounding == "round_prefer_ceil":
+        found = np.floor(places + half)
+    elif rounding == "ceil" or (rounding == "simple" and scale < 1):  # simple: opset 10
+        found = np.ceil(places)
+    else:
+        found = np.floor(places)
     return [int(place) for place in found]
 
 

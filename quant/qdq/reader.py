@@ -252,11 +252,11 @@ class _Reader:
         else:
             if constant := next((name for name in node.input if name in self.parameters), None):
                 raise refuse(node, f"reads '{constant}', a dequantized constant; only weights and biases may be one")
-            layer, sizes = self._moved(context) if node.op_type in MOVES else BUILDERS[node.op_type](context)
+            layer, sizes = self._composed(context) if node.op_type in COMPOSED else BUILDERS[node.op_type](context)
             shape = found[0].shape if isinstance(layer, Function | Addition) else image_of(sizes)
         return Pending(layer, tuple(found), shape), sizes
 
-    def _moved(self, context: Context) -> Built:
+    def _composed(self, context: Context) -> Built:
         layers, sizes = COMPOSED[context.operator](context)
         if len(layers) > 1:
             raise refuse(context.node, f"becomes {len(layers)} layers; in a quantized model it must be one")
