@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..graph import Shape
 from ..graph.errors import ModelError
+from .channel_order import fold_channel_order
 from .flattening import lower_dense
 from .large_windows import split_windows
 from .layers import (
@@ -164,6 +165,7 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     merge_padding,
     fold_affine,
     fuse_clamps,
+    fold_channel_order,
     lower_transposed,
     split_windows,
 )
