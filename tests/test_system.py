@@ -91,7 +91,7 @@ def grouped(bench, hardware=HARDWARE):
 
 
 def random_branches(sizes, count, first):
-    """Random graphs that fit, with every operator that the accelerator has; every other one moves maps about as well."""
+    """Random graphs that fit, with every operator that the accelerator has; every other one moves maps about too."""
     for seed in itertools.count(first):
         if count == 0:
             break

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from ..graph import Shape
 from ..graph.errors import ModelError
 from .chains import fuse_chains, scale_before_clamp
+from .channel_order import fold_channel_order
 from .flattening import lower_dense
+from .large_windows import split_windows
 from .layers import (
     Affine,
     Clamp,
@@ -27,12 +29,15 @@ from .layers import (
     Moving,
     Padding,
     Pass,
+    Pooling,
     Simple,
     Softmax,
+    TransposedConvolution,
     refusal,
     renamed,
 )
 from .shapes import shapes
+from .transposed import lower_transposed
 
 
 def drop_passes(graph: FloatGraph) -> FloatGraph:
@@ -71,19 +76,25 @@ def drop_last_softmax(graph: FloatGraph) -> FloatGraph:
 
 
 def merge_padding(graph: FloatGraph) -> FloatGraph:
-    """Zeros around a map become pads of the convolutions that read it, or else a convolution that copies channels."""
+    """What surrounds a map becomes pads of the layers that read it.
+
+    Zeros do of convolutions, or else a convolution that copies channels; what is below all of max poolings.
+    """
     found: list[FloatLayer] = []
     size, readers = shapes(graph), graph.readers()
     merged: dict[str, Padding] = {}
     for layer in graph.layers:
         if isinstance(layer, Padding):
             after = readers[layer.output]
-            if layer.output not in graph.outputs and all(isinstance(reader, Convolution) for reader in after):
+            takes = Convolution if layer.value == 0 else Pooling
+            if layer.output not in graph.outputs and all(isinstance(reader, takes) for reader in after):
                 merged[layer.output] = layer
                 continue
+            if layer.value != 0:
+                raise refusal(layer, f"pads with {layer.value:g}; that works before a MaxPool alone, else 0")
             ones = np.ones(size[layer.output][0])
             layer = replace(_by_channel(layer, ones, np.zeros_like(ones)), pads=layer.pads)
-        elif isinstance(layer, Convolution) and layer.inputs[0] in merged:
+        elif isinstance(layer, Convolution | Pooling) and layer.inputs[0] in merged:
             before = merged[layer.inputs[0]]
             top, left, bottom, right = (one + other for one, other in zip(layer.pads, before.pads, strict=True))
             layer = replace(layer, inputs=before.inputs, pads=(top, left, bottom, right))
@@ -102,7 +113,7 @@ def fold_affine(graph: FloatGraph) -> FloatGraph:
     for layer in graph.layers:
         if isinstance(layer, Affine):
             before = found.get(layer.inputs[0])
-            if isinstance(before, Convolution) and before.output in private:
+            if isinstance(before, Convolution | TransposedConvolution) and before.output in private:
                 del found[before.output]
                 weights = before.weights * layer.scale[:, None, None, None]
                 bias = before.bias * layer.scale + layer.shift
@@ -148,7 +159,8 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
     return graph.with_layers(found.values())
 
 
-# Order matters: names fall away first, shapes settle before arithmetic folds, clamps meet their convolution last.
+# Order matters: names fall away first, shapes settle before arithmetic folds, clamps meet their convolution before a
+# transposed one is taken apart.
 PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     drop_passes,
     drop_last_softmax,
@@ -158,6 +170,9 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     fuse_chains,
     fold_affine,
     fuse_clamps,
+    fold_channel_order,
+    lower_transposed,
+    split_windows,
 )
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import onnx
 
 from ..graph.errors import ModelError
-from ..networks.layers import Convolution, Dense, FloatGraph, FloatLayer
+from ..networks.layers import Convolution, Dense, FloatGraph, FloatLayer, TransposedConvolution
 from ..networks.shapes import shapes
 from .budget import check_dimensions, check_memory
+from .composed import COMPOSED
 from .constants import Constants
 from .context import (
     Built,
@@ -34,7 +35,6 @@ from .load import check_graph, load_model
 from .nary import of_two
 from .old_opsets import modern
 from .operators import BUILDERS
-from .rearranging import COMPOSED
 from .spelled_lrn import Spelled, spelled
 
 
@@ -127,12 +127,15 @@ class _Walk:
                 raise refuse(node, f"reads '{name}', which no supported node before it makes")
         context = Context(node, self.constants, self.sizes, self.constants.opset)
         part = spelled(context, self.spelled)
-        if node.op_type in COMPOSED and context.computed:
+        if part is None and node.op_type in COMPOSED and context.computed:
             layers, made = COMPOSED[node.op_type](context)
             self.layers += layers
             for name, dimensions in made.items():
                 check_dimensions(describe(node), dimensions)
                 self.sizes[name] = dimensions
+            for layer in layers:
+                if isinstance(layer, Convolution | TransposedConvolution):
+                    self.constants.budget.spend(describe(node), layer.weights.size)
             return
         if isinstance(part, Spelled):
             self.spelled[context.output], dimensions = part, part.dimensions
@@ -149,7 +152,7 @@ class _Walk:
                 )
             layer, dimensions = builder(context)
             self.layers.append(layer)
-            if isinstance(layer, Convolution | Dense):
+            if isinstance(layer, Convolution | TransposedConvolution | Dense):
                 self.constants.budget.spend(describe(node), layer.weights.size)
         check_dimensions(describe(node), dimensions)
         self.sizes[context.output] = dimensions

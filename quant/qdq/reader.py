@@ -28,8 +28,9 @@ from ..networks.layers import (
     Moving,
 )
 from ..onnx.budget import check_dimensions, check_memory
+from ..onnx.composed import COMPOSED
 from ..onnx.constants import Constants
-from ..onnx.context import Context, Dimensions, image_of
+from ..onnx.context import Built, Context, Dimensions, image_of
 from ..onnx.file import (
     STANDARD_DOMAINS,
     Attributes,
@@ -42,7 +43,6 @@ from ..onnx.file import (
 from ..onnx.importer import shape_of
 from ..onnx.load import load_model
 from ..onnx.operators import BUILDERS
-from ..onnx.rearranging import COMPOSED, Composed
 from .assembly import Assembly, on_grid
 from .linear import activation_grid, quantize_constant
 from .lookup import INDEX_TYPES, lookup
@@ -59,7 +59,8 @@ from .reals import Integers, Reals, Value, Weighted, by_channel, maps_of, mean_o
 
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
 UNCHANGED = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
-MOVES = ("MaxPool", *COMPOSED)
+COMPUTING = ("Pad", "ReduceMean", "ReduceSum")
+MOVES = tuple(sorted(COMPOSED.keys() - set(COMPUTING)))
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 FUNCTIONS = tuple(sorted(set(DEFAULTS) - {"Clip", "Relu"} | {"PRelu"}))
 WINDOWS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
@@ -209,13 +210,14 @@ class _Reader:
         before = reals_of(value.map, value.alone and len(node.output) == 1) if isinstance(value, Integers) else value
         if not before.moves:
             self._check_image(node, node.input[0], before.shape)
-        layers, sizes = COMPOSED[node.op_type](context) if node.op_type in COMPOSED else _alone(context)
+        layers, sizes = COMPOSED[node.op_type](context)
         found = {context.current: before}
         for layer in layers:
             if isinstance(layer, Concatenation):
                 made = Reals(layer, tuple(found[name] for name in layer.inputs), image_of(sizes[layer.output]))
             else:
-                assert isinstance(layer, Moving)
+                if not isinstance(layer, Moving):
+                    raise refuse(node, "computes new values; in a quantized model only what moves them works")
                 source = found[layer.inputs[0]]
                 made = replace(source, moves=(*source.moves, layer), alone=source.alone and len(layers) == 1)
             found[layer.output] = made
@@ -273,7 +275,7 @@ class _Reader:
             return Reals(made, (source,), image_of(sizes)), sizes
         if constant := next((name for name in node.input if name in self.parameters), None):
             raise refuse(node, f"reads '{constant}', a dequantized constant; only weights and biases may be one")
-        layer, sizes = BUILDERS[node.op_type](context)
+        layer, sizes = _alone(context)
         if isinstance(layer, Concatenation):
             return self._joined(node, names, layer, sizes)
         if isinstance(layer, Addition) and (whole := self._with_map(node, names)):
@@ -353,7 +355,11 @@ class _Reader:
         return self.made.settled(maker, value, name).name
 
 
-def _alone(context: Context) -> Composed:
-    """The one layer of a node, in the form of those that become several."""
-    layer, sizes = BUILDERS[context.operator](context)
-    return [layer], {context.output: sizes}
+def _alone(context: Context) -> Built:
+    """The one layer of a node.  Raises ModelError if it becomes several."""
+    if context.operator in BUILDERS:
+        return BUILDERS[context.operator](context)
+    layers, sizes = COMPOSED[context.operator](context)
+    if len(layers) != 1:
+        raise refuse(context.node, f"becomes {len(layers)} layers; in a quantized model it must be one")
+    return layers[0], sizes[context.output]
