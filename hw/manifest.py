@@ -137,6 +137,7 @@ class Layer(Record):
     """One layer of the program.
 
     output, shape, element_bytes, offset : the tensor that it writes, and how memory holds it
+    first, row_step, column_step : elements of it, where the layer's results begin, and from one to the next
     image : of the run's images, None for all;  address : of its part of the output, None if that stays on chip
     bytes_read, bytes_written : DRAM traffic, weights among it, the program not
     tile_positions : windows of its largest tile, 0 without a convolution
@@ -145,6 +146,9 @@ class Layer(Record):
     name: str
     operator: str
     output: str
+    first: Count
+    row_step: Count
+    column_step: Count
     image: Count | None
     address: Address | None
     element_bytes: Literal[1, 2, 4]
@@ -162,7 +166,7 @@ class Layer(Record):
 
 
 class Write(NamedTuple):
-    """What a channel tile writes of ``layer``'s output: first and count of each axis, ``group`` channels at once."""
+    """What a channel tile writes of ``layer``'s results: first and count of each axis, ``group`` channels at once."""
 
     layer: Count
     row: Count

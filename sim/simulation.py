@@ -72,7 +72,8 @@ def _placed(entry: Layer, graph: Graph, batch: int) -> Placed:
         raise ConfigurationError(f"manifest.json lists tensor '{entry.output}', which model.onnx does not have")
     channels, rows, columns = tensor.shape
     shape = (channels, rows * (batch if entry.image is None else 1), columns)
-    return Placed(entry.name, tensor.name, 0, shape, entry.element_bytes, entry.offset, entry.image)
+    spread = entry.first, entry.row_step, entry.column_step
+    return Placed(entry.name, tensor.name, 0, shape, entry.element_bytes, entry.offset, entry.image, spread)
 
 
 def simulate_tensors(

@@ -59,6 +59,7 @@ def write_copy(
     flags = (1 << FAULTS[fault] if fault else 0) | beat << 16
     if fault == "cross":
         source = 0x0FC0
+    spread = {"first": 0, "row_step": columns * bus_bytes, "column_step": bus_bytes}
     shape = {"shape": [bus_bytes, rows, columns], "element_bytes": 1, "offset": 128}
     place = {"bytes": size, "images": 1, "layout": "NHWC", "kind": "map", **shape}
     place |= {"scale": 1.0, "zero_point": 128, "low": 0, "high": 255}
@@ -95,6 +96,7 @@ def write_copy(
                 "address": target,
                 "operator": "MaxPool",
                 **shape,
+                **spread,
                 "predicted_cycles": 300,
                 "limit_cycles": rows * columns,
                 **dict.fromkeys(nothing, 0),

@@ -115,10 +115,10 @@ REFUSED = {
     "operator": (
         lambda: Qdq().qdq().node("Einsum").qdq(),
         "node 'einsum1' (Einsum): is not supported in a quantized model; Abs, Add, AveragePool, Ceil, Celu, Clip, "
-        "Concat, Conv, Cos, DequantizeLinear, Dropout, Elu, Erf, Exp, Flatten, Floor, Gelu, Gemm, GlobalAveragePool, "
-        "HardSigmoid, HardSwish, Identity, LRN, LeakyRelu, MatMul, MaxPool, Mish, PRelu, QuantizeLinear, Reciprocal, "
-        "ReduceMean, Relu, Reshape, Round, Selu, Sigmoid, Sign, Sin, Softplus, Softsign, Sqrt, Squeeze, Sum, Tan, "
-        "Tanh, ThresholdedRelu, Unsqueeze are, in QDQ form",
+        "Concat, Conv, Cos, DepthToSpace, DequantizeLinear, Dropout, Elu, Erf, Exp, Flatten, Floor, Gather, Gelu, "
+        "Gemm, GlobalAveragePool, HardSigmoid, HardSwish, Identity, LRN, LeakyRelu, MatMul, MaxPool, Mish, PRelu, "
+        "QuantizeLinear, Reciprocal, ReduceMean, Relu, Reshape, Round, Selu, Sigmoid, Sign, Sin, Slice, Softplus, "
+        "Softsign, Sqrt, Squeeze, Sum, Tan, Tanh, ThresholdedRelu, Unsqueeze are, in QDQ form",
     ),
     "clip without zero": (
         lambda: conv_chain().node("Clip", np.float32(1), np.float32(2)).qdq(),

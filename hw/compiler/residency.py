@@ -154,7 +154,7 @@ class _Layouter:
             layer.input not in self.resident,
             bool(layer.operand) and layer.operand not in self.resident,
             layer.output not in self.resident,
-            self.graph.tensors[layer.output].shape[0],
+            layer.spread.steps,
             self.trailing[n],
         )
 

@@ -11,9 +11,11 @@ from ..graph import (
     Add,
     AveragePool,
     Concat,
+    DepthToSpace,
     FeatureMap,
     Layer,
     MaxPool,
+    Selection,
     Table,
 )
 from ..networks.functions import stored
@@ -25,7 +27,9 @@ from ..networks.layers import (
     FloatLayer,
     Function,
     LocalResponse,
+    PixelShuffle,
     Pooling,
+    Slicing,
     simple,
 )
 from .normalization import normalization
@@ -51,7 +55,11 @@ def layer_without_weights(layer: FloatLayer, sources: tuple[FeatureMap, ...], ta
         case Addition():
             return Add(layer.name, (sources[0].name, sources[1].name), target.name)
         case Concatenation():
-            return Concat(layer.name, tuple(source.name for source in sources), target.name)
+            return Concat(layer.name, tuple(source.name for source in sources), target.name, layer.axis)
+        case Slicing():
+            return Selection(*names, layer.channels, layer.rows, layer.columns)
+        case PixelShuffle():
+            return DepthToSpace(*names, layer.block)
         case Function():
             attributes = stored(layer.attributes)
             values = table(layer.name, layer.operator, attributes, sources[0], target)

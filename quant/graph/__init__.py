@@ -27,6 +27,7 @@ from .layers import (
     weight_width,
     window_outputs,
 )
+from .moves import DepthToSpace, Selection, Steps
 
 __all__ = [
     "EXPONENTS",
@@ -37,6 +38,7 @@ __all__ = [
     "Concat",
     "Conv",
     "ConvOperator",
+    "DepthToSpace",
     "FeatureMap",
     "Graph",
     "Layer",
@@ -44,7 +46,9 @@ __all__ = [
     "Normalization",
     "Pads",
     "Pair",
+    "Selection",
     "Shape",
+    "Steps",
     "Sums",
     "Table",
     "Tensor",

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import GraphError, unknown_kind
+from .moves import DepthToSpace, Selection
 
 INT32 = np.iinfo(np.int32)
 LARGEST_WEIGHT = 2**15 - 1
@@ -172,7 +173,9 @@ class Add:
 
 @dataclass(frozen=True)
 class Concat:
-    """Maps of one size joined along the channels, each moved to the output's scale: ONNX Runtime's QLinearConcat.
+    """Maps joined along ``axis``, each moved to the output's scale: ONNX Runtime's QLinearConcat.
+
+    axis : as ONNX counts, 1 the channels, 2 the rows, 3 the columns; the other two are alike in all inputs
 
     Where scale and zero point differ, ``y = clamp(rne(fl32(fl32(s_x * (x - zp_x)) / s_y)) + zp_y)``, at most 8 bits.
     """
@@ -180,6 +183,7 @@ class Concat:
     name: str
     inputs: tuple[str, ...]
     output: str
+    axis: int = 1
 
     operator = "Concat"
 
@@ -242,7 +246,7 @@ class Normalization:
         return (self.input,)
 
 
-Layer = Conv | MaxPool | AveragePool | Add | Concat | Table | Normalization
+Layer = Conv | MaxPool | AveragePool | Add | Concat | Table | Normalization | Selection | DepthToSpace
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,7 +294,14 @@ def output_shape(layer: Layer, sources: tuple[Shape, ...]) -> Shape:
         case MaxPool() | AveragePool():
             return channels, *_windows(layer, (height, width), (1, 1))
         case Concat():
-            return sum(shape[0] for shape in sources), height, width
+            joined = sum(shape[layer.axis - 1] for shape in sources)
+            channels, height, width = (joined if n == layer.axis - 1 else size for n, size in enumerate(sources[0]))
+            return channels, height, width
+        case Selection():
+            return len(layer.channels), layer.rows[2], layer.columns[2]
+        case DepthToSpace():
+            high, wide = layer.block
+            return channels // (high * wide), height * high, width * wide
         case Add() | Table() | Normalization():
             return sources[0]
         case unknown:

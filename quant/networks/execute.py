@@ -21,8 +21,10 @@ from .layers import (
     Floats,
     Function,
     LocalResponse,
+    PixelShuffle,
     Pooling,
     Simple,
+    Slicing,
     simple,
 )
 
@@ -52,12 +54,16 @@ def compute(layer: Simple, sources: list[Floats]) -> Floats:
             values = convolve(layer, sources[0])
         case Pooling():
             values = pool(layer, sources[0])
+        case Slicing():
+            values = take(layer, sources[0])
+        case PixelShuffle():
+            values = shuffle(layer, sources[0])
         case Average():
             values = average(layer, sources[0])
         case Addition():
             values = sources[0] + sources[1]
         case Concatenation():
-            values = np.concatenate(sources, axis=1)
+            values = np.concatenate(sources, axis=layer.axis)
         case Function():
             values = functions.apply(layer.operator, layer.attributes, sources[0])
         case LocalResponse():
@@ -108,6 +114,19 @@ def pool(layer: Pooling, images: Floats) -> Floats:
     for ky, kx in np.ndindex(*layer.kernel):
         np.maximum(result, windows[..., ky, kx], out=result)
     return result
+
+
+def take(layer: Slicing, images: Floats) -> Floats:
+    """The channels, rows and columns that ``layer`` takes."""
+    rows, columns = (first + step * np.arange(count) for first, step, count in (layer.rows, layer.columns))
+    return images[:, np.array(layer.channels)[:, None, None], rows[:, None], columns]
+
+
+def shuffle(layer: PixelShuffle, images: Floats) -> Floats:
+    """(N, C, rows, columns) as (N, C / block, rows * block[0], columns * block[1])."""
+    (high, wide), (count, channels, rows, columns) = layer.block, images.shape
+    apart = images.reshape(count, high, wide, -1, rows, columns).transpose(0, 3, 4, 1, 5, 2)
+    return apart.reshape(count, channels // (high * wide), rows * high, columns * wide)
 
 
 def average(layer: Average, images: Floats) -> Floats:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import ConvOperator, Pads, Pair, Shape
+from ..graph import ConvOperator, Pads, Pair, Shape, Steps
 from ..graph.errors import ModelError
 
 Floats = NDArray[np.float32]
@@ -84,7 +84,25 @@ class Addition(Clamped):
 
 @dataclass(frozen=True, eq=False)
 class Concatenation(_Layer):
-    """Tensors joined along the channels."""
+    """Tensors joined along ``axis``: 1 the channels, 2 the rows, 3 the columns."""
+
+    axis: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Slicing(_Layer):
+    """Some channels, in any order, rows and columns, (first, step, count) both: see graph.Selection."""
+
+    channels: tuple[int, ...]
+    rows: Steps
+    columns: Steps
+
+
+@dataclass(frozen=True, eq=False)
+class PixelShuffle(_Layer):
+    """Channels become rows and columns, ``block`` (rows, columns) of them: see graph.DepthToSpace."""
+
+    block: Pair
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +168,10 @@ class Softmax(_Layer):
     """Softmax or LogSoftmax over the channels, at the end only."""
 
 
-Simple = Convolution | Pooling | Average | Addition | Concatenation | Function | LocalResponse
+Moving = Pooling | Slicing | PixelShuffle
+"""What hands on some of its input's values, or all, as they are."""
+
+Simple = Convolution | Moving | Average | Addition | Concatenation | Function | LocalResponse
 """What passes leave, and quantization knows."""
 
 Exported = Dense | Affine | Clamp | Padding | Flatten | Pass | Softmax

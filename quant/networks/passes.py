@@ -23,9 +23,9 @@ from .layers import (
     FloatGraph,
     FloatLayer,
     Function,
+    Moving,
     Padding,
     Pass,
-    Pooling,
     Simple,
     Softmax,
     refusal,
@@ -122,7 +122,7 @@ def _by_channel(layer: Padding | Affine, scale: NDArray[np.float64], shift: NDAr
 def fuse_clamps(graph: FloatGraph) -> FloatGraph:
     """Make each clamp part of the layer before it, if that computes new values; else it becomes a function of its own.
 
-    Clamps commute with max poolings, so one after them belongs to the layer before them.
+    Clamps commute with what moves values, so one after such layers belongs to the layer before them.
     """
     found: dict[str, FloatLayer] = {}
     private = graph.private()
@@ -131,7 +131,7 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
         if not isinstance(layer, Clamp):
             continue
         source = layer.inputs[0]
-        while source in private and isinstance(found.get(source), Pooling):
+        while source in private and isinstance(found.get(source), Moving):
             source = found[source].inputs[0]
         before = found.get(source)
         if isinstance(before, Clamped) and source in private:

@@ -21,7 +21,9 @@ from .layers import (
     LocalResponse,
     Padding,
     Pass,
+    PixelShuffle,
     Pooling,
+    Slicing,
     Softmax,
     refusal,
 )
@@ -58,9 +60,21 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
                 raise refusal(layer, f"adds maps of shapes {_listed(sources)}; they must be equal")
             return source
         case Concatenation():
-            if len({shape[1:] for shape in sources}) > 1:
-                raise refusal(layer, f"joins maps of shapes {_listed(sources)}; their rows and columns must be equal")
-            return sum(shape[0] for shape in sources), rows, columns
+            joined = layer.axis - 1
+            if len({tuple(size for n, size in enumerate(shape) if n != joined) for shape in sources}) > 1:
+                raise refusal(
+                    layer, f"joins maps of shapes {_listed(sources)}; only their axis {layer.axis} may differ"
+                )
+            size = [*source]
+            size[joined] = sum(shape[joined] for shape in sources)
+            return size[0], size[1], size[2]
+        case Slicing():
+            return len(layer.channels), layer.rows[2], layer.columns[2]
+        case PixelShuffle():
+            high, wide = layer.block
+            if channels % (high * wide):
+                raise refusal(layer, f"its input has {channels} channels; it must be a multiple of {high} x {wide}")
+            return channels // (high * wide), rows * high, columns * wide
         case Dense():
             if (rows, columns) != (1, 1) or layer.weights.shape[1] != channels:
                 raise refusal(

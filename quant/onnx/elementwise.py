@@ -153,10 +153,13 @@ def concat(context: Context) -> Built:
         constant = next(name for name in context.node.input if name not in context.computed)
         raise refuse(context.node, f"joins the constant '{constant}' to a map; only maps work")
     sizes = [context.sizes[name] for name in context.computed]
-    if len({len(size) for size in sizes}) > 1 or axis % len(sizes[0]) != 1:
-        raise refuse(context.node, f"axis is {axis}; only the channels, axis 1, work")
-    if len({(size[0], *size[2:]) for size in sizes}) > 1:
+    rank = len(sizes[0])
+    if len({len(size) for size in sizes}) > 1 or not -rank <= axis < rank or axis % rank == 0:
+        raise refuse(context.node, f"axis is {axis}; only channels, rows and columns work")
+    axis %= rank
+    if len({(*size[:axis], *size[axis + 1 :]) for size in sizes}) > 1:
         shapes = ", ".join(str(list(size)) for size in sizes)
-        raise refuse(context.node, f"joins maps of shapes {shapes}; their rows and columns must be equal")
-    dimensions = (sizes[0][0], sum(size[1] for size in sizes), *sizes[0][2:])
-    return Concatenation(context.name, "Concat", context.computed, context.output), dimensions
+        raise refuse(context.node, f"joins maps of shapes {shapes}; only their axis {axis} may differ")
+    dimensions = (*sizes[0][:axis], sum(size[axis] for size in sizes), *sizes[0][axis + 1 :])
+    along = axis if axis == 1 or rank == 4 else 3  # (N, C, L) is one row
+    return Concatenation(context.name, "Concat", context.computed, context.output, along), dimensions

@@ -34,6 +34,7 @@ from .file import (
 from .load import check_graph, load_model
 from .old_opsets import modern
 from .operators import BUILDERS
+from .rearranging import COMPOSED
 from .spelled_lrn import Spelled, spelled
 
 
@@ -121,6 +122,13 @@ class _Walk:
                 raise refuse(node, f"reads '{name}', which no supported node before it makes")
         context = Context(node, self.constants, self.sizes, self.constants.opset)
         part = spelled(context, self.spelled)
+        if node.op_type in COMPOSED and context.computed:
+            layers, made = COMPOSED[node.op_type](context)
+            self.layers += layers
+            for name, dimensions in made.items():
+                check_dimensions(describe(node), dimensions)
+                self.sizes[name] = dimensions
+            return
         if isinstance(part, Spelled):
             self.spelled[context.output], dimensions = part, part.dimensions
         elif part is not None:
@@ -145,7 +153,7 @@ def _builder(node: onnx.NodeProto) -> Callable[[Context], Built]:
     if node.op_type in ("QuantizeLinear", "DequantizeLinear") or node.op_type.startswith("QLinear"):
         raise refuse(node, "the model is quantized already; quantize the float model that it was made from")
     if builder is None:
-        raise refuse(node, f"operator {node.op_type} is not supported; {', '.join(sorted(BUILDERS))} are")
+        raise refuse(node, f"operator {node.op_type} is not supported; {', '.join(sorted({*BUILDERS, *COMPOSED}))} are")
     return builder
 
 

@@ -29,8 +29,10 @@ from ..networks.layers import (
     Convolution,
     FloatGraph,
     Floats,
+    PixelShuffle,
     Pooling,
     Simple,
+    Slicing,
     simple,
 )
 from ..networks.passes import simplify
@@ -171,7 +173,7 @@ def _map(
         case Clamped():
             low = max(low, _on_grid(layer.low, scale, zero_point))
             high = min(high, _on_grid(layer.high, scale, zero_point))
-        case Pooling() | Concatenation():
+        case Pooling() | Slicing() | PixelShuffle() | Concatenation():
             low, high = copied_bounds(sources, scale, zero_point) or (low, high)
         case unknown:
             assert_never(unknown)

@@ -10,10 +10,12 @@ from ..arithmetic.weightless import copied_bounds, layer_without_weights
 from ..graph import (
     Concat,
     Conv,
+    DepthToSpace,
     FeatureMap,
     Graph,
     Layer,
     MaxPool,
+    Selection,
     Shape,
     Table,
     Tensor,
@@ -23,7 +25,7 @@ from ..networks.layers import (
     INFINITY,
     Concatenation,
     FloatLayer,
-    Pooling,
+    Moving,
 )
 from ..onnx.file import refuse
 from .linear import StoredGrid
@@ -84,7 +86,7 @@ class Assembly:
             return self._clamped(value, target)
         elif isinstance(value.layer, Conv):
             self.add(value.layer, target)
-        elif isinstance(value.layer, Pooling | Concatenation):
+        elif isinstance(value.layer, Moving | Concatenation):
             self._kept(node, value, value.layer, grid, target)
         else:
             self.add(layer_without_weights(value.layer, value.sources, target), target)
@@ -97,11 +99,11 @@ class Assembly:
         return source
 
     def _kept(
-        self, node: onnx.NodeProto, value: Pending, layer: Pooling | Concatenation, grid: StoredGrid, target: FeatureMap
+        self, node: onnx.NodeProto, value: Pending, layer: Moving | Concatenation, grid: StoredGrid, target: FeatureMap
     ) -> None:
         """A layer that moves values as they are; what clamps them is a table of its own."""
         before = value.sources[0]
-        if isinstance(layer, Pooling) and not on_grid(before, grid):
+        if isinstance(layer, Moving) and not on_grid(before, grid):
             raise changed_scale(node, before, grid)
         low, high = copied_bounds(value.sources, grid.scale, grid.zero_point) or (grid.low, grid.high)
         name = layer.output if value.clamped else target.name
@@ -128,7 +130,7 @@ class Assembly:
             parts = [self._map(name) for name in layer.inputs]
             copied = [part for part in parts if copied_bounds([part], target.scale, target.zero_point)]
             return all(target.low <= part.low and part.high <= target.high for part in copied)
-        return not isinstance(layer, MaxPool)
+        return not isinstance(layer, MaxPool | Selection | DepthToSpace)
 
     def narrowed(self, before: FeatureMap, name: str, low: int, high: int) -> FeatureMap:
         """``before`` clamped to low..high as well, under a new name; the wider map is forgotten."""

@@ -28,11 +28,11 @@ from ..networks.layers import (
     Clamp,
     FloatLayer,
     Function,
-    Pooling,
+    Moving,
 )
 from ..onnx.budget import check_dimensions, check_memory
 from ..onnx.constants import Constants
-from ..onnx.context import Context, Dimensions, image_of
+from ..onnx.context import Built, Context, Dimensions, image_of
 from ..onnx.file import (
     STANDARD_DOMAINS,
     Array,
@@ -45,8 +45,10 @@ from ..onnx.file import (
 from ..onnx.importer import shape_of
 from ..onnx.load import load_model
 from ..onnx.operators import BUILDERS
+from ..onnx.rearranging import COMPOSED
 from .assembly import Assembly, Pending, on_grid
 from .linear import activation_grid, quantize_constant
+from .oblong import joined
 from .parameters import (
     Parameter,
     bias_of,
@@ -62,7 +64,8 @@ UNCHANGED = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 FUNCTIONS = tuple(sorted(set(DEFAULTS) - {"Clip", "Relu"} | {"PRelu"}))
 WINDOWS = ("AveragePool", "GlobalAveragePool", "MaxPool", "ReduceMean")
-LAYERS = ("Add", "Concat", "LRN", "Sum", *WINDOWS, *FUNCTIONS)
+MOVES = ("DepthToSpace", "Gather", "Slice")
+LAYERS = ("Add", "Concat", "LRN", "Sum", *WINDOWS, *MOVES, *FUNCTIONS)
 LINEAR_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")  # ONNX Runtime's own Q and DQ, for 16 bits before opset 21
 
 
@@ -102,7 +105,8 @@ class _Reader:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
         self.constants = Constants(model, opset(model))
-        self.read = Counter(name for node in model.graph.node for name in node.input)
+        self.nodes = joined(model.graph.node, self.constants)
+        self.read = Counter(name for node in self.nodes for name in node.input)
         self.read.update(value.name for value in model.graph.output)
         value = single_input(model, self.constants)
         dimensions = image_dimensions(value)
@@ -112,7 +116,7 @@ class _Reader:
         self.made = Assembly()
 
     def graph(self) -> Graph:
-        for node in self.model.graph.node:
+        for node in self.nodes:
             linear = node.op_type in (QUANTIZE, DEQUANTIZE)
             if node.domain not in (LINEAR_DOMAINS if linear else STANDARD_DOMAINS):
                 raise refuse(
@@ -235,7 +239,8 @@ class _Reader:
                 raise refuse(
                     node, f"reads '{name}', which is not quantized; it needs QuantizeLinear and DequantizeLinear before"
                 )
-            if node.op_type in ("Conv", "Concat", "LRN", *WINDOWS) and image_of(self.sizes[name]) != value.map.shape:
+            flattened = image_of(self.sizes[name]) != value.map.shape
+            if node.op_type in ("Conv", "Concat", "LRN", *WINDOWS, *MOVES) and flattened:
                 raise refuse(node, f"reads '{name}', which is flattened; only a fully connected layer may")
             found.append(value.map)
         context = self._context(node)
@@ -247,9 +252,15 @@ class _Reader:
         else:
             if constant := next((name for name in node.input if name in self.parameters), None):
                 raise refuse(node, f"reads '{constant}', a dequantized constant; only weights and biases may be one")
-            layer, sizes = BUILDERS[node.op_type](context)
+            layer, sizes = self._moved(context) if node.op_type in MOVES else BUILDERS[node.op_type](context)
             shape = found[0].shape if isinstance(layer, Function | Addition) else image_of(sizes)
         return Pending(layer, tuple(found), shape), sizes
+
+    def _moved(self, context: Context) -> Built:
+        layers, sizes = COMPOSED[context.operator](context)
+        if len(layers) > 1:
+            raise refuse(context.node, f"becomes {len(layers)} layers; in a quantized model it must be one")
+        return layers[0], sizes[context.output]
 
     def _bias(self, node: onnx.NodeProto, value: Pending | Reals, sizes: Dimensions) -> Pending:
         layer = value.layer if isinstance(value, Pending) else None
@@ -292,7 +303,7 @@ class _Reader:
         source = value.sources[0]
         if isinstance(layer, Conv):
             self.made.add(layer, Sums(name, value.shape, source.scale * layer.weight_scales))
-        elif isinstance(layer, Pooling):
+        elif isinstance(layer, Moving):
             made = replace(source, name=name, shape=value.shape)
             self.made.add(layer_without_weights(layer, value.sources, made), made)
         else:

@@ -15,11 +15,13 @@ from ..graph import (
     AveragePool,
     Concat,
     Conv,
+    DepthToSpace,
     FeatureMap,
     Graph,
     Layer,
     MaxPool,
     Normalization,
+    Selection,
     Table,
 )
 from ..graph.errors import GraphError, unknown_kind
@@ -41,17 +43,23 @@ def node_of(layer: Layer, graph: Graph) -> tuple[str, Attributes]:
         case Add():
             return "Add", {}
         case Concat():
-            return "Concat", {"axis": 1}
+            return "Concat", {"axis": layer.axis}
         case Table():
             return _function(layer, graph.map_of(layer.input), graph.map_of(layer.output))
         case Normalization():
             return _normalization(layer, graph.map_of(layer.input), graph.map_of(layer.output))
+        case Selection():
+            return ("Slice", {}) if layer.spacing else ("Gather", {"axis": 1})
+        case DepthToSpace():
+            return "DepthToSpace", {"blocksize": layer.block[0], "mode": "DCR"}
         case unknown:
             unknown_kind(unknown)
 
 
-def constants_of(layer: Layer) -> list[tuple[str, Any]]:
+def constants_of(layer: Layer, graph: Graph) -> list[tuple[str, Any]]:
     """What ``layer``'s node reads besides maps, weights and biases: role and value."""
+    if isinstance(layer, Selection):
+        return _selected(layer, graph.map_of(layer.input))
     if isinstance(layer, Table) and layer.operator == "Clip":
         return [(role, np.float32(layer.attributes[role])) for role in ("min", "max")]
     return []
@@ -60,7 +68,7 @@ def constants_of(layer: Layer) -> list[tuple[str, Any]]:
 def clamps(layer: Layer, sources: Sequence[FeatureMap], target: FeatureMap) -> bool:
     """Whether values outside the output's low..high can reach its QuantizeLinear."""
     match layer:
-        case MaxPool():
+        case MaxPool() | Selection() | DepthToSpace():
             return False
         case Concat():
             return copied_bounds(sources, target.scale, target.zero_point) is None
@@ -68,6 +76,17 @@ def clamps(layer: Layer, sources: Sequence[FeatureMap], target: FeatureMap) -> b
             return True
         case unknown:
             unknown_kind(unknown)
+
+
+def _selected(layer: Selection, source: FeatureMap) -> list[tuple[str, Any]]:
+    """Inputs of a Gather of channels, or of a Slice of those axes of which not all is taken."""
+    if not layer.spacing:
+        return [("indices", np.array(layer.channels))]
+    taken = (layer.channels[0], layer.spacing, len(layer.channels)), layer.rows, layer.columns
+    axes = [n for n, length in enumerate(source.shape) if taken[n] != (0, 1, length)] or [0]
+    first, steps, count = np.array([taken[n] for n in axes]).T
+    ends = first + steps * (count - 1) + 1
+    return [("starts", first), ("ends", ends), ("axes", np.array(axes) + 1), ("steps", steps)]
 
 
 def _convolution(layer: Conv) -> tuple[str, Attributes]:

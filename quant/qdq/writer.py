@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ..files import write_whole
 from ..graph import (
     Conv,
+    DepthToSpace,
     FeatureMap,
     Graph,
     Layer,
@@ -26,6 +27,7 @@ from ..graph import (
 from ..graph.errors import GraphError
 from ..graph.flat import flat_tensors
 from ..graph.legality import check
+from .oblong import ORDER, apart, together
 from .write_layers import clamps, constants_of, node_of
 
 OPSET, IR_VERSION = 21, 10
@@ -103,17 +105,29 @@ class _Writer:
         if isinstance(layer, Conv):
             inputs += self._parameters(layer, sources[0])
         operator, attributes = node_of(layer, self.graph)
-        inputs += [self._constant(f"{layer.name}.{role}", value) for role, value in constants_of(layer)]
+        inputs += [self._constant(f"{layer.name}.{role}", value) for role, value in constants_of(layer, self.graph)]
         if not isinstance(target, FeatureMap):
             self._node(operator, inputs, result, layer.name, **attributes)
             return
         name = _float_name(target.name)
         raw = self._fresh(name if name != result else f"{name}_raw")
-        self._node(operator, inputs, raw, layer.name, **attributes)
+        if isinstance(layer, DepthToSpace) and layer.block[0] != layer.block[1]:
+            self._oblong(layer, inputs[0], raw)
+        else:
+            self._node(operator, inputs, raw, layer.name, **attributes)
         if clamps(layer, sources, target):
             self._quantize(raw, target)
         else:
             self._node("QuantizeLinear", [raw, *self._grid(target)], target.name)
+
+    def _oblong(self, layer: DepthToSpace, source: str, output: str) -> None:
+        """DepthToSpace with a block that ONNX's has not: see oblong."""
+        shape = self.graph.map_of(layer.input).shape
+        split, moved = self._fresh(f"{output}_split"), self._fresh(f"{output}_moved")
+        sizes = [self._constant(f"{output}_shape", np.array(to(shape, layer.block))) for to in (apart, together)]
+        self._node("Reshape", [source, sizes[0]], split, layer.name)
+        self._node("Transpose", [split], moved, perm=ORDER)
+        self._node("Reshape", [moved, sizes[1]], output)
 
     def _arranged(self, integers: str, flat: bool) -> str:
         """``integers`` as (N, K) if ``flat``, else as (N, C, rows, columns)."""
