@@ -5,54 +5,29 @@ A layer is fused into the one before it only if nobody else reads what lies betw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Shape
 from ..graph.errors import ModelError
-from .flattening import lower_dense
+from .by_pixel import fold_by_pixel
 from .layers import (
     Affine,
     Clamp,
     Clamped,
     Convolution,
-    Flatten,
     FloatGraph,
     FloatLayer,
     Function,
     Moving,
     Padding,
-    Pass,
     Simple,
     Softmax,
     refusal,
-    renamed,
 )
 from .shapes import shapes
-
-
-def drop_passes(graph: FloatGraph) -> FloatGraph:
-    """Remove layers that leave values as they are in inference; what they read takes over the name of their output."""
-    size = shapes(graph)
-    origin: dict[str, str] = {}  # of what such a layer makes: the tensor whose values it has
-    names: dict[str, str] = {}  # what that tensor is called from now on
-    kept = []
-    for layer in graph.layers:
-        if not _changes_nothing(layer, size):
-            kept.append(layer)
-            continue
-        first = origin[layer.output] = origin.get(layer.inputs[0], layer.inputs[0])
-        if first != graph.input:
-            names[first] = layer.output
-    names |= {name: names.get(first, first) for name, first in origin.items()}
-    return renamed(graph.with_layers(kept), names)
-
-
-def _changes_nothing(layer: FloatLayer, size: Mapping[str, Shape]) -> bool:
-    return isinstance(layer, Pass) or (isinstance(layer, Flatten) and size[layer.inputs[0]] == size[layer.output])
 
 
 def drop_last_softmax(graph: FloatGraph) -> FloatGraph:
@@ -89,7 +64,7 @@ def merge_padding(graph: FloatGraph) -> FloatGraph:
 
 
 def fold_affine(graph: FloatGraph) -> FloatGraph:
-    """Fold batch normalization and constants per channel into the convolution before, or make one of 1x1 of them.
+    """Fold batch normalization and constants into the convolution before, or make one of 1x1 of them.
 
     ``s * (W x + b) + t = (s W) x + (s b + t)``, computed in float64.  Zero padding of the folded convolution stays
     right because the normalization comes after it.
@@ -147,10 +122,9 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
 
 # Order matters: names fall away first, shapes settle before arithmetic folds, clamps meet their convolution last.
 PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
-    drop_passes,
     drop_last_softmax,
-    lower_dense,
     merge_padding,
+    fold_by_pixel,
     fold_affine,
     fuse_clamps,
 )

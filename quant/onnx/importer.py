@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 
 from ..graph.errors import ModelError
-from ..networks.layers import Convolution, Dense, FloatGraph, FloatLayer
+from ..networks.layers import Convolution, FloatGraph, FloatLayer
 from ..networks.shapes import shapes
 from .budget import check_dimensions, check_memory
 from .constants import Constants
@@ -34,7 +35,9 @@ from .file import (
 from .load import check_graph, load_model
 from .old_opsets import modern
 from .operators import BUILDERS
+from .placing import Maps, Placed, place
 from .rearranging import COMPOSED
+from .shaping import SHAPING
 from .spelled_lrn import Spelled, spelled
 
 
@@ -46,15 +49,17 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
     model = load_model(source)
     constants = Constants(model, max(OLDEST_OPSET, opset(model)))
     value = single_input(model, constants, FLOATS)
-    walk = _Walk(constants, {value.name: image_dimensions(value)}, old=opset(model) < OLDEST_OPSET)
+    maps = Maps(inputs={value.name})
+    maps.add_map(value.name, image_dimensions(value))
+    walk = _Walk(constants, maps, old=opset(model) < OLDEST_OPSET)
     walk.nodes(model.graph.node)
-    output = model.graph.output[0].name
     if not walk.layers:
         raise ModelError("the model has no layers; there is nothing to quantize")
-    if output not in walk.sizes or output in walk.spelled:
+    output = model.graph.output[0].name
+    if output not in maps.views:
         raise ModelError(f"the output '{output}' is not what any node makes from the input")
-    layers = tuple(_needed(walk.layers, output))
-    graph = FloatGraph(value.name, image_of(walk.sizes[value.name]), output, layers)
+    made = maps.views[output].map
+    graph = FloatGraph(value.name, image_of(maps.own[value.name]), made, tuple(_needed(walk.layers, made)))
     check_memory(graph.input, graph.layers, shapes(graph))
     return graph
 
@@ -62,9 +67,9 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
 class _Walk:
     """The nodes in order: constants are computed, everything else becomes a layer."""
 
-    def __init__(self, constants: Constants, sizes: dict[str, Dimensions], *, old: bool) -> None:
+    def __init__(self, constants: Constants, maps: Maps, *, old: bool) -> None:
         self.constants = constants
-        self.sizes = sizes
+        self.maps = maps
         self.old = old  # opset 6 or before
         self.layers: list[FloatLayer] = []
         self.spelled: dict[str, Spelled] = {}
@@ -82,22 +87,22 @@ class _Walk:
     def _shapes(self, node: onnx.NodeProto) -> dict[str, Dimensions]:
         """Shapes of what ``node`` reads."""
         return {
-            name: self.constants[name].shape if name in self.constants else self.sizes.get(name, ())
+            name: self.constants[name].shape if name in self.constants else self.maps.sizes.get(name, ())
             for name in node.input
         }
 
     def _constant(self, node: onnx.NodeProto) -> bool:
         """Compute ``node`` if it depends on constants and shapes only."""
         name = node.input[0] if node.input else ""
-        if node.op_type == "Shape" and name in self.sizes:
-            self.constants.add(node, shape_of(node, self.sizes[name]))
+        if node.op_type == "Shape" and name in self.maps.sizes:
+            self.constants.add(node, shape_of(node, self.maps.sizes[name]))
         elif node.op_type == "If" and name in self.constants:
             self._branch(node)
         elif (
             node.op_type == "CastLike"
             and name in self.constants
             and len(node.input) > 1
-            and node.input[1] in self.sizes
+            and node.input[1] in self.maps.sizes
         ):
             self.constants.add(node, self.constants[name].astype(np.float32))
         else:
@@ -110,7 +115,7 @@ class _Walk:
         graph = Attributes(node).raw(taken, None)
         if not isinstance(graph, onnx.GraphProto) or len(graph.output) != len(node.output) or graph.input:
             raise refuse(node, f"its {taken} is missing, or does not make its {len(node.output)} outputs")
-        check_graph(graph, self.constants.opset, {*self.constants, *self.sizes})
+        check_graph(graph, self.constants.opset, {*self.constants, *self.maps.sizes})
         self.constants.store(graph.initializer)
         self.nodes(graph.node)
         for made, name in zip(graph.output, node.output, strict=True):
@@ -118,34 +123,46 @@ class _Walk:
 
     def _layer(self, node: onnx.NodeProto) -> None:
         for name in node.input:
-            if name and name not in self.constants and name not in self.sizes:
+            if name and name not in self.constants and name not in self.maps.sizes:
                 raise refuse(node, f"reads '{name}', which no supported node before it makes")
-        context = Context(node, self.constants, self.sizes, self.constants.opset)
+        context = Context(node, self.constants, self.maps.sizes, self.constants.opset)
         part = spelled(context, self.spelled)
-        if node.op_type in COMPOSED and context.computed:
-            layers, made = COMPOSED[node.op_type](context)
-            self.layers += layers
-            for name, dimensions in made.items():
-                check_dimensions(describe(node), dimensions)
-                self.sizes[name] = dimensions
-            return
         if isinstance(part, Spelled):
-            self.spelled[context.output], dimensions = part, part.dimensions
+            check_dimensions(describe(node), part.dimensions)
+            self.spelled[context.output] = part
+            self.maps.sizes[context.output] = part.dimensions
         elif part is not None:
-            self.layers.append(part)
-            dimensions = self.sizes[part.inputs[0]]
+            normalization = onnx.helper.make_node("Identity", part.inputs, [part.output], part.name)
+            placed = place(replace(context, node=normalization), self.maps)
+            made = replace(part, inputs=tuple(placed.context.node.input))
+            self._add(node, placed, [made], {part.output: placed.context.dimensions})
+        elif not context.computed:
+            raise refuse(
+                node, "depends on constants only, and is not computed here; store what it makes as an initializer"
+            )
+        elif node.op_type in SHAPING:
+            self.maps.add_view(context.output, SHAPING[node.op_type](context, self.maps.views))
+        elif node.op_type in COMPOSED:
+            placed = place(context, self.maps)
+            self._add(node, placed, *COMPOSED[node.op_type](placed.context))
         else:
             builder = _builder(node)
-            if not context.computed:
-                raise refuse(
-                    node, "depends on constants only, and is not computed here; store what it makes as an initializer"
-                )
-            layer, dimensions = builder(context)
+            placed = place(context, self.maps)
+            layer, dimensions = builder(placed.context)
+            self._add(node, placed, [layer], {context.output: dimensions})
+
+    def _add(
+        self, node: onnx.NodeProto, placed: Placed, layers: list[FloatLayer], made: Mapping[str, Dimensions]
+    ) -> None:
+        """Layers of ``node``, and what they make."""
+        for layer in (*placed.layers, *layers):
             self.layers.append(layer)
-            if isinstance(layer, Convolution | Dense):
+            self.maps.inputs.difference_update(layer.inputs)
+            if isinstance(layer, Convolution):
                 self.constants.budget.spend(describe(node), layer.weights.size)
-        check_dimensions(describe(node), dimensions)
-        self.sizes[context.output] = dimensions
+        for name, dimensions in made.items():
+            check_dimensions(describe(node), dimensions)
+            self.maps.add_map(name, dimensions, placed.seen(dimensions) if placed.seen else None)
 
 
 def _builder(node: onnx.NodeProto) -> Callable[[Context], Built]:
