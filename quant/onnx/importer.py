@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from ..graph.errors import ModelError
-from ..networks.layers import Convolution, FloatGraph, FloatLayer
+from ..networks.layers import Convolution, FloatGraph, FloatLayer, renamed
 from ..networks.shapes import shapes
 from .budget import check_dimensions, check_memory
 from .constants import Constants
@@ -60,6 +60,8 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
         raise ModelError(f"the output '{output}' is not what any node makes from the input")
     made = maps.views[output].map
     graph = FloatGraph(value.name, image_of(maps.own[value.name]), made, tuple(_needed(walk.layers, made)))
+    if made != value.name:
+        graph = renamed(graph, {made: output})
     check_memory(graph.input, graph.layers, shapes(graph))
     return graph
 

@@ -7,10 +7,11 @@ what a layer made of reals and no Q has ended yet, with its activation function.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import ChainMap, Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from ..arithmetic.weightless import layer_without_weights
@@ -24,12 +25,11 @@ from ..graph.errors import ModelError
 from ..graph.legality import check
 from ..networks.functions import DEFAULTS
 from ..networks.layers import (
-    Addition,
     Clamp,
     FloatLayer,
-    Function,
     Moving,
 )
+from ..networks.shapes import next_shape
 from ..onnx.budget import check_dimensions, check_memory
 from ..onnx.constants import Constants
 from ..onnx.context import Built, Context, Dimensions, image_of
@@ -45,7 +45,10 @@ from ..onnx.file import (
 from ..onnx.importer import shape_of
 from ..onnx.load import load_model
 from ..onnx.operators import BUILDERS
+from ..onnx.placing import Maps, Placed, place
 from ..onnx.rearranging import COMPOSED
+from ..onnx.shaping import SHAPING
+from ..onnx.view import CHANNELS, View, plain
 from .assembly import Assembly, Pending, on_grid
 from .linear import activation_grid, quantize_constant
 from .oblong import joined
@@ -60,7 +63,6 @@ from .parameters import (
 from .read_layers import conv_layer
 
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
-UNCHANGED = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 FUNCTIONS = tuple(sorted(set(DEFAULTS) - {"Clip", "Relu"} | {"PRelu"}))
 WINDOWS = ("AveragePool", "GlobalAveragePool", "MaxPool", "ReduceMean")
@@ -110,7 +112,9 @@ class _Reader:
         self.read.update(value.name for value in model.graph.output)
         value = single_input(model, self.constants)
         dimensions = image_dimensions(value)
-        self.sizes: dict[str, Dimensions] = {value.name: dimensions}
+        self.input = value.name
+        self.maps = Maps(inputs={value.name})
+        self.maps.add_map(value.name, dimensions)
         self.values: dict[str, Value] = {value.name: Pending(None, (), image_of(dimensions))}
         self.parameters: dict[str, Parameter] = {}
         self.made = Assembly()
@@ -129,8 +133,8 @@ class _Reader:
     def _constant(self, node: onnx.NodeProto) -> bool:
         """Take ``node`` as part of a parameter or a constant, if that is what it is."""
         name = node.input[0] if node.input else ""
-        if node.op_type == "Shape" and name in self.sizes:
-            self.constants.add(node, shape_of(node, self.sizes[name]))
+        if node.op_type == "Shape" and name in self.maps.sizes:
+            self.constants.add(node, shape_of(node, self.maps.sizes[name]))
         elif name in self.parameters and not self._computed(node):
             self.parameters[node.output[0]] = moved(node, self.parameters[name])
         elif name in self.constants and node.op_type == DEQUANTIZE:
@@ -159,13 +163,14 @@ class _Reader:
         if not names or (len(names) > 1 and node.op_type not in LAYERS):
             raise refuse(node, f"reads {len(names)} computed tensors; exactly one works")
         output, first = node.output[0], self.values[names[0]]
-        sizes = self.sizes[names[0]]
+        view = self.maps.views[names[0]]
+        sizes = view.dimensions
         if node.op_type == QUANTIZE:
             value: Value = self._quantize(node, first, sizes)
         elif node.op_type == DEQUANTIZE:
             value = self._dequantize(node, first, sizes)
-        elif node.op_type in UNCHANGED:
-            sizes = BUILDERS[node.op_type](self._context(node))[1]
+        elif node.op_type in SHAPING:
+            view = SHAPING[node.op_type](self._context(node), self.maps.views)
             value = replace(first, alone=first.alone and self.read[output] == 1)
         elif isinstance(first, Integers):
             value = self._clamp_integers(node, first)
@@ -174,19 +179,23 @@ class _Reader:
         elif node.op_type in ("Relu", "Clip"):
             value = self._clamp(node, first)
         elif node.op_type == "Add" and len(names) == 1:
-            value = self._bias(node, first, sizes)
+            value = self._bias(node, first, view)
         elif node.op_type in (*WITH_WEIGHTS, *LAYERS):
-            value, sizes = self._layer(node, names)
+            value, view = self._layer(node, names)
         elif node.op_type in ("Softmax", "LogSoftmax") and output == self.model.graph.output[0].name:
             value = first  # left to the host
         else:
-            supported = sorted({*WITH_WEIGHTS, *LAYERS, *UNCHANGED, "Relu", "Clip", QUANTIZE, DEQUANTIZE})
+            supported = sorted({*WITH_WEIGHTS, *LAYERS, *SHAPING, "Relu", "Clip", QUANTIZE, DEQUANTIZE})
             raise refuse(node, f"is not supported in a quantized model; {', '.join(supported)} are, in QDQ form")
-        check_dimensions(describe(node), sizes)
-        self.values[output], self.sizes[output] = value, sizes
+        self.maps.add_view(output, view)
+        check_dimensions(describe(node), view.dimensions)
+        self.values[output] = value
 
     def _context(self, node: onnx.NodeProto) -> Context:
-        return Context(node, self.constants, self.sizes, self.constants.opset)
+        """``node`` with what is known; its quantized weights are zeros of their shapes, which builders check."""
+        known = {name: self.parameters[name].integers.shape for name in node.input if name in self.parameters}
+        zeros = {name: np.broadcast_to(np.float32(0), shape) for name, shape in known.items()}
+        return Context(node, ChainMap(zeros, dict(self.constants)), self.maps.sizes, self.constants.opset)
 
     def _quantize(self, node: onnx.NodeProto, value: Value, sizes: Dimensions) -> Integers:
         name = node.output[0]
@@ -229,32 +238,57 @@ class _Reader:
         low, high = max(value.low, clamp.low), min(value.high, clamp.high)
         return replace(value, low=low, high=high, function=clamp.name)
 
-    def _layer(self, node: onnx.NodeProto, names: list[str]) -> tuple[Pending, Dimensions]:
-        found = []
+    def _layer(self, node: onnx.NodeProto, names: list[str]) -> tuple[Pending, View]:
         for name in names:
-            value = self.values[name]
-            if isinstance(value, Integers):
+            if isinstance(self.values[name], Integers):
                 raise refuse(node, f"reads integers, '{name}'; a DequantizeLinear must come before")
-            if isinstance(value, Pending):
+            if isinstance(self.values[name], Pending):
                 raise refuse(
                     node, f"reads '{name}', which is not quantized; it needs QuantizeLinear and DequantizeLinear before"
                 )
-            flattened = image_of(self.sizes[name]) != value.map.shape
-            if node.op_type in ("Conv", "Concat", "LRN", *WINDOWS, *MOVES) and flattened:
-                raise refuse(node, f"reads '{name}', which is flattened; only a fully connected layer may")
-            found.append(value.map)
-        context = self._context(node)
+        constant = next((name for name in node.input if name in self.parameters), None)
+        if constant and node.op_type not in WITH_WEIGHTS:
+            raise refuse(node, f"reads '{constant}', a dequantized constant; only weights and biases may be one")
+        placed = place(self._context(node), self.maps)
+        self._reshape_input()
+        maps = self._arranged(node, names, placed)
+        found = [maps[name] for name in placed.context.computed]
         layer: Conv | FloatLayer
         if node.op_type in WITH_WEIGHTS:
-            layer, sizes = conv_layer(context, self.parameters, found[0])
+            layer, sizes = conv_layer(placed.context, self.parameters, found[0])
             self.constants.budget.spend(describe(node), layer.weights.size)
-            shape = image_of(sizes)
+        elif node.op_type in MOVES:
+            layer, sizes = self._moved(placed.context)
         else:
-            if constant := next((name for name in node.input if name in self.parameters), None):
-                raise refuse(node, f"reads '{constant}', a dequantized constant; only weights and biases may be one")
-            layer, sizes = self._moved(context) if node.op_type in MOVES else BUILDERS[node.op_type](context)
-            shape = found[0].shape if isinstance(layer, Function | Addition) else image_of(sizes)
-        return Pending(layer, tuple(found), shape), sizes
+            layer, sizes = BUILDERS[node.op_type](placed.context)
+        self.maps.add_map(node.output[0], sizes, placed.seen(sizes) if placed.seen else None)
+        return Pending(layer, tuple(found), image_of(sizes)), self.maps.views[node.output[0]]
+
+    def _arranged(self, node: onnx.NodeProto, names: list[str], placed: Placed) -> dict[str, FeatureMap]:
+        """What the tensors ``names`` are made of, by the names that ``placed`` has for it; its layers are added."""
+        maps: dict[str, FeatureMap] = {}
+        for name in names:
+            value = self.values[name]
+            assert isinstance(value, Reals)
+            if maps.setdefault(self.maps.views[name].map, value.map) is not value.map:
+                raise refuse(node, f"reads '{name}' and the same values on another grid; quantize them once")
+        for moving in placed.layers:
+            sources = tuple(maps[name] for name in moving.inputs)
+            shape = next_shape(moving, [source.shape for source in sources])
+            maps[moving.output] = replace(sources[0], name=moving.output, shape=shape)
+            self.made.add(layer_without_weights(moving, sources, maps[moving.output]), maps[moving.output])
+        return maps
+
+    def _reshape_input(self) -> None:
+        """The input's map has another shape since a layer wanted its axes in another order."""
+        before = self.made.tensors.get(self.made.input)
+        shape = image_of(self.maps.own[self.input])
+        if not isinstance(before, FeatureMap) or before.shape == shape:
+            return
+        after = self.made.tensors[before.name] = replace(before, shape=shape)
+        for name, value in self.values.items():
+            if not isinstance(value, Pending) and value.map is before:
+                self.values[name] = replace(value, map=after)
 
     def _moved(self, context: Context) -> Built:
         layers, sizes = COMPOSED[context.operator](context)
@@ -262,7 +296,7 @@ class _Reader:
             raise refuse(context.node, f"becomes {len(layers)} layers; in a quantized model it must be one")
         return layers[0], sizes[context.output]
 
-    def _bias(self, node: onnx.NodeProto, value: Pending | Reals, sizes: Dimensions) -> Pending:
+    def _bias(self, node: onnx.NodeProto, value: Pending | Reals, view: View) -> Pending:
         layer = value.layer if isinstance(value, Pending) else None
         if not isinstance(value, Pending) or not isinstance(layer, Conv) or layer.bias.any() or value.clamped:
             raise refuse(node, "adds something other than the bias of the layer before it; that is not supported yet")
@@ -270,7 +304,7 @@ class _Reader:
         if name is None:
             raise refuse(node, "has one input; it must have two")
         found: Parameter | Array = self.parameters[name] if name in self.parameters else self.constants[name]
-        if len(sizes) == 4:
+        if view.axes[-1] != plain("", self.maps.own[view.map]).axes[CHANNELS]:
             raise refuse(node, "adds a bias to a convolution; give it to the Conv as its third input")
         bias = bias_of(node, found, value.sources[0].scale * layer.weight_scales)
         return replace(value, layer=replace(layer, bias=bias))
