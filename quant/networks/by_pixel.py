@@ -23,7 +23,8 @@ def fold_by_pixel(graph: FloatGraph) -> FloatGraph:
     folded: dict[str, Affine] = {}
     for layer in graph.layers:
         before = found.get(layer.inputs[0])
-        if isinstance(layer, Affine) and isinstance(before, Affine) and before.output in graph.private():
+        both = isinstance(layer, Affine) and isinstance(before, Affine) and before.output in graph.private()
+        if both and layer.scale.ndim + before.scale.ndim > 2:
             one, other = (_spread(part, size[layer.output]) for part in (before, layer))
             scale, shift = one.scale * other.scale, one.shift * other.scale + other.shift
             layer = replace(layer, inputs=before.inputs, scale=scale, shift=shift)
