@@ -311,10 +311,6 @@ REFUSED = {
         lambda net: net.conv(2, 3, 9),
         "node 'conv1' (Conv): kernel (9, 9) is larger than its padded input of shape (2, 8, 8); use a larger image",
     ),
-    "clip": (
-        lambda net: net.conv(2, 3, 3).node("Clip", np.float32(1), np.float32(6)),
-        "node 'clip1' (Clip): clips to 1..6; the range must contain 0, so that 0 stays exact",
-    ),
     "softmax inside": (
         lambda net: net.conv(2, 3, 3).node("Softmax", axis=1).conv(3, 2, 1),
         "node 'softmax1' (Softmax): only works as the last layer, where it is left to the host",

@@ -25,10 +25,11 @@ def test_a_norm_of_a_map_that_is_read_elsewhere_stays_a_layer():
 def test_a_clamp_of_a_map_that_is_read_elsewhere_is_a_function():
     net = models.Builder((2, 6, 6)).conv(2, 3, 3)
     before = net.current
-    net.join("Add", net.relu6().current, before)
+    other = net.conv(3, 3, 1).current
+    net.join("Add", net.at(before).relu6().current, other)
     network = quant.load_float(net.model())
-    assert [layer.operator for layer in network.layers] == ["Conv", "Clip", "Add"]
-    assert network.layers[1].attributes == {"min": 0, "max": 6}
+    assert [layer.operator for layer in network.layers] == ["Conv", "Conv", "Clip", "Add"]
+    assert network.layers[2].attributes == {"min": 0, "max": 6}
 
 
 @pytest.mark.parametrize(

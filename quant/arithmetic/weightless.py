@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import assert_never
 
 import numpy as np
 
 from ..graph import (
+    LOOKUP,
     Add,
     AveragePool,
     Concat,
@@ -24,12 +26,15 @@ from ..networks.layers import (
     Average,
     Concatenation,
     Convolution,
+    Extreme,
     FloatLayer,
     Function,
     LocalResponse,
     PixelShuffle,
     Pooling,
+    Product,
     Slicing,
+    refusal,
     simple,
 )
 from .normalization import normalization
@@ -52,6 +57,8 @@ def layer_without_weights(layer: FloatLayer, sources: tuple[FeatureMap, ...], ta
             return MaxPool(*names, layer.kernel, layer.strides, layer.pads)
         case Average():
             return AveragePool(*names, layer.kernel, layer.strides, layer.pads, layer.include_pad, layer.ceil)
+        case Product() | Extreme():
+            raise refusal(layer, "reads two maps; only one works")
         case Addition():
             return Add(layer.name, (sources[0].name, sources[1].name), target.name)
         case Concatenation():
@@ -61,9 +68,10 @@ def layer_without_weights(layer: FloatLayer, sources: tuple[FeatureMap, ...], ta
         case PixelShuffle():
             return DepthToSpace(*names, layer.block)
         case Function():
-            attributes = stored(layer.attributes)
-            values = table(layer.name, layer.operator, attributes, sources[0], target)
-            return Table(layer.name, layer.operator, sources[0].name, target.name, values, attributes)
+            function = replace(layer, attributes=stored(layer.attributes))
+            values = table(function, sources[0], target)
+            operator = LOOKUP if layer.steps else layer.operator
+            return Table(layer.name, operator, sources[0].name, target.name, values, function.attributes)
         case LocalResponse():
             parameters = layer.size, layer.alpha, layer.beta, layer.bias
             return normalization(layer.name, sources[0], target, *parameters)

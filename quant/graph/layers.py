@@ -22,6 +22,9 @@ LARGEST_WEIGHT = 2**15 - 1
 EXPONENTS = (20, 80)
 """Of a normalization's factor, the smallest and the largest."""
 
+LOOKUP = "Gather"
+"""Operator of a table that is no function of ONNX's, but an expression's: its file holds the table itself."""
+
 Pair = tuple[int, int]
 """(rows, columns), or (first, count)."""
 
@@ -193,7 +196,8 @@ class Table:
     """Any function of one value: ``y = values[x - low]``, low being the input's, at most 8 bits.
 
     values : int32, (high - low + 1,), within the output's low..high
-    operator, attributes : Tanh, Sigmoid, LeakyRelu, ... and what ONNX says of it: what the values were computed from
+    operator, attributes : Tanh, Sigmoid, LeakyRelu, ... and what ONNX says of it: what the values were computed from;
+    or LOOKUP: the values are all there is to say
     """
 
     name: str

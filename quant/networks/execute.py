@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 import numpy as np
@@ -11,18 +11,21 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..graph import Pads, Pair
 from . import functions
+from .expressions import evaluate
 from .layers import (
     Addition,
     Average,
     Clamped,
     Concatenation,
     Convolution,
+    Extreme,
     FloatGraph,
     Floats,
     Function,
     LocalResponse,
     PixelShuffle,
     Pooling,
+    Product,
     Simple,
     Slicing,
     simple,
@@ -61,11 +64,15 @@ def compute(layer: Simple, sources: list[Floats]) -> Floats:
         case Average():
             values = average(layer, sources[0])
         case Addition():
-            values = sources[0] + sources[1]
+            values = sources[0] - sources[1] if layer.operator == "Sub" else sources[0] + sources[1]
+        case Product():
+            values = sources[0] * sources[1]
+        case Extreme():
+            values = (np.maximum if layer.operator == "Max" else np.minimum)(sources[0], sources[1])
         case Concatenation():
             values = np.concatenate(sources, axis=layer.axis)
         case Function():
-            values = functions.apply(layer.operator, layer.attributes, sources[0])
+            values = apply(layer, sources)
         case LocalResponse():
             values = normalize(layer, sources[0])
         case unknown:
@@ -73,6 +80,13 @@ def compute(layer: Simple, sources: list[Floats]) -> Floats:
     if isinstance(layer, Clamped) and (layer.low, layer.high) != (-np.inf, np.inf):
         np.clip(values, np.float32(layer.low), np.float32(layer.high), out=values)
     return values
+
+
+def apply(layer: Function, sources: Sequence[Floats]) -> Floats:
+    """``layer``'s function of each value."""
+    if layer.steps:
+        return evaluate(layer.steps, sources)
+    return functions.apply(layer.operator, layer.attributes, sources[0])
 
 
 def convolve(layer: Convolution, images: Floats) -> Floats:

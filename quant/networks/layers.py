@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..graph import ConvOperator, Pads, Pair, Shape, Steps
 from ..graph.errors import ModelError
+from .expressions import Step
 
 Floats = NDArray[np.float32]
 INFINITY = float("inf")
@@ -79,7 +80,17 @@ class Average(Clamped):
 
 @dataclass(frozen=True, eq=False)
 class Addition(Clamped):
-    """Elementwise sum of two tensors of one shape."""
+    """Elementwise sum of two tensors of one shape, or their difference if ``operator`` is Sub."""
+
+
+@dataclass(frozen=True, eq=False)
+class Product(Clamped):
+    """Elementwise product of two tensors of one shape, or of which one has a single row and column."""
+
+
+@dataclass(frozen=True, eq=False)
+class Extreme(Clamped):
+    """Elementwise maximum of two tensors of one shape, or minimum: ``operator`` is Max or Min."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +118,13 @@ class PixelShuffle(_Layer):
 
 @dataclass(frozen=True, eq=False)
 class Function(Clamped):
-    """A function of each value alone, ``functions.FUNCTIONS[operator]`` with its ONNX attributes."""
+    """A function of each value alone: ``operator`` of ``functions`` with its attributes, or ``steps`` in its place.
+
+    Only steps may have several inputs, and only until ``fuse_chains`` has merged what makes those of one value.
+    """
 
     attributes: Mapping[str, float | str] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +171,7 @@ class Softmax(_Layer):
 Moving = Pooling | Slicing | PixelShuffle
 """What hands on some of its input's values, or all, as they are."""
 
-Simple = Convolution | Moving | Average | Addition | Concatenation | Function | LocalResponse
+Simple = Convolution | Moving | Average | Addition | Product | Extreme | Concatenation | Function | LocalResponse
 """What passes leave, and quantization knows."""
 
 Exported = Affine | Clamp | Padding | Softmax

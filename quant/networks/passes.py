@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..graph.errors import ModelError
 from .by_pixel import fold_by_pixel
+from .chains import fuse_chains, scale_before_clamp
 from .layers import (
     Affine,
     Clamp,
@@ -125,6 +126,8 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     drop_last_softmax,
     merge_padding,
     fold_by_pixel,
+    scale_before_clamp,
+    fuse_chains,
     fold_affine,
     fuse_clamps,
 )

@@ -13,6 +13,7 @@ from .layers import (
     Clamp,
     Concatenation,
     Convolution,
+    Extreme,
     FloatGraph,
     FloatLayer,
     Function,
@@ -20,6 +21,7 @@ from .layers import (
     Padding,
     PixelShuffle,
     Pooling,
+    Product,
     Slicing,
     Softmax,
     refusal,
@@ -52,10 +54,19 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
             return outputs, *_windows(layer, source, layer.weights.shape[2:], layer.dilations)
         case Pooling() | Average():
             return channels, *_windows(layer, source, layer.kernel, (1, 1))
-        case Addition():
+        case Addition() | Extreme() | Function():
             if len(set(sources)) > 1:
-                raise refusal(layer, f"adds maps of shapes {_listed(sources)}; they must be equal")
+                raise refusal(layer, f"reads maps of shapes {_listed(sources)}; they must be equal")
             return source
+        case Product():
+            size = max(shape[1:] for shape in sources)
+            if len({shape[0] for shape in sources}) > 1 or any(shape[1:] not in ((1, 1), size) for shape in sources):
+                raise refusal(
+                    layer,
+                    f"multiplies maps of shapes {_listed(sources)}; they must be equal, or one have a single row and"
+                    " column",
+                )
+            return channels, *size
         case Concatenation():
             joined = layer.axis - 1
             if len({tuple(size for n, size in enumerate(shape) if n != joined) for shape in sources}) > 1:
@@ -81,7 +92,7 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
         case Padding():
             top, left, bottom, right = layer.pads
             return channels, rows + top + bottom, columns + left + right
-        case Function() | LocalResponse() | Clamp() | Softmax():
+        case LocalResponse() | Clamp() | Softmax():
             return source
         case unknown:
             unknown_kind(unknown)

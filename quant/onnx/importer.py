@@ -33,11 +33,12 @@ from .file import (
     single_input,
 )
 from .load import check_graph, load_model
+from .nary import of_two
 from .old_opsets import modern
 from .operators import BUILDERS
 from .placing import Maps, Placed, place
 from .rearranging import COMPOSED
-from .shaping import SHAPING
+from .shaping import SHAPING, only_seen
 from .spelled_lrn import Spelled, spelled
 
 
@@ -77,7 +78,7 @@ class _Walk:
         self.spelled: dict[str, Spelled] = {}
 
     def nodes(self, nodes: Iterable[onnx.NodeProto]) -> None:
-        for node in nodes:
+        for node in (part for whole in nodes for part in of_two(whole)):
             if node.domain not in STANDARD_DOMAINS:
                 raise refuse(
                     node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are"
@@ -133,6 +134,8 @@ class _Walk:
             check_dimensions(describe(node), part.dimensions)
             self.spelled[context.output] = part
             self.maps.sizes[context.output] = part.dimensions
+            if part.is_square(self.maps.sizes):  # which may turn out to be no more than that
+                self._build(node, context)
         elif part is not None:
             normalization = onnx.helper.make_node("Identity", part.inputs, [part.output], part.name)
             placed = place(replace(context, node=normalization), self.maps)
@@ -142,16 +145,19 @@ class _Walk:
             raise refuse(
                 node, "depends on constants only, and is not computed here; store what it makes as an initializer"
             )
-        elif node.op_type in SHAPING:
+        elif only_seen(context):
             self.maps.add_view(context.output, SHAPING[node.op_type](context, self.maps.views))
         elif node.op_type in COMPOSED:
             placed = place(context, self.maps)
             self._add(node, placed, *COMPOSED[node.op_type](placed.context))
         else:
-            builder = _builder(node)
-            placed = place(context, self.maps)
-            layer, dimensions = builder(placed.context)
-            self._add(node, placed, [layer], {context.output: dimensions})
+            self._build(node, context)
+
+    def _build(self, node: onnx.NodeProto, context: Context) -> None:
+        builder = _builder(node)
+        placed = place(context, self.maps)
+        layer, dimensions = builder(placed.context)
+        self._add(node, placed, [layer], {context.output: dimensions})
 
     def _add(
         self, node: onnx.NodeProto, placed: Placed, layers: list[FloatLayer], made: Mapping[str, Dimensions]
@@ -172,7 +178,7 @@ def _builder(node: onnx.NodeProto) -> Callable[[Context], Built]:
     if node.op_type in ("QuantizeLinear", "DequantizeLinear") or node.op_type.startswith("QLinear"):
         raise refuse(node, "the model is quantized already; quantize the float model that it was made from")
     if builder is None:
-        raise refuse(node, f"operator {node.op_type} is not supported; {', '.join(sorted({*BUILDERS, *COMPOSED}))} are")
+        raise refuse(node, f"operator {node.op_type} is not supported")
     return builder
 
 

@@ -28,6 +28,7 @@ from .elementwise import (
     subtract,
 )
 from .file import Attributes, refuse
+from .mixtures import NODES, extreme, mixture, swish
 from .windowed import (
     average_pool,
     conv,
@@ -65,6 +66,7 @@ def lrn(context: Context) -> Built:
 # Every operator that a float model may contain, besides constant sub-graphs.
 BUILDERS: Mapping[str, Callable[[Context], Built]] = {
     **dict.fromkeys(DEFAULTS, function),
+    **dict.fromkeys(NODES, mixture),
     "Add": add,
     "AveragePool": average_pool,
     "BatchNormalization": batch_normalization,
@@ -77,7 +79,9 @@ BUILDERS: Mapping[str, Callable[[Context], Built]] = {
     "LRN": lrn,
     "LogSoftmax": softmax,
     "MatMul": matmul,
+    "Max": extreme,
     "MaxPool": max_pool,
+    "Min": extreme,
     "Mul": multiply,
     "Neg": negate,
     "PRelu": prelu,
@@ -87,4 +91,5 @@ BUILDERS: Mapping[str, Callable[[Context], Built]] = {
     "Softmax": softmax,
     "Sub": subtract,
     "Sum": add,
+    "Swish": swish,
 }

@@ -19,10 +19,11 @@ from ..networks.layers import FloatLayer
 from .arranging import arrange
 from .context import Context, Dimensions, image_of
 from .file import Array, Attributes, refuse
+from .mixtures import NODES
 from .view import CHANNELS, COLUMNS, IMAGES, MAP_AXES, ROWS, Axis, View, plain
 
 OF_TWO = ("Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum")
-POINTWISE = frozenset((*DEFAULTS, *OF_TWO, "LogSoftmax", "Neg", "PRelu", "Softmax"))
+POINTWISE = frozenset((*DEFAULTS, *NODES, *OF_TWO, "LogSoftmax", "Neg", "PRelu", "Softmax", "Swish"))
 REDUCING = {"ReduceMax": 18, "ReduceMean": 18, "ReduceMin": 18, "ReduceSum": 13}
 """Operators that fold axes, and the opset from which they read the axes as an input."""
 

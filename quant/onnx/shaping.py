@@ -106,11 +106,7 @@ def cast(context: Context, views: Views) -> View:
 
 def where(context: Context, views: Views) -> View:
     """Where with a condition that is the same everywhere: one of its inputs, as it is."""
-    condition = context.constant(0, "condition")
-    if condition is None or condition.all() != condition.any():
-        raise refuse(
-            context.node, "its condition differs from value to value; only one that is the same everywhere works"
-        )
+    condition = context.constants[context.node.input[0]]
     chosen = context.node.input[1 if condition.all() else 2]
     if chosen not in context.sizes:
         raise refuse(context.node, f"always takes the constant '{chosen}'; only a map works")
@@ -154,3 +150,11 @@ SHAPING: Mapping[str, Callable[[Context, Views], View]] = {
     "Where": where,
 }
 """Operators of which a node makes no layer."""
+
+
+def only_seen(context: Context) -> bool:
+    """Whether the node makes no layer, so that ``SHAPING`` has it."""
+    if context.operator != "Where":
+        return context.operator in SHAPING
+    condition = context.constants.get(context.node.input[0])
+    return condition is not None and bool(condition.all() == condition.any())

@@ -29,6 +29,7 @@ from ..networks.layers import (
 )
 from ..onnx.file import refuse
 from .linear import StoredGrid
+from .lookup import Lookup
 from .read_layers import clamp_function, rounded
 
 
@@ -40,7 +41,7 @@ class Pending:
     says that such a map has no other reader.
     """
 
-    layer: Conv | FloatLayer | None
+    layer: Conv | FloatLayer | Lookup | None
     sources: tuple[FeatureMap, ...]
     shape: Shape
     low: float = -INFINITY
@@ -86,6 +87,8 @@ class Assembly:
             return self._clamped(value, target)
         elif isinstance(value.layer, Conv):
             self.add(value.layer, target)
+        elif isinstance(value.layer, Lookup):
+            self.add(value.layer.table(value.sources[0], target), target)
         elif isinstance(value.layer, Moving | Concatenation):
             self._kept(node, value, value.layer, grid, target)
         else:

@@ -16,6 +16,7 @@ import onnx
 
 from ..arithmetic.weightless import layer_without_weights
 from ..graph import (
+    LOOKUP,
     Conv,
     FeatureMap,
     Graph,
@@ -36,8 +37,10 @@ from ..onnx.context import Built, Context, Dimensions, image_of
 from ..onnx.file import (
     STANDARD_DOMAINS,
     Array,
+    Attributes,
     describe,
     image_dimensions,
+    node_name,
     opset,
     refuse,
     single_input,
@@ -47,10 +50,11 @@ from ..onnx.load import load_model
 from ..onnx.operators import BUILDERS
 from ..onnx.placing import Maps, Placed, place
 from ..onnx.rearranging import COMPOSED
-from ..onnx.shaping import SHAPING
+from ..onnx.shaping import SHAPING, only_seen
 from ..onnx.view import CHANNELS, View, plain
 from .assembly import Assembly, Pending, on_grid
 from .linear import activation_grid, quantize_constant
+from .lookup import INDEX_TYPES, lookup
 from .oblong import joined
 from .parameters import (
     Parameter,
@@ -169,9 +173,14 @@ class _Reader:
             value: Value = self._quantize(node, first, sizes)
         elif node.op_type == DEQUANTIZE:
             value = self._dequantize(node, first, sizes)
-        elif node.op_type in SHAPING:
+        elif isinstance(first, Integers) and node.op_type == "Cast" and self._is_index(node):
+            value = replace(first, alone=first.alone and self.read[output] == 1)
+        elif only_seen(self._context(node)):
             view = SHAPING[node.op_type](self._context(node), self.maps.views)
             value = replace(first, alone=first.alone and self.read[output] == 1)
+        elif isinstance(first, Integers) and node.op_type == LOOKUP and node.input[0] in self.constants:
+            found = lookup(node, node_name(node), self.constants[node.input[0]], first.map)
+            value = Pending(found, (first.map,), first.map.shape)
         elif isinstance(first, Integers):
             value = self._clamp_integers(node, first)
         elif isinstance(first, Pending) and first.layer is None and not first.sources:
@@ -185,11 +194,14 @@ class _Reader:
         elif node.op_type in ("Softmax", "LogSoftmax") and output == self.model.graph.output[0].name:
             value = first  # left to the host
         else:
-            supported = sorted({*WITH_WEIGHTS, *LAYERS, *SHAPING, "Relu", "Clip", QUANTIZE, DEQUANTIZE})
-            raise refuse(node, f"is not supported in a quantized model; {', '.join(supported)} are, in QDQ form")
+            raise refuse(node, "is not supported in a quantized model")
         self.maps.add_view(output, view)
         check_dimensions(describe(node), view.dimensions)
         self.values[output] = value
+
+    def _is_index(self, node: onnx.NodeProto) -> bool:
+        """Whether what ``node``, a Cast, makes are the same integers, for a Gather to count by."""
+        return Attributes(node).integer("to", 0) in INDEX_TYPES
 
     def _context(self, node: onnx.NodeProto) -> Context:
         """``node`` with what is known; its quantized weights are zeros of their shapes, which builders check."""
@@ -232,7 +244,8 @@ class _Reader:
 
     def _clamp(self, node: onnx.NodeProto, value: Pending | Reals) -> Pending:
         clamp = BUILDERS[node.op_type](self._context(node))[0]
-        assert isinstance(clamp, Clamp)
+        if not isinstance(clamp, Clamp):
+            raise refuse(node, "clips to a range without 0; the range must contain 0, so that 0 stays exact")
         if isinstance(value, Reals):
             value = Pending(None, (value.map,), value.map.shape, alone=value.alone)
         low, high = max(value.low, clamp.low), min(value.high, clamp.high)

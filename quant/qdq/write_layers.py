@@ -11,6 +11,7 @@ from ..arithmetic.normalization import normalization
 from ..arithmetic.tables import table
 from ..arithmetic.weightless import copied_bounds
 from ..graph import (
+    LOOKUP,
     Add,
     AveragePool,
     Concat,
@@ -26,6 +27,7 @@ from ..graph import (
 )
 from ..graph.errors import GraphError, unknown_kind
 from ..networks.functions import DEFAULTS
+from ..networks.layers import Function
 from ..onnx.windows import ceil_pads
 
 Attributes = dict[str, Any]
@@ -119,9 +121,12 @@ def _average(layer: AveragePool, source: FeatureMap) -> tuple[str, Attributes]:
 
 
 def _function(layer: Table, source: FeatureMap, target: FeatureMap) -> tuple[str, Attributes]:
+    if layer.operator == LOOKUP:
+        return LOOKUP, {}
     if layer.operator not in DEFAULTS:
-        raise GraphError(f"layer '{layer.name}': {layer.operator} is not one of {', '.join(DEFAULTS)}")
-    expected = table(layer.name, layer.operator, layer.attributes, source, target)
+        raise GraphError(f"layer '{layer.name}': {layer.operator} is not one of {', '.join((*DEFAULTS, LOOKUP))}")
+    function = Function(layer.name, layer.operator, layer.inputs, layer.output, layer.attributes)
+    expected = table(function, source, target)
     if not np.array_equal(layer.values, expected):
         raise GraphError(f"layer '{layer.name}': its table is not that of {layer.operator}; ONNX has no such node")
     return layer.operator, {} if layer.operator == "Clip" else dict(layer.attributes)

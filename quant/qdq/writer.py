@@ -18,15 +18,18 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..files import write_whole
 from ..graph import (
+    LOOKUP,
     Conv,
     DepthToSpace,
     FeatureMap,
     Graph,
     Layer,
+    Table,
 )
 from ..graph.errors import GraphError
 from ..graph.flat import flat_tensors
 from ..graph.legality import check
+from .lookup import entries
 from .oblong import ORDER, apart, together
 from .write_layers import clamps, constants_of, node_of
 
@@ -101,7 +104,11 @@ class _Writer:
         sources = [self.graph.map_of(name) for name in layer.inputs]
         target = self.graph.tensors[layer.output]
         flat = layer.output in self.flat
-        inputs = [self._dequantize(self._arranged(source.name, flat), source) for source in sources]
+        arranged = [self._arranged(source.name, flat) for source in sources]
+        if isinstance(layer, Table) and layer.operator == LOOKUP:
+            inputs = self._indexed(layer, arranged[0])
+        else:
+            inputs = [self._dequantize(name, source) for name, source in zip(arranged, sources, strict=True)]
         if isinstance(layer, Conv):
             inputs += self._parameters(layer, sources[0])
         operator, attributes = node_of(layer, self.graph)
@@ -128,6 +135,13 @@ class _Writer:
         self._node("Reshape", [source, sizes[0]], split, layer.name)
         self._node("Transpose", [split], moved, perm=ORDER)
         self._node("Reshape", [moved, sizes[1]], output)
+
+    def _indexed(self, layer: Table, integers: str) -> list[str]:
+        """What the Gather of a table reads: its entries, and ``integers`` as indices."""
+        reals = entries(layer, self.graph.map_of(layer.input), self.graph.map_of(layer.output))
+        indices = self._fresh(f"{integers}_indices")
+        self._node("Cast", [integers], indices, to=TensorProto.INT32)
+        return [self._constant(f"{layer.name}.table", reals), indices]
 
     def _arranged(self, integers: str, flat: bool) -> str:
         """``integers`` as (N, K) if ``flat``, else as (N, C, rows, columns)."""
