@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..graph.errors import ModelError
 from .by_pixel import fold_by_pixel
 from .chains import fuse_chains, scale_before_clamp
+from .channel_order import fold_channel_order
 from .layers import (
     Affine,
     Clamp,
@@ -121,9 +122,10 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
     return graph.with_layers(found.values())
 
 
-# Order matters: names fall away first, shapes settle before arithmetic folds, clamps meet their convolution last.
+# Order matters: what moves values settles before arithmetic folds, clamps meet their convolution last.
 PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     drop_last_softmax,
+    fold_channel_order,
     merge_padding,
     fold_by_pixel,
     scale_before_clamp,

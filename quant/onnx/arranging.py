@@ -50,7 +50,7 @@ class _Moving:
 
     def join(self, parts: list[str], axis: int) -> None:
         if len(parts) > MOST:
-            raise ValueError(f"joins {len(parts)} slices")
+            raise ValueError(f"joins {len(parts)} slices; at most {MOST} work")
         name, output = self._next()
         self.layers.append(Concatenation(name, self.operator, tuple(parts), output, axis))
         self.current = output
@@ -59,7 +59,7 @@ class _Moving:
         """``labels``, the innermost or outermost of ``axis`` (ROWS or COLUMNS), become the outermost channels."""
         count, length = self.extent(labels), self.shape[axis - 1]
         if count > MOST:
-            raise ValueError(f"takes {count} slices")
+            raise ValueError(f"takes {count} slices; at most {MOST} work")
         kept = length // count
         whole: dict[int, Steps] = {ROWS: (0, 1, self.shape[1]), COLUMNS: (0, 1, self.shape[2])}
         parts = []

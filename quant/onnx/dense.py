@@ -62,7 +62,7 @@ def _row(context: Context, bias: Floats, outputs: int) -> Floats:
 def _dense(context: Context, weights: Floats, bias: Floats) -> Built:
     inputs = context.dimensions[-1]
     if weights.shape[1] != inputs:
-        raise refuse(context.node, f"its weights take {weights.shape[1]} inputs, but '{context.current}' has {inputs}")
+        raise refuse(context.node, f"its weights take {weights.shape[1]} inputs, but its input has {inputs}")
     places = kernel_places(context)
     kernel = weights[:, places.reshape(-1)].reshape(len(weights), *places.shape)
     assert context.view is not None
