@@ -272,8 +272,8 @@ REFUSED = {
         "node 'conv1' (Conv): its weight 'conv1_0' contains NaN or infinity; all must be finite",
     ),
     "pool dilations": (
-        lambda net: net.pool(dilations=[2, 1]),
-        "node 'maxpool1' (MaxPool): dilations is [2, 1]; only [1, 1] works",
+        lambda net: net.node("AveragePool", kernel_shape=[2, 2], dilations=[2, 1]),
+        "node 'averagepool1' (AveragePool): dilations are [2, 1]; an average over neighbours, [1, 1], works",
     ),
     "indices": (
         indices,

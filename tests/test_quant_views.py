@@ -7,7 +7,6 @@ from math import prod
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from systolith import quant
 from systolith.quant.networks.execute import compute, run_float

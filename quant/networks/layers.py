@@ -56,6 +56,24 @@ class Convolution(Clamped):
 
 
 @dataclass(frozen=True, eq=False)
+class TransposedConvolution(Clamped):
+    """Each input adds its weights to a window of the result: input (row, column) times weight (j, i) to the result
+
+    ``(row * stride + j * dilation - pad, ...)``, if there is one.  Weights and bias as Convolution's.
+
+    size : (rows, columns) of the result;  pads : (top, left)
+    """
+
+    weights: Floats
+    bias: Floats
+    size: Pair
+    strides: Pair
+    pads: Pair
+    dilations: Pair = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True, eq=False)
 class Pooling(_Layer):
     """Maximum over windows; ``pads`` (top, left, bottom, right) include what ceil_mode adds."""
 
@@ -158,9 +176,10 @@ class Clamp(_Layer):
 
 @dataclass(frozen=True, eq=False)
 class Padding(_Layer):
-    """Zeros around the map; ``pads`` are (top, left, bottom, right)."""
+    """``value`` around the map, 0 or -infinity; ``pads`` are (top, left, bottom, right)."""
 
     pads: Pads
+    value: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +193,7 @@ Moving = Pooling | Slicing | PixelShuffle
 Simple = Convolution | Moving | Average | Addition | Product | Extreme | Concatenation | Function | LocalResponse
 """What passes leave, and quantization knows."""
 
-Exported = Affine | Clamp | Padding | Softmax
+Exported = TransposedConvolution | Affine | Clamp | Padding | Softmax
 """What exporters write besides, and passes turn into those, or drop."""
 
 FloatLayer = Simple | Exported

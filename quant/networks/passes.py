@@ -15,6 +15,7 @@ from ..graph.errors import ModelError
 from .by_pixel import fold_by_pixel
 from .chains import fuse_chains, scale_before_clamp
 from .channel_order import fold_channel_order
+from .large_windows import split_windows
 from .layers import (
     Affine,
     Clamp,
@@ -25,11 +26,14 @@ from .layers import (
     Function,
     Moving,
     Padding,
+    Pooling,
     Simple,
     Softmax,
+    TransposedConvolution,
     refusal,
 )
 from .shapes import shapes
+from .transposed import lower_transposed
 
 
 def drop_last_softmax(graph: FloatGraph) -> FloatGraph:
@@ -45,19 +49,25 @@ def drop_last_softmax(graph: FloatGraph) -> FloatGraph:
 
 
 def merge_padding(graph: FloatGraph) -> FloatGraph:
-    """Zeros around a map become pads of the convolutions that read it, or else a convolution that copies channels."""
+    """What surrounds a map becomes pads of the layers that read it.
+
+    Zeros do of convolutions, or else a convolution that copies channels; what is below all of max poolings.
+    """
     found: list[FloatLayer] = []
     size, readers = shapes(graph), graph.readers()
     merged: dict[str, Padding] = {}
     for layer in graph.layers:
         if isinstance(layer, Padding):
             after = readers[layer.output]
-            if layer.output != graph.output and all(isinstance(reader, Convolution) for reader in after):
+            takes = Convolution if layer.value == 0 else Pooling
+            if layer.output != graph.output and all(isinstance(reader, takes) for reader in after):
                 merged[layer.output] = layer
                 continue
+            if layer.value != 0:
+                raise refusal(layer, f"pads with {layer.value:g}; that works before a MaxPool alone, else 0")
             ones = np.ones(size[layer.output][0])
             layer = replace(_by_channel(layer, ones, np.zeros_like(ones)), pads=layer.pads)
-        elif isinstance(layer, Convolution) and layer.inputs[0] in merged:
+        elif isinstance(layer, Convolution | Pooling) and layer.inputs[0] in merged:
             before = merged[layer.inputs[0]]
             top, left, bottom, right = (one + other for one, other in zip(layer.pads, before.pads, strict=True))
             layer = replace(layer, inputs=before.inputs, pads=(top, left, bottom, right))
@@ -76,7 +86,7 @@ def fold_affine(graph: FloatGraph) -> FloatGraph:
     for layer in graph.layers:
         if isinstance(layer, Affine):
             before = found.get(layer.inputs[0])
-            if isinstance(before, Convolution) and before.output in private:
+            if isinstance(before, Convolution | TransposedConvolution) and before.output in private:
                 del found[before.output]
                 weights = before.weights * layer.scale[:, None, None, None]
                 bias = before.bias * layer.scale + layer.shift
@@ -122,7 +132,8 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
     return graph.with_layers(found.values())
 
 
-# Order matters: what moves values settles before arithmetic folds, clamps meet their convolution last.
+# Order matters: what moves values settles before arithmetic folds, clamps meet their convolution before a transposed
+# one is taken apart.
 PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     drop_last_softmax,
     fold_channel_order,
@@ -132,6 +143,8 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     fuse_chains,
     fold_affine,
     fuse_clamps,
+    lower_transposed,
+    split_windows,
 )
 
 

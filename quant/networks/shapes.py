@@ -24,6 +24,7 @@ from .layers import (
     Product,
     Slicing,
     Softmax,
+    TransposedConvolution,
     refusal,
 )
 
@@ -52,6 +53,15 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
                     " channels",
                 )
             return outputs, *_windows(layer, source, layer.weights.shape[2:], layer.dilations)
+        case TransposedConvolution():
+            outputs, inputs = layer.weights.shape[:2]
+            if inputs * layer.groups != channels or outputs % layer.groups or min(layer.size) < 1:
+                raise refusal(
+                    layer,
+                    f"weights {layer.weights.shape} with group {layer.groups} make {layer.size} of its input {source};"
+                    " they do not fit",
+                )
+            return outputs, *layer.size
         case Pooling() | Average():
             return channels, *_windows(layer, source, layer.kernel, (1, 1))
         case Addition() | Extreme() | Function():

@@ -10,9 +10,10 @@ import numpy as np
 import onnx
 
 from ..graph.errors import ModelError
-from ..networks.layers import Convolution, FloatGraph, FloatLayer, renamed
+from ..networks.layers import Convolution, FloatGraph, FloatLayer, TransposedConvolution, renamed
 from ..networks.shapes import shapes
 from .budget import check_dimensions, check_memory
+from .composed import COMPOSED
 from .constants import Constants
 from .context import (
     Built,
@@ -37,7 +38,6 @@ from .nary import of_two
 from .old_opsets import modern
 from .operators import BUILDERS
 from .placing import Maps, Placed, place
-from .rearranging import COMPOSED
 from .shaping import SHAPING, only_seen
 from .spelled_lrn import Spelled, spelled
 
@@ -166,7 +166,7 @@ class _Walk:
         for layer in (*placed.layers, *layers):
             self.layers.append(layer)
             self.maps.inputs.difference_update(layer.inputs)
-            if isinstance(layer, Convolution):
+            if isinstance(layer, Convolution | TransposedConvolution):
                 self.constants.budget.spend(describe(node), layer.weights.size)
         for name, dimensions in made.items():
             check_dimensions(describe(node), dimensions)

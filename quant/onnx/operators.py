@@ -32,10 +32,8 @@ from .mixtures import NODES, extreme, mixture, swish
 from .windowed import (
     average_pool,
     conv,
+    conv_transpose,
     global_average_pool,
-    max_pool,
-    pad,
-    reduce_mean,
 )
 
 
@@ -73,6 +71,7 @@ BUILDERS: Mapping[str, Callable[[Context], Built]] = {
     "Clip": clip,
     "Concat": concat,
     "Conv": conv,
+    "ConvTranspose": conv_transpose,
     "Div": divide,
     "Gemm": gemm,
     "GlobalAveragePool": global_average_pool,
@@ -80,13 +79,10 @@ BUILDERS: Mapping[str, Callable[[Context], Built]] = {
     "LogSoftmax": softmax,
     "MatMul": matmul,
     "Max": extreme,
-    "MaxPool": max_pool,
     "Min": extreme,
     "Mul": multiply,
     "Neg": negate,
     "PRelu": prelu,
-    "Pad": pad,
-    "ReduceMean": reduce_mean,
     "Relu": relu,
     "Softmax": softmax,
     "Sub": subtract,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -160,13 +160,3 @@ def _whole_blocks(context: Context, high: int, wide: int, *, channels: bool) -> 
     if (shape[0] % (high * wide)) if channels else (shape[1] % high or shape[2] % wide):
         raise refuse(context.node, f"{list(context.dimensions)} is not made of whole blocks of {high} x {wide}")
     return shape
-
-
-COMPOSED: Mapping[str, Callable[[Context], Composed]] = {
-    "DepthToSpace": depth_to_space,
-    "Gather": gather,
-    "Slice": slice_,
-    "SpaceToDepth": space_to_depth,
-    "Split": split,
-}
-"""Operators of which a node may become several layers, or have several outputs."""

@@ -32,6 +32,7 @@ from ..networks.layers import (
 )
 from ..networks.shapes import next_shape
 from ..onnx.budget import check_dimensions, check_memory
+from ..onnx.composed import COMPOSED
 from ..onnx.constants import Constants
 from ..onnx.context import Built, Context, Dimensions, image_of
 from ..onnx.file import (
@@ -49,7 +50,6 @@ from ..onnx.importer import shape_of
 from ..onnx.load import load_model
 from ..onnx.operators import BUILDERS
 from ..onnx.placing import Maps, Placed, place
-from ..onnx.rearranging import COMPOSED
 from ..onnx.shaping import SHAPING, only_seen
 from ..onnx.view import CHANNELS, View, plain
 from .assembly import Assembly, Pending, on_grid
@@ -270,8 +270,8 @@ class _Reader:
         if node.op_type in WITH_WEIGHTS:
             layer, sizes = conv_layer(placed.context, self.parameters, found[0])
             self.constants.budget.spend(describe(node), layer.weights.size)
-        elif node.op_type in MOVES:
-            layer, sizes = self._moved(placed.context)
+        elif node.op_type in COMPOSED:
+            layer, sizes = self._composed(placed.context)
         else:
             layer, sizes = BUILDERS[node.op_type](placed.context)
         self.maps.add_map(node.output[0], sizes, placed.seen(sizes) if placed.seen else None)
@@ -303,7 +303,7 @@ class _Reader:
             if not isinstance(value, Pending) and value.map is before:
                 self.values[name] = replace(value, map=after)
 
-    def _moved(self, context: Context) -> Built:
+    def _composed(self, context: Context) -> Built:
         layers, sizes = COMPOSED[context.operator](context)
         if len(layers) > 1:
             raise refuse(context.node, f"becomes {len(layers)} layers; in a quantized model it must be one")
