@@ -5,7 +5,7 @@ from .average import average
 from .concat import concat
 from .conv import convolve
 from .depth_to_space import depth_to_space
-from .network import output, quantize_input, run
+from .network import output, outputs, quantize_input, quantize_inputs, run
 from .normalization import normalize
 from .pool import max_pool
 from .requantize import dequantize, quantize, requantize
@@ -24,8 +24,10 @@ __all__ = [
     "max_pool",
     "normalize",
     "output",
+    "outputs",
     "quantize",
     "quantize_input",
+    "quantize_inputs",
     "requantize",
     "run",
     "select",

@@ -243,7 +243,7 @@ class Branches:
             self.tensors[output] = Sums(output, (4, 1, 1), self.map_of(last).scale * scales)
             self.layers.append(layer)
             last = output
-        return check(Graph("x", last, tuple(self.layers), self.tensors))
+        return check(Graph(("x",), (last,), tuple(self.layers), self.tensors))
 
 
 def _clamps(source: FeatureMap, target: FeatureMap) -> bool:

@@ -30,7 +30,7 @@ VERILOG = Path(__file__).parent / "rtl" / "copy.v"
 def copy_graph(rows: int, columns: int, channels: int) -> Graph:
     shape = (channels, rows, columns)
     tensors = {name: FeatureMap(name, shape, np.float32(1), 128, 0, 255) for name in ("x", "y")}
-    return Graph("x", "y", (MaxPool("copy", "x", "y", (1, 1)),), tensors)
+    return Graph(("x",), ("y",), (MaxPool("copy", "x", "y", (1, 1)),), tensors)
 
 
 def copy_images(graph: Graph, images: int, seed: int = 1) -> dict[str, NDArray[Any]]:

@@ -12,14 +12,16 @@ from systolith import golden, quant
 from systolith.quant import FeatureMap
 
 
-def session(model: onnx.ModelProto, *, optimized: bool = True) -> onnxruntime.InferenceSession:
-    """A session whose 8-bit kernels do not saturate 16-bit pair sums on processors without VNNI."""
+def session(model: onnx.ModelProto, level: str = "ENABLE_ALL") -> onnxruntime.InferenceSession:
+    """A session whose 8-bit kernels do not saturate 16-bit pair sums on processors without VNNI.
+
+    level : of graph optimization, as ONNX Runtime calls it
+    """
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
-    if not optimized:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_{level}")
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
@@ -54,7 +56,7 @@ def run_tensors(
         graph.input.append(onnx.helper.make_tensor_value_info(name, kind, values.shape))
     wanted = [name for name in names if name not in given]
     feeds = {graph.input[0].name: images, **given}
-    found = dict(zip(wanted, session(watched, optimized=optimized).run(wanted, feeds), strict=True))
+    found = dict(zip(wanted, session(watched, "ENABLE_ALL" if optimized else "DISABLE_ALL").run(wanted, feeds), strict=True))
     return [given[name] if name in given else found[name] for name in names]
 
 

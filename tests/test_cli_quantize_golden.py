@@ -164,7 +164,8 @@ def assert_nothing_written():
         (
             ("golden", "model.onnx", *GOLDEN[2:]),
             1,
-            "node 'conv1' (Conv): reads the input 'image' before a QuantizeLinear; quantize the model first",
+            "node 'conv1' (Conv): reads the input 'image' before a QuantizeLinear; leave what is before the first one"
+            " to the host (onnx.utils.extract_model), or quantize the model first",
         ),
         (("quantize", "data.npz", *QUANTIZE[2:]), 1, "'data.npz' is not an ONNX model, or it is truncated"),
         (

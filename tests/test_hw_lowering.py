@@ -22,7 +22,7 @@ HARDWARE = {"rows": 4, "columns": 6, "bus_bytes": 8, "accumulator_kib": 1}
 
 def lowered(chain, output=None):
     """The engine's layers of a chain's graph, after its plan was compared with golden."""
-    graph = check(Graph("x", output or chain.layers[-1].output, tuple(chain.layers), chain.tensors))
+    graph = check(Graph(("x",), (output or chain.layers[-1].output,), tuple(chain.layers), chain.tensors))
     made = planned(graph, **HARDWARE)
     check_against_golden(made)
     layers = lower(graph, 8)

@@ -423,7 +423,7 @@ def test_a_pooling_window_that_does_not_fit_names_the_accumulators():
     graph = conv_graph((3, 20, 20), np.ones((5, 3, 1, 1)))
     pool = MaxPool("pool", "y", "z", (18, 18))
     after = replace(graph.map_of("y"), name="z", shape=(5, 3, 3))
-    graph = check(Graph("x", "z", (*graph.layers, pool), {**graph.tensors, "z": after}))
+    graph = check(Graph(("x",), ("z",), (*graph.layers, pool), {**graph.tensors, "z": after}))
     chosen = {"rows": 4, "columns": 8, "accumulator_kib": 8}
     with pytest.raises(ConfigurationError) as caught:
         plan(graph, parameters_for(graph, **chosen))

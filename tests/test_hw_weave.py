@@ -176,7 +176,7 @@ def test_a_working_window_lasts_from_the_last_maker_to_the_first_reader():
     readers = [c.conv(total, 8, 1), c.conv(total, 8, 3), c.conv(first, 8, 1), c.conv(second, 8, 3)]
     pooled = c.max_pool(total, 2, 1, 0)
     c.tensors = dict(c.tensors)
-    layers = {layer.name: layer for layer in lower(Graph("x", pooled, tuple(c.layers), c.tensors), 8)}
+    layers = {layer.name: layer for layer in lower(Graph(("x",), (pooled,), tuple(c.layers), c.tensors), 8)}
     assert not layers["l2"].on_array
     order = [layers[name] for name in ("l0", "l1", "l5", "l2", "l6", "l3", "l4", "l7")]
     assert [layer.output for layer in order[5:7]] == readers[:2]

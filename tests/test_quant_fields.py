@@ -75,6 +75,7 @@ TENSORS = {
     "sums' name": (SUMS, {"name": ""}, "tensor 's': it calls itself ''; both names must be one, and not empty"),
     "sums' shape": (SUMS, {"shape": (3, 1, -1)}, "shape (3, 1, -1) must be a tuple of 3 integers of at least 1"),
     "sums' scales": (SUMS, {"scales": np.float32([1, np.inf, 1])}, "scales must be finite and positive"),
+    "sums' shifts": (SUMS, {"shifts": np.float32([1, np.nan, 1])}, "shifts must be finite"),
     "sums' zero scale": (SUMS, {"scales": np.float32([1, 0, 1])}, "scales must be finite and positive"),
     "sums' scales' shape": (
         SUMS,

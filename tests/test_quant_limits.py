@@ -302,7 +302,7 @@ def test_a_scale_that_takes_integers_beyond_float32_is_refused():
     target = quant.FeatureMap("y", (1, 1, 1), np.float32(2e36), 0, 0, 255)
     layer = quant.MaxPool("pool", "x", "y", (1, 1))
     with pytest.raises(quant.GraphError) as caught:
-        quant.check(quant.Graph("x", "y", (layer,), {"x": source, "y": target}))
+        quant.check(quant.Graph(("x",), ("y",), (layer,), {"x": source, "y": target}))
     assert str(caught.value) == "tensor 'x': scale 2e+36 takes 255 steps beyond float32; use smaller weights"
 
 

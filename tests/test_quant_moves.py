@@ -45,12 +45,15 @@ def check_model(model: onnx.ModelProto, **settings) -> quant.Graph:
     """Float numbers are ONNX Runtime's, the integers too, and the file reads back as what was written."""
     images = models.images(model, 3)
     network = quant.load_float(model)
-    *_, (name, found) = run_float(network, images.reshape(3, *network.shape))
-    (expected,) = oracle.run_tensors(model, images, [network.output])
-    assert name == network.output
+    (shape,) = network.inputs.values()
+    *_, (name, found) = run_float(network, images.reshape(3, *shape))
+    (expected,) = oracle.run_tensors(model, images, [network.outputs[0]])
+    assert name == network.outputs[0]
     np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5)
-    graph = quant.quantize(model, images.reshape(3, *network.shape), quant.Settings(ranges="minmax", **settings))
-    oracle.assert_every_tensor_equal(graph, images.reshape(3, *network.shape))
+    graph = quant.quantize(
+        model, images.reshape(3, *next(iter(network.inputs.values()))), quant.Settings(ranges="minmax", **settings)
+    )
+    oracle.assert_every_tensor_equal(graph, images.reshape(3, *next(iter(network.inputs.values()))))
     back = quant.load(quant.to_onnx(graph))
     assert repr(back.layers) == repr(graph.layers)
     assert repr(back.tensors) == repr(graph.tensors)

@@ -22,10 +22,10 @@ def assert_same_as_onnxruntime(model: onnx.ModelProto, images: np.ndarray | None
     """The float network computes what ONNX Runtime does; returns its operators."""
     network = quant.load_float(model)
     images = models.images(model, 3) if images is None else images
-    shaped = images.reshape(len(images), *network.shape)
+    shaped = images.reshape(len(images), *next(iter(network.inputs.values())))
     *_, (name, found) = run_float(network, shaped)
-    assert name == network.output
-    (expected,) = oracle.run_tensors(model, images, [network.output])
+    assert name == network.outputs[0]
+    (expected,) = oracle.run_tensors(model, images, [network.outputs[0]])
     np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
     return [layer.operator for layer in network.layers]
 
@@ -179,7 +179,7 @@ def test_what_follows_a_global_average(operator):
     constants = {"Flatten": [], "Reshape": [np.array([0, 5])], "Squeeze": [np.array([2, 3])]}[operator]
     net = models.Builder((3, 6, 6)).conv(3, 5, 3).node("GlobalAveragePool").node(operator, *constants)
     model = net.model()
-    assert quant.load_float(model).output == net.current
+    assert quant.load_float(model).outputs == (net.current,)
     assert_same_as_onnxruntime(model)
     assert len(assert_same_as_onnxruntime(net.gemm(5, 4).model())) == 3
 
@@ -219,7 +219,7 @@ def test_one_dimensional_networks_have_one_row():
     )
     net.node("AveragePool", kernel_shape=[2]).node("GlobalAveragePool").flatten().gemm(6, 2)
     model = net.model()
-    assert quant.load_float(model).shape == (3, 1, 20)
+    assert list(quant.load_float(model).inputs.values()) == [(3, 1, 20)]
     images = np.random.default_rng(0).standard_normal((3, 3, 20)).astype(np.float32)
     operators = assert_same_as_onnxruntime(model, images)
     assert operators == ["Conv", "MaxPool", "Conv", "AveragePool", "GlobalAveragePool", "Gemm"]

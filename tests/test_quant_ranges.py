@@ -143,6 +143,6 @@ def test_a_table_of_values_beyond_float32_gives_no_warning():
 
 
 def test_a_normalization_that_divides_by_zero_is_named():
-    network = FloatGraph("x", (1, 2, 2), "y", (LocalResponse("lrn", "LRN", ("x",), "y", 1, 1.0, 0.75, 1e-300),))
+    network = FloatGraph({"x": (1, 2, 2)}, ("y",), (LocalResponse("lrn", "LRN", ("x",), "y", 1, 1.0, 0.75, 1e-300),))
     with pytest.raises(DataError, match=r"^tensor 'y' reaches NaN or infinity on the calibration data"):
         observe(network, np.zeros((1, 1, 2, 2), np.float32))

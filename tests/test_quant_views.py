@@ -66,10 +66,10 @@ def kinds(model: onnx.ModelProto) -> list[str]:
     network = quant.load_float(model)
     sizes = [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim][1:]
     given = np.random.default_rng(0).standard_normal((3, *sizes)).astype(np.float32)
-    images = given
-    if sizes != list(network.shape) and prod(sizes) == prod(network.shape):
-        images = np.moveaxis(given, -1, 1) if sizes[-1] == network.shape[0] and len(sizes) == 3 else given
-    *_, (_, found) = run_float(network, images.reshape(3, *network.shape))
+    (shape,) = network.inputs.values()
+    turned = len(sizes) == 3 and sizes[-1] == shape[0] != sizes[0]
+    images = np.moveaxis(given, -1, 1) if turned else given
+    *_, (_, found) = run_float(network, images.reshape(3, *shape))
     expected = oracle.session(model).run(None, {model.graph.input[0].name: given})[0]
     found, expected = (np.sort(values.reshape(3, -1), axis=1) for values in (found, expected))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

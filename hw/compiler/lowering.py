@@ -86,7 +86,7 @@ class _Lowering:
 
     def _makers(self, name: str) -> list[int]:
         """Indices of the layers that make ``name``, if only one layer reads it and they can be parts of that layer."""
-        if self.readers[name] != 1 or name == self.graph.output:
+        if self.readers[name] != 1 or name in self.graph.outputs:
             return []
         found = [n for n, layer in enumerate(self.layers) if layer.output == name]
         return found if not any(self.layers[n].raw for n in found) else []
@@ -262,7 +262,7 @@ class _Lowering:
     def _may_be_a_view(self, name: str) -> bool:
         """Whether all who read ``name`` can read a part of each pixel."""
         readers = [layer for layer in self.graph.layers if name in layer.inputs]
-        return name != self.graph.output and not any(isinstance(layer, Add | Normalization) for layer in readers)
+        return name not in self.graph.outputs and not any(isinstance(layer, Add | Normalization) for layer in readers)
 
     def _may_pool(self, maker: int) -> bool:
         return self.layers[maker].on_array and self.layers[maker].pool is None

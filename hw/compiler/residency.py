@@ -196,7 +196,7 @@ class _Layouter:
         sizes = {}
         for name in lives:
             tensor = self.graph.tensors[name]
-            if name not in (self.graph.input, self.graph.output) and not isinstance(tensor, Sums):
+            if name not in (*self.graph.inputs, *self.graph.outputs) and not isinstance(tensor, Sums):
                 channels, rows, columns = tensor.shape
                 size = channels * rows * columns
                 sizes[name] = size + -size % self.p.bus_elements

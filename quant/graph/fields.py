@@ -51,6 +51,10 @@ def check_tensor(name: str, tensor: Tensor) -> None:
             _array(where, "scales", tensor.scales, np.float32, (tensor.shape[0],))
             if not (np.isfinite(tensor.scales).all() and (tensor.scales > 0).all()):
                 raise GraphError(f"{where}: scales must be finite and positive")
+            if tensor.shifts is not None:
+                _array(where, "shifts", tensor.shifts, np.float32, (tensor.shape[0],))
+                if not np.isfinite(tensor.shifts).all():
+                    raise GraphError(f"{where}: shifts must be finite")
         case unknown:
             unknown_kind(unknown)
 

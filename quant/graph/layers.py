@@ -7,7 +7,7 @@ int32 at ``scale_x * scale_w[c]``.  Nothing here knows about hardware, files or 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -59,11 +59,16 @@ class FeatureMap:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Raw int32 sums of a last layer: ``real[c] = scales[c] * sum[c]``, scales (channels,) float32."""
+    """Raw int32 sums of a last layer: ``real[c] = fl32(fl32(fl32(sum[c]) * scales[c]) + shifts[c])``.
+
+    scales : float32, (channels,)
+    shifts : float32, (channels,): a bias that stays real and that the host adds; None if the sums hold all of it
+    """
 
     name: str
     shape: Shape
     scales: NDArray[np.float32]
+    shifts: NDArray[np.float32] | None = None
 
 
 Tensor = FeatureMap | Sums
@@ -137,8 +142,8 @@ class AveragePool:
     ``sum = sum over the window of (x - zero_point_x)``, elements outside the map counting as 0, then
     ``y = clamp(rne(fl32(fl32(sum) * s)) + zero_point_y)`` with ``s = fl32(s_x / fl32(s_y * fl32(count)))``:
     ONNX Runtime's QLinearGlobalAveragePool.  ``count`` is the window's size if ``include_pad``, else the number of its
-    elements inside the map; ``pads`` are as MaxPool's, and what ceil_mode adds never counts: ``ceil`` is how much of
-    the bottom and right pads it is.  A global average is one whose kernel covers the map.
+    elements inside the map; ``pads`` are as MaxPool's, and what ceil_mode adds never counts: with ``include_pad``
+    ``ceil`` is how much of the bottom and right pads it is.  A global average is one whose kernel covers the map.
     """
 
     name: str
@@ -255,10 +260,13 @@ Layer = Conv | MaxPool | AveragePool | Add | Concat | Table | Normalization | Se
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Layers in execution order, with the tensors that they read and write by name; a tensor may have many readers."""
+    """Layers in execution order, with the tensors that they read and write by name; a tensor may have many readers.
 
-    input: str
-    output: str
+    inputs, outputs : what the host writes and reads, in the model's order; layers may read an output too
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     layers: tuple[Layer, ...]
     tensors: Mapping[str, Tensor]
 
@@ -273,9 +281,26 @@ class Graph:
         return tensor
 
     @property
+    def input(self) -> str:
+        """The only input.  Raises GraphError, naming them, if there are several."""
+        return only("inputs", self.inputs)
+
+    @property
+    def output(self) -> str:
+        """The only output.  Raises GraphError, naming them, if there are several."""
+        return only("outputs", self.outputs)
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of one image, all layers."""
         return sum(macs(layer, self) for layer in self.layers)
+
+
+def only(what: str, names: Sequence[str]) -> str:
+    """The one of ``names``.  Raises GraphError, naming them as ``what``, if there are several."""
+    if len(names) != 1:
+        raise GraphError(f"the network has {len(names)} {what}, {', '.join(map(repr, names))}; this works on one alone")
+    return names[0]
 
 
 def weight_width(weights: NDArray[np.int16]) -> int:

@@ -37,7 +37,8 @@ def check(graph: Graph) -> Graph:
     """Return ``graph`` if every rule of this contract holds.  Raises GraphError naming the first that fails."""
     for name, tensor in graph.tensors.items():
         check_tensor(name, tensor)
-    known, names = {graph.map_of(graph.input).name}, set()
+    _check_ports(graph)
+    known, names = {graph.map_of(name).name for name in graph.inputs}, set()
     for layer in graph.layers:
         check_layer(layer)
         if layer.name in names:
@@ -49,11 +50,20 @@ def check(graph: Graph) -> Graph:
             raise GraphError(f"layer '{layer.name}': its output '{layer.output}' is computed already")
         known.add(layer.output)
         _check_layer(layer, graph)
-    if graph.output not in known or graph.output == graph.input:
-        raise GraphError(f"no layer writes the graph's output '{graph.output}'")
+    for name in graph.outputs:
+        if name not in known or name in graph.inputs:
+            raise GraphError(f"no layer writes the graph's output '{name}'")
     if idle := [name for name in graph.tensors if name not in known]:
         raise GraphError(f"no layer makes the tensor '{idle[0]}'; leave it out")
     return graph
+
+
+def _check_ports(graph: Graph) -> None:
+    for what, names in (("input", graph.inputs), ("output", graph.outputs)):
+        if not isinstance(names, tuple) or not names or not all(isinstance(name, str) for name in names):
+            raise GraphError(f"the graph's {what}s are {names!r}; they must be a tuple of at least one tensor's name")
+        if len(set(names)) < len(names):
+            raise GraphError(f"the graph's {what}s {', '.join(map(repr, names))} name one tensor twice")
 
 
 def _check_layer(layer: Layer, graph: Graph) -> None:
@@ -122,12 +132,14 @@ def _check_conv(layer: Conv, graph: Graph, source: FeatureMap, target: FeatureMa
             f" a kernel of {layer.kernel}, pads {layer.pads} and {layer.groups} groups do not"
         )
     if isinstance(target, Sums):
-        if layer.output != graph.output:
-            raise GraphError(f"layer '{layer.name}': hands out raw sums; only the last layer may")
+        if layer.output not in graph.outputs:
+            raise GraphError(f"layer '{layer.name}': hands out raw sums; only a layer that makes an output may")
         with np.errstate(over="ignore", under="ignore"):
             scales = source.scale * layer.weight_scales
         if not np.array_equal(target.scales, scales):
             raise GraphError(f"layer '{layer.name}': the scales of its sums must be its input's times its weights'")
+        if target.shifts is not None and layer.bias.any():
+            raise GraphError(f"layer '{layer.name}': its sums have shifts and a bias; one of the two works")
     else:
         with np.errstate(over="ignore", under="ignore"):
             scales = requantization_scales(layer, graph)
@@ -172,6 +184,8 @@ def _check_average(layer: AveragePool, source: FeatureMap, target: FeatureMap) -
     _check_pads(layer)
     if layer.ceil[0] > layer.pads[2] or layer.ceil[1] > layer.pads[3]:
         raise GraphError(f"layer '{layer.name}': ceil {layer.ceil} must lie within the pads {layer.pads}")
+    if any(layer.ceil) and not layer.include_pad:
+        raise GraphError(f"layer '{layer.name}': ceil {layer.ceil} must be (0, 0), as no pad counts")
     worst = prod(layer.kernel) * _reach(source)
     if worst > INT32.max:
         raise GraphError(f"layer '{layer.name}': a sum can reach {worst}, beyond int32")

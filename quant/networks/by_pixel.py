@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -18,16 +19,13 @@ def fold_by_pixel(graph: FloatGraph) -> FloatGraph:
     ``W (s x + t) + b = (W s) x + (W t + b)``, computed in float64.  Raises ModelError, naming the node, for a map of
     more than MOST pixels that something else reads.
     """
-    size, readers = shapes(graph), graph.readers()
+    size, readers, private = shapes(graph), graph.readers(), graph.private()
     found: dict[str, FloatLayer] = {}
     folded: dict[str, Affine] = {}
     for layer in graph.layers:
         before = found.get(layer.inputs[0])
-        both = isinstance(layer, Affine) and isinstance(before, Affine) and before.output in graph.private()
-        if both and layer.scale.ndim + before.scale.ndim > 2:
-            one, other = (_spread(part, size[layer.output]) for part in (before, layer))
-            scale, shift = one.scale * other.scale, one.shift * other.scale + other.shift
-            layer = replace(layer, inputs=before.inputs, scale=scale, shift=shift)
+        if isinstance(layer, Affine) and isinstance(before, Affine) and _joins(before, layer, private):
+            layer = _after(before, layer, size[layer.output])
             del found[before.output]
         if isinstance(layer, Convolution) and layer.inputs[0] in folded:
             affine = folded[layer.inputs[0]]
@@ -37,10 +35,22 @@ def fold_by_pixel(graph: FloatGraph) -> FloatGraph:
         found[layer.output] = layer
         if isinstance(layer, Affine) and layer.scale.ndim > 1:
             after = readers[layer.output]
-            if layer.output != graph.output and all(_covers(reader, size[layer.output]) for reader in after):
+            if layer.output not in graph.outputs and all(_covers(reader, size[layer.output]) for reader in after):
                 folded[layer.output] = layer
                 del found[layer.output]
     return graph.with_layers(part for layer in found.values() for part in _apart(layer, size))
+
+
+def _joins(before: Affine, layer: Affine, private: Collection[str]) -> bool:
+    """Whether one of two that follow each other has a value for each pixel, and only the second reads the first."""
+    return {layer.scale.ndim, before.scale.ndim} != {1} and before.output in private
+
+
+def _after(before: Affine, layer: Affine, shape: Shape) -> Affine:
+    """``layer`` of ``before``, on a map of ``shape``, as one."""
+    one, other = _spread(before, shape), _spread(layer, shape)
+    shift = one.shift * other.scale + other.shift
+    return replace(layer, inputs=before.inputs, scale=one.scale * other.scale, shift=shift)
 
 
 def _spread(layer: Affine, shape: Shape) -> Affine:

@@ -89,7 +89,7 @@ class _Chains:
         self.private = graph.private()
         self.producers = graph.producers()
         self.absorbed: dict[str, ElementWise] = {}
-        whole = {graph.input: graph.input}
+        whole = {name: name for name in graph.inputs}
         for layer in graph.layers:
             sources = {whole[name] for name in layer.inputs}
             whole[layer.output] = layer.output
@@ -97,7 +97,7 @@ class _Chains:
                 self.absorbed[layer.output] = layer
                 whole[layer.output] = sources.pop()
         read = {name for layer in graph.layers if layer.output not in self.absorbed for name in layer.inputs}
-        self.wanted = {name for name in self.absorbed if name in read or name == graph.output}
+        self.wanted = {name for name in self.absorbed if name in read or name in graph.outputs}
         self.roots: dict[str, str] = {}
         for layer in self.absorbed.values():  # what has to be made anyway is the best root
             nearest = {name if name in self.wanted else self.roots.get(name, name) for name in layer.inputs}

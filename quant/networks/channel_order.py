@@ -6,8 +6,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TypeGuard
 
-import numpy as np
-
 from ..graph import Shape
 from .layers import Clamp, Convolution, FloatGraph, FloatLayer, Function, Slicing
 from .shapes import shapes
@@ -35,8 +33,9 @@ def fold_channel_order(graph: FloatGraph) -> FloatGraph:
                 moved[layer.output] = layer
                 continue
         if isinstance(layer, Convolution) and layer.inputs[0] in moved:
-            before = moved[layer.inputs[0]]
-            layer = replace(layer, inputs=before.inputs, weights=layer.weights[:, np.argsort(before.channels)])
+            order = moved[layer.inputs[0]]
+            back = [order.channels.index(channel) for channel in range(len(order.channels))]
+            layer = replace(layer, inputs=order.inputs, weights=layer.weights[:, back])
         found[layer.output] = layer
     return graph.with_layers(found.values())
 

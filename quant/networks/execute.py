@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import assert_never
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..graph import Pads, Pair
+from ..graph.ports import by_name
 from . import functions
 from .expressions import evaluate
 from .layers import (
@@ -32,14 +33,15 @@ from .layers import (
 )
 
 
-def run_float(graph: FloatGraph, images: Floats) -> Iterator[tuple[str, Floats]]:
-    """Each tensor of a simplified network in order, the input first: (name, float32 of shape (N, C, rows, columns)).
+def run_float(graph: FloatGraph, images: Floats | Mapping[str, Floats]) -> Iterator[tuple[str, Floats]]:
+    """Each tensor of a simplified network in order, the inputs first: (name, float32 of shape (N, C, rows, columns)).
 
-    images : float32, (N, C, rows, columns).  A tensor is forgotten once its last reader has run.
+    images : float32, (N, C, rows, columns), of each input by name if there are several
+    A tensor is forgotten once its last reader has run.
     """
     left = Counter(name for layer in graph.layers for name in layer.inputs)
-    found = {graph.input: images}
-    yield graph.input, images
+    found = by_name(images, graph.inputs)
+    yield from found.copy().items()
     for layer in graph.layers:
         values = compute(simple(layer), [found[name] for name in layer.inputs])
         for name in layer.inputs:

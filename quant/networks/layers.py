@@ -208,11 +208,14 @@ def simple(layer: FloatLayer) -> Simple:
 
 @dataclass(frozen=True, eq=False)
 class FloatGraph:
-    """Float layers in an order of execution.  ``dropped`` says what was left to the host, such as the last softmax."""
+    """Float layers in an order of execution.
 
-    input: str
-    shape: Shape
-    output: str
+    inputs : shape of each by name, (channels, rows, columns);  outputs : in the model's order
+    dropped : what was left to the host, such as the last softmax
+    """
+
+    inputs: Mapping[str, Shape]
+    outputs: tuple[str, ...]
     layers: tuple[FloatLayer, ...]
     dropped: tuple[str, ...] = ()
 
@@ -225,7 +228,7 @@ class FloatGraph:
 
     def readers(self) -> dict[str, list[FloatLayer]]:
         """The layers that read each tensor, by the tensor's name; a layer that reads it twice is there twice."""
-        found: dict[str, list[FloatLayer]] = {self.input: []}
+        found: dict[str, list[FloatLayer]] = {name: [] for name in self.inputs}
         found.update((layer.output, []) for layer in self.layers)
         for layer in self.layers:
             for name in layer.inputs:
@@ -233,8 +236,8 @@ class FloatGraph:
         return found
 
     def private(self) -> set[str]:
-        """Tensors that exactly one layer reads, and that are not the output: what may be fused away."""
-        return {name for name, layers in self.readers().items() if len(layers) == 1 and name != self.output}
+        """Tensors that exactly one layer reads, and that are no output: what may be fused away."""
+        return {name for name, layers in self.readers().items() if len(layers) == 1 and name not in self.outputs}
 
 
 def renamed(graph: FloatGraph, names: Mapping[str, str]) -> FloatGraph:
@@ -247,7 +250,8 @@ def renamed(graph: FloatGraph, names: Mapping[str, str]) -> FloatGraph:
         )
         for layer in graph.layers
     ]
-    return replace(graph, layers=tuple(layers), output=names.get(graph.output, graph.output))
+    outputs = tuple(names.get(name, name) for name in graph.outputs)
+    return replace(graph, layers=tuple(layers), outputs=outputs)
 
 
 def refusal(layer: FloatLayer, reason: str) -> ModelError:

@@ -38,14 +38,16 @@ from .transposed import lower_transposed
 
 def drop_last_softmax(graph: FloatGraph) -> FloatGraph:
     """Leave a last Softmax or LogSoftmax to the host; anywhere else it is refused."""
-    for layer in graph.layers:
-        if not isinstance(layer, Softmax):
-            continue
-        if layer.output != graph.output:
+    last = [layer for layer in graph.layers if isinstance(layer, Softmax)]
+    readers = graph.readers()
+    for layer in last:
+        if layer.output not in graph.outputs or readers[layer.output]:
             raise refusal(layer, "only works as the last layer, where it is left to the host")
-        left = graph.with_layers(other for other in graph.layers if other is not layer)
-        return replace(left, output=layer.inputs[0], dropped=(*graph.dropped, f"{layer.operator} '{layer.name}'"))
-    return graph
+    before = {layer.output: layer.inputs[0] for layer in last}
+    outputs = tuple(dict.fromkeys(before.get(name, name) for name in graph.outputs))
+    dropped = (*graph.dropped, *(f"{layer.operator} '{layer.name}'" for layer in last))
+    left = graph.with_layers(layer for layer in graph.layers if layer not in last)
+    return replace(left, outputs=outputs, dropped=dropped)
 
 
 def merge_padding(graph: FloatGraph) -> FloatGraph:
@@ -60,7 +62,7 @@ def merge_padding(graph: FloatGraph) -> FloatGraph:
         if isinstance(layer, Padding):
             after = readers[layer.output]
             takes = Convolution if layer.value == 0 else Pooling
-            if layer.output != graph.output and all(isinstance(reader, takes) for reader in after):
+            if layer.output not in graph.outputs and all(isinstance(reader, takes) for reader in after):
                 merged[layer.output] = layer
                 continue
             if layer.value != 0:

@@ -34,7 +34,7 @@ def shapes(graph: FloatGraph) -> dict[str, Shape]:
 
     Raises ModelError, naming the layer, where weights or windows do not fit.
     """
-    found = {graph.input: graph.shape}
+    found = dict(graph.inputs)
     for layer in graph.layers:
         found[layer.output] = next_shape(layer, [found[name] for name in layer.inputs])
     return found
@@ -69,14 +69,14 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
                 raise refusal(layer, f"reads maps of shapes {_listed(sources)}; they must be equal")
             return source
         case Product():
-            size = max(shape[1:] for shape in sources)
-            if len({shape[0] for shape in sources}) > 1 or any(shape[1:] not in ((1, 1), size) for shape in sources):
+            largest = max(shape[1:] for shape in sources)
+            if len({shape[0] for shape in sources}) > 1 or any(shape[1:] not in ((1, 1), largest) for shape in sources):
                 raise refusal(
                     layer,
                     f"multiplies maps of shapes {_listed(sources)}; they must be equal, or one have a single row and"
                     " column",
                 )
-            return channels, *size
+            return channels, *largest
         case Concatenation():
             joined = layer.axis - 1
             if len({tuple(size for n, size in enumerate(shape) if n != joined) for shape in sources}) > 1:

@@ -11,7 +11,8 @@ import onnx
 from ..graph import Shape
 from ..networks.layers import FloatLayer, Floats
 from .file import Array, Attributes, integer_list, node_name, refuse
-from .view import Dimensions, View
+from .view import Dimensions as Dimensions
+from .view import View
 
 Built = tuple[FloatLayer, Dimensions]
 

@@ -78,4 +78,5 @@ def kernel_places(context: Context) -> NDArray[np.int64]:
     """Which of the inputs each weight of the convolution's kernel is for, (channels, rows, columns)."""
     assert context.view is not None
     numbers = np.arange(context.dimensions[-1])
-    return context.view.to_map(numbers, 4)[0]
+    places: NDArray[np.int64] = context.view.to_map(numbers, 4)[0]
+    return places

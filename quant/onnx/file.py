@@ -168,35 +168,37 @@ def integer_list(node: onnx.NodeProto, name: str, found: Any) -> list[int]:
     return values
 
 
-def single_input(
+def inputs_of(
     model: onnx.ModelProto, constants: Container[str], kinds: Container[int] = (TYPES.FLOAT,)
-) -> onnx.ValueInfoProto:
-    """The one input that is not a constant.  Raises ModelError if there is not one, or it is none of ``kinds``."""
+) -> dict[str, tuple[int, ...]]:
+    """Dimensions, N first, of each input that is not a constant, by name.
+
+    Raises ModelError if the model has no input or no output, or an input is none of ``kinds`` or of no fixed size.
+    """
     graph = model.graph
     found = [value for value in graph.input if value.name not in constants]
-    if len(found) != 1 or len(graph.output) != 1:
-        names = ", ".join(repr(value.name) for value in [*found, *graph.output])
+    if not found or not graph.output:
         raise ModelError(
-            f"the model has {len(found)} inputs and {len(graph.output)} outputs ({names}); it must have one of each"
+            f"the model has {len(found)} inputs and {len(graph.output)} outputs; it must have at least one of each"
         )
-    kind = found[0].type.tensor_type.elem_type
-    if kind not in kinds:
-        type_name = next((name for name, value in onnx.TensorProto.DataType.items() if value == kind), str(kind))
-        raise ModelError(f"input '{found[0].name}' has type {type_name}; it must be FLOAT")
-    result: onnx.ValueInfoProto = found[0]
-    return result
+    for value in found:
+        kind = value.type.tensor_type.elem_type
+        if kind not in kinds:
+            type_name = next((name for name, other in TYPES.DataType.items() if other == kind), str(kind))
+            raise ModelError(f"input '{value.name}' has type {type_name}; it must be FLOAT")
+    return {value.name: image_dimensions(value) for value in found}
 
 
 def image_dimensions(value: onnx.ValueInfoProto) -> tuple[int, ...]:
-    """Dimensions (N, C, H, W) or (N, C, L) of the input ``value``, with N 1 if it is symbolic."""
+    """Dimensions (N, C, H, W), (N, C, L) or (N, K) of the input ``value``, with N 1 if it is symbolic."""
     dimensions = [
         int(d.dim_value) if d.HasField("dim_value") and d.dim_value > 0 else (d.dim_param or "?")
         for d in value.type.tensor_type.shape.dim
     ]
     sizes = [d for d in dimensions[1:] if isinstance(d, int)]
-    if len(dimensions) not in (3, 4) or len(sizes) != len(dimensions) - 1:
+    if len(dimensions) not in (2, 3, 4) or len(sizes) != len(dimensions) - 1:
         shown = "x".join(str(d) for d in dimensions[:8]) or "unknown"
-        raise ModelError(f"input '{value.name}' has shape {shown}; it must be NxCxHxW with fixed C, H and W, or NxCxL")
+        raise ModelError(f"input '{value.name}' has shape {shown}; it must be NxCxHxW, NxCxL or NxK, all but N fixed")
     batch = dimensions[0] if isinstance(dimensions[0], int) else 1
     check_dimensions(f"input '{value.name}'", (batch, *sizes))
     return batch, *sizes

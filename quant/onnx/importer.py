@@ -28,10 +28,9 @@ from .file import (
     Array,
     Attributes,
     describe,
-    image_dimensions,
+    inputs_of,
     opset,
     refuse,
-    single_input,
 )
 from .load import check_graph, load_model
 from .nary import of_two
@@ -49,22 +48,37 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
     """
     model = load_model(source)
     constants = Constants(model, max(OLDEST_OPSET, opset(model)))
-    value = single_input(model, constants, FLOATS)
-    maps = Maps(inputs={value.name})
-    maps.add_map(value.name, image_dimensions(value))
+    inputs = inputs_of(model, constants, FLOATS)
+    maps = Maps(inputs=set(inputs))
+    for name, dimensions in inputs.items():
+        maps.add_map(name, dimensions)
     walk = _Walk(constants, maps, old=opset(model) < OLDEST_OPSET)
     walk.nodes(model.graph.node)
     if not walk.layers:
         raise ModelError("the model has no layers; there is nothing to quantize")
-    output = model.graph.output[0].name
-    if output not in maps.views:
-        raise ModelError(f"the output '{output}' is not what any node makes from the input")
-    made = maps.views[output].map
-    graph = FloatGraph(value.name, image_of(maps.own[value.name]), made, tuple(_needed(walk.layers, made)))
-    if made != value.name:
-        graph = renamed(graph, {made: output})
-    check_memory(graph.input, graph.layers, shapes(graph))
+    outputs = tuple(value.name for value in model.graph.output)
+    for output in outputs:
+        if output not in maps.views or maps.views[output].map in inputs:
+            raise ModelError(f"the output '{output}' is not what any node makes from the input")
+    names = {maps.views[output].map: output for output in outputs}
+    layers = tuple(_needed(walk.layers, names))
+    images = {name: image_of(maps.own[name]) for name in inputs}
+    if idle := images.keys() - {name for layer in layers for name in layer.inputs}:
+        raise ModelError(f"no output depends on the input '{min(idle)}'; remove it from the model")
+    left = tuple(filter(None, (_left(name, maps, "output") for name in outputs)))
+    given = tuple(filter(None, (_left(name, maps, "input") for name in inputs)))
+    graph = renamed(FloatGraph(images, tuple(names), layers, (*given, *left)), names)
+    check_memory(graph.inputs, graph.layers, shapes(graph))
     return graph
+
+
+def _left(name: str, maps: Maps, side: str) -> str:
+    """What the host does to the axes of an input or output of the model; nothing if it is the map itself."""
+    view = maps.views[name]
+    if view.is_plain:
+        return ""
+    sizes = (" x ".join(["N", *map(str, dimensions[1:])]) for dimensions in (view.dimensions, maps.own[view.map]))
+    return "axes of the {} '{}', {} of the map's {}".format(side, name, *sizes)
 
 
 class _Walk:
@@ -182,9 +196,9 @@ def _builder(node: onnx.NodeProto) -> Callable[[Context], Built]:
     return builder
 
 
-def _needed(layers: list[FloatLayer], output: str) -> list[FloatLayer]:
-    """Those of ``layers``, in execution order, that ``output`` depends on."""
-    wanted, found = {output}, []
+def _needed(layers: list[FloatLayer], outputs: Iterable[str]) -> list[FloatLayer]:
+    """Those of ``layers``, in execution order, that ``outputs`` depend on."""
+    wanted, found = set(outputs), []
     for layer in reversed(layers):
         if layer.output in wanted:
             wanted |= set(layer.inputs)

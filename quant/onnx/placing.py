@@ -173,7 +173,7 @@ def _reduced(context: Context, maps: Maps, view: View) -> Placed | None:
     else:
         constants[node.input[1]] = np.array(sorted(gone))
     left = [() if axis in axes else part for axis, part in enumerate(view.axes) if keeps or axis not in axes]
-    return Placed(replace(context, constants=ChainMap(constants, context.constants)), seen=lambda _: tuple(left))
+    return Placed(replace(context, constants=ChainMap(constants, dict(context.constants))), seen=lambda _: tuple(left))
 
 
 def _joined(context: Context, maps: Maps, views: Sequence[View]) -> Placed | None:

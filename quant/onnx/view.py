@@ -104,8 +104,8 @@ class View:
         moved = values.reshape(sizes).transpose(order)
         wanted: list[int] = []
         spread: list[int] = []
-        for axis in MAP_AXES[rank]:
-            places = [n for n in order if self.atoms[n].axis == axis]
+        for number in MAP_AXES[rank]:
+            places = [n for n in order if self.atoms[n].axis == number]
             same = all(sizes[n] == 1 for n in places)
             spread += [1 if same else full[n] for n in places]
             wanted.append(prod(1 if same else full[n] for n in places))

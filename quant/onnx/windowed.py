@@ -92,10 +92,11 @@ def average_pool(context: Context) -> Built:
     attributes.finish()
     if dilations != (1, 1):
         raise refuse(context.node, f"dilations are {list(dilations)}; an average over neighbours, [1, 1], works")
+    include_pad = include_pad and any(pads)  # what ceil_mode adds never counts
     pads = pads[0], pads[1], pads[2] + ceil[0], pads[3] + ceil[1]
     check_pads(context, pads, kernel)
     names = (context.name, "AveragePool", (context.current,), context.output)
-    layer = Average(*names, kernel, strides, pads, include_pad and any(pads), ceil)
+    layer = Average(*names, kernel, strides, pads, include_pad, ceil if include_pad else (0, 0))
     channels, *size = context.image()
     if next_shape(layer, [context.image()]) == (channels, 1, 1) and _covers(layer, size):
         layer = Average(*names, _pair(size))

@@ -36,7 +36,7 @@ def grids(network: FloatGraph, histograms: Mapping[str, Histogram], settings: Se
         leaving = [
             name
             for name in names
-            if name == network.output or any(group[reader.output] != group[name] for reader in readers[name])
+            if name in network.outputs or any(group[reader.output] != group[name] for reader in readers[name])
         ]
         grid = choose_grid(merged([histograms[name] for name in leaving]), settings)
         found |= dict.fromkeys(names, grid)
@@ -50,7 +50,7 @@ def groups(network: FloatGraph) -> dict[str, str]:
     grid: so every map that nobody else reads takes that grid, as far back as poolings and concatenations keep it.  So
     does another concatenation, whoever reads it: in a dense block each map would else be rounded at every layer.
     """
-    stands_for = {network.input: network.input} | {layer.output: layer.output for layer in network.layers}
+    stands_for = {name: name for name in (*network.inputs, *(layer.output for layer in network.layers))}
 
     def root(name: str) -> str:
         while stands_for[name] != name:

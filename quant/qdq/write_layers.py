@@ -22,13 +22,13 @@ from ..graph import (
     Layer,
     MaxPool,
     Normalization,
+    Pads,
     Selection,
     Table,
 )
 from ..graph.errors import GraphError, unknown_kind
 from ..networks.functions import DEFAULTS
 from ..networks.layers import Function
-from ..onnx.windows import ceil_pads
 
 Attributes = dict[str, Any]
 
@@ -56,6 +56,18 @@ def node_of(layer: Layer, graph: Graph) -> tuple[str, Attributes]:
             return "DepthToSpace", {"blocksize": layer.block[0], "mode": "DCR"}
         case unknown:
             unknown_kind(unknown)
+
+
+def zeros_before(layer: Layer) -> Pads | None:
+    """Zeros that a Pad puts around the map before ``layer``'s node, (top, left, bottom, right); None if there are none.
+
+    With ``ceil_mode`` and ``count_include_pad`` ONNX Runtime's float kernel divides by what lies inside the pads, as
+    ONNX says, and the integer kernel that it fuses by the whole window.  Zeros that are part of the map count in both.
+    """
+    if not isinstance(layer, AveragePool) or not any(layer.ceil):
+        return None
+    top, left, bottom, right = layer.pads
+    return top, left, bottom - layer.ceil[0], right - layer.ceil[1]
 
 
 def constants_of(layer: Layer, graph: Graph) -> list[tuple[str, Any]]:
@@ -108,16 +120,9 @@ def _window(layer: Conv | MaxPool | AveragePool) -> Attributes:
 def _average(layer: AveragePool, source: FeatureMap) -> tuple[str, Attributes]:
     if layer.kernel == source.shape[1:] and not any(layer.pads):
         return "GlobalAveragePool", {}
-    top, left, bottom, right = layer.pads
-    pads = top, left, bottom - layer.ceil[0], right - layer.ceil[1]
-    grown = ceil_pads((source.shape[1], source.shape[2]), layer.kernel, layer.strides, pads)
-    if any(layer.ceil) and grown != layer.pads:
-        raise GraphError(
-            f"layer '{layer.name}': pads {layer.pads} with ceil {layer.ceil} are not what ONNX's ceil_mode makes,"
-            f" {grown}; ONNX has no such node"
-        )
-    extra = {"pads": pads, "count_include_pad": int(layer.include_pad), "ceil_mode": int(any(layer.ceil))}
-    return "AveragePool", _window(layer) | extra
+    if any(layer.ceil):
+        return "AveragePool", _window(layer) | {"pads": (0, 0, *layer.ceil), "count_include_pad": 0}
+    return "AveragePool", _window(layer) | {"count_include_pad": int(layer.include_pad)}
 
 
 def _function(layer: Table, source: FeatureMap, target: FeatureMap) -> tuple[str, Attributes]:

@@ -26,7 +26,7 @@ def float_models() -> list[onnx.ModelProto]:
 
 
 def quantized_models() -> list[onnx.ModelProto]:
-    """What the float models become, and two in another tool's spelling."""
+    """What the float models become, and others in other tools' spellings."""
     found = []
     for number, model in enumerate(float_models()):
         weight_bits, activation_bits = BITS[number % len(BITS)]
@@ -35,6 +35,7 @@ def quantized_models() -> list[onnx.ModelProto]:
         images = np.random.default_rng(number).standard_normal((2, *network.shape)).astype(np.float32)
         found.append(quant.to_onnx(quant.quantize(network, images, settings)))
     clipped = conv_chain().node("Clip", np.float32(0), np.float32(6)).qdq()
+    found += [onnx.load(path) for path in sorted((ROOT / "tests" / "data" / "brevitas").glob("*.onnx"))]
     return [*found, conv_chain(0.01, np.int8(0)).qdq().model(), clipped.model()]
 
 
