@@ -335,11 +335,6 @@ REFUSED = {
         spelled(kernel=[5, 3, 1]),
         "node 'averagepool1' (AveragePool): reads the square of 'image', but only a local response normalization may",
     ),
-    "reshape to five": (
-        lambda net: net.node("Reshape", np.array([0, 1, 2, 8, 8])),
-        "node 'reshape1' (Reshape): shape is [0, 1, 2, 8, 8] for an input of [1, 2, 8, 8];"
-        " only flattening each image, [0, -1], works",
-    ),
     "squeezed rows": (
         lambda net: net.node("Squeeze", np.array([2])),
         "node 'squeeze1' (Squeeze): axes are [2] of an input of [1, 2, 8, 8]; only axes of size 1 can go",

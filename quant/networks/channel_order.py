@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .layers import Convolution, FloatGraph, FloatLayer, Slicing, TransposedConvolution
+from .layers import Convolution, FloatGraph, FloatLayer, Function, Slicing, TransposedConvolution
 from .shapes import shapes
 
 
@@ -14,7 +14,8 @@ def fold_channel_order(graph: FloatGraph) -> FloatGraph:
     """Selections of whole channels fall away where a convolution computes what they read, or reads what they make.
 
     Behind a convolution each channel must be taken once or not at all.  Before convolutions it must be all channels in
-    another order; past depthwise ones that order goes on to who reads them.
+    another order; past depthwise ones that order goes on to who reads them, past functions of one value to what
+    those read.
     """
     while (simpler := _step(graph)) is not None:
         graph = simpler
@@ -35,20 +36,25 @@ def _step(graph: FloatGraph) -> FloatGraph | None:
             weights, bias = before.weights[order], before.bias[order]
             made = replace(before, output=layer.output, weights=weights, bias=bias)
             return _with(graph, {before.output: [made], layer.output: []})
+        if source in private and isinstance(before, Function) and len(before.inputs) == 1:
+            inner = f"{layer.output}/ordered"
+            first = replace(layer, inputs=before.inputs, output=inner)
+            then = replace(before, inputs=(inner,), output=layer.output)
+            return _with(graph, {before.output: [first, then], layer.output: []})
         if not once or len(order) != size[source][0] or layer.output in graph.outputs or not after:
             continue
         if all(isinstance(reader, Convolution) and reader.groups == 1 for reader in after):
             return _with(graph, {layer.output: [], **{r.output: [_reading(r, source, order)] for r in after}})
-        (first, *others) = after
-        if not others and isinstance(first, Convolution) and first.groups == len(first.weights) == len(order):
+        (reader, *others) = after
+        if not others and isinstance(reader, Convolution) and reader.groups == len(reader.weights) == len(order):
             inverse = np.argsort(order)
-            weights, bias = first.weights[inverse], first.bias[inverse]
-            inner = f"{first.output}/ordered"
-            moved = replace(first, inputs=(source,), output=inner, weights=weights, bias=bias)
-            size_after = size[first.output]
+            weights, bias = reader.weights[inverse], reader.bias[inverse]
+            inner = f"{reader.output}/ordered"
+            moved = replace(reader, inputs=(source,), output=inner, weights=weights, bias=bias)
+            size_after = size[reader.output]
             whole = (0, 1, size_after[1]), (0, 1, size_after[2])
-            again = Slicing(layer.name, layer.operator, (inner,), first.output, layer.channels, *whole)
-            return _with(graph, {layer.output: [], first.output: [moved, again]})
+            again = Slicing(layer.name, layer.operator, (inner,), reader.output, layer.channels, *whole)
+            return _with(graph, {layer.output: [], reader.output: [moved, again]})
     return None
 
 

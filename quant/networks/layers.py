@@ -156,16 +156,11 @@ class LocalResponse(Clamped):
 
 
 @dataclass(frozen=True, eq=False)
-class Dense(_Layer):
-    """``y = x @ weights.T + bias`` on a flat input.  weights : float32, (outputs, inputs);  bias : (outputs,)"""
-
-    weights: Floats
-    bias: Floats
-
-
-@dataclass(frozen=True, eq=False)
 class Affine(_Layer):
-    """``y[c] = scale[c] * x[c] + shift[c]``, float64, (channels,): batch norm, a constant added or multiplied."""
+    """``y = scale * x + shift``, float64: batch norm, a constant added or multiplied.
+
+    scale, shift : (channels,), one value for each channel, or (channels, rows, columns), one for each of an image
+    """
 
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
@@ -188,16 +183,6 @@ class Padding(_Layer):
 
 
 @dataclass(frozen=True, eq=False)
-class Flatten(_Layer):
-    """(channels, rows, columns) to (channels * rows * columns, 1, 1), in that order."""
-
-
-@dataclass(frozen=True, eq=False)
-class Pass(_Layer):
-    """Leaves values and their order as they are in inference: Dropout, Identity, a Reshape that only renames axes."""
-
-
-@dataclass(frozen=True, eq=False)
 class Softmax(_Layer):
     """Softmax or LogSoftmax over the channels, at the end only."""
 
@@ -208,7 +193,7 @@ Moving = Pooling | Slicing | PixelShuffle
 Simple = Convolution | Moving | Average | Addition | Product | Extreme | Concatenation | Function | LocalResponse
 """What passes leave, and quantization knows."""
 
-Exported = TransposedConvolution | Dense | Affine | Clamp | Padding | Flatten | Pass | Softmax
+Exported = TransposedConvolution | Affine | Clamp | Padding | Softmax
 """What exporters write besides, and passes turn into those, or drop."""
 
 FloatLayer = Simple | Exported

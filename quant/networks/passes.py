@@ -5,60 +5,35 @@ A layer is fused into the one before it only if nobody else reads what lies betw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Shape
 from ..graph.errors import ModelError
+from .by_pixel import fold_by_pixel
 from .chains import fuse_chains, scale_before_clamp
 from .channel_order import fold_channel_order
-from .flattening import lower_dense
 from .large_windows import split_windows
 from .layers import (
     Affine,
     Clamp,
     Clamped,
     Convolution,
-    Flatten,
     FloatGraph,
     FloatLayer,
     Function,
     Moving,
     Padding,
-    Pass,
     Pooling,
     Simple,
     Softmax,
     TransposedConvolution,
     refusal,
-    renamed,
 )
 from .shapes import shapes
 from .transposed import lower_transposed
-
-
-def drop_passes(graph: FloatGraph) -> FloatGraph:
-    """Remove layers that leave values as they are in inference; what they read takes over the name of their output."""
-    size = shapes(graph)
-    origin: dict[str, str] = {}  # of what such a layer makes: the tensor whose values it has
-    names: dict[str, str] = {}  # what that tensor is called from now on
-    kept = []
-    for layer in graph.layers:
-        if not _changes_nothing(layer, size):
-            kept.append(layer)
-            continue
-        first = origin[layer.output] = origin.get(layer.inputs[0], layer.inputs[0])
-        if first not in graph.inputs and names.get(first, first) not in graph.outputs:
-            names[first] = layer.output
-    names |= {name: names.get(first, first) for name, first in origin.items()}
-    return renamed(graph.with_layers(kept), names)
-
-
-def _changes_nothing(layer: FloatLayer, size: Mapping[str, Shape]) -> bool:
-    return isinstance(layer, Pass) or (isinstance(layer, Flatten) and size[layer.inputs[0]] == size[layer.output])
 
 
 def drop_last_softmax(graph: FloatGraph) -> FloatGraph:
@@ -103,7 +78,7 @@ def merge_padding(graph: FloatGraph) -> FloatGraph:
 
 
 def fold_affine(graph: FloatGraph) -> FloatGraph:
-    """Fold batch normalization and constants per channel into the convolution before, or make one of 1x1 of them.
+    """Fold batch normalization and constants into the convolution before, or make one of 1x1 of them.
 
     ``s * (W x + b) + t = (s W) x + (s b + t)``, computed in float64.  Zero padding of the folded convolution stays
     right because the normalization comes after it.
@@ -159,13 +134,12 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
     return graph.with_layers(found.values())
 
 
-# Order matters: names fall away first, shapes settle before arithmetic folds, clamps meet their convolution before a
-# transposed one is taken apart.
+# Order matters: what moves values settles before arithmetic folds, clamps meet their convolution before a transposed
+# one is taken apart.
 PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
-    drop_passes,
     drop_last_softmax,
-    lower_dense,
     merge_padding,
+    fold_by_pixel,
     scale_before_clamp,
     fuse_chains,
     fold_affine,

@@ -90,9 +90,9 @@ def average_pool(context: Context) -> Built:
     include_pad = bool(attributes.integer("count_include_pad", 0))
     kernel, strides, pads, ceil, dilations = pooling_window(context, attributes)
     attributes.finish()
-    include_pad = include_pad and any(pads)  # what ceil_mode adds never counts
     if dilations != (1, 1):
         raise refuse(context.node, f"dilations are {list(dilations)}; an average over neighbours, [1, 1], works")
+    include_pad = include_pad and any(pads)  # what ceil_mode adds never counts
     pads = pads[0], pads[1], pads[2] + ceil[0], pads[3] + ceil[1]
     check_pads(context, pads, kernel)
     names = (context.name, "AveragePool", (context.current,), context.output)
