@@ -106,6 +106,11 @@ def test_channels_of_a_flat_map():
     assert [layer.operator for layer in graph.layers] == ["Gemm", "Sigmoid", "Selection", "Selection", "Gemm"]
 
 
+def test_the_last_step_of_a_signal():
+    net = models.Builder((3, 9)).node("Conv", np.ones((4, 3, 2), np.float32)).node("Gather", np.array(-1), axis=2)
+    assert [layer.operator for layer in check_model(net.gemm(4, 3).model()).layers] == ["Conv", "Selection", "Gemm"]
+
+
 def test_a_clamp_behind_moved_values_belongs_to_what_computed_them():
     net = models.Builder((3, 6, 6)).conv(3, 8, 3).node("DepthToSpace", blocksize=2).node("Slice", *slices((2, 1, 7, 1)))
     graph = check_model(net.relu().model())
@@ -132,7 +137,7 @@ REFUSED = {
     "nothing": ("Slice", slices((2, 4, 4, 1)), {}, "takes nothing; at least one value must be left"),
     "step": ("Slice", slices((2, 0, 4, 0)), {}, "starts [0], ends [4], axes [2] and steps [0] do not fit"),
     "index": ("Gather", (np.array([8]),), {"axis": 1}, "its indices [8] must be -8 to 7"),
-    "one index": ("Gather", (np.array(1),), {"axis": 1}, "its indices must be a constant list of integers"),
+    "one index": ("Gather", (np.array(1),), {"axis": 1}, "turns [1, 8, 6, 10] into [1, 6, 10], other axes; a list of"),
     "block": ("DepthToSpace", (), {"blocksize": 3}, "[1, 8, 6, 10] is not made of whole blocks of 3 x 3"),
     "rows": ("SpaceToDepth", (), {"blocksize": 4}, "[1, 8, 6, 10] is not made of whole blocks of 4 x 4"),
 }
