@@ -6,8 +6,9 @@ from math import prod
 
 import numpy as np
 
-from .errors import GraphError, unknown_kind
+from .errors import GraphError, ModelError, unknown_kind
 from .fields import check_layer, check_tensor
+from .host import Reshape, Transpose, sizes_after
 from .layers import (
     INT32,
     Add,
@@ -53,6 +54,7 @@ def check(graph: Graph) -> Graph:
     for name in graph.outputs:
         if name not in known or name in graph.inputs:
             raise GraphError(f"no layer writes the graph's output '{name}'")
+    _check_arrays(graph)
     if idle := [name for name in graph.tensors if name not in known]:
         raise GraphError(f"no layer makes the tensor '{idle[0]}'; leave it out")
     return graph
@@ -64,6 +66,24 @@ def _check_ports(graph: Graph) -> None:
             raise GraphError(f"the graph's {what}s are {names!r}; they must be a tuple of at least one tensor's name")
         if len(set(names)) < len(names):
             raise GraphError(f"the graph's {what}s {', '.join(map(repr, names))} name one tensor twice")
+
+
+def _check_arrays(graph: Graph) -> None:
+    for name, array in graph.arrays.items():
+        if name not in (*graph.inputs, *graph.outputs):
+            raise GraphError(f"the graph says how '{name}' lies in the model's file, but it is no input or output")
+        shape = graph.tensors[name].shape
+        first, last = (array.shape, shape) if name in graph.inputs else (shape, array.shape)
+        sizes: tuple[int, ...] = (1, *first)
+        try:
+            for step in array.steps:
+                sizes = sizes_after(step, sizes)
+        except ModelError as error:
+            raise GraphError(f"'{name}': {error}") from error
+        if sizes[1:] != last:
+            raise GraphError(f"'{name}': the host's steps make {sizes[1:]} of it, not {last}")
+        if name in graph.inputs and not all(isinstance(step, Reshape | Transpose) for step in array.steps):
+            raise GraphError(f"'{name}': the host arranges an input, and computes nothing")
 
 
 def _check_layer(layer: Layer, graph: Graph) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..graph import ConvOperator, Pads, Pair, Shape, Steps
 from ..graph.errors import ModelError
+from ..graph.host import HostArray
 from .expressions import Step
 
 Floats = NDArray[np.float32]
@@ -182,18 +183,13 @@ class Padding(_Layer):
     value: float = 0.0
 
 
-@dataclass(frozen=True, eq=False)
-class Softmax(_Layer):
-    """Softmax or LogSoftmax over the channels, at the end only."""
-
-
 Moving = Pooling | Slicing | PixelShuffle
 """What hands on some of its input's values, or all, as they are."""
 
 Simple = Convolution | Moving | Average | Addition | Product | Extreme | Concatenation | Function | LocalResponse
 """What passes leave, and quantization knows."""
 
-Exported = TransposedConvolution | Affine | Clamp | Padding | Softmax
+Exported = TransposedConvolution | Affine | Clamp | Padding
 """What exporters write besides, and passes turn into those, or drop."""
 
 FloatLayer = Simple | Exported
@@ -211,13 +207,19 @@ class FloatGraph:
     """Float layers in an order of execution.
 
     inputs : shape of each by name, (channels, rows, columns);  outputs : in the model's order
-    dropped : what was left to the host, such as the last softmax
+    arrays : how those of inputs and outputs lie in the model's file that are not just their maps
     """
 
     inputs: Mapping[str, Shape]
     outputs: tuple[str, ...]
     layers: tuple[FloatLayer, ...]
-    dropped: tuple[str, ...] = ()
+    arrays: Mapping[str, HostArray] = field(default_factory=dict)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """What is left to the host, in words."""
+        ports = [(name, self.arrays[name]) for name in (*self.inputs, *self.outputs) if name in self.arrays]
+        return tuple(f"{step}, of '{name}'" for name, array in ports for step in array.steps)
 
     def with_layers(self, layers: Iterable[FloatLayer]) -> FloatGraph:
         return replace(self, layers=tuple(layers))
@@ -251,7 +253,8 @@ def renamed(graph: FloatGraph, names: Mapping[str, str]) -> FloatGraph:
         for layer in graph.layers
     ]
     outputs = tuple(names.get(name, name) for name in graph.outputs)
-    return replace(graph, layers=tuple(layers), outputs=outputs)
+    arrays = {names.get(name, name): array for name, array in graph.arrays.items()}
+    return replace(graph, layers=tuple(layers), outputs=outputs, arrays=arrays)
 
 
 def refusal(layer: FloatLayer, reason: str) -> ModelError:

@@ -28,26 +28,11 @@ from .layers import (
     Padding,
     Pooling,
     Simple,
-    Softmax,
     TransposedConvolution,
     refusal,
 )
 from .shapes import shapes
 from .transposed import lower_transposed
-
-
-def drop_last_softmax(graph: FloatGraph) -> FloatGraph:
-    """Leave a last Softmax or LogSoftmax to the host; anywhere else it is refused."""
-    last = [layer for layer in graph.layers if isinstance(layer, Softmax)]
-    readers = graph.readers()
-    for layer in last:
-        if layer.output not in graph.outputs or readers[layer.output]:
-            raise refusal(layer, "only works as the last layer, where it is left to the host")
-    before = {layer.output: layer.inputs[0] for layer in last}
-    outputs = tuple(dict.fromkeys(before.get(name, name) for name in graph.outputs))
-    dropped = (*graph.dropped, *(f"{layer.operator} '{layer.name}'" for layer in last))
-    left = graph.with_layers(layer for layer in graph.layers if layer not in last)
-    return replace(left, outputs=outputs, dropped=dropped)
 
 
 def merge_padding(graph: FloatGraph) -> FloatGraph:
@@ -137,7 +122,6 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
 # Order matters: what moves values settles before arithmetic folds, clamps meet their convolution before a transposed
 # one is taken apart.
 PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
-    drop_last_softmax,
     merge_padding,
     fold_by_pixel,
     scale_before_clamp,

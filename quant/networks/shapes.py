@@ -23,7 +23,6 @@ from .layers import (
     Pooling,
     Product,
     Slicing,
-    Softmax,
     TransposedConvolution,
     refusal,
 )
@@ -102,7 +101,7 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
         case Padding():
             top, left, bottom, right = layer.pads
             return channels, rows + top + bottom, columns + left + right
-        case LocalResponse() | Clamp() | Softmax():
+        case LocalResponse() | Clamp():
             return source
         case unknown:
             unknown_kind(unknown)

@@ -32,6 +32,7 @@ from .file import (
     opset,
     refuse,
 )
+from .hosted import Hosted, array_of_input
 from .load import check_graph, load_model
 from .nary import of_two
 from .old_opsets import modern
@@ -57,28 +58,23 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
     if not walk.layers:
         raise ModelError("the model has no layers; there is nothing to quantize")
     outputs = tuple(value.name for value in model.graph.output)
+    names: dict[str, str] = {}  # of the maps that are handed out: what the model calls them
+    arrays = {name: array_of_input(name, maps.views, maps.own) for name in inputs}
     for output in outputs:
-        if output not in maps.views or maps.views[output].map in inputs:
+        made, array = walk.hosted.array(output, maps.views, maps.own)
+        if made in inputs:
             raise ModelError(f"the output '{output}' is not what any node makes from the input")
-    names = {maps.views[output].map: output for output in outputs}
+        if made in names:
+            raise ModelError(f"outputs '{names[made]}' and '{output}' show one tensor; ask for one of them")
+        names[made], arrays[made] = output, array
     layers = tuple(_needed(walk.layers, names))
     images = {name: image_of(maps.own[name]) for name in inputs}
     if idle := images.keys() - {name for layer in layers for name in layer.inputs}:
         raise ModelError(f"no output depends on the input '{min(idle)}'; remove it from the model")
-    left = tuple(filter(None, (_left(name, maps, "output") for name in outputs)))
-    given = tuple(filter(None, (_left(name, maps, "input") for name in inputs)))
-    graph = renamed(FloatGraph(images, tuple(names), layers, (*given, *left)), names)
+    arranged = {name: array for name, array in arrays.items() if array.steps}
+    graph = renamed(FloatGraph(images, tuple(names), layers, arranged), names)
     check_memory(graph.inputs, graph.layers, shapes(graph))
     return graph
-
-
-def _left(name: str, maps: Maps, side: str) -> str:
-    """What the host does to the axes of an input or output of the model; nothing if it is the map itself."""
-    view = maps.views[name]
-    if view.is_plain:
-        return ""
-    sizes = (" x ".join(["N", *map(str, dimensions[1:])]) for dimensions in (view.dimensions, maps.own[view.map]))
-    return "axes of the {} '{}', {} of the map's {}".format(side, name, *sizes)
 
 
 class _Walk:
@@ -90,6 +86,7 @@ class _Walk:
         self.old = old  # opset 6 or before
         self.layers: list[FloatLayer] = []
         self.spelled: dict[str, Spelled] = {}
+        self.hosted = Hosted()
 
     def nodes(self, nodes: Iterable[onnx.NodeProto]) -> None:
         for node in (part for whole in nodes for part in of_two(whole)):
@@ -140,9 +137,12 @@ class _Walk:
 
     def _layer(self, node: onnx.NodeProto) -> None:
         for name in node.input:
-            if name and name not in self.constants and name not in self.maps.sizes:
+            if name and not any(name in known for known in (self.constants, self.maps.sizes, self.hosted.sizes)):
                 raise refuse(node, f"reads '{name}', which no supported node before it makes")
         context = Context(node, self.constants, self.maps.sizes, self.constants.opset)
+        if self.hosted.takes(context):
+            self.hosted.add(context, self.maps.sizes)
+            return
         part = spelled(context, self.spelled)
         if isinstance(part, Spelled):
             check_dimensions(describe(node), part.dimensions)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from ..networks.functions import DEFAULTS
 from ..networks.layers import (
     LocalResponse,
-    Softmax,
 )
 from .context import (
     Built,
@@ -35,14 +34,6 @@ from .windowed import (
     conv_transpose,
     global_average_pool,
 )
-
-
-def softmax(context: Context) -> Built:
-    """Over whichever axis: the host computes it."""
-    attributes = Attributes(context.node)
-    attributes.integer("axis", 1)
-    attributes.finish()
-    return Softmax(context.name, context.operator, (context.current,), context.output), context.dimensions
 
 
 def lrn(context: Context) -> Built:
@@ -76,7 +67,6 @@ BUILDERS: Mapping[str, Callable[[Context], Built]] = {
     "Gemm": gemm,
     "GlobalAveragePool": global_average_pool,
     "LRN": lrn,
-    "LogSoftmax": softmax,
     "MatMul": matmul,
     "Max": extreme,
     "Min": extreme,
@@ -84,7 +74,6 @@ BUILDERS: Mapping[str, Callable[[Context], Built]] = {
     "Neg": negate,
     "PRelu": prelu,
     "Relu": relu,
-    "Softmax": softmax,
     "Sub": subtract,
     "Sum": add,
     "Swish": swish,

@@ -23,7 +23,7 @@ from .mixtures import NODES
 from .view import CHANNELS, COLUMNS, IMAGES, MAP_AXES, ROWS, Axis, View, plain
 
 OF_TWO = ("Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum")
-POINTWISE = frozenset((*DEFAULTS, *NODES, *OF_TWO, "LogSoftmax", "Neg", "PRelu", "Softmax", "Swish"))
+POINTWISE = frozenset((*DEFAULTS, *NODES, *OF_TWO, "Neg", "PRelu", "Swish"))
 REDUCING = {"ReduceMax": 18, "ReduceMean": 18, "ReduceMin": 18, "ReduceSum": 13}
 """Operators that fold axes, and the opset from which they read the axes as an input."""
 

@@ -137,7 +137,8 @@ def build(network: FloatGraph, histograms: dict[str, Histogram], settings: Setti
             layers.append(layer_without_weights(layer, tuple(maps), target))
         tensors[target.name] = target
     outputs = [name if name in tensors else integer_name(name) for name in network.outputs]
-    return check(Graph(tuple(source.name for source in inputs), tuple(outputs), tuple(layers), tensors))
+    arrays = {name if name in tensors else integer_name(name): array for name, array in network.arrays.items()}
+    return check(Graph(tuple(source.name for source in inputs), tuple(outputs), tuple(layers), tensors, arrays))
 
 
 def integer_name(name: str) -> str:

@@ -44,6 +44,7 @@ from ..onnx.file import (
     opset,
     refuse,
 )
+from ..onnx.hosted import Hosted, array_of_input
 from ..onnx.importer import shape_of
 from ..onnx.load import load_model
 from ..onnx.operators import BUILDERS
@@ -106,6 +107,7 @@ class _Reader:
         self.values: dict[str, Value] = {
             name: Reals(None, (), image_of(size), name=name) for name, size in inputs.items()
         }
+        self.hosted = Hosted()
         self.arranged: set[str] = set()  # of ``values``: maps made of views
         self.parameters: dict[str, Parameter] = {}
         self.made = Assembly()
@@ -120,7 +122,7 @@ class _Reader:
                 )
             if not self._constant(node):
                 self._step(node)
-        return self.made.graph(self._finish())
+        return self._finish()
 
     def _constant(self, node: onnx.NodeProto) -> bool:
         """Take ``node`` as part of a parameter or a constant, if that is what it is."""
@@ -146,8 +148,12 @@ class _Reader:
     def _step(self, node: onnx.NodeProto) -> None:
         names = self._computed(node)
         for name in names:
-            if name not in self.values:
+            if name not in self.values and name not in self.hosted.sizes:
                 raise refuse(node, f"reads '{name}', which no supported node before it makes")
+        context = self._context(node)
+        if self.hosted.takes(context):
+            self.hosted.add(context, self.maps.sizes)
+            return
         if not names or (len(names) > 1 and node.op_type not in LAYERS):
             raise refuse(node, f"reads {len(names)} computed tensors; exactly one works")
         output, first = node.output[0], self.values[names[0]]
@@ -175,8 +181,6 @@ class _Reader:
             value = self._by_channel(node)
         elif node.op_type in (*WITH_WEIGHTS, *LAYERS, "Pad"):
             value = self._layer(node)
-        elif node.op_type in ("Softmax", "LogSoftmax") and output in self.outputs:
-            value = first  # left to the host
         else:
             raise refuse(node, "is not supported in a quantized model; quantize the float model")
         if output not in self.maps.views:
@@ -386,20 +390,27 @@ class _Reader:
         self.values[name] = replace(reals_of(found), alone=value.map is not None and value.alone)
         return found
 
-    def _finish(self) -> tuple[str, ...]:
-        """The tensors that the model hands out."""
+    def _finish(self) -> Graph:
+        """What the model hands out, and all that it depends on."""
         if not self.made.tensors:
             raise ModelError(
                 "the model has no QuantizeLinear node; it is not quantized (systolith quantize makes one that is)"
             )
-        found = tuple(self._end_with(name) for name in self.outputs)
+        arrays = {self.made.inputs[n]: array_of_input(n, self.maps.views, self.maps.own) for n in self.made.inputs}
+        ends: list[str] = []
+        for name in self.outputs:
+            _, array = self.hosted.array(name, self.maps.views, self.maps.own)
+            source, _ = self.hosted.steps.get(name, (name, ()))
+            ends.append(self._end_with(source, name))
+            arrays[ends[-1]] = array
         if idle := [name for name, made in self.made.inputs.items() if not made]:
             raise ModelError(f"no QuantizeLinear reads the input '{idle[0]}'; quantize the model first")
         if not self.made.layers:
             raise ModelError("the model has no layers; there is nothing to compute")
-        return found
+        graph = self.made.graph(tuple(ends))
+        return replace(graph, arrays={name: array for name, array in arrays.items() if array.steps})
 
-    def _end_with(self, name: str) -> str:
+    def _end_with(self, name: str, output: str) -> str:
         """The tensor of output ``name``: without a Q a convolution hands out sums, what only moves integers those."""
         value = self.values.get(name)
         if value is None:
@@ -408,8 +419,8 @@ class _Reader:
             return value.map.name
         assert isinstance(value, Reals)
         if isinstance(value.layer, Weighted) and not value.clamped and not value.moves:
-            self.made.sums(value, name)
-            return name
+            self.made.sums(value, output)
+            return output
         maker = next(node for node in self.nodes if name in node.output)
         return self.made.settled(maker, value, name).name
 
