@@ -10,7 +10,8 @@ import onnx
 
 from ..graph import Conv, FeatureMap, Pads
 from ..networks.layers import Average, Convolution, Function
-from ..onnx.context import Context
+from ..onnx.composed import COMPOSED
+from ..onnx.context import Built, Context
 from ..onnx.dense import kernel_places
 from ..onnx.file import Attributes, refuse
 from ..onnx.operators import BUILDERS
@@ -18,6 +19,16 @@ from ..onnx.view import Dimensions
 from .linear import StoredGrid
 from .parameters import Parameter, bias_of, weights_of
 from .reals import Weighted
+
+
+def one_layer(context: Context) -> Built:
+    """The one layer of a node.  Raises ModelError if it becomes several."""
+    if context.operator in BUILDERS:
+        return BUILDERS[context.operator](context)
+    layers, sizes = COMPOSED[context.operator](context)
+    if len(layers) != 1:
+        raise refuse(context.node, f"becomes {len(layers)} layers; in a quantized model it must be one")
+    return layers[0], sizes[context.output]
 
 
 def weighted(

@@ -33,11 +33,10 @@ from ..networks.shapes import next_shape
 from ..onnx.budget import check_dimensions, check_memory
 from ..onnx.composed import COMPOSED
 from ..onnx.constants import Constants
-from ..onnx.context import Built, Context, Dimensions, image_of
+from ..onnx.context import Context, Dimensions, image_of
 from ..onnx.file import (
     STANDARD_DOMAINS,
     Array,
-    Attributes,
     describe,
     inputs_of,
     node_name,
@@ -45,24 +44,18 @@ from ..onnx.file import (
     refuse,
 )
 from ..onnx.hosted import Hosted, array_of_input
-from ..onnx.importer import shape_of
 from ..onnx.load import load_model
 from ..onnx.operators import BUILDERS
 from ..onnx.placing import Maps, Placed, place
 from ..onnx.shaping import SHAPING, only_seen
 from ..onnx.view import View
 from .assembly import Assembly, on_grid
-from .linear import activation_grid, quantize_constant
-from .lookup import INDEX_TYPES, lookup
+from .linear import activation_grid
+from .lookup import is_index, lookup
 from .normal import merged, normal_form
-from .parameters import (
-    Parameter,
-    clipped,
-    dequantized,
-    integer_bounds,
-    moved,
-)
-from .read_layers import average_of, constant_map, rounds_bias, weighted
+from .parameters import Parameter, integer_bounds
+from .read_constants import taken
+from .read_layers import average_of, constant_map, one_layer, rounds_bias, weighted
 from .reals import Integers, Reals, Value, Weighted, by_channel, maps_of, mean_of, reals_of, scaled, zeros_around
 
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
@@ -120,26 +113,10 @@ class _Reader:
                 raise refuse(
                     node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are"
                 )
-            if not self._constant(node):
+            computed = self._computed(node)
+            if not taken(node, self.constants, self.parameters, self.maps.sizes, computed=bool(computed)):
                 self._step(node)
         return self._finish()
-
-    def _constant(self, node: onnx.NodeProto) -> bool:
-        """Take ``node`` as part of a parameter or a constant, if that is what it is."""
-        name = node.input[0] if node.input else ""
-        if node.op_type == "Shape" and name in self.maps.sizes:
-            self.constants.add(node, shape_of(node, self.maps.sizes[name]))
-        elif name in self.parameters and not self._computed(node):
-            self.parameters[node.output[0]] = moved(node, self.parameters[name])
-        elif name in self.constants and node.op_type == DEQUANTIZE:
-            self.parameters[node.output[0]] = dequantized(node, self.constants)
-        elif name in self.constants and node.op_type == QUANTIZE:
-            self.constants.add(node, quantize_constant(node, self.constants, self.constants[name]))
-        elif name in self.constants and node.op_type == "Clip":
-            self.constants.add(node, clipped(node, self.constants, self.constants[name]))
-        else:
-            return self.constants.fold(node)
-        return True
 
     def _computed(self, node: onnx.NodeProto) -> list[str]:
         """What ``node`` reads that depends on the image."""
@@ -166,7 +143,7 @@ class _Reader:
             value: Value = self._quantize(node, first, view)
         elif node.op_type == DEQUANTIZE:
             value = self._dequantize(node, first, view.dimensions)
-        elif isinstance(first, Integers) and node.op_type == "Cast" and self._is_index(node):
+        elif isinstance(first, Integers) and node.op_type == "Cast" and is_index(node):
             value = first
         elif only_seen(self._context(node)):
             value, view = first, SHAPING[node.op_type](self._context(node), self.maps.views)
@@ -190,10 +167,6 @@ class _Reader:
     def _keep(self, node: onnx.NodeProto, output: str, value: Value) -> None:
         check_dimensions(describe(node), self.maps.sizes[output])
         self.values[output] = replace(value, alone=value.alone and self.read[output] == 1)
-
-    def _is_index(self, node: onnx.NodeProto) -> bool:
-        """Whether what ``node``, a Cast, makes are the same integers, for a Gather to count by."""
-        return Attributes(node).integer("to", 0) in INDEX_TYPES
 
     def _context(self, node: onnx.NodeProto, given: Mapping[str, Array] | None = None) -> Context:
         """``node`` with what is known, and constants that are ``given``.
@@ -289,14 +262,6 @@ class _Reader:
                 after = replace(value, map=self.made.settled(node, found[output], output))
             self._keep(node, output, after)
 
-    def _one_layer(self, context: Context) -> Built:
-        if context.operator in BUILDERS:
-            return BUILDERS[context.operator](context)
-        layers, sizes = COMPOSED[context.operator](context)
-        if len(layers) != 1:
-            raise refuse(context.node, f"becomes {len(layers)} layers; in a quantized model it must be one")
-        return layers[0], sizes[context.output]
-
     def _clamp_integers(self, node: onnx.NodeProto, value: Integers) -> Integers:
         if node.op_type != "Clip":
             raise refuse(node, f"reads integers, '{node.input[0]}'; a DequantizeLinear must come before")
@@ -349,7 +314,7 @@ class _Reader:
             self.constants.budget.spend(describe(node), made.conv.weights.size)
             self._add_map(node.output[0], placed, sizes)
             return Reals(made, (source,), image_of(sizes))
-        layer, sizes = self._one_layer(placed.context)
+        layer, sizes = one_layer(placed.context)
         self._add_map(node.output[0], placed, sizes)
         if isinstance(layer, Concatenation):
             return Reals(layer, tuple(self._part(node, name) for name in names), image_of(sizes))
