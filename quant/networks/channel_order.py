@@ -33,9 +33,9 @@ def fold_channel_order(graph: FloatGraph) -> FloatGraph:
                 moved[layer.output] = layer
                 continue
         if isinstance(layer, Convolution) and layer.inputs[0] in moved:
-            order = moved[layer.inputs[0]]
-            back = [order.channels.index(channel) for channel in range(len(order.channels))]
-            layer = replace(layer, inputs=order.inputs, weights=layer.weights[:, back])
+            slicing = moved[layer.inputs[0]]
+            back = [slicing.channels.index(channel) for channel in range(len(slicing.channels))]
+            layer = replace(layer, inputs=slicing.inputs, weights=layer.weights[:, back])
         found[layer.output] = layer
     return graph.with_layers(found.values())
 

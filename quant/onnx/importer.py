@@ -40,6 +40,8 @@ from .placing import Maps, Placed, place
 from .shaping import SHAPING, only_seen
 from .spelled_lrn import Spelled, spelled
 
+Refused = Callable[[onnx.NodeProto, ModelError], None]
+
 
 def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
     """The float network in an ONNX model (path or ModelProto), layer for layer as the exporter wrote it.
@@ -47,59 +49,63 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
     Raises ModelError, naming node, operator and attribute, for anything that is not a supported operator.
     """
     model = load_model(source)
-    constants = Constants(model, max(OLDEST_OPSET, opset(model)))
-    inputs = inputs_of(model, constants, FLOATS)
-    maps = Maps(inputs=set(inputs))
-    for name, dimensions in inputs.items():
-        maps.add_map(name, dimensions)
-    walk = _Walk(constants, maps, old=opset(model) < OLDEST_OPSET)
+    walk = Walk(model)
     walk.nodes(model.graph.node)
-    if not walk.layers:
-        raise ModelError("the model has no layers; there is nothing to quantize")
-    outputs = tuple(value.name for value in model.graph.output)
-    for output in outputs:
-        if output not in maps.views or maps.views[output].map in inputs:
-            raise ModelError(f"the output '{output}' is not what any node makes from the input")
-    names = {maps.views[output].map: output for output in outputs}
-    layers = tuple(_needed(walk.layers, names))
-    images = {name: image_of(maps.own[name]) for name in inputs}
-    if idle := images.keys() - {name for layer in layers for name in layer.inputs}:
-        raise ModelError(f"no output depends on the input '{min(idle)}'; remove it from the model")
-    left = tuple(filter(None, (_left(name, maps, "output") for name in outputs)))
-    given = tuple(filter(None, (_left(name, maps, "input") for name in inputs)))
-    graph = renamed(FloatGraph(images, tuple(names), layers, (*given, *left)), names)
-    check_memory(graph.inputs, graph.layers, shapes(graph))
-    return graph
+    return walk.graph()
 
 
-def _left(name: str, maps: Maps, side: str) -> str:
-    """What the host does to the axes of an input or output of the model; nothing if it is the map itself."""
-    view = maps.views[name]
-    if view.is_plain:
-        return ""
-    sizes = (" x ".join(["N", *map(str, dimensions[1:])]) for dimensions in (view.dimensions, maps.own[view.map]))
-    return "axes of the {} '{}', {} of the map's {}".format(side, name, *sizes)
+class Walk:
+    """The nodes of a model in order: constants are computed, everything else becomes a layer, or a view of one's map.
 
+    refused : takes each node that is refused, and why; without it that is raised
+    """
 
-class _Walk:
-    """The nodes in order: constants are computed, everything else becomes a layer."""
-
-    def __init__(self, constants: Constants, maps: Maps, *, old: bool) -> None:
-        self.constants = constants
-        self.maps = maps
-        self.old = old  # opset 6 or before
+    def __init__(self, model: onnx.ModelProto, refused: Refused | None = None) -> None:
+        self.model = model
+        self.constants = Constants(model, max(OLDEST_OPSET, opset(model)))
+        self.inputs = inputs_of(model, self.constants, FLOATS)
+        self.maps = Maps(inputs=set(self.inputs))
+        for name, dimensions in self.inputs.items():
+            self.maps.add_map(name, dimensions)
+        self.old = opset(model) < OLDEST_OPSET
+        self.refused = refused
         self.layers: list[FloatLayer] = []
         self.spelled: dict[str, Spelled] = {}
 
+    def graph(self) -> FloatGraph:
+        """The network that the outputs depend on.  Raises ModelError if one depends on no input."""
+        if not self.layers:
+            raise ModelError("the model has no layers; there is nothing to quantize")
+        outputs = tuple(value.name for value in self.model.graph.output)
+        for output in outputs:
+            if output not in self.maps.views or self.maps.views[output].map in self.inputs:
+                raise ModelError(f"the output '{output}' is not what any node makes from the input")
+        names = {self.maps.views[output].map: output for output in outputs}
+        layers = tuple(_needed(self.layers, names))
+        images = {name: image_of(self.maps.own[name]) for name in self.inputs}
+        if idle := images.keys() - {name for layer in layers for name in layer.inputs}:
+            raise ModelError(f"no output depends on the input '{min(idle)}'; remove it from the model")
+        left = tuple(filter(None, (_left(name, self.maps, "output") for name in outputs)))
+        given = tuple(filter(None, (_left(name, self.maps, "input") for name in self.inputs)))
+        graph = renamed(FloatGraph(images, tuple(names), layers, (*given, *left)), names)
+        check_memory(graph.inputs, graph.layers, shapes(graph))
+        return graph
+
     def nodes(self, nodes: Iterable[onnx.NodeProto]) -> None:
         for node in (part for whole in nodes for part in of_two(whole)):
-            if node.domain not in STANDARD_DOMAINS:
-                raise refuse(
-                    node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are"
-                )
-            for part in modern(node, self._shapes(node)) if self.old else [node]:
-                if not self._constant(part):
-                    self._layer(part)
+            try:
+                self._node(node)
+            except ModelError as error:
+                if self.refused is None:
+                    raise
+                self.refused(node, error)
+
+    def _node(self, node: onnx.NodeProto) -> None:
+        if node.domain not in STANDARD_DOMAINS:
+            raise refuse(node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are")
+        for part in modern(node, self._shapes(node)) if self.old else [node]:
+            if not self._constant(part):
+                self._layer(part)
 
     def _shapes(self, node: onnx.NodeProto) -> dict[str, Dimensions]:
         """Shapes of what ``node`` reads."""
@@ -185,6 +191,15 @@ class _Walk:
         for name, dimensions in made.items():
             check_dimensions(describe(node), dimensions)
             self.maps.add_map(name, dimensions, placed.seen(dimensions) if placed.seen else None)
+
+
+def _left(name: str, maps: Maps, side: str) -> str:
+    """What the host does to the axes of an input or output of the model; nothing if it is the map itself."""
+    view = maps.views[name]
+    if view.is_plain:
+        return ""
+    sizes = (" x ".join(["N", *map(str, dimensions[1:])]) for dimensions in (view.dimensions, maps.own[view.map]))
+    return "axes of the {} '{}', {} of the map's {}".format(side, name, *sizes)
 
 
 def _builder(node: onnx.NodeProto) -> Callable[[Context], Built]:
