@@ -11,6 +11,8 @@ import onnxruntime
 from systolith import golden, quant
 from systolith.quant import FeatureMap
 
+LEVELS = ["DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_ALL"]  # of ONNX Runtime's graph optimization
+
 
 def session(model: onnx.ModelProto, level: str = "ENABLE_ALL") -> onnxruntime.InferenceSession:
     """A session whose 8-bit kernels do not saturate 16-bit pair sums on processors without VNNI.
@@ -35,10 +37,9 @@ def run_tensors(
     images: np.ndarray,
     names: Sequence[str],
     given: Mapping[str, np.ndarray] | None = None,
-    *,
-    optimized: bool = True,
+    level: str = "ENABLE_ALL",
 ) -> list[np.ndarray]:
-    """Tensors of ``model`` by name, inner ones too.
+    """Tensors of ``model`` by name, inner ones too, at a ``level`` of optimization.
 
     Those of ``given`` are not computed, but taken from there: what ONNX Runtime has no integer kernel for.
     """
@@ -56,7 +57,7 @@ def run_tensors(
         graph.input.append(onnx.helper.make_tensor_value_info(name, kind, values.shape))
     wanted = [name for name in names if name not in given]
     feeds = {graph.input[0].name: images, **given}
-    found = dict(zip(wanted, session(watched, "ENABLE_ALL" if optimized else "DISABLE_ALL").run(wanted, feeds), strict=True))
+    found = dict(zip(wanted, session(watched, level).run(wanted, feeds), strict=True))
     return [given[name] if name in given else found[name] for name in names]
 
 
@@ -138,8 +139,8 @@ def assert_equal_at_every_level(graph: quant.Graph, images: np.ndarray) -> None:
     model = quant.to_onnx(graph)
     found = golden.run(graph, golden.quantize_input(graph, images))
     names = [name for name, tensor in graph.tensors.items() if isinstance(tensor, FeatureMap)]
-    for optimized in (False, True):
-        for name, expected in zip(names, run_tensors(model, images, names, optimized=optimized), strict=True):
+    for level in LEVELS:
+        for name, expected in zip(names, run_tensors(model, images, names, level=level), strict=True):
             np.testing.assert_array_equal(found[name], expected.reshape(found[name].shape), err_msg=name)
     np.testing.assert_array_equal(golden.output(graph, images)[0], run(model, images))
 

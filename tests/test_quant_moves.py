@@ -101,9 +101,9 @@ def test_a_signal_is_sliced_along_its_samples():
 
 
 def test_channels_of_a_flat_map():
-    net = models.Builder((4, 3, 3)).node("Flatten").gemm(36, 10).node("Slice", *slices((1, 0, 6, 1))).relu()
+    net = models.Builder((4, 3, 3)).node("Flatten").gemm(36, 10).node("Sigmoid").node("Slice", *slices((1, 0, 6, 1)))
     graph = check_model(net.node("Gather", np.array([5, 0, 1]), axis=1).gemm(3, 2).model())
-    assert [layer.operator for layer in graph.layers] == ["Gemm", "Selection", "Selection", "Gemm"]
+    assert [layer.operator for layer in graph.layers] == ["Gemm", "Sigmoid", "Selection", "Selection", "Gemm"]
 
 
 def test_a_clamp_behind_moved_values_belongs_to_what_computed_them():
@@ -111,6 +111,20 @@ def test_a_clamp_behind_moved_values_belongs_to_what_computed_them():
     graph = check_model(net.relu().model())
     assert [layer.operator for layer in graph.layers] == ["Conv", "DepthToSpace", "Selection"]
     assert graph.map_of(graph.output).zero_point == 0
+
+
+def test_an_order_of_channels_is_that_of_weights():
+    """Behind a convolution, before one, past a depthwise one; nothing is moved."""
+    shuffle = np.arange(8).reshape(2, 4).T.reshape(-1)
+    net = models.Builder((3, 6, 6)).conv(3, 8, 3).node("Gather", shuffle, axis=1).relu()
+    assert [layer.operator for layer in check_model(net.model()).layers] == ["Conv"]
+    net = models.Builder((8, 6, 6)).conv(8, 8, 1, group=2).node("Gather", shuffle, axis=1)
+    net.conv(8, 8, 3, group=8).relu().conv(8, 4, 1)
+    assert [layer.operator for layer in check_model(net.model()).layers] == ["Conv"] * 3
+    net = models.Builder((3, 6, 6)).conv(3, 8, 3).node("DepthToSpace", blocksize=2, mode="CRD")
+    assert [layer.operator for layer in check_model(net.model()).layers] == ["Conv", "DepthToSpace"]
+    net = models.Builder((3, 6, 6)).conv(3, 8, 3).node("Gather", np.array([1, 1]), axis=1)
+    assert [layer.operator for layer in check_model(net.model()).layers] == ["Conv", "Selection"]
 
 
 REFUSED = {

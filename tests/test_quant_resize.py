@@ -64,7 +64,7 @@ def test_upsample(mode):
     check_model(models.Builder((3, 4, 6), opset=9).node("Upsample", np.float32([1, 1, 2, 3]), mode=mode).model())
     net = models.Builder((3, 4, 6), opset=7)
     network = quant.load_float(net.node("Upsample", scales=[1.0, 1.0, 2.0, 2.0], mode=mode).model())
-    assert network.layers[-1].output == network.output
+    assert network.layers[-1].output == network.outputs[0]
 
 
 def test_a_signal_is_resized():

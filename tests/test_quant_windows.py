@@ -84,7 +84,7 @@ def test_reductions(operator, opset):
         images = models.images(model, 3)
         network = quant.load_float(model)
         *_, (_, found) = run_float(network, images)
-        (expected,) = oracle.run_tensors(model, images, [network.output])
+        (expected,) = oracle.run_tensors(model, images, [network.outputs[0]])
         np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5)
         quant.load(quant.to_onnx(quant.quantize(model, images)))
 

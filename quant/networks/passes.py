@@ -138,13 +138,13 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
 # one is taken apart.
 PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     drop_last_softmax,
-    fold_channel_order,
     merge_padding,
     fold_by_pixel,
     scale_before_clamp,
     fuse_chains,
     fold_affine,
     fuse_clamps,
+    fold_channel_order,
     lower_transposed,
     split_windows,
 )

@@ -21,10 +21,11 @@ from .reals import Weighted
 
 
 def weighted(
-    context: Context, parameters: Mapping[str, Parameter], source: FeatureMap, of_mean: bool = False
+    context: Context, parameters: Mapping[str, Parameter], source: FeatureMap, *, rounds: bool, of_mean: bool
 ) -> tuple[Weighted, Dimensions]:
     """The convolution or fully connected layer of ``context`` over ``source``; its output is named later.
 
+    rounds : a float bias is rounded to the scale of the sums
     of_mean : it reads the mean of each channel, so every pixel has the same weights, ``w / count``
     """
     node = context.node
@@ -59,7 +60,21 @@ def weighted(
         groups=built.groups,
     )
     steps = np.zeros(len(scales)) if bias is None else bias_of(node, bias, source.scale * scales)
-    return Weighted(layer, steps, exact=isinstance(bias, Parameter)), sizes
+    return Weighted(layer, steps, exact=isinstance(bias, Parameter) or not rounds), sizes
+
+
+def rounds_bias(name: str, readers: Mapping[str, list[onnx.NodeProto]]) -> bool:
+    """Whether ONNX Runtime rounds a float bias added in ``name`` to the scale of the sums.
+
+    It does where one Q ends the layer, perhaps after activation functions and max poolings (measured: version 1.32).
+    """
+    following = readers.get(name, [])
+    if len(following) != 1:
+        return False
+    (node,) = following
+    return node.op_type == "QuantizeLinear" or (
+        node.op_type in ("Clip", "MaxPool", "Relu") and rounds_bias(node.output[0], readers)
+    )
 
 
 def constant_map(context: Context, constant: Parameter, source: FeatureMap) -> tuple[Conv, FeatureMap]:

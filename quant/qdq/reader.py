@@ -53,8 +53,7 @@ from ..onnx.view import View
 from .assembly import Assembly, on_grid
 from .linear import activation_grid, quantize_constant
 from .lookup import INDEX_TYPES, lookup
-from .normal import normal_form
-from .oblong import joined
+from .normal import merged, normal_form
 from .parameters import (
     Parameter,
     clipped,
@@ -62,11 +61,11 @@ from .parameters import (
     integer_bounds,
     moved,
 )
-from .read_layers import average_of, constant_map, weighted
-from .reals import Integers, Reals, Value, Weighted, by_channel, maps_of, mean_of, reals_of, scaled
+from .read_layers import average_of, constant_map, rounds_bias, weighted
+from .reals import Integers, Reals, Value, Weighted, by_channel, maps_of, mean_of, reals_of, scaled, zeros_around
 
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
-MOVES = ("DepthToSpace", "Gather", "MaxPool", "Slice")
+MOVES = tuple(sorted(COMPOSED.keys() - {"Pad", "ReduceMean", "ReduceSum"}))
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 FUNCTIONS = tuple(sorted(set(DEFAULTS) - {"Clip", "Relu"} | {"PRelu"}))
 WINDOWS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
@@ -91,7 +90,12 @@ class _Reader:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
         self.constants = Constants(model, opset(model))
-        self.nodes = joined(normal_form(model.graph, self.constants), self.constants)
+        nodes = normal_form(model.graph, self.constants)
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in nodes:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+        self.nodes = merged(nodes, self.constants, [value.name for value in model.graph.output])
         self.read = Counter(name for node in self.nodes for name in node.input)
         self.read.update(value.name for value in model.graph.output)
         inputs = inputs_of(model, self.constants)
@@ -148,8 +152,10 @@ class _Reader:
             raise refuse(node, f"reads {len(names)} computed tensors; exactly one works")
         output, first = node.output[0], self.values[names[0]]
         view = self.maps.views[names[0]]
-        if isinstance(first, Reals) and first.pads and node.op_type != "AveragePool":
-            raise refuse(node, f"reads '{names[0]}', which a Pad makes of reals; only an AveragePool may")
+        looks_up = node.op_type == LOOKUP and node.input[0] in self.constants
+        if node.op_type in MOVES and not looks_up:
+            self._move(node)
+            return
         if node.op_type == QUANTIZE:
             value: Value = self._quantize(node, first, view)
         elif node.op_type == DEQUANTIZE:
@@ -158,20 +164,16 @@ class _Reader:
             value = first
         elif only_seen(self._context(node)):
             value, view = first, SHAPING[node.op_type](self._context(node), self.maps.views)
-        elif isinstance(first, Integers) and node.op_type == LOOKUP and node.input[0] in self.constants:
+        elif isinstance(first, Integers) and looks_up:
             found = lookup(node, node_name(node), self.constants[node.input[0]], first.map)
             value = Reals(found, (first.map,), first.map.shape)
-        elif node.op_type in MOVES:
-            value = self._move(node)
         elif isinstance(first, Integers):
             value = self._clamp_integers(node, first)
-        elif node.op_type == "Pad" and first.map is not None:
-            value = self._pad(node)
         elif node.op_type in ("Relu", "Clip"):
             value = self._clamp(node, first)
         elif node.op_type in BY_CHANNEL and len(names) == 1:
             value = self._by_channel(node)
-        elif node.op_type in (*WITH_WEIGHTS, *LAYERS):
+        elif node.op_type in (*WITH_WEIGHTS, *LAYERS, "Pad"):
             value = self._layer(node)
         elif node.op_type in ("Softmax", "LogSoftmax") and output in self.outputs:
             value = first  # left to the host
@@ -179,6 +181,9 @@ class _Reader:
             raise refuse(node, "is not supported in a quantized model; quantize the float model")
         if output not in self.maps.views:
             self.maps.add_view(output, view)
+        self._keep(node, output, value)
+
+    def _keep(self, node: onnx.NodeProto, output: str, value: Value) -> None:
         check_dimensions(describe(node), self.maps.sizes[output])
         self.values[output] = replace(value, alone=value.alone and self.read[output] == 1)
 
@@ -215,9 +220,9 @@ class _Reader:
         put = [name for name in placed.context.node.input if name in placed.context.sizes]
         return placed, [on if on in self.arranged else name for name, on in zip(names, put, strict=True)]
 
-    def _add_map(self, node: onnx.NodeProto, placed: Placed, dimensions: Dimensions) -> None:
-        """What ``node`` makes, a map of ``dimensions``."""
-        self.maps.add_map(node.output[0], dimensions, placed.seen(dimensions) if placed.seen else None)
+    def _add_map(self, output: str, placed: Placed, dimensions: Dimensions) -> None:
+        """What a node makes as ``output``, a map of ``dimensions``."""
+        self.maps.add_map(output, dimensions, placed.seen(dimensions) if placed.seen else None)
 
     def _reshape_inputs(self) -> None:
         """An input's map has another shape since a layer wanted its axes in another order."""
@@ -253,37 +258,40 @@ class _Reader:
             )
         return reals_of(source, value.alone)
 
-    def _move(self, node: onnx.NodeProto) -> Value:
+    def _move(self, node: onnx.NodeProto) -> None:
         """A node that moves values: it commutes with Q and DQ, so it may stand on either side of them."""
         (name,) = self._computed(node)
         if isinstance(value := self.values[name], Integers):
-            self.values[name] = reals_of(value.map, value.alone)
+            self.values[name] = reals_of(value.map, value.alone and len(node.output) == 1)
         placed, (on,) = self._place(node)
         before = self.values[on]
         self.values[name] = value
-        layer, sizes = self._composed(placed.context)
-        assert isinstance(layer, Moving)
         assert isinstance(before, Reals)
-        after = replace(before, moves=(*before.moves, layer))
-        self._add_map(node, placed, sizes)
-        if isinstance(value, Integers):
-            return replace(value, map=self.made.settled(node, after, node.output[0]))
-        return after
+        layers, sizes = COMPOSED[node.op_type](placed.context)
+        found = {placed.context.current: before}
+        for layer in layers:
+            if isinstance(layer, Concatenation):
+                made = Reals(layer, tuple(found[name] for name in layer.inputs), image_of(sizes[layer.output]))
+            elif isinstance(layer, Moving):
+                source = found[layer.inputs[0]]
+                made = replace(source, moves=(*source.moves, layer), alone=source.alone and len(layers) == 1)
+            else:
+                raise refuse(node, "computes new values; in a quantized model only what moves them works")
+            found[layer.output] = made
+        for output, dimensions in sizes.items():
+            self._add_map(output, placed, dimensions)
+            after: Value = found[output]
+            if isinstance(value, Integers):
+                after = replace(value, map=self.made.settled(node, found[output], output))
+            self._keep(node, output, after)
 
-    def _composed(self, context: Context) -> Built:
+    def _one_layer(self, context: Context) -> Built:
+        if context.operator in BUILDERS:
+            return BUILDERS[context.operator](context)
         layers, sizes = COMPOSED[context.operator](context)
-        if len(layers) > 1:
+        if len(layers) != 1:
             raise refuse(context.node, f"becomes {len(layers)} layers; in a quantized model it must be one")
         return layers[0], sizes[context.output]
-
-    def _pad(self, node: onnx.NodeProto) -> Reals:
-        placed, (name,) = self._place(node)
-        padding, sizes = self._composed(placed.context)
-        value = self.values[name]
-        if not isinstance(padding, Padding) or padding.value or not isinstance(value, Reals):
-            raise refuse(node, "pads with other values than 0; that is not supported in a quantized model")
-        self._add_map(node, placed, sizes)
-        return replace(value, pads=padding.pads)
 
     def _clamp_integers(self, node: onnx.NodeProto, value: Integers) -> Integers:
         if node.op_type != "Clip":
@@ -304,7 +312,7 @@ class _Reader:
         reals = {name: self.parameters[name].reals for name in node.input if name in self.parameters}
         placed, (name,) = self._place(node, reals)
         layer, sizes = BUILDERS[node.op_type](placed.context)
-        self._add_map(node, placed, sizes)
+        self._add_map(node.output[0], placed, sizes)
         value = self.values[name]
         assert isinstance(layer, Affine)
         assert isinstance(value, Reals)
@@ -315,11 +323,12 @@ class _Reader:
             source = self._settled(node, name)
             constant = self.parameters.get(next(iter(reals), ""))
             if node.op_type in ("Add", "Sum") and constant is not None and constant.is_map:
-                other = self.made.constant(*constant_map(placed.context, constant, source))
+                other = self.made.made_of(*constant_map(placed.context, constant, source))
                 addition = Addition(layer.name, "Add", (source.name, other.name), layer.output)
                 return Reals(addition, (source, other), source.shape)
             return Reals(scaled(by_channel(layer, source), source, layer, exact=True), (source,), source.shape)
-        exact = before.exact or node.op_type != "Add" or before.conv.operator != "Gemm" or bool(before.bias.any())
+        is_bias = node.op_type == "Add" and before.conv.operator == "Gemm" and not before.bias.any()
+        exact = not (is_bias and rounds_bias(placed.context.output, self.readers))
         (read,) = maps_of(value)
         return replace(value, layer=scaled(before, read, layer, exact))
 
@@ -331,21 +340,35 @@ class _Reader:
         if node.op_type in WITH_WEIGHTS:
             mean = None if node.op_type == "Conv" else mean_of(self.values[names[0]])
             source = mean or self._settled(node, names[0])
-            made, sizes = weighted(placed.context, self.parameters, source, of_mean=mean is not None)
+            rounds = rounds_bias(placed.context.output, self.readers)
+            made, sizes = weighted(placed.context, self.parameters, source, rounds=rounds, of_mean=mean is not None)
             self.constants.budget.spend(describe(node), made.conv.weights.size)
-            self._add_map(node, placed, sizes)
+            self._add_map(node.output[0], placed, sizes)
             return Reals(made, (source,), image_of(sizes))
-        composed = node.op_type in COMPOSED
-        layer, sizes = self._composed(placed.context) if composed else BUILDERS[node.op_type](placed.context)
-        self._add_map(node, placed, sizes)
+        layer, sizes = self._one_layer(placed.context)
+        self._add_map(node.output[0], placed, sizes)
         if isinstance(layer, Concatenation):
             return Reals(layer, tuple(self._part(node, name) for name in names), image_of(sizes))
-        first = self.values[names[0]]
-        pads = first.pads if isinstance(first, Reals) else None
-        found = tuple(self._settled(node, name) for name in names)
+        if isinstance(layer, Addition) and (whole := self._with_map(node, names)):
+            return whole
+        if isinstance(layer, Padding) and layer.value:
+            raise refuse(node, f"pads with {layer.value:g}; in a quantized model only 0 works")
         if isinstance(layer, Average):
-            layer = average_of(node, layer, pads)
+            value = self.values[names[0]]
+            zeros = zeros_around(value)
+            layer = average_of(node, layer, zeros)
+            if isinstance(value, Reals) and zeros:
+                return Reals(layer, value.sources, image_of(sizes))
+        found = tuple(self._settled(node, name) for name in names)
         return Reals(layer, found, image_of(sizes))
+
+    def _with_map(self, node: onnx.NodeProto, names: list[str]) -> Reals | None:
+        """A sum of a map and a convolution that no Q has ended, or None if it is not one."""
+        for name, other in (names, names[::-1]):
+            value = self.values[name]
+            if isinstance(value, Reals) and isinstance(value.layer, Weighted) and not (value.clamped or value.moves):
+                return self.made.with_map(value, self._settled(node, other), node.output[0])
+        return None
 
     def _part(self, node: onnx.NodeProto, name: str) -> Reals:
         """What a concatenation reads: reals, quantized or not, as its Q is one of each."""
@@ -381,8 +404,6 @@ class _Reader:
         value = self.values.get(name)
         if value is None:
             raise ModelError(f"the output '{name}' is not what any node makes from the input")
-        if isinstance(value, Reals) and value.pads:
-            raise ModelError(f"the output '{name}' is made by a Pad of reals; only an AveragePool may read one")
         if value.map is not None:
             return value.map.name
         assert isinstance(value, Reals)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..graph import Conv, FeatureMap, Pads, Shape, Sums
 from ..graph.errors import ModelError
-from ..networks.layers import INFINITY, Affine, Average, FloatLayer, Moving
+from ..networks.layers import INFINITY, Affine, Average, FloatLayer, Moving, Padding
 from ..onnx.budget import INT32
 from .lookup import Lookup
 
@@ -51,7 +51,6 @@ class Reals:
     shape : of what the layer makes, before it is moved
     moves : poolings, slices, ...; a Q commutes with them, and so with the clamp, wherever it stands among them
     alone : nobody else reads the source map;  name : of the model's input, if it is that
-    pads : zeros that a Pad put around the reals of a map, (top, left, bottom, right)
     """
 
     layer: Weighted | FloatLayer | Lookup | None
@@ -63,7 +62,6 @@ class Reals:
     moves: tuple[Moving, ...] = ()
     alone: bool = True
     name: str = ""
-    pads: Pads | None = None
 
     @property
     def clamped(self) -> bool:
@@ -102,6 +100,13 @@ def mean_of(value: Value) -> FeatureMap | None:
     return source if value.layer.kernel == source.shape[1:] and not any(value.layer.pads) else None
 
 
+def zeros_around(value: Value) -> Pads | None:
+    """The zeros that a Pad put around a map, (top, left, bottom, right), if that is all that ``value`` is."""
+    if not isinstance(value, Reals) or not isinstance(value.layer, Padding) or value.clamped or value.moves:
+        return None
+    return value.layer.pads
+
+
 def scaled(layer: Weighted, source: FeatureMap, by: Affine, exact: bool) -> Weighted:
     """``by.scale[c] * y[c] + by.shift[c]`` of the real output y of ``layer`` over ``source``."""
     weights, signs = layer.conv.weights, np.sign(by.scale)
@@ -113,8 +118,8 @@ def scaled(layer: Weighted, source: FeatureMap, by: Affine, exact: bool) -> Weig
     return Weighted(conv, bias, exact)
 
 
-def by_channel(layer: Affine, source: FeatureMap) -> Weighted:
-    """A convolution that leaves each channel of ``source`` as it is, to be ``scaled``."""
+def by_channel(layer: Affine | Padding, source: FeatureMap) -> Weighted:
+    """A convolution that leaves each channel of ``source`` as it is, to be ``scaled`` or padded."""
     channels = source.shape[0]
     ones = np.ones((channels, 1, 1, 1), np.int16)
     conv = Conv(
