@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import npz
 from .quant import DataError, check_images, write_whole
-from .quant.graph import Shape
+from .quant.graph import Layout, Shape
 from .quant.graph.ports import by_name
 
 Inputs = str | os.PathLike[str] | NDArray[Any] | Mapping[str, NDArray[Any]] | tuple[Any, NDArray[Any]]
@@ -57,11 +57,17 @@ class Data:
         """Images."""
         return len(next(iter(self.arrays.values())))
 
-    def checked(self, shapes: Mapping[str, Shape]) -> dict[str, NDArray[np.float32]]:
-        """``arrays``.  Raises DataError unless each is finite and has images of its input's ``shapes``."""
+    def checked(self, shapes: Mapping[str, Shape], layouts: Mapping[str, Layout]) -> dict[str, NDArray[np.float32]]:
+        """``arrays`` as maps of ``shapes``, from the order in which the model takes them, if it has ``layouts``.
+
+        Raises DataError unless each is finite and has images of its input's shape.
+        """
+        found = {}
         for name, values in self.arrays.items():
-            check_images(values, shapes[name], self.called[name])
-        return dict(self.arrays)
+            layout = layouts.get(name)
+            check_images(values, shapes[name] if layout is None else layout.shape, self.called[name])
+            found[name] = values if layout is None else layout.to_map(values, shapes[name])
+        return found
 
 
 def load_data(inputs: Inputs, labels: ArrayLike | None = None, names: Sequence[str] = ("x",)) -> Data:

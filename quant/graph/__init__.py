@@ -28,6 +28,7 @@ from .layers import (
     weight_width,
     window_outputs,
 )
+from .layout import Layout
 from .moves import DepthToSpace, Selection, Steps
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "FeatureMap",
     "Graph",
     "Layer",
+    "Layout",
     "MaxPool",
     "Normalization",
     "Pads",

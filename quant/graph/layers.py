@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import GraphError, unknown_kind
+from .layout import Layout
 from .moves import DepthToSpace, Selection
 
 INT32 = np.iinfo(np.int32)
@@ -263,12 +264,14 @@ class Graph:
     """Layers in execution order, with the tensors that they read and write by name; a tensor may have many readers.
 
     inputs, outputs : what the host writes and reads, in the model's order; layers may read an output too
+    layouts : of inputs that the model takes in another order than their maps'
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     layers: tuple[Layer, ...]
     tensors: Mapping[str, Tensor]
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Graph: {len(self.layers)} layers, {self.macs:,} MACs an image>"

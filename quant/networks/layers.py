@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import ConvOperator, Pads, Pair, Shape, Steps
+from ..graph import ConvOperator, Layout, Pads, Pair, Shape, Steps
 from ..graph.errors import ModelError
 from .expressions import Step
 
@@ -212,12 +212,14 @@ class FloatGraph:
 
     inputs : shape of each by name, (channels, rows, columns);  outputs : in the model's order
     dropped : what was left to the host, such as the last softmax
+    layouts : of inputs that the model takes in another order than their maps'
     """
 
     inputs: Mapping[str, Shape]
     outputs: tuple[str, ...]
     layers: tuple[FloatLayer, ...]
     dropped: tuple[str, ...] = ()
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
 
     def with_layers(self, layers: Iterable[FloatLayer]) -> FloatGraph:
         return replace(self, layers=tuple(layers))

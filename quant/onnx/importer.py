@@ -85,9 +85,9 @@ class Walk:
         images = {name: image_of(self.maps.own[name]) for name in self.inputs}
         if idle := images.keys() - {name for layer in layers for name in layer.inputs}:
             raise ModelError(f"no output depends on the input '{min(idle)}'; remove it from the model")
-        left = tuple(filter(None, (_left(name, self.maps, "output") for name in outputs)))
-        given = tuple(filter(None, (_left(name, self.maps, "input") for name in self.inputs)))
-        graph = renamed(FloatGraph(images, tuple(names), layers, (*given, *left)), names)
+        left = tuple(filter(None, (_left(name, self.maps) for name in outputs)))
+        layouts = self.maps.layouts(self.inputs)
+        graph = renamed(FloatGraph(images, tuple(names), layers, left, layouts), names)
         check_memory(graph.inputs, graph.layers, shapes(graph))
         return graph
 
@@ -193,13 +193,13 @@ class Walk:
             self.maps.add_map(name, dimensions, placed.seen(dimensions) if placed.seen else None)
 
 
-def _left(name: str, maps: Maps, side: str) -> str:
-    """What the host does to the axes of an input or output of the model; nothing if it is the map itself."""
+def _left(name: str, maps: Maps) -> str:
+    """What the host does to the axes of an output of the model; nothing if it is the map itself."""
     view = maps.views[name]
     if view.is_plain:
         return ""
     sizes = (" x ".join(["N", *map(str, dimensions[1:])]) for dimensions in (view.dimensions, maps.own[view.map]))
-    return "axes of the {} '{}', {} of the map's {}".format(side, name, *sizes)
+    return "axes of the output '{}', {} of the map's {}".format(name, *sizes)
 
 
 def _builder(node: onnx.NodeProto) -> Callable[[Context], Built]:

@@ -7,13 +7,14 @@ what needs channels, rows and columns where ONNX has them makes a map of its own
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
 import onnx
 
+from ..graph import Layout
 from ..networks.functions import DEFAULTS
 from ..networks.layers import FloatLayer
 from .arranging import arrange
@@ -49,6 +50,16 @@ class Maps:
 
     def add_view(self, name: str, view: View) -> None:
         self.views[name], self.sizes[name] = view, view.dimensions
+
+    def layouts(self, names: Iterable[str]) -> dict[str, Layout]:
+        """How those of the model's inputs ``names`` lie whose axes are in another order than their maps'."""
+        found = {}
+        for name in names:
+            view = self.views[name]
+            if not view.is_plain:
+                cut, order = replace(view, axes=view.axes[1:]).cut()
+                found[name] = Layout(view.dimensions[1:], cut, tuple(order))
+        return found
 
     def relabel(self, view: View) -> bool:
         """Let the model's input that is seen by ``view`` be the map that this says; False if that cannot be."""

@@ -137,7 +137,9 @@ def build(network: FloatGraph, histograms: dict[str, Histogram], settings: Setti
             layers.append(layer_without_weights(layer, tuple(maps), target))
         tensors[target.name] = target
     outputs = [name if name in tensors else integer_name(name) for name in network.outputs]
-    return check(Graph(tuple(source.name for source in inputs), tuple(outputs), tuple(layers), tensors))
+    names = tuple(source.name for source in inputs)
+    layouts = {integer_name(name): layout for name, layout in network.layouts.items()}
+    return check(Graph(names, tuple(outputs), tuple(layers), tensors, layouts))
 
 
 def integer_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..graph import (
     FeatureMap,
     Graph,
     Layer,
+    Layout,
     MaxPool,
     Selection,
     Table,
@@ -50,7 +52,7 @@ class Assembly:
         self.add(layer, target)
         return target
 
-    def graph(self, outputs: tuple[str, ...]) -> Graph:
+    def graph(self, outputs: tuple[str, ...], layouts: Mapping[str, Layout]) -> Graph:
         """What ``outputs`` depend on."""
         wanted, needed = {*self.inputs.values(), *outputs}, []
         for layer in reversed(self.layers.values()):
@@ -58,7 +60,8 @@ class Assembly:
                 wanted |= set(layer.inputs)
                 needed.append(layer)
         tensors = {name: tensor for name, tensor in self.tensors.items() if name in wanted}
-        return Graph(tuple(self.inputs.values()), outputs, tuple(reversed(needed)), tensors)
+        found = {self.inputs[name]: layout for name, layout in layouts.items()}
+        return Graph(tuple(self.inputs.values()), outputs, tuple(reversed(needed)), tensors, found)
 
     def quantized(self, node: onnx.NodeProto, value: Reals, grid: StoredGrid, name: str = "") -> FeatureMap:
         """The map that ``node`` makes of ``value`` on ``grid``, called ``name`` or as its output."""

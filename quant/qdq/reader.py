@@ -120,7 +120,7 @@ class _Reader:
                 )
             if not self._constant(node):
                 self._step(node)
-        return self.made.graph(self._finish())
+        return self.made.graph(self._finish(), self.maps.layouts(self.made.inputs))
 
     def _constant(self, node: onnx.NodeProto) -> bool:
         """Take ``node`` as part of a parameter or a constant, if that is what it is."""

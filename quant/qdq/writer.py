@@ -24,7 +24,9 @@ from ..graph import (
     FeatureMap,
     Graph,
     Layer,
+    Layout,
     Pads,
+    Shape,
     Sums,
     Table,
     Tensor,
@@ -87,8 +89,10 @@ class _Writer:
         inputs = []
         for source in map(graph.map_of, graph.inputs):
             name = self._fresh(real_name(source.name))
-            inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *source.shape]))
-            self._quantize(name, source)
+            layout = graph.layouts.get(source.name)
+            shape = source.shape if layout is None else layout.dimensions
+            inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]))
+            self._quantize(name if layout is None else self._laid_out(name, layout, source.shape), source)
         ends = [graph.tensors[name] for name in graph.outputs]
         for end in ends:
             is_map = isinstance(end, FeatureMap)
@@ -109,6 +113,14 @@ class _Writer:
         )
         onnx.checker.check_model(model)
         return model
+
+    def _laid_out(self, name: str, layout: Layout, shape: Shape) -> str:
+        """The input ``name`` in the order of its map, of ``shape``."""
+        cut, moved, output = (self._fresh(f"{name}_{what}") for what in ("cut", "moved", "map"))
+        self._node("Reshape", [name, self._constant(f"{cut}_shape", np.array([-1, *layout.cut]))], cut)
+        self._node("Transpose", [cut], moved, perm=[0, *(axis + 1 for axis in layout.order)])
+        self._node("Reshape", [moved, self._constant(f"{output}_shape", np.array([-1, *shape]))], output)
+        return output
 
     def _layer(self, layer: Layer) -> None:
         sources = [self.graph.map_of(name) for name in layer.inputs]

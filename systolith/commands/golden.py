@@ -98,7 +98,8 @@ def load_images(
     """The data in ``inputs``, and of it what each of ``graph.inputs`` reads.  Raises DataError if it does not fit."""
     names = {real_name(name): name for name in graph.inputs}
     data = load_data(inputs, labels, list(names))
-    checked = data.checked({real: graph.map_of(name).shape for real, name in names.items()})
+    layouts = {real_name(name): layout for name, layout in graph.layouts.items()}
+    checked = data.checked({real: graph.map_of(name).shape for real, name in names.items()}, layouts)
     return data, {names[real]: values for real, values in checked.items()}
 
 

@@ -89,7 +89,7 @@ def quantize_model(
         quant.check_target(output)
     network = quant.load_float(model)
     data = load_data(calibration, names=list(network.inputs))
-    images = data.checked(network.inputs)
+    images = data.checked(network.inputs, network.layouts)
     with progress_bar("calibrating", show_progress) as progress:
         graph = quant.quantize(network, images, settings, progress)
     if output is not None:
