@@ -61,6 +61,29 @@ def systolith(
 
 
 @app.command()
+def check(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL.onnx", help="A model, float or quantized.", show_default=False)
+    ],
+    json_: Json = False,
+) -> int:
+    """Tell whether a model can be built: its layers as they will run, or every node that must change, and into what.
+
+    The exit status is 0 only if nothing has to change.
+
+    Example: `systolith check yolo.onnx`
+    """
+    from .commands.check import check_model, check_tables
+
+    found = check_model(model)
+    if json_:
+        console.out(json.dumps(found.as_json()))
+    else:
+        console.print(check_tables(found))
+    return 0 if found.works else FAILURE
+
+
+@app.command()
 def quantize(
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Trained float model.", show_default=False)],
     calibration: Annotated[

@@ -17,6 +17,7 @@ from . import models
 from .test_sim_faults import network
 
 FUNCTIONS = (
+    "check_model",
     "compile_build",
     "estimate_build",
     "generate_accelerator",

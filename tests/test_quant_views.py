@@ -8,12 +8,14 @@ import numpy as np
 import onnx
 import pytest
 
-from systolith import quant
+import systolith
+from systolith import golden, quant
 from systolith.quant.networks.execute import compute, run_float
 from systolith.quant.onnx.arranging import arrange
 from systolith.quant.onnx.view import MAP_AXES, View, plain
 
 from . import models, oracle
+from .qdq import WEIGHTS, Qdq
 
 
 def drawn(random: np.random.Generator, values: np.ndarray, view: View) -> tuple[np.ndarray, View]:
@@ -247,3 +249,47 @@ def test_refused_by_name(case):
     with pytest.raises(quant.ModelError) as caught:
         quant.load_float(net.model())
     assert str(caught.value) == message
+
+
+def channels_last_classifier() -> onnx.ModelProto:
+    net = channels_last().conv(3, 4, 3).relu().pool().node("Transpose", perm=[0, 2, 3, 1])
+    return net.node("Reshape", np.array([-1, 36])).node("MatMul", net.he(36, 5)).node("Add", net.bias(5)).relu().model()
+
+
+def spectrogram() -> onnx.ModelProto:
+    net = models.Builder((1, 5, 9)).node("Squeeze", np.array([1]))
+    return net.node("Conv", net.he(4, 5, 3)).relu().model()
+
+
+def signal_last() -> onnx.ModelProto:
+    """N x L x C, as Keras has signals."""
+    net = models.Builder((9, 3)).node("Transpose", perm=[0, 2, 1])
+    return net.node("Conv", net.he(4, 3, 3)).relu().model()
+
+
+@pytest.mark.parametrize("make", [channels_last_classifier, spectrogram, signal_last])
+def test_an_input_in_the_models_order_from_data_to_the_quantized_file(make):
+    """The file takes what the model took, ONNX Runtime computes the same integers, and the map has its own order."""
+    model = make()
+    sizes = [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim][1:]
+    images = np.random.default_rng(2).standard_normal((4, *sizes)).astype(np.float32)
+    quantized = systolith.quantize_model(model, images)
+    written = quantized.model
+    assert [size.dim_value for size in written.graph.input[0].type.tensor_type.shape.dim][1:] == sizes
+    graph = quant.load(written)
+    assert not any(isinstance(layer, quant.Selection | quant.Concat) for layer in graph.layers)
+    found = systolith.run_golden(written, images)
+    expected = oracle.run(written, images)
+    np.testing.assert_array_equal(found.y.reshape(expected.shape), expected)
+    with pytest.raises(quant.DataError, match="the model takes Nx"):
+        systolith.run_golden(written, np.zeros((2, 7, 7, 7), np.float32))
+
+
+def test_views_between_q_and_dq():
+    """A quantized model whose tensors are channels last, but for its convolutions, as TensorFlow's tools write them."""
+    chain = Qdq().qdq().node("Transpose", perm=[0, 2, 3, 1]).qdq().node("Relu").qdq()
+    chain.node("Transpose", perm=[0, 3, 1, 2]).layer("Conv", chain.weights(WEIGHTS, 0.01)).qdq()
+    model = chain.model()
+    graph = quant.load(model)
+    images = models.images(model, 4)
+    np.testing.assert_array_equal(golden.output(graph, images)[0], oracle.run(model, images))

@@ -6,6 +6,7 @@ is not worth integers, are steps on arrays with the batch first.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, assert_never
@@ -77,6 +78,11 @@ class HostArray:
 
     shape: Sizes
     steps: tuple[HostStep, ...]
+
+
+def told(arrays: Mapping[str, HostArray]) -> tuple[str, ...]:
+    """What the host does, in words, by the names of ``arrays``."""
+    return tuple(f"{step}, of '{name}'" for name, array in arrays.items() for step in array.steps)
 
 
 def sizes_after(step: HostStep, sizes: Sizes) -> Sizes:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..graph import ConvOperator, Pads, Pair, Shape, Steps
 from ..graph.errors import ModelError
-from ..graph.host import HostArray
+from ..graph.host import HostArray, told
 from .expressions import Step
 
 Floats = NDArray[np.float32]
@@ -218,8 +218,7 @@ class FloatGraph:
     @property
     def dropped(self) -> tuple[str, ...]:
         """What is left to the host, in words."""
-        ports = [(name, self.arrays[name]) for name in (*self.inputs, *self.outputs) if name in self.arrays]
-        return tuple(f"{step}, of '{name}'" for name, array in ports for step in array.steps)
+        return told(self.arrays)
 
     def with_layers(self, layers: Iterable[FloatLayer]) -> FloatGraph:
         return replace(self, layers=tuple(layers))

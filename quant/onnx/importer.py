@@ -41,6 +41,8 @@ from .placing import Maps, Placed, place
 from .shaping import SHAPING, only_seen
 from .spelled_lrn import Spelled, spelled
 
+Refused = Callable[[onnx.NodeProto, ModelError], None]
+
 
 def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
     """The float network in an ONNX model (path or ModelProto), layer for layer as the exporter wrote it.
@@ -48,55 +50,67 @@ def import_onnx(source: onnx.ModelProto | str | Path) -> FloatGraph:
     Raises ModelError, naming node, operator and attribute, for anything that is not a supported operator.
     """
     model = load_model(source)
-    constants = Constants(model, max(OLDEST_OPSET, opset(model)))
-    inputs = inputs_of(model, constants, FLOATS)
-    maps = Maps(inputs=set(inputs))
-    for name, dimensions in inputs.items():
-        maps.add_map(name, dimensions)
-    walk = _Walk(constants, maps, old=opset(model) < OLDEST_OPSET)
+    walk = Walk(model)
     walk.nodes(model.graph.node)
-    if not walk.layers:
-        raise ModelError("the model has no layers; there is nothing to quantize")
-    outputs = tuple(value.name for value in model.graph.output)
-    names: dict[str, str] = {}  # of the maps that are handed out: what the model calls them
-    arrays = {name: array_of_input(name, maps.views, maps.own) for name in inputs}
-    for output in outputs:
-        made, array = walk.hosted.array(output, maps.views, maps.own)
-        if made in inputs:
-            raise ModelError(f"the output '{output}' is not what any node makes from the input")
-        if made in names:
-            raise ModelError(f"outputs '{names[made]}' and '{output}' show one tensor; ask for one of them")
-        names[made], arrays[made] = output, array
-    layers = tuple(_needed(walk.layers, names))
-    images = {name: image_of(maps.own[name]) for name in inputs}
-    if idle := images.keys() - {name for layer in layers for name in layer.inputs}:
-        raise ModelError(f"no output depends on the input '{min(idle)}'; remove it from the model")
-    arranged = {name: array for name, array in arrays.items() if array.steps}
-    graph = renamed(FloatGraph(images, tuple(names), layers, arranged), names)
-    check_memory(graph.inputs, graph.layers, shapes(graph))
-    return graph
+    return walk.graph()
 
 
-class _Walk:
-    """The nodes in order: constants are computed, everything else becomes a layer."""
+class Walk:
+    """The nodes of a model in order: constants are computed, everything else becomes a layer, or a view of one's map.
 
-    def __init__(self, constants: Constants, maps: Maps, *, old: bool) -> None:
-        self.constants = constants
-        self.maps = maps
-        self.old = old  # opset 6 or before
+    refused : takes each node that is refused, and why; without it that is raised
+    """
+
+    def __init__(self, model: onnx.ModelProto, refused: Refused | None = None) -> None:
+        self.model = model
+        self.constants = Constants(model, max(OLDEST_OPSET, opset(model)))
+        self.inputs = inputs_of(model, self.constants, FLOATS)
+        self.maps = Maps(inputs=set(self.inputs))
+        for name, dimensions in self.inputs.items():
+            self.maps.add_map(name, dimensions)
+        self.old = opset(model) < OLDEST_OPSET
+        self.refused = refused
         self.layers: list[FloatLayer] = []
         self.spelled: dict[str, Spelled] = {}
         self.hosted = Hosted()
 
+    def graph(self) -> FloatGraph:
+        """The network that the outputs depend on.  Raises ModelError if one depends on no input."""
+        if not self.layers:
+            raise ModelError("the model has no layers; there is nothing to quantize")
+        names: dict[str, str] = {}  # of the maps that are handed out: what the model calls them
+        arrays = {name: array_of_input(name, self.maps.views, self.maps.own) for name in self.inputs}
+        for output in (value.name for value in self.model.graph.output):
+            made, array = self.hosted.array(output, self.maps.views, self.maps.own)
+            if made in self.inputs:
+                raise ModelError(f"the output '{output}' is not what any node makes from the input")
+            if made in names:
+                raise ModelError(f"outputs '{names[made]}' and '{output}' show one tensor; ask for one of them")
+            names[made], arrays[made] = output, array
+        layers = tuple(_needed(self.layers, names))
+        images = {name: image_of(self.maps.own[name]) for name in self.inputs}
+        if idle := images.keys() - {name for layer in layers for name in layer.inputs}:
+            raise ModelError(f"no output depends on the input '{min(idle)}'; remove it from the model")
+        arranged = {name: array for name, array in arrays.items() if array.steps}
+        graph = renamed(FloatGraph(images, tuple(names), layers, arranged), names)
+        check_memory(graph.inputs, graph.layers, shapes(graph))
+        return graph
+
     def nodes(self, nodes: Iterable[onnx.NodeProto]) -> None:
         for node in (part for whole in nodes for part in of_two(whole)):
-            if node.domain not in STANDARD_DOMAINS:
-                raise refuse(
-                    node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are"
-                )
-            for part in modern(node, self._shapes(node)) if self.old else [node]:
-                if not self._constant(part):
-                    self._layer(part)
+            try:
+                self._node(node)
+            except ModelError as error:
+                if self.refused is None:
+                    raise
+                self.refused(node, error)
+
+    def _node(self, node: onnx.NodeProto) -> None:
+        if node.domain not in STANDARD_DOMAINS:
+            raise refuse(node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are")
+        for part in modern(node, self._shapes(node)) if self.old else [node]:
+            if not self._constant(part):
+                self._layer(part)
 
     def _shapes(self, node: onnx.NodeProto) -> dict[str, Dimensions]:
         """Shapes of what ``node`` reads."""
