@@ -74,8 +74,11 @@ def quantize(
     activation_bits: Annotated[int, typer.Option(metavar="N", help="Width of the activations, 2 to 16 bits.")] = 8,
     range_: Annotated[
         RangeMethod,
-        typer.Option("--range", help="How ranges are chosen: all values, nearly all, or the least squared error."),
-    ] = RangeMethod.MSE,
+        typer.Option(
+            "--range",
+            help="How ranges are chosen: all values, nearly all, least squared error, or the best of them.",
+        ),
+    ] = RangeMethod.BEST,
 ) -> None:
     """Quantize a trained float model to a QDQ ONNX file, which ONNX Runtime runs too.
 
@@ -95,6 +98,8 @@ def quantize(
     )
     for line in result.lines():
         console.print(escape(line))
+    if (losses := result.losses()) is not None:
+        console.print(losses)
 
 
 @app.command()

@@ -15,6 +15,7 @@ class Scales(StrEnum):
 
 
 class RangeMethod(StrEnum):
+    BEST = "best"
     MINMAX = "minmax"
     PERCENTILE = "percentile"
     MSE = "mse"
