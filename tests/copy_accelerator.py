@@ -86,8 +86,8 @@ def write_copy(
             "regions": {name: {"address": address, "bytes": count} for name, (address, count) in regions.items()},
         },
         "batch": 1,
-        "input": {"tensor": "x", "address": source, **place, "unfolding": None},
-        "output": {"tensor": "y", "address": target, **place},
+        "inputs": [{"tensor": "x", "address": source, **place, "unfolding": None}],
+        "outputs": [{"tensor": "y", "address": target, **place}],
         "layers": [
             {
                 "name": "copy",

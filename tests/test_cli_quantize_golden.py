@@ -120,7 +120,7 @@ MISTAKES = {
     "rank 2": (
         save(GOOD[:, 0, 0]),
         "data.npz",
-        "'data.npz': x has shape 3x6; it must be NxCxHxW, or NxCxL for signals",
+        "x in 'data.npz', read as NxK, has shape 3x6x1x1; the model takes Nx2x6x6",
     ),
     "one image": (save(GOOD[0]), "data.npz", f"{X}, read as NxCxL, has shape 2x6x1x6; the model takes Nx2x6x6"),
     "channels": (save(GOOD[:, :1]), "data.npz", f"{X} has shape 3x1x6x6; the model takes Nx2x6x6"),

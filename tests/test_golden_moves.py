@@ -23,7 +23,7 @@ def run(layer, values: np.ndarray) -> np.ndarray:
     """What golden's network makes of one layer, at 16 bits."""
     shapes = {"x": values.shape[1:], "y": output_shape(layer, (values.shape[1:],))}
     maps = {name: FeatureMap(name, shape, np.float32(1), 0, 0, 65535) for name, shape in shapes.items()}
-    graph = check(Graph("x", "y", (layer,), maps))
+    graph = check(Graph(("x",), ("y",), (layer,), maps))
     found = golden.run(graph, values)["y"]
     assert found.dtype == np.uint16
     return found
@@ -68,7 +68,8 @@ def test_maps_are_joined_along_any_axis(axis):
     whole[axis - 1] = 5
     target = FeatureMap("y", tuple(whole), np.float32(1), 0, 0, 255)
     parts = [numbered(2, *shape).astype(np.uint8) for shape in shapes]
-    graph = Graph("a", "y", (Concat("c", ("a", "b"), "y", axis),), {"a": sources[0], "b": sources[1], "y": target})
+    maps = {"a": sources[0], "b": sources[1], "y": target}
+    graph = Graph(("a", "b"), ("y",), (Concat("c", ("a", "b"), "y", axis),), maps)
     assert output_shape(graph.layers[0], (sources[0].shape, sources[1].shape)) == target.shape
     found = golden.concat(parts, sources, target, axis)
     np.testing.assert_array_equal(found, np.concatenate(parts, axis=axis))

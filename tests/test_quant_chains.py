@@ -233,7 +233,7 @@ def test_a_table_of_negative_integers_counts_from_the_end():
     source = quant.FeatureMap("x", (1, 2, 64), f32(0.5), -3, -90, 37)
     target = quant.FeatureMap("y", (1, 2, 64), f32(0.25), 5, -100, 100)
     layer = quant.Table("table", LOOKUP, "x", "y", values)
-    graph = quant.Graph("x", "y", (layer,), {"x": source, "y": target})
+    graph = quant.Graph(("x",), ("y",), (layer,), {"x": source, "y": target})
     images = (np.arange(-90, 38).reshape(1, 1, 2, 64) + 3).astype(f32) * f32(0.5)
     oracle.assert_equal_at_every_level(graph, images)
     np.testing.assert_array_equal(golden.output(graph, images)[1].reshape(-1), values)

@@ -110,7 +110,7 @@ REFUSED = {
     "no layers": (lambda: Qdq().qdq(), "the model has no layers; there is nothing to compute"),
     "two inputs": (
         lambda: _with_second_input(conv_chain().qdq()),
-        "the model has 2 inputs and 1 outputs ('image', 'second', 'dequantizelinear3_out'); it must have one of each",
+        "no QuantizeLinear reads the input 'second'; quantize the model first",
     ),
 }
 

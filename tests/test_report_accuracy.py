@@ -100,5 +100,5 @@ def test_the_most_frequent_mistakes_of_many_classes_come_first():
 
 def test_a_float_model_of_another_input_is_refused(images):
     graph = quant.quantize(NETWORK.to_onnx(seed=2), images)
-    with pytest.raises(quant.ModelError, match=r"takes images of \(2, 8, 8\), the build \(2, 9, 9\)"):
+    with pytest.raises(quant.ModelError, match=r"takes 'image' of \(2, 8, 8\), the build 'image' of \(2, 9, 9\)"):
         load_network(quant.Network((2, 8, 8)).conv(1, 3).to_onnx(), graph)

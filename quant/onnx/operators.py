@@ -149,7 +149,9 @@ def cast(context: Context) -> Built:
 
 
 def where(context: Context) -> Built:
-    """Where with a condition that is the same everywhere: one of its inputs, as it is."""
+    """Where with a condition that is the same everywhere: one of its inputs, as it is; else a function of maps."""
+    if context.node.input[0] in context.sizes:
+        return mixture(context)
     condition = context.constant(0, "condition")
     if condition is None or condition.all() != condition.any():
         raise refuse(
