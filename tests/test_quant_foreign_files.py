@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper
 from onnxruntime import GraphOptimizationLevel
 from onnxruntime.quantization import QuantFormat, QuantType
 
@@ -215,3 +216,44 @@ def test_onnxruntimes_qoperator_is_exact(options, tmp_path):
     }  # fmt: skip
     # With its optimizations ONNX Runtime 1.32 fails on S8S8; without, its sums of U8S8 saturate on some processors.
     assert different(quant.load(quantized), quantized, images, OFF if options == "S8S8" else ON) == 0
+
+
+class Fused(models.Builder):
+    """A network as TensorRT wants it: Q and DQ only before convolutions, and before a sum on the shortcut."""
+
+    def qdq(self, scale: float) -> Fused:
+        self.node("QuantizeLinear", np.float32(scale), np.int8(0))
+        return self.node("DequantizeLinear", np.float32(scale), np.int8(0))
+
+    def quantized_conv(self, inputs: int, outputs: int, kernel: int, scale: float, **attributes: int) -> Fused:
+        """A convolution of a quantized input, its weights by channel, its bias float; nothing after it."""
+        self.qdq(scale)
+        scales = self.random.uniform(0.003, 0.01, outputs).astype(np.float32)
+        weights = self.random.integers(-127, 128, (outputs, inputs, kernel, kernel)).astype(np.int8)
+        number = len(self.nodes)
+        names = [self.constant(values) for values in (weights, scales, np.zeros(outputs, np.int8))]
+        self.nodes.append(helper.make_node("DequantizeLinear", names, [f"weights{number}"], f"dq{number}", axis=0))
+        pads = [kernel // 2] * 4
+        return self.join(
+            "Conv", self.current, f"weights{number}", self.constant(self.bias(outputs)), pads=pads, **attributes
+        )
+
+
+def fused(shortcut_scale: float) -> onnx.ModelProto:
+    net = Fused((3, 8, 8)).quantized_conv(3, 6, 3, 0.03).relu()
+    for scale in (0.05, 0.09):
+        source = net.current
+        branch = net.quantized_conv(6, 6, 3, scale).relu().quantized_conv(6, 6, 3, 2 * scale).norm(6).current
+        shortcut = net.at(source).qdq(shortcut_scale * scale).current
+        net.join("Add", branch, shortcut).relu()
+    return net.qdq(0.09).model()
+
+
+@pytest.mark.parametrize("shortcut", [1.0, 1.7], ids=["same grid", "its own grid"])
+def test_shortcuts_as_tensorrt_fuses_them_are_exact(shortcut):
+    """The sum of a convolution that no Q ends and a map: one convolution over both, of weights up to 16 bits."""
+    model = fused(shortcut)
+    graph = quant.load(model)
+    assert sum(isinstance(layer, quant.Add) for layer in graph.layers) == 0
+    assert max(layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)) == 16
+    assert different(graph, model, noise(16), ON) == 0

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable, Mapping
 
 import onnx
 
 from ..onnx.constants import Constants
-from ..onnx.file import STANDARD_DOMAINS
+from ..onnx.file import STANDARD_DOMAINS, Array
 from . import qonnx, qoperator
+from .oblong import joined
 
 LINEAR = ("QuantizeLinear", "DequantizeLinear")
 
 
 def normal_form(graph: onnx.GraphProto, constants: Constants) -> list[onnx.NodeProto]:
-    """The nodes of ``graph``: QOperator's and QONNX's spelled out in QDQ, and of equal Qs of one tensor the first.
+    """The nodes of ``graph``, QOperator's and QONNX's spelled out in QDQ.
 
     Those that compute constants are left out; ``constants`` has what they make.
     """
     nodes = [node for node in graph.node if node.domain not in STANDARD_DOMAINS or not constants.fold(node)]
     nodes = [made for node in nodes for made in qoperator.spelled(node, constants)]
     nodes = [made for node in nodes for made in qonnx.spelled(node, constants)]
-    return _merged(nodes, constants, {value.name for value in graph.output})
+    return joined(nodes, constants)
 
 
-def _merged(nodes: list[onnx.NodeProto], constants: Constants, outputs: Container[str]) -> list[onnx.NodeProto]:
-    """``nodes`` with each tensor quantized once to each grid, and dequantized once: what is not, reads the first."""
+def merged(
+    nodes: Iterable[onnx.NodeProto], constants: Mapping[str, Array], outputs: Container[str]
+) -> list[onnx.NodeProto]:
+    """``nodes`` with each tensor quantized once to each grid, and dequantized once: what is not, reads the first.
+
+    outputs : of the graph, which keep their names
+    """
     first: dict[tuple[object, ...], str] = {}
     names: dict[str, str] = {}
     found = []
