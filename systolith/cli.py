@@ -100,7 +100,7 @@ def quantize(
     scales: ScalesKind = Scales.FLOAT,
     weight_bits: WeightBits = 8,
     activation_bits: ActivationBits = 8,
-    range_: Range = RangeMethod.MSE,
+    range_: Range = RangeMethod.BEST,
 ) -> None:
     """Quantize a trained float model to a QDQ ONNX file, which ONNX Runtime runs too.
 
@@ -120,6 +120,8 @@ def quantize(
     )
     for line in result.lines():
         console.print(escape(line))
+    if (losses := result.losses()) is not None:
+        console.print(losses)
 
 
 @app.command()

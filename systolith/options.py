@@ -15,6 +15,7 @@ class Scales(StrEnum):
 
 
 class RangeMethod(StrEnum):
+    BEST = "best"
     MINMAX = "minmax"
     PERCENTILE = "percentile"
     MSE = "mse"
@@ -79,7 +80,9 @@ WeightBits = Annotated[int, typer.Option(metavar="N", help="Width of the weights
 ActivationBits = Annotated[int, typer.Option(metavar="N", help="Width of the activations, 2 to 16 bits.")]
 Range = Annotated[
     RangeMethod,
-    typer.Option("--range", help="How ranges are chosen: all values, nearly all, or the least squared error."),
+    typer.Option(
+        "--range", help="How ranges are chosen: all values, nearly all, least squared error, or the best of them."
+    ),
 ]
 SumBits = Annotated[
     int | None,
