@@ -218,6 +218,20 @@ def test_onnxruntimes_qoperator_is_exact(options, tmp_path):
     assert different(quant.load(quantized), quantized, images, OFF if options == "S8S8" else ON) == 0
 
 
+@pytest.mark.parametrize("form", [QuantFormat.QOperator, QuantFormat.QDQ], ids=["QOperator", "QDQ"])
+def test_a_last_softmax_is_the_hosts_quantized_or_not(form, tmp_path):
+    model = models.Builder((3, 8, 8)).conv(3, 6, 3).relu().flatten().gemm(216, 5).node("Softmax", axis=1).model()
+    images = models.images(model, 8)
+    quantized = quantized_by_onnxruntime(tmp_path, model, images, activation_type=U8, quant_format=form)
+    graph = quant.load(quantized)
+    last = next(node for node in quantized.graph.node if node.op_type in ("QGemm", "Gemm"))
+    scores = last.output[0] if form == QuantFormat.QOperator else graph.output
+    assert graph.output == scores
+    quantized.graph.output.append(onnx.ValueInfoProto(name=scores))
+    (expected,) = session(quantized, ON).run([scores], {"image": images})
+    np.testing.assert_array_equal(golden.output(graph, images)[1].reshape(expected.shape), expected)
+
+
 class Fused(models.Builder):
     """A network as TensorRT wants it: Q and DQ only before convolutions, and before a sum on the shortcut."""
 
