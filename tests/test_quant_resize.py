@@ -40,6 +40,19 @@ def test_linear_at_whole_factors(coordinates):
         assert graph.tensors[graph.output].shape == (3, 4 * scales[0], 5 * scales[1])
 
 
+@pytest.mark.parametrize("coordinates", COORDINATES)
+def test_linear_at_other_sizes(coordinates):
+    """Rows and columns that each have weights of their own; a whole factor beside another one."""
+    modes = {"mode": "linear", "coordinate_transformation_mode": coordinates}
+    for target in ((7, 5), (8, 3), (2, 10), (3, 2)):
+        check_model(resized((3, 4, 5), target, **modes))
+
+
+@pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])
+def test_one_factor_for_all_axes(policy):
+    check_model(resized((3, 4, 5), (7, 8), keep_aspect_ratio_policy=policy))
+
+
 def test_nearest_by_two_is_copies_and_channels_as_rows_and_columns():
     graph = check_model(resized((3, 4, 5), scales=(2, 2), coordinate_transformation_mode="asymmetric"))
     assert [layer.operator for layer in graph.layers] == ["Selection", "DepthToSpace"]
@@ -75,8 +88,8 @@ def test_a_signal_is_resized():
 REFUSED = {
     "cubic": (resized((3, 4, 4), scales=(2, 2), mode="cubic"), "mode is 'cubic'; it must be nearest or linear"),
     "corners": (
-        resized((3, 4, 4), scales=(2, 2), mode="linear", coordinate_transformation_mode="align_corners"),
-        "interpolates 4 values to 8 at distances that are not 1 / a whole number; only whole factors work, and not"
+        resized((3, 40, 4), scales=(2, 2), mode="linear", coordinate_transformation_mode="align_corners"),
+        "interpolates 80 values at distances that all differ; at most 64 work, and any at whole factors without"
         " align_corners: export it with align_corners=False, or with mode nearest",
     ),
     "channels": (

@@ -131,3 +131,8 @@ def test_refused_by_name(case):
     with pytest.raises(quant.ModelError) as caught:
         quant.load_float(net.model())
     assert str(caught.value) == f"node '{operator.lower()}1' ({operator}): {message}"
+
+
+def test_no_axes_are_none_if_the_node_says_so():
+    net = models.Builder(SHAPE).node("ReduceSum", noop_with_empty_axes=1).conv(4, 2, 1)
+    assert [layer.operator for layer in quant.load_float(net.model()).layers] == ["Conv"]

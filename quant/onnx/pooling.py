@@ -9,7 +9,17 @@ from typing import NamedTuple
 import numpy as np
 
 from ..graph import Pair, window_outputs
-from ..networks.layers import Affine, Average, Concatenation, Convolution, FloatLayer, PixelShuffle, Pooling, Slicing
+from ..networks.layers import (
+    Affine,
+    Average,
+    Concatenation,
+    Convolution,
+    FloatLayer,
+    Pass,
+    PixelShuffle,
+    Pooling,
+    Slicing,
+)
 from .context import Context, Dimensions, image_of
 from .file import Attributes, refuse
 from .rearranging import Composed
@@ -116,9 +126,11 @@ def reduce(context: Context) -> Composed:
     rank = len(context.dimensions)
     axes = sorted(context.axes(attributes, 13 if context.operator == "ReduceSum" else 18, rank))
     attributes.finish()
-    if not axes and not nothing:
-        axes = list(range(rank))
-    if not axes or axes[0] == 0 or (axes[0] == 1 and context.operator == "ReduceMax"):
+    if not axes and nothing:
+        same: FloatLayer = Pass(context.name, context.operator, (context.current,), context.output)
+        return [same], {context.output: context.dimensions}
+    axes = axes or list(range(rank))
+    if axes[0] == 0 or (axes[0] == 1 and context.operator == "ReduceMax"):
         works = "rows and columns" if context.operator == "ReduceMax" else "channels, rows and columns"
         raise refuse(context.node, f"reduces axes {axes}; only {works} work")
     return _reduced(context, axes, keeps)

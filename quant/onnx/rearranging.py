@@ -145,6 +145,7 @@ def shuffled(context: Context, shape: Shape, block: tuple[int, int], *, rows_fir
 def space_to_depth(context: Context) -> Composed:
     attributes = Attributes(context.node)
     block = attributes.integer("blocksize", 0)
+    mode = attributes.text("mode", "DCR", "CRD")
     attributes.finish()
     channels, rows, columns = _whole_blocks(context, block, block, channels=False)
     made: list[FloatLayer] = []
@@ -154,9 +155,16 @@ def space_to_depth(context: Context) -> Composed:
             number = i * block + j
             made += picked(context, f"{context.output}/{number}", places, f"{context.name}/{number}")[0]
     parts = tuple(layer.output for layer in made)
-    joined = Concatenation(context.name, context.operator, parts, context.output)
-    size = channels * block * block, rows // block, columns // block
-    return [*made, joined], {context.output: context.like_input(size)}
+    count, size = block * block, (channels * block * block, rows // block, columns // block)
+    if mode == "DCR" or channels == 1:
+        made.append(Concatenation(context.name, context.operator, parts, context.output))
+    else:
+        joined = f"{context.output}/parts"
+        made.append(Concatenation(f"{context.name}/parts", context.operator, parts, joined))
+        order = tuple(place * channels + channel for channel in range(channels) for place in range(count))
+        whole = (0, 1, size[1]), (0, 1, size[2])
+        made.append(Slicing(context.name, context.operator, (joined,), context.output, order, *whole))
+    return made, {context.output: context.like_input(size)}
 
 
 def _whole_blocks(context: Context, high: int, wide: int, *, channels: bool) -> Shape:

@@ -8,8 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..graph import Pair, Shape
-from ..networks.layers import FloatLayer, PixelShuffle, Slicing, TransposedConvolution
-from ..networks.picking import MOST, pick
+from ..networks.layers import (
+    Concatenation,
+    Convolution,
+    FloatLayer,
+    PixelShuffle,
+    Slicing,
+    TransposedConvolution,
+)
+from ..networks.picking import AXES, MOST, pick
 from .context import Context
 from .file import Attributes, refuse
 from .rearranging import Composed
@@ -40,7 +47,6 @@ def resize(context: Context) -> Composed:
         raise refuse(node, "antialias is 1; only 0 works")
     for name in ("cubic_coeff_a", "exclude_outside", "extrapolation_value"):
         attributes.raw(name, None)  # of other modes
-    attributes.text("keep_aspect_ratio_policy", "stretch")
     first = 2 if context.opset >= 11 else 1
     return _resized(context, attributes, mode, coordinates, rounding, first)
 
@@ -78,7 +84,9 @@ def _scales(context: Context, attributes: Attributes, index: int) -> tuple[list[
     scales = np.array(listed, np.float32) if listed else context.constant(index, "scales")
     wanted = context.constant(index + 1, "sizes")
     axes = context.axes(attributes, 99, len(sizes)) if attributes.raw("axes", None) else list(range(len(sizes)))
-    given = wanted if scales is None or not scales.size else scales
+    policy = attributes.text("keep_aspect_ratio_policy", "stretch", "not_larger", "not_smaller")
+    by_sizes = scales is None or not scales.size
+    given = wanted if by_sizes else scales
     if (
         given is None
         or given.ndim != 1
@@ -88,8 +96,15 @@ def _scales(context: Context, attributes: Attributes, index: int) -> tuple[list[
     ):
         raise refuse(node, f"its scales or sizes must be constants above 0, one for each of {len(axes)} axes")
     factors, after = [1.0] * len(sizes), list(sizes)
+    if by_sizes and policy != "stretch":  # one factor for all axes, that of the least or the most
+        ratios = [value / sizes[axis] for axis, value in zip(axes, given.tolist(), strict=True)]
+        factor = min(ratios) if policy == "not_larger" else max(ratios)
+        given = np.array([floor(factor * sizes[axis] + 0.5) for axis in axes])
+        for axis, value in zip(axes, given.tolist(), strict=True):
+            after[axis], factors[axis] = value, factor
+        return factors, after
     for axis, value in zip(axes, given.tolist(), strict=True):
-        if given is wanted:
+        if by_sizes:
             after[axis], factors[axis] = int(value), float(np.float32(value) / np.float32(sizes[axis]))
         else:
             after[axis], factors[axis] = floor(np.float32(value) * np.float32(sizes[axis])), value
@@ -159,23 +174,72 @@ def _nearest(context: Context, shape: Shape, indices: list[list[int]]) -> list[F
 
 
 def _linear(context: Context, shape: Shape, target: Pair, places: list[Places]) -> list[FloatLayer]:
+    """Axes whose distances repeat at once, each other one by itself."""
+    made: list[FloatLayer] = []
+    source, channels = context.current, shape[0]
+    size = [shape[1], shape[2]]
+    odd = [n for n in (0, 1) if target[n] != size[n] and _repeated(places[n], size[n]) is None]
+    rest = [n for n in (0, 1) if n not in odd and target[n] != size[n]]
+    for n in odd:
+        last = n == odd[-1] and not rest
+        output = context.output if last else f"{context.output}/{AXES[1 + n]}"
+        made += _one_by_one(context, source, output, (channels, size[0], size[1]), 1 + n, places[n])
+        source, size[n] = output, target[n]
+    if rest or not made:
+        begins = [_repeated(places[n], size[n]) or 0.0 if n in rest else 0.0 for n in (0, 1)]
+        made += _repeating(context, source, (channels, size[0], size[1]), target, begins)
+    return made
+
+
+def _repeated(places: Places, length: int) -> float | None:
+    """Where the first result lies, if a whole number of them lies at the same distances from every input."""
+    times = len(places) // length
+    if times * length != len(places) or not -1 < places[0] < 1:
+        return None
+    begin = float(np.rint(float(places[0]) * 2 * times) / (2 * times))
+    even = np.abs(places - (begin + np.arange(len(places)) / times)).max() < 1e-3
+    return begin if even else None
+
+
+def _one_by_one(
+    context: Context, source: str, output: str, shape: Shape, axis: int, places: Places
+) -> list[FloatLayer]:
+    """Rows or columns, each of two neighbours with weights of its own, joined."""
+    if len(places) > MOST:
+        raise refuse(
+            context.node,
+            f"interpolates {len(places)} values at distances that all differ; at most {MOST} work, and any at whole"
+            " factors without align_corners: export it with align_corners=False, or with mode nearest",
+        )
+    made: list[FloatLayer] = []
+    parts = []
+    kernel = (2, 1) if axis == 1 else (1, 2)
+    for number, place in enumerate(np.clip(places.astype(np.float64), 0, shape[axis] - 1)):
+        first = min(int(place), shape[axis] - 1)
+        share = float(place - first)
+        part, name = f"{output}/{number}", f"{context.name}/{AXES[axis]}/{number}"
+        both = share > 0
+        taken = f"{part}/taken" if both else part
+        indices = {axis: range(first, first + 1 + both)}
+        made += pick(f"{name}/taken" if both else name, context.operator, source, taken, shape, indices)
+        if both:
+            weights = np.tile(np.array([1 - share, share], np.float32).reshape(1, 1, *kernel), (shape[0], 1, 1, 1))
+            zeros = np.zeros(shape[0], np.float32)
+            made.append(Convolution(name, "Conv", (taken,), part, weights, zeros, groups=shape[0]))
+        parts.append(part)
+    made.append(Concatenation(f"{context.name}/{AXES[axis]}", context.operator, tuple(parts), output, axis + 1))
+    return made
+
+
+def _repeating(context: Context, source: str, shape: Shape, target: Pair, begins: list[float]) -> list[FloatLayer]:
     """A transposed depthwise convolution over the map and, where values beyond its edges count, these repeated.
 
     Its weights along an axis are ``1 - |x|``, x being the distance from the input to the result, in inputs.
     """
     kernels, pads, strides = [], [], []
     edges: dict[int, list[int]] = {}
-    for axis, found in enumerate(places):
+    for axis, begin in enumerate(begins):
         length, times = shape[1 + axis], target[axis] // shape[1 + axis]
-        begin = np.float64(found[0])
-        even = np.abs(found - (begin + np.arange(len(found)) / max(1, times))).max() < 1e-3
-        if times * length != target[axis] or not even or not -1 < begin < 1:
-            raise refuse(
-                context.node,
-                f"interpolates {length} values to {target[axis]} at distances that are not 1 / a whole number; only"
-                " whole factors work, and not align_corners: export it with align_corners=False, or with mode nearest",
-            )
-        begin = np.rint(begin * 2 * times) / (2 * times)
         first = -int(np.ceil((1 + begin) * times)) + 1  # of the results that input 0 counts in, relative to it
         last = int(np.ceil((1 - begin) * times)) - 1
         before, after = int(begin < 0), int(begin + (target[axis] - 1) / times > length - 1)
@@ -184,10 +248,12 @@ def _linear(context: Context, shape: Shape, target: Pair, places: list[Places]) 
         pads.append(times * before - first)
         if before or after:
             edges[axis + 1] = [0] * before + list(range(length)) + [length - 1] * after
-    source, made, channels = context.current, [], shape[0]
+    made: list[FloatLayer] = []
+    channels = shape[0]
     if edges:
-        source = f"{context.output}/edges"
-        made += pick(f"{context.name}/edges", context.operator, context.current, source, shape, edges)
+        edged = f"{context.output}/edges"
+        made += pick(f"{context.name}/edges", context.operator, source, edged, shape, edges)
+        source = edged
     weights = np.multiply.outer(kernels[0], kernels[1]).astype(np.float32)
     made.append(
         TransposedConvolution(
