@@ -1,6 +1,7 @@
 """Run the emitted Verilog on real inputs and compare every byte with golden.
 
-What runs it comes with the extra ``sim``, and is loaded on first use: who reads a build needs no simulator.
+All is loaded on first use: what runs it comes with the extra ``sim``, and who reads a build needs no simulator; the
+benches, in the simulator's process, need neither.
 """
 
 from importlib import import_module
@@ -8,17 +9,25 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ..quant.graph.errors import SimulationError
-from .accelerator import Accelerator, load
-from .comparison.compare import Difference
-from .report import Report
 
 __all__ = ["Accelerator", "Difference", "Report", "load", "simulate", "simulate_tensors"]
 
 if TYPE_CHECKING:
+    from .accelerator import Accelerator, load
+    from .comparison.compare import Difference
+    from .report import Report
     from .simulation import simulate, simulate_tensors
 else:
+    _READS = {
+        "Accelerator": "accelerator",
+        "load": "accelerator",
+        "Difference": "comparison.compare",
+        "Report": "report",
+    }
 
     def __getattr__(name: str) -> object:
+        if name in _READS:
+            return getattr(import_module(f".{_READS[name]}", __name__), name)
         if name not in ("simulate", "simulate_tensors"):
             raise AttributeError(f"module 'systolith.sim' has no attribute '{name}'")
         if find_spec("fcntl") is None:

@@ -10,16 +10,17 @@ if not (_Path(__file__).parent / "quant").is_dir():
     # A checkout, where quant, golden, hw and sim stand beside this folder: installed, they are inside it.
     __path__.append(str(_Path(__file__).resolve().parent.parent))
 
-from .commands.golden import GoldenRun, run_golden
-from .commands.quantize import QuantizedModel, quantize_model
-from .quant import SystolithError
-
 if _typing.TYPE_CHECKING:
+    from . import golden as golden
+    from . import quant as quant
     from .commands.compile import compile_build
     from .commands.estimate import estimate_build
     from .commands.generate import generate_accelerator, generate_build
+    from .commands.golden import GoldenRun, run_golden
+    from .commands.quantize import QuantizedModel, quantize_model
     from .commands.report import report_build
     from .commands.simulate import simulate_build
+    from .quant.graph.errors import SystolithError
 
 __all__ = [
     "GoldenRun",
@@ -38,18 +39,25 @@ __all__ = [
 
 if not _typing.TYPE_CHECKING:
     _LATER = {
-        "compile_build": "compile",
-        "estimate_build": "estimate",
-        "generate_accelerator": "generate",
-        "generate_build": "generate",
-        "report_build": "report",
-        "simulate_build": "simulate",
+        "GoldenRun": "commands.golden",
+        "QuantizedModel": "commands.quantize",
+        "SystolithError": "quant.graph.errors",
+        "compile_build": "commands.compile",
+        "estimate_build": "commands.estimate",
+        "generate_accelerator": "commands.generate",
+        "generate_build": "commands.generate",
+        "quantize_model": "commands.quantize",
+        "report_build": "commands.report",
+        "run_golden": "commands.golden",
+        "simulate_build": "commands.simulate",
     }
-    """The hardware side, on first use: reading a model should not wait for Amaranth to load."""
+    """On first use: reading a model should not wait for Amaranth to load, a simulation's own process for either."""
 
     def __getattr__(name: str) -> object:
         if name in _LATER:
-            return getattr(_import_module(f".commands.{_LATER[name]}", __name__), name)
+            return getattr(_import_module(f".{_LATER[name]}", __name__), name)
+        if name in ("golden", "quant"):
+            return _import_module(f".{name}", __name__)
         raise AttributeError(f"module 'systolith' has no attribute '{name}'")
 
     def __dir__() -> list[str]:

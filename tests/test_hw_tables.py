@@ -66,6 +66,16 @@ def check_sums(sources, target):
     np.testing.assert_array_equal(reference_sum(sources, target), expected)
 
 
+def test_a_sum_that_float64_rounds_to_a_tie_of_float32_is_still_rounded_once():
+    """130 * 16519105 = 2**31 + 2: the sum is 128.5 + 2**-17 + 2**-47, beyond the middle of two float32."""
+    first, second, target = (
+        FeatureMap("", (1, 1, 1), np.float32(scale), 0, 0, 255) for scale in (16519105 * 2.0**-48, 128.5, 1.0)
+    )
+    sums = reference_sum((first, second), target)
+    assert sums[130, 1] == 129
+    np.testing.assert_array_equal(sums, golden.add(*np.mgrid[:256, :256], (first, second), target))
+
+
 @pytest.mark.parametrize("part", range(4))
 def test_sums_of_random_scales_are_right_for_all_pairs(part):
     rng = np.random.default_rng(part)

@@ -48,7 +48,7 @@ class Stream:
 
 
 X, Y = feature_map("x", (2, 4, 4)), feature_map("y", (2, 4, 4))
-GRAPH = quant.Graph("x", "y", (Upsample(),), {"x": X, "y": Y})  # type: ignore[arg-type]
+GRAPH = quant.Graph(("x",), ("y",), (Upsample(),), {"x": X, "y": Y})  # type: ignore[arg-type]
 UNKNOWN = "'up' is of a kind that is not known here, Upsample"
 
 
@@ -57,8 +57,8 @@ def test_check_names_the_layer_its_kind_and_what_would_do(refuse):
     with pytest.raises(quant.GraphError) as caught:
         refuse(GRAPH)
     assert str(caught.value) == (
-        "layer 'up': its kind Upsample is unknown; Conv, MaxPool, AveragePool, Add, Concat, Table, Normalization are"
-        " known"
+        "layer 'up': its kind Upsample is unknown; Conv, MaxPool, AveragePool, Add, Concat, Table, Normalization,"
+        " Selection, DepthToSpace are known"
     )
 
 
@@ -101,7 +101,9 @@ def test_a_tensor_of_an_unknown_kind_past_check():
 def test_float_layers_that_are_not_simplified_are_neither_run_nor_quantized(layer):
     message = f"'{layer.name}' is of a kind that must be simplified away before, {type(layer).__name__}"
     for use in (
-        lambda: list(execute.run_float(FloatGraph("x", X.shape, "y", (layer,)), np.zeros((1, 2, 4, 4), np.float32))),
+        lambda: list(
+            execute.run_float(FloatGraph({"x": X.shape}, ("y",), (layer,)), np.zeros((1, 2, 4, 4), np.float32))
+        ),
         lambda: layer_without_weights(layer, (X,), Y),
     ):
         with pytest.raises(TypeError) as caught:

@@ -21,33 +21,32 @@ from .test_resnet8 import quantized as resnet8
 WIDE = {"activation_bits": 8, "weight_bits": 8, "sum_bits": 26, "operands": True, **ANY_SCALES}
 SMALL = {"activation_kib": 1, "accumulator_kib": 1, "weight_fifo_kib": 1}
 LARGE = {"activation_kib": 64, "accumulator_kib": 32}
+WHOLE = {**WIDE, "tables": True}
+EVERYTHING = {  # what runs branches too
+    "8x8, 8-byte bus, all fits": {
+        **WHOLE, **LARGE, "rows": 8, "columns": 8, "bus_bytes": 8, "normalization": 5, "multiplier": True,
+    },
+    "6x5, 8-byte bus, shifts only": {
+        **WHOLE, **SMALL, "rows": 6, "columns": 5, "bus_bytes": 8, "activation_kib": 8, "multiplier": False,
+    },
+}  # fmt: skip
 HARDWARE = {
     "4x4, 4-byte bus, small memories": {**WIDE, **SMALL, "rows": 4, "columns": 4, "bus_bytes": 4, "multiplier": True},
-    "8x8, 8-byte bus": {**WIDE, **LARGE, "rows": 8, "columns": 8, "bus_bytes": 8, "multiplier": True},
     "16x16, 16-byte bus": {**WIDE, **LARGE, "rows": 16, "columns": 16, "bus_bytes": 16, "multiplier": True},
     "5x3, 16-byte bus, small memories": {**WIDE, **SMALL, "rows": 5, "columns": 3, "bus_bytes": 16, "multiplier": True},
     "5x3, 4-byte bus, shifts only": {**WIDE, **LARGE, "rows": 5, "columns": 3, "bus_bytes": 4, "multiplier": False},
-    "8x8, 16-byte bus, small memories, shifts only": {
-        **WIDE, "activation_kib": 2, "accumulator_kib": 1, "weight_fifo_kib": 1,
-        "rows": 8, "columns": 8, "bus_bytes": 16, "multiplier": False,
-    },
-}  # fmt: skip
-WHOLE = {**WIDE, "tables": True}
+    **EVERYTHING,
+}
 BRANCHED = {
     "4x4, 4-byte bus, 6 KiB": {
         **WHOLE, **SMALL, "rows": 4, "columns": 4, "bus_bytes": 4, "activation_kib": 6, "normalization": 4,
         "multiplier": True,
     },
-    "8x8, 8-byte bus, all fits": {
-        **WHOLE, **LARGE, "rows": 8, "columns": 8, "bus_bytes": 8, "normalization": 5, "multiplier": True,
-    },
     "5x6, 16-byte bus, 4 lanes": {
         **WHOLE, **SMALL, "rows": 5, "columns": 6, "bus_bytes": 16, "activation_kib": 8, "normalization": 5, "lanes": 4,
         "multiplier": True,
     },
-    "6x5, 8-byte bus, shifts only": {
-        **WHOLE, **SMALL, "rows": 6, "columns": 5, "bus_bytes": 8, "activation_kib": 8, "multiplier": False,
-    },
+    **EVERYTHING,
 }  # fmt: skip
 SHAPES = (
     "stride4_kernel11_pads", "dilation2", "dilation2x3", "groups2", "depthwise", "asymmetric_pads",
@@ -135,7 +134,7 @@ def test_random_branches_are_exact_under_random_stalls_of_every_channel(sizes, t
 @pytest.mark.xdist_group("bulk 8x8, 8-byte bus, all fits")
 @pytest.mark.parametrize("latency", [2, 150])
 def test_branches_are_exact_whatever_the_latency(latency, tmp_path):
-    sizes = BRANCHED["8x8, 8-byte bus, all fits"]
+    sizes = EVERYTHING["8x8, 8-byte bus, all fits"]
     for seed, graph in random_branches(sizes, 2, 80):
         folder = tmp_path / str(seed)
         folder.mkdir()
@@ -192,11 +191,11 @@ def test_shapes_of_windows_are_exact_under_random_stalls(tmp_path):
         run(network(name), hardware, folder, images=1, bench="protocol", seed=seed)
 
 
-@pytest.mark.xdist_group("bulk 8x8, 8-byte bus")
+@pytest.mark.xdist_group("bulk 8x8, 8-byte bus, all fits")
 @pytest.mark.parametrize("latency", [2, 7, 100, 300])
 def test_lenet5_is_exact_whatever_the_latency(latency, tmp_path):
     graph, digits = lenet5("float")
-    report, _ = run(graph, HARDWARE["8x8, 8-byte bus"], tmp_path, images=digits[:2], latency=latency)
+    report, _ = run(graph, EVERYTHING["8x8, 8-byte bus, all fits"], tmp_path, images=digits[:2], latency=latency)
     assert report.cycles_per_image == pytest.approx(report.predicted_cycles, rel=TOLERANCE)
 
 
@@ -208,10 +207,10 @@ def test_small_memories_cut_layers_several_times(tmp_path):
     assert any(len(place.tiling.parts) > 1 for place in plan.placements)
 
 
-@pytest.mark.xdist_group("bulk 8x8, 8-byte bus")
+@pytest.mark.xdist_group("bulk 8x8, 8-byte bus, all fits")
 def test_lenet5_at_8x8_takes_at_most_19000_cycles(tmp_path):
     graph, digits = lenet5("float")
-    report, _ = run(graph, HARDWARE["8x8, 8-byte bus"], tmp_path, images=digits[:1])
+    report, _ = run(graph, EVERYTHING["8x8, 8-byte bus, all fits"], tmp_path, images=digits[:1])
     assert report.cycles_per_image <= 19_000
 
 
@@ -246,7 +245,7 @@ def test_one_accelerator_runs_another_network_and_refuses_one_that_does_not_fit(
 @pytest.mark.xdist_group("bulk 8x8, 8-byte bus, all fits")
 def test_a_general_accelerator_runs_three_networks_from_one_compiled_simulation(tmp_path):
     p = general_parameters(rows=8, columns=8, sum_bits=26)
-    assert p == parameters_for(network("tiny"), **BRANCHED["8x8, 8-byte bus, all fits"])  # which is compiled already
+    assert p == parameters_for(network("tiny"), **EVERYTHING["8x8, 8-byte bus, all fits"])  # which is compiled already
     generate_hardware(p, tmp_path / "general")
     graphs = {"lenet5": lenet5("float")[0], "resnet8": resnet8("float"), "squeezed": network("squeezed")}
     assert len({parameters_for(graph, rows=8, columns=8) for graph in graphs.values()}) == 3

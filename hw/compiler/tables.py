@@ -57,16 +57,20 @@ def nearest(value: Fraction) -> Fraction:
 def reference_sum(sources: tuple[FeatureMap, FeatureMap], target: FeatureMap) -> NDArray[np.int64]:
     """What an addition must give for all pairs of integers, low..high of each: the formula of quant.graph.Add.
 
-    Exact rationals where float64 is too near a tie to tell.
+    Exact rationals where a sum is rounded even in float64, and too near a tie to tell.
     """
     a, b = (np.arange(source.low, source.high + 1) for source in sources)
     ratio_a, ratio_b = (Fraction(float(np.float32(source.scale / target.scale))) for source in sources)
     inner = nearest(ratio_b * sources[1].zero_point)
     offset = nearest(target.zero_point - nearest(ratio_a * sources[0].zero_point + inner))
     partial = [nearest(ratio_b * int(value) + offset) for value in b]
-    total = float(ratio_a) * a[:, None] + np.array([float(value) for value in partial])
-    result = np.rint(np.clip(total, -(2.0**20), 2.0**20)).astype(np.int64)
-    for row, column in zip(*np.nonzero(np.abs(np.abs(total - np.floor(total)) - 0.5) < NEAR), strict=True):
+    first, second = float(ratio_a) * a[:, None], np.array([float(value) for value in partial])
+    total = first + second
+    exact = (total - first == second) & (total - second == first)  # the difference to the larger has no rounding
+    bounded = np.clip(total, -(2.0**20), 2.0**20)
+    result = np.rint(np.where(exact, bounded.astype(np.float32), bounded)).astype(np.int64)
+    tied = np.abs(np.abs(total - np.floor(total)) - 0.5) < NEAR
+    for row, column in zip(*np.nonzero(tied & ~exact), strict=True):
         result[row, column] = round(nearest(ratio_a * int(a[row]) + partial[column]))
     return np.asarray(np.clip(result, target.low, target.high), np.int64)
 

@@ -14,7 +14,7 @@ from .accelerator import Accelerator
 TOP: Final = "systolith"
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)
 def emit_verilog(parameters: Parameters, *, monitor: bool = False) -> str:
     """Verilog-2005 of the accelerator with ``parameters``; the same parameters give the same text.
 

@@ -28,7 +28,7 @@ def lower_dense(graph: FloatGraph) -> FloatGraph:
     A flattened map keeps its rows and columns, and the layer that reads it its name.
     """
     found: list[FloatLayer] = []
-    sizes: dict[str, Shape] = {graph.input: graph.shape}  # as the maps are, not flattened
+    sizes: dict[str, Shape] = dict(graph.inputs)  # as the maps are, not flattened
     flat: dict[str, Flatten] = {}  # tensors that the model takes for flat although they have rows and columns
     source: dict[str, str] = {}  # what to read instead of a flattening's output
     for layer in graph.layers:
@@ -47,7 +47,6 @@ def lower_dense(graph: FloatGraph) -> FloatGraph:
             raise refusal(layer, f"follows the flattening '{before.name}'; only a fully connected layer may")
         sizes[layer.output] = next_shape(layer, [sizes[name] for name in layer.inputs])
         found.append(layer)
-    if graph.output in flat:
-        before = flat[graph.output]
+    if before := next((flat[name] for name in graph.outputs if name in flat), None):
         raise refusal(before, "no fully connected layer follows it; leave the last tensor in its NxCxHxW shape")
     return graph.with_layers(found)

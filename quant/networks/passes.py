@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..graph import Shape
 from ..graph.errors import ModelError
+from .chains import fuse_chains, scale_before_clamp
 from .flattening import lower_dense
 from .layers import (
     Affine,
@@ -23,9 +24,9 @@ from .layers import (
     FloatGraph,
     FloatLayer,
     Function,
+    Moving,
     Padding,
     Pass,
-    Pooling,
     Simple,
     Softmax,
     refusal,
@@ -45,7 +46,7 @@ def drop_passes(graph: FloatGraph) -> FloatGraph:
             kept.append(layer)
             continue
         first = origin[layer.output] = origin.get(layer.inputs[0], layer.inputs[0])
-        if first != graph.input:
+        if first not in graph.inputs and names.get(first, first) not in graph.outputs:
             names[first] = layer.output
     names |= {name: names.get(first, first) for name, first in origin.items()}
     return renamed(graph.with_layers(kept), names)
@@ -57,14 +58,16 @@ def _changes_nothing(layer: FloatLayer, size: Mapping[str, Shape]) -> bool:
 
 def drop_last_softmax(graph: FloatGraph) -> FloatGraph:
     """Leave a last Softmax or LogSoftmax to the host; anywhere else it is refused."""
-    for layer in graph.layers:
-        if not isinstance(layer, Softmax):
-            continue
-        if layer.output != graph.output:
+    last = [layer for layer in graph.layers if isinstance(layer, Softmax)]
+    readers = graph.readers()
+    for layer in last:
+        if layer.output not in graph.outputs or readers[layer.output]:
             raise refusal(layer, "only works as the last layer, where it is left to the host")
-        left = graph.with_layers(other for other in graph.layers if other is not layer)
-        return replace(left, output=layer.inputs[0], dropped=(*graph.dropped, f"{layer.operator} '{layer.name}'"))
-    return graph
+    before = {layer.output: layer.inputs[0] for layer in last}
+    outputs = tuple(dict.fromkeys(before.get(name, name) for name in graph.outputs))
+    dropped = (*graph.dropped, *(f"{layer.operator} '{layer.name}'" for layer in last))
+    left = graph.with_layers(layer for layer in graph.layers if layer not in last)
+    return replace(left, outputs=outputs, dropped=dropped)
 
 
 def merge_padding(graph: FloatGraph) -> FloatGraph:
@@ -75,7 +78,7 @@ def merge_padding(graph: FloatGraph) -> FloatGraph:
     for layer in graph.layers:
         if isinstance(layer, Padding):
             after = readers[layer.output]
-            if layer.output != graph.output and all(isinstance(reader, Convolution) for reader in after):
+            if layer.output not in graph.outputs and all(isinstance(reader, Convolution) for reader in after):
                 merged[layer.output] = layer
                 continue
             ones = np.ones(size[layer.output][0])
@@ -122,7 +125,7 @@ def _by_channel(layer: Padding | Affine, scale: NDArray[np.float64], shift: NDAr
 def fuse_clamps(graph: FloatGraph) -> FloatGraph:
     """Make each clamp part of the layer before it, if that computes new values; else it becomes a function of its own.
 
-    Clamps commute with max poolings, so one after them belongs to the layer before them.
+    Clamps commute with what moves values, so one after such layers belongs to the layer before them.
     """
     found: dict[str, FloatLayer] = {}
     private = graph.private()
@@ -131,7 +134,7 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
         if not isinstance(layer, Clamp):
             continue
         source = layer.inputs[0]
-        while source in private and isinstance(found.get(source), Pooling):
+        while source in private and isinstance(found.get(source), Moving):
             source = found[source].inputs[0]
         before = found.get(source)
         if isinstance(before, Clamped) and source in private:
@@ -151,6 +154,8 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     drop_last_softmax,
     lower_dense,
     merge_padding,
+    scale_before_clamp,
+    fuse_chains,
     fold_affine,
     fuse_clamps,
 )

@@ -14,6 +14,7 @@ from .layers import (
     Concatenation,
     Convolution,
     Dense,
+    Extreme,
     Flatten,
     FloatGraph,
     FloatLayer,
@@ -21,7 +22,10 @@ from .layers import (
     LocalResponse,
     Padding,
     Pass,
+    PixelShuffle,
     Pooling,
+    Product,
+    Slicing,
     Softmax,
     refusal,
 )
@@ -32,7 +36,7 @@ def shapes(graph: FloatGraph) -> dict[str, Shape]:
 
     Raises ModelError, naming the layer, where weights or windows do not fit.
     """
-    found = {graph.input: graph.shape}
+    found = dict(graph.inputs)
     for layer in graph.layers:
         found[layer.output] = next_shape(layer, [found[name] for name in layer.inputs])
     return found
@@ -53,14 +57,35 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
             return outputs, *_windows(layer, source, layer.weights.shape[2:], layer.dilations)
         case Pooling() | Average():
             return channels, *_windows(layer, source, layer.kernel, (1, 1))
-        case Addition():
+        case Addition() | Extreme() | Function():
             if len(set(sources)) > 1:
-                raise refusal(layer, f"adds maps of shapes {_listed(sources)}; they must be equal")
+                raise refusal(layer, f"reads maps of shapes {_listed(sources)}; they must be equal")
             return source
+        case Product():
+            largest = max(shape[1:] for shape in sources)
+            if len({shape[0] for shape in sources}) > 1 or any(shape[1:] not in ((1, 1), largest) for shape in sources):
+                raise refusal(
+                    layer,
+                    f"multiplies maps of shapes {_listed(sources)}; they must be equal, or one have a single row and"
+                    " column",
+                )
+            return channels, *largest
         case Concatenation():
-            if len({shape[1:] for shape in sources}) > 1:
-                raise refusal(layer, f"joins maps of shapes {_listed(sources)}; their rows and columns must be equal")
-            return sum(shape[0] for shape in sources), rows, columns
+            joined = layer.axis - 1
+            if len({tuple(size for n, size in enumerate(shape) if n != joined) for shape in sources}) > 1:
+                raise refusal(
+                    layer, f"joins maps of shapes {_listed(sources)}; only their axis {layer.axis} may differ"
+                )
+            size = [*source]
+            size[joined] = sum(shape[joined] for shape in sources)
+            return size[0], size[1], size[2]
+        case Slicing():
+            return len(layer.channels), layer.rows[2], layer.columns[2]
+        case PixelShuffle():
+            high, wide = layer.block
+            if channels % (high * wide):
+                raise refusal(layer, f"its input has {channels} channels; it must be a multiple of {high} x {wide}")
+            return channels // (high * wide), rows * high, columns * wide
         case Dense():
             if (rows, columns) != (1, 1) or layer.weights.shape[1] != channels:
                 raise refusal(
@@ -78,7 +103,7 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
             return channels, rows + top + bottom, columns + left + right
         case Flatten():
             return channels * rows * columns, 1, 1
-        case Function() | LocalResponse() | Clamp() | Pass() | Softmax():
+        case LocalResponse() | Clamp() | Pass() | Softmax():
             return source
         case unknown:
             unknown_kind(unknown)

@@ -76,11 +76,13 @@ class Context:
             return None
         if value.dtype.kind != "f":
             raise refuse(self.node, f"its {role} '{self.node.input[index]}' is {value.dtype}; it must be float32")
-        if not np.isfinite(value).all():
+        with np.errstate(over="ignore"):
+            found = value.astype(np.float32, copy=False)
+        if not np.isfinite(found).all():
             raise refuse(
                 self.node, f"its {role} '{self.node.input[index]}' contains NaN or infinity; all must be finite"
             )
-        return value.astype(np.float32, copy=False)
+        return found
 
     def integers(self, attributes: Attributes, name: str, since: int, index: int = 1) -> list[int] | None:
         """``name``: an attribute before opset ``since``, input ``index`` from then on; None if it is left out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..networks.expressions import Step
 from ..networks.functions import DEFAULTS
 from ..networks.layers import (
     INFINITY,
@@ -13,25 +14,32 @@ from ..networks.layers import (
     Clamp,
     Concatenation,
     Function,
+    Product,
 )
 from .context import Built, Context
 from .file import Attributes, refuse
+from .mixtures import mixture
 
 
 def add(context: Context) -> Built:
     """Add, and Sum of two: of two maps, or of a map and a constant for each channel."""
-    if len(context.node.input) != 2:
-        raise refuse(context.node, f"has {len(context.node.input)} inputs; it must have two")
-    if len(context.computed) == 1:
-        shift = _for_each_channel(context)
-        return _affine(context, np.ones_like(shift), shift)
+    if len(context.computed) == 2:
+        return _sum(context, "adds")
+    shift = _for_each_channel(context)
+    return _affine(context, np.ones_like(shift), shift)
+
+
+def _sum(context: Context, verb: str) -> Built:
     sizes = [context.sizes[name] for name in context.computed]
     if sizes[0] != sizes[1]:
-        raise refuse(context.node, f"adds maps of shapes {list(sizes[0])} and {list(sizes[1])}; they must be equal")
+        raise refuse(context.node, f"{verb} maps of shapes {list(sizes[0])} and {list(sizes[1])}; they must be equal")
     return Addition(context.name, context.operator, context.computed, context.output), sizes[0]
 
 
 def subtract(context: Context) -> Built:
+    """Sub: of two maps, or of a map and a constant for each channel, in either order."""
+    if len(context.computed) == 2:
+        return _sum(context, "subtracts")
     shift = _for_each_channel(context)
     ones = np.ones_like(shift)
     if context.node.input[0] == context.current:
@@ -40,14 +48,30 @@ def subtract(context: Context) -> Built:
 
 
 def multiply(context: Context) -> Built:
+    """Mul: of two maps, of which one may have a single row and column, or of a map and a constant for each channel."""
+    if len(context.computed) == 2:
+        return _product(context)
     scale = _for_each_channel(context)
     return _affine(context, scale, np.zeros_like(scale))
 
 
+def _product(context: Context) -> Built:
+    first, second = (context.sizes[name] for name in context.computed)
+    size = max(first, second)
+    if not {first, second} <= {size, size[:2] + (1,) * len(size[2:])}:
+        raise refuse(
+            context.node,
+            f"multiplies maps of shapes {list(first)} and {list(second)}; they must be equal, or one have a single row"
+            " and column",
+        )
+    return Product(context.name, "Mul", context.computed, context.output), size
+
+
 def divide(context: Context) -> Built:
+    """Div by a constant for each channel; of a number, or of what depends on the same map, as a function."""
+    if len(context.computed) == 2 or context.node.input[0] != context.current:
+        return mixture(context)
     divisor = _for_each_channel(context)
-    if context.node.input[0] != context.current:
-        raise refuse(context.node, "divides a constant by a map; only a map by a constant works")
     if not divisor.all():
         raise refuse(context.node, "divides by 0")
     return _affine(context, 1 / divisor, np.zeros_like(divisor))
@@ -119,8 +143,12 @@ def clip(context: Context) -> Built:
         if bound.size != 1 or bound.dtype.kind not in "iuf" or np.isnan(bound).any():
             raise refuse(context.node, f"its {role} must be one number")
         low, high = (float(bound.item()), high) if role == "min" else (low, float(bound.item()))
-    if not low <= 0 <= high:
-        raise refuse(context.node, f"clips to {low:g}..{high:g}; the range must contain 0, so that 0 stays exact")
+    if low > high:
+        raise refuse(context.node, f"clips to {low:g}..{high:g}; its min must not be above its max")
+    if not low <= 0 <= high:  # as a clamp it would move the zeros that pad a convolution
+        steps = (Step("Clip", (0,), {"min": low, "max": high}),)
+        layer = Function(context.name, "Clip", (context.current,), context.output, steps=steps)
+        return layer, context.dimensions
     return Clamp(context.name, "Clip", (context.current,), context.output, low, high), context.dimensions
 
 
@@ -153,10 +181,13 @@ def concat(context: Context) -> Built:
         constant = next(name for name in context.node.input if name not in context.computed)
         raise refuse(context.node, f"joins the constant '{constant}' to a map; only maps work")
     sizes = [context.sizes[name] for name in context.computed]
-    if len({len(size) for size in sizes}) > 1 or axis % len(sizes[0]) != 1:
-        raise refuse(context.node, f"axis is {axis}; only the channels, axis 1, work")
-    if len({(size[0], *size[2:]) for size in sizes}) > 1:
+    rank = len(sizes[0])
+    if len({len(size) for size in sizes}) > 1 or not -rank <= axis < rank or axis % rank == 0:
+        raise refuse(context.node, f"axis is {axis}; only channels, rows and columns work")
+    axis %= rank
+    if len({(*size[:axis], *size[axis + 1 :]) for size in sizes}) > 1:
         shapes = ", ".join(str(list(size)) for size in sizes)
-        raise refuse(context.node, f"joins maps of shapes {shapes}; their rows and columns must be equal")
-    dimensions = (sizes[0][0], sum(size[1] for size in sizes), *sizes[0][2:])
-    return Concatenation(context.name, "Concat", context.computed, context.output), dimensions
+        raise refuse(context.node, f"joins maps of shapes {shapes}; only their axis {axis} may differ")
+    dimensions = (*sizes[0][:axis], sum(size[axis] for size in sizes), *sizes[0][axis + 1 :])
+    along = axis if axis == 1 or rank == 4 else 3  # (N, C, L) is one row
+    return Concatenation(context.name, "Concat", context.computed, context.output, along), dimensions

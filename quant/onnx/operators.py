@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import prod
 
+import numpy as np
+
 from ..networks.functions import DEFAULTS
 from ..networks.layers import (
     Flatten,
@@ -32,7 +34,9 @@ from .elementwise import (
     relu,
     subtract,
 )
-from .file import Attributes, refuse
+from .file import FLOATS, TYPES, Attributes, describe, refuse
+from .foreign import foreign
+from .mixtures import NODES, extreme, mixture, swish
 from .windowed import (
     average_pool,
     conv,
@@ -126,7 +130,43 @@ def dropout(context: Context) -> Built:
 
 
 def identity(context: Context) -> Built:
-    return Pass(context.name, "Identity", (context.current,), context.output), context.dimensions
+    first = context.computed[0]
+    return Pass(context.name, context.operator, (first,), context.output), context.sizes[first]
+
+
+def cast(context: Context) -> Built:
+    """Cast and CastLike between types of reals: all of them are float32 here."""
+    context.data_is_first()
+    attributes = Attributes(context.node)
+    kind = attributes.integer("to", TYPES.FLOAT)
+    attributes.raw("saturate", 1)  # of float8 only
+    attributes.raw("round_mode", b"up")
+    attributes.finish()
+    if kind not in FLOATS:
+        name = TYPES.DataType.Name(kind) if kind in TYPES.DataType.values() else kind
+        raise refuse(context.node, f"casts to {name}; only types of reals work (float, float16, bfloat16, double)")
+    return identity(context)
+
+
+def where(context: Context) -> Built:
+    """Where with a condition that is the same everywhere: one of its inputs, as it is; else a function of maps."""
+    if context.node.input[0] in context.sizes:
+        return mixture(context)
+    condition = context.constant(0, "condition")
+    if condition is None or condition.all() != condition.any():
+        raise refuse(
+            context.node, "its condition differs from value to value; only one that is the same everywhere works"
+        )
+    chosen = context.node.input[1 if condition.all() else 2]
+    if chosen not in context.sizes:
+        raise refuse(context.node, f"always takes the constant '{chosen}'; only a map works")
+    dimensions = context.sizes[chosen]
+    shapes = [context.constants[n].shape if n in context.constants else context.sizes[n] for n in context.node.input]
+    with foreign(f"{describe(context.node)}: its inputs do not fit"):
+        spread = np.broadcast_shapes(*shapes)
+    if spread != dimensions:
+        raise refuse(context.node, f"spreads {list(dimensions)} to {list(spread)}; only a choice of one shape works")
+    return Pass(context.name, "Where", (chosen,), context.output), dimensions
 
 
 def softmax(context: Context) -> Built:
@@ -158,9 +198,12 @@ def lrn(context: Context) -> Built:
 # Every operator that a float model may contain, besides constant sub-graphs.
 BUILDERS: Mapping[str, Callable[[Context], Built]] = {
     **dict.fromkeys(DEFAULTS, function),
+    **dict.fromkeys(NODES, mixture),
     "Add": add,
     "AveragePool": average_pool,
     "BatchNormalization": batch_normalization,
+    "Cast": cast,
+    "CastLike": cast,
     "Clip": clip,
     "Concat": concat,
     "Conv": conv,
@@ -173,7 +216,9 @@ BUILDERS: Mapping[str, Callable[[Context], Built]] = {
     "LRN": lrn,
     "LogSoftmax": softmax,
     "MatMul": matmul,
+    "Max": extreme,
     "MaxPool": max_pool,
+    "Min": extreme,
     "Mul": multiply,
     "Neg": negate,
     "PRelu": prelu,
@@ -185,5 +230,7 @@ BUILDERS: Mapping[str, Callable[[Context], Built]] = {
     "Squeeze": squeeze,
     "Sub": subtract,
     "Sum": add,
+    "Swish": swish,
     "Unsqueeze": unsqueeze,
+    "Where": where,
 }

@@ -72,10 +72,11 @@ def average_pool(context: Context) -> Built:
     include_pad = bool(attributes.integer("count_include_pad", 0))
     kernel, strides, pads, ceil = _pooling_window(context, attributes)
     attributes.finish()
+    include_pad = include_pad and any(pads)  # what ceil_mode adds never counts
     pads = pads[0], pads[1], pads[2] + ceil[0], pads[3] + ceil[1]
     _check_pads(context, pads, kernel)
     names = (context.name, "AveragePool", (context.current,), context.output)
-    layer = Average(*names, kernel, strides, pads, include_pad and any(pads), ceil)
+    layer = Average(*names, kernel, strides, pads, include_pad, ceil if include_pad else (0, 0))
     channels, *size = context.image()
     if next_shape(layer, [context.image()]) == (channels, 1, 1) and _covers(layer, size):
         layer = Average(*names, _pair(size))

@@ -1,68 +1,71 @@
 """QDQ ONNX to the quantized graph, from this package's writer or from another quantizer.
 
-Every tensor that depends on the image is one of three: integers, which a Q made; reals, a DQ of integers; or pending,
-what a layer made of reals and no Q has ended yet, with its activation function.  Q is monotonic, so
-``Q(clip(x)) = clamp(Q(x))``.
+Every tensor that depends on the image is integers, which a Q made, or reals: integers behind a DQ, and what layers and
+activation functions make of them until the next Q (``reals.py``).  Q is monotonic, so ``Q(clip(x)) = clamp(Q(x))`` and
+``Q(max(x, y)) = max(Q(x), Q(y))``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
-from ..arithmetic.weightless import layer_without_weights
-from ..graph import (
-    Conv,
-    FeatureMap,
-    Graph,
-    Sums,
-)
+from ..graph import LOOKUP, FeatureMap, Graph, Shape
 from ..graph.errors import ModelError
 from ..graph.legality import check
 from ..networks.functions import DEFAULTS
 from ..networks.layers import (
     Addition,
+    Affine,
+    Average,
     Clamp,
+    Concatenation,
     FloatLayer,
     Function,
-    Pooling,
+    Moving,
 )
 from ..onnx.budget import check_dimensions, check_memory
 from ..onnx.constants import Constants
-from ..onnx.context import Context, Dimensions, image_of
+from ..onnx.context import Built, Context, Dimensions, image_of
 from ..onnx.file import (
     STANDARD_DOMAINS,
-    Array,
+    Attributes,
     describe,
-    image_dimensions,
+    inputs_of,
+    node_name,
     opset,
     refuse,
-    single_input,
 )
 from ..onnx.importer import shape_of
 from ..onnx.load import load_model
 from ..onnx.operators import BUILDERS
-from .assembly import Assembly, Pending, on_grid
+from ..onnx.rearranging import COMPOSED
+from .assembly import Assembly, on_grid
 from .linear import activation_grid, quantize_constant
+from .lookup import INDEX_TYPES, lookup
+from .normal import normal_form
+from .oblong import joined
 from .parameters import (
     Parameter,
-    bias_of,
     clipped,
     dequantized,
     integer_bounds,
     moved,
 )
-from .read_layers import conv_layer
+from .read_layers import average_of, constant_map, weighted
+from .reals import Integers, Reals, Value, Weighted, by_channel, maps_of, mean_of, reals_of, scaled, zeros_around
 
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
 UNCHANGED = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+MOVES = ("DepthToSpace", "Gather", "MaxPool", "Slice")
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 FUNCTIONS = tuple(sorted(set(DEFAULTS) - {"Clip", "Relu"} | {"PRelu"}))
-WINDOWS = ("AveragePool", "GlobalAveragePool", "MaxPool", "ReduceMean")
+WINDOWS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
 LAYERS = ("Add", "Concat", "LRN", "Sum", *WINDOWS, *FUNCTIONS)
+BY_CHANNEL = ("Add", "BatchNormalization", "Div", "Mul", "Neg", "Sub", "Sum")
 LINEAR_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")  # ONNX Runtime's own Q and DQ, for 16 bits before opset 21
 
 
@@ -72,28 +75,8 @@ def load(source: onnx.ModelProto | str | Path) -> Graph:
     Raises ModelError, naming the node, for what is not a quantized layer, and GraphError if layers do not fit.
     """
     graph = check(_Reader(load_model(source)).graph())
-    check_memory(graph.input, graph.layers, {name: tensor.shape for name, tensor in graph.tensors.items()})
+    check_memory(graph.inputs, graph.layers, {name: tensor.shape for name, tensor in graph.tensors.items()})
     return graph
-
-
-@dataclass(frozen=True)
-class Integers:
-    """A map's integers; ``alone`` says that exactly one node reads them."""
-
-    map: FeatureMap
-    kind: str
-    alone: bool
-
-
-@dataclass(frozen=True)
-class Reals:
-    """What a DequantizeLinear makes of a map; ``alone`` as the map's own and its."""
-
-    map: FeatureMap
-    alone: bool
-
-
-Value = Integers | Reals | Pending
 
 
 class _Reader:
@@ -102,17 +85,20 @@ class _Reader:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
         self.constants = Constants(model, opset(model))
-        self.read = Counter(name for node in model.graph.node for name in node.input)
+        self.nodes = joined(normal_form(model.graph, self.constants), self.constants)
+        self.read = Counter(name for node in self.nodes for name in node.input)
         self.read.update(value.name for value in model.graph.output)
-        value = single_input(model, self.constants)
-        dimensions = image_dimensions(value)
-        self.sizes: dict[str, Dimensions] = {value.name: dimensions}
-        self.values: dict[str, Value] = {value.name: Pending(None, (), image_of(dimensions))}
+        self.sizes: dict[str, Dimensions] = inputs_of(model, self.constants)
+        self.outputs = tuple(value.name for value in model.graph.output)
+        self.values: dict[str, Value] = {
+            name: Reals(None, (), image_of(size), name=name) for name, size in self.sizes.items()
+        }
         self.parameters: dict[str, Parameter] = {}
         self.made = Assembly()
+        self.made.inputs = dict.fromkeys(self.sizes, "")
 
     def graph(self) -> Graph:
-        for node in self.model.graph.node:
+        for node in self.nodes:
             linear = node.op_type in (QUANTIZE, DEQUANTIZE)
             if node.domain not in (LINEAR_DOMAINS if linear else STANDARD_DOMAINS):
                 raise refuse(
@@ -148,10 +134,6 @@ class _Reader:
         for name in names:
             if name not in self.values:
                 raise refuse(node, f"reads '{name}', which no supported node before it makes")
-            if isinstance(self.values[name], Pending) and self.read[name] > 1:
-                raise refuse(
-                    node, f"reads '{name}', as another node does; it needs QuantizeLinear and DequantizeLinear before"
-                )
         if not names or (len(names) > 1 and node.op_type not in LAYERS):
             raise refuse(node, f"reads {len(names)} computed tensors; exactly one works")
         output, first = node.output[0], self.values[names[0]]
@@ -161,48 +143,43 @@ class _Reader:
         elif node.op_type == DEQUANTIZE:
             value = self._dequantize(node, first, sizes)
         elif node.op_type in UNCHANGED:
-            sizes = BUILDERS[node.op_type](self._context(node))[1]
-            value = replace(first, alone=first.alone and self.read[output] == 1)
+            value, sizes = first, BUILDERS[node.op_type](self._context(node))[1]
+        elif isinstance(first, Integers) and node.op_type == "Cast" and self._is_index(node):
+            value = first
+        elif isinstance(first, Integers) and node.op_type == LOOKUP and node.input[0] in self.constants:
+            found = lookup(node, node_name(node), self.constants[node.input[0]], first.map)
+            value = Reals(found, (first.map,), first.map.shape)
+        elif node.op_type in MOVES:
+            value, sizes = self._move(node, first)
         elif isinstance(first, Integers):
             value = self._clamp_integers(node, first)
-        elif isinstance(first, Pending) and first.layer is None and not first.sources:
-            raise refuse(node, f"reads the input '{names[0]}' before a QuantizeLinear; quantize the model first")
         elif node.op_type in ("Relu", "Clip"):
             value = self._clamp(node, first)
-        elif node.op_type == "Add" and len(names) == 1:
-            value = self._bias(node, first, sizes)
-        elif node.op_type in (*WITH_WEIGHTS, *LAYERS):
+        elif node.op_type in BY_CHANNEL and len(names) == 1:
+            value = self._by_channel(node, first)
+        elif node.op_type in (*WITH_WEIGHTS, *LAYERS, "Pad"):
             value, sizes = self._layer(node, names)
-        elif node.op_type in ("Softmax", "LogSoftmax") and output == self.model.graph.output[0].name:
+        elif node.op_type in ("Softmax", "LogSoftmax") and output in self.outputs:
             value = first  # left to the host
         else:
-            supported = sorted({*WITH_WEIGHTS, *LAYERS, *UNCHANGED, "Relu", "Clip", QUANTIZE, DEQUANTIZE})
-            raise refuse(node, f"is not supported in a quantized model; {', '.join(supported)} are, in QDQ form")
+            raise refuse(node, "is not supported in a quantized model; quantize the float model")
         check_dimensions(describe(node), sizes)
-        self.values[output], self.sizes[output] = value, sizes
+        self.values[output] = replace(value, alone=value.alone and self.read[output] == 1)
+        self.sizes[output] = sizes
+
+    def _is_index(self, node: onnx.NodeProto) -> bool:
+        """Whether what ``node``, a Cast, makes are the same integers, for a Gather to count by."""
+        return Attributes(node).integer("to", 0) in INDEX_TYPES
 
     def _context(self, node: onnx.NodeProto) -> Context:
         return Context(node, self.constants, self.sizes, self.constants.opset)
 
     def _quantize(self, node: onnx.NodeProto, value: Value, sizes: Dimensions) -> Integers:
-        name = node.output[0]
         if isinstance(value, Integers):
             raise refuse(node, f"reads integers, '{node.input[0]}'; it must read reals")
         grid = activation_grid(node, self.constants, sizes)
-        if isinstance(value, Reals):
-            made = self.made.moved(node, value.map, grid)
-        else:
-            made = self.made.quantized(node, value, grid)
-        return Integers(made, grid.kind, self.read[name] == 1)
-
-    def _clamp_integers(self, node: onnx.NodeProto, value: Integers) -> Integers:
-        if node.op_type != "Clip":
-            raise refuse(node, f"reads integers, '{node.input[0]}'; a DequantizeLinear must come before")
-        if not value.alone:
-            raise refuse(node, f"clips '{node.input[0]}', which other nodes read too; they must read what it makes")
-        name = node.output[0]
-        narrowed = self.made.narrowed(value.map, name, *integer_bounds(node, self.constants))
-        return Integers(narrowed, value.kind, self.read[name] == 1)
+        made = self.made.quantized(node, value, grid)
+        return Integers(made, grid.kind, value.map is None or value.alone)
 
     def _dequantize(self, node: onnx.NodeProto, value: Value, sizes: Dimensions) -> Reals:
         if not isinstance(value, Integers):
@@ -215,86 +192,139 @@ class _Reader:
                 f"has scale {grid.scale:g} and zero point {grid.zero_point}, but '{source.name}' was quantized"
                 f" with {source.scale:g} and {source.zero_point}; they must agree",
             )
-        return Reals(source, value.alone and self.read[node.output[0]] == 1)
+        return reals_of(source, value.alone)
 
-    def _clamp(self, node: onnx.NodeProto, value: Pending | Reals) -> Pending:
+    def _move(self, node: onnx.NodeProto, value: Value) -> tuple[Value, Dimensions]:
+        """A node that moves values: it commutes with Q and DQ, so it may stand on either side of them."""
+        layer, sizes = self._moving(self._context(node))
+        assert isinstance(layer, Moving)
+        before = reals_of(value.map, value.alone) if isinstance(value, Integers) else value
+        if not before.moves:
+            self._check_image(node, node.input[0], before.shape)
+        after = replace(before, moves=(*before.moves, layer))
+        if isinstance(value, Integers):
+            return replace(value, map=self.made.settled(node, after, node.output[0])), sizes
+        return after, sizes
+
+    def _moving(self, context: Context) -> Built:
+        if context.operator in BUILDERS:
+            return BUILDERS[context.operator](context)
+        layers, sizes = COMPOSED[context.operator](context)
+        if len(layers) > 1:
+            raise refuse(context.node, f"becomes {len(layers)} layers; in a quantized model it must be one")
+        return layers[0], sizes[context.output]
+
+    def _clamp_integers(self, node: onnx.NodeProto, value: Integers) -> Integers:
+        if node.op_type != "Clip":
+            raise refuse(node, f"reads integers, '{node.input[0]}'; a DequantizeLinear must come before")
+        if not value.alone:
+            raise refuse(node, f"clips '{node.input[0]}', which other nodes read too; they must read what it makes")
+        return replace(value, map=self.made.narrowed(value.map, node.output[0], *integer_bounds(node, self.constants)))
+
+    def _clamp(self, node: onnx.NodeProto, value: Reals) -> Reals:
         clamp = BUILDERS[node.op_type](self._context(node))[0]
-        assert isinstance(clamp, Clamp)
-        if isinstance(value, Reals):
-            value = Pending(None, (value.map,), value.map.shape, alone=value.alone)
+        if not isinstance(clamp, Clamp):
+            raise refuse(node, "clips to a range without 0; the range must contain 0, so that 0 stays exact")
         low, high = max(value.low, clamp.low), min(value.high, clamp.high)
         return replace(value, low=low, high=high, function=clamp.name)
 
-    def _layer(self, node: onnx.NodeProto, names: list[str]) -> tuple[Pending, Dimensions]:
-        found = []
+    def _by_channel(self, node: onnx.NodeProto, value: Reals) -> Reals:
+        """``scale * x + shift`` of each channel: part of the convolution before, or a convolution of its own."""
+        reals = {name: self.parameters[name].reals for name in node.input if name in self.parameters}
+        context = replace(self._context(node), constants={**self.constants, **reals})
+        layer, _ = BUILDERS[node.op_type](context)
+        assert isinstance(layer, Affine)
+        before = value.layer
+        if not isinstance(before, Weighted) or value.clamped or (value.moves and (layer.scale < 0).any()):
+            source = self._settled(node, context.current)
+            constant = self.parameters.get(next(iter(reals), ""))
+            if node.op_type in ("Add", "Sum") and constant is not None and constant.is_map:
+                other = self.made.constant(*constant_map(context, constant, source))
+                addition = Addition(context.name, "Add", (source.name, other.name), context.output)
+                return Reals(addition, (source, other), source.shape)
+            return Reals(scaled(by_channel(layer, source), source, layer, exact=True), (source,), source.shape)
+        exact = before.exact or node.op_type != "Add" or before.conv.operator != "Gemm" or bool(before.bias.any())
+        (read,) = maps_of(value)
+        return replace(value, layer=scaled(before, read, layer, exact))
+
+    def _layer(self, node: onnx.NodeProto, names: list[str]) -> tuple[Reals, Dimensions]:
+        context = self._context(node)
+        layer: FloatLayer
+        if node.op_type in WITH_WEIGHTS:
+            mean = None if node.op_type == "Conv" else mean_of(self.values[names[0]])
+            source = mean or self._settled(node, names[0])
+            if node.op_type == "Conv":
+                self._check_image(node, names[0], source.shape)
+            made, sizes = weighted(context, self.parameters, source, of_mean=mean is not None)
+            self.constants.budget.spend(describe(node), made.conv.weights.size)
+            return Reals(made, (source,), image_of(sizes)), sizes
+        if constant := next((name for name in node.input if name in self.parameters), None):
+            raise refuse(node, f"reads '{constant}', a dequantized constant; only weights and biases may be one")
+        layer, sizes = BUILDERS[node.op_type](context)
+        if isinstance(layer, Concatenation):
+            return self._joined(node, names, layer, sizes)
+        if isinstance(layer, Average):
+            value = self.values[names[0]]
+            zeros = zeros_around(value)
+            layer = average_of(node, layer, zeros)
+            if isinstance(value, Reals) and zeros:
+                return Reals(layer, value.sources, image_of(sizes)), sizes
+        found = tuple(self._settled(node, name) for name in names)
+        if node.op_type in ("LRN", "Pad", *WINDOWS):
+            self._check_image(node, names[0], found[0].shape)
+        shape = found[0].shape if isinstance(layer, Function | Addition) else image_of(sizes)
+        return Reals(layer, found, shape), sizes
+
+    def _joined(
+        self, node: onnx.NodeProto, names: list[str], layer: Concatenation, sizes: Dimensions
+    ) -> tuple[Reals, Dimensions]:
+        """A concatenation of reals, quantized or not: its Q is one of each."""
+        parts = []
         for name in names:
             value = self.values[name]
             if isinstance(value, Integers):
                 raise refuse(node, f"reads integers, '{name}'; a DequantizeLinear must come before")
-            if isinstance(value, Pending):
-                raise refuse(
-                    node, f"reads '{name}', which is not quantized; it needs QuantizeLinear and DequantizeLinear before"
-                )
-            if node.op_type in ("Conv", "Concat", "LRN", *WINDOWS) and image_of(self.sizes[name]) != value.map.shape:
-                raise refuse(node, f"reads '{name}', which is flattened; only a fully connected layer may")
-            found.append(value.map)
-        context = self._context(node)
-        layer: Conv | FloatLayer
-        if node.op_type in WITH_WEIGHTS:
-            layer, sizes = conv_layer(context, self.parameters, found[0])
-            self.constants.budget.spend(describe(node), layer.weights.size)
-            shape = image_of(sizes)
-        else:
-            if constant := next((name for name in node.input if name in self.parameters), None):
-                raise refuse(node, f"reads '{constant}', a dequantized constant; only weights and biases may be one")
-            layer, sizes = BUILDERS[node.op_type](context)
-            shape = found[0].shape if isinstance(layer, Function | Addition) else image_of(sizes)
-        return Pending(layer, tuple(found), shape), sizes
+            if not value.moves:
+                self._check_image(node, name, value.shape)
+            parts.append(value)
+        return Reals(layer, tuple(parts), image_of(sizes)), sizes
 
-    def _bias(self, node: onnx.NodeProto, value: Pending | Reals, sizes: Dimensions) -> Pending:
-        layer = value.layer if isinstance(value, Pending) else None
-        if not isinstance(value, Pending) or not isinstance(layer, Conv) or layer.bias.any() or value.clamped:
-            raise refuse(node, "adds something other than the bias of the layer before it; that is not supported yet")
-        name = next((name for name in node.input if name in self.parameters or name in self.constants), None)
-        if name is None:
-            raise refuse(node, "has one input; it must have two")
-        found: Parameter | Array = self.parameters[name] if name in self.parameters else self.constants[name]
-        if len(sizes) == 4:
-            raise refuse(node, "adds a bias to a convolution; give it to the Conv as its third input")
-        bias = bias_of(node, found, value.sources[0].scale * layer.weight_scales)
-        return replace(value, layer=replace(layer, bias=bias))
+    def _check_image(self, node: onnx.NodeProto, name: str, shape: Shape) -> None:
+        if image_of(self.sizes[name]) != shape:
+            raise refuse(node, f"reads '{name}', which is flattened; only a fully connected layer may")
 
-    def _finish(self) -> str:
-        """The tensor that the model hands out."""
-        name = self.model.graph.output[0].name
+    def _settled(self, node: onnx.NodeProto, name: str) -> FeatureMap:
+        """The map of ``name``, which ``node`` reads as reals."""
+        value = self.values[name]
+        if isinstance(value, Integers):
+            raise refuse(node, f"reads integers, '{name}'; a DequantizeLinear must come before")
+        found = self.made.settled(node, value, name)
+        self.values[name] = replace(reals_of(found), alone=value.map is not None and value.alone)
+        return found
+
+    def _finish(self) -> tuple[str, ...]:
+        """The tensors that the model hands out."""
         if not self.made.tensors:
             raise ModelError(
                 "the model has no QuantizeLinear node; it is not quantized (systolith quantize makes one that is)"
             )
+        found = tuple(self._end_with(name) for name in self.outputs)
+        if idle := [name for name, made in self.made.inputs.items() if not made]:
+            raise ModelError(f"no QuantizeLinear reads the input '{idle[0]}'; quantize the model first")
+        if not self.made.layers:
+            raise ModelError("the model has no layers; there is nothing to compute")
+        return found
+
+    def _end_with(self, name: str) -> str:
+        """The tensor of output ``name``; without a Q a convolution hands out its sums, what moves integers those."""
         value = self.values.get(name)
         if value is None:
             raise ModelError(f"the output '{name}' is not what any node makes from the input")
-        if isinstance(value, Pending):
-            return self._end_with(value, name)
-        if not self.made.layers:
-            raise ModelError("the model has no layers; there is nothing to compute")
-        return value.map.name
-
-    def _end_with(self, value: Pending, name: str) -> str:
-        """The last layer has no Q: a convolution hands out its sums, a pooling its integers."""
-        layer = value.layer
-        if layer is None:
-            raise ModelError(f"the activation function that makes '{name}' needs a QuantizeLinear after it")
-        if value.clamped:
-            raise ModelError(
-                f"layer '{layer.name}': its activation function needs a QuantizeLinear after it, as it is the last"
-            )
-        source = value.sources[0]
-        if isinstance(layer, Conv):
-            self.made.add(layer, Sums(name, value.shape, source.scale * layer.weight_scales))
-        elif isinstance(layer, Pooling):
-            made = replace(source, name=name, shape=value.shape)
-            self.made.add(layer_without_weights(layer, value.sources, made), made)
-        else:
-            raise ModelError(f"layer '{layer.name}': it is the last, and needs a QuantizeLinear after it")
-        return name
+        if value.map is not None:
+            return value.map.name
+        assert isinstance(value, Reals)
+        if isinstance(value.layer, Weighted) and not value.clamped and not value.moves:
+            self.made.sums(value, name)
+            return name
+        maker = next(node for node in self.nodes if name in node.output)
+        return self.made.settled(maker, value, name).name
