@@ -13,7 +13,6 @@ from ..isa.program import (
     Operation,
 )
 from .cursor import Cursor
-from .delay import delayed
 from .register_slice import RegisterSlice
 from .tokens import TOKEN_PORT
 from .vector_configuration import VectorConfiguration
@@ -67,8 +66,9 @@ class Walk(wiring.Component):
         c = self._configuration
         tables = c.lane.tables
         m = Module()
-        i = Signal(DRAIN, reset_less=True)
-        settings = Signal(SETTINGS, reset_less=True)
+        taken = Signal(VECTOR_BITS, reset_less=True)  # the instruction in work, or what the queue shows
+        i = DRAIN(taken[: DRAIN.size])
+        settings, set_up = Signal(SETTINGS, reset_less=True), Signal()
         cursor = Cursor(c.memory.address_bits, c.source_bits)
         from_map = settings.from_map if c.operands else Const(0)
         adds = (settings.combine == Combine.ADD) if tables else Const(0)
@@ -89,9 +89,13 @@ class Walk(wiring.Component):
             tile_done.eq(go & ~in_tables & vector_last & cursor.position_last),
         ]
 
+        # what stays for the next VECTOR is taken a cycle later, so that no decoding moves all of it
+        m.d.sync += set_up.eq(0)
+        with m.If(set_up):
+            m.d.sync += settings.eq(SETTINGS(taken[: SETTINGS.size]))
         with m.FSM():
             with m.State("idle"):
-                self._take(m, i, settings, cursor, post, table_row)
+                self._take(m, taken, set_up, cursor, post, table_row)
             with m.State("tile"):
                 with m.If(from_map):
                     m.d.sync += asks.eq(1)
@@ -119,10 +123,10 @@ class Walk(wiring.Component):
                 m.d.comb += self.tokens.give.eq(1)
                 m.next = "idle"
 
-        renews = delayed(m, tile_done | self.tokens.take, 1, name="renews", init=0)
-        with m.If(renews):
+        # not only at a tile's beginning: nobody looks, while no step is asked for
+        with m.If(~asks):
             cursor.restart(m, i, settings)
-        with m.Elif(go):
+        with m.Elif(issue.incoming.ready):
             with m.If(in_tables):
                 entries = c.lane.table_entries
                 m.d.sync += [table_row.eq(table_row + entries), cursor.operand.eq(cursor.operand + 4 * entries)]
@@ -188,9 +192,7 @@ class Walk(wiring.Component):
         with m.Elif(resting):
             m.d.sync += [gap.eq(gap - 1), resting.eq(gap != 1)]
 
-    def _take(
-        self, m: Module, i: data.View, settings: data.View, cursor: Cursor, post: Signal, table_row: Signal
-    ) -> None:
+    def _take(self, m: Module, taken: Signal, set_up: Signal, cursor: Cursor, post: Signal, table_row: Signal) -> None:
         """The next instruction, once its tokens are there: SETUP, with its tables perhaps, or VECTOR.
 
         Registers may take it before: nothing is in work that they belong to.
@@ -204,15 +206,15 @@ class Walk(wiring.Component):
             self.instructions.ready.eq(self.tokens.ready),
             self.waiting.tokens.eq(self.instructions.valid & ~self.tokens.ready),
         ]
-        m.d.sync += [i.eq(new), post.eq(new.post)]
+        m.d.sync += [taken.eq(self.instructions.payload), post.eq(new.post)]
         cursor.begin(m, new)
-        with m.If(self.instructions.valid & sets_up):
-            m.d.sync += settings.eq(setup)
-            if self._configuration.lane.tables:
+        if self._configuration.lane.tables:
+            with m.If(sets_up):
                 cursor.begin_tables(m, setup)
                 m.d.sync += table_row.eq(0)
         with m.If(self.instructions.valid & self.tokens.ready):
             m.d.comb += self.tokens.take.eq(1)
+            m.d.sync += set_up.eq(sets_up)
             m.next = "tile"
             with m.If(sets_up):
                 m.next = "finish"
