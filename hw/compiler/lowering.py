@@ -19,6 +19,7 @@ from ...quant.graph import (
     Layer,
     MaxPool,
     Normalization,
+    Pair,
     Selection,
     Sums,
     Table,
@@ -119,7 +120,8 @@ class _Lowering:
         )
 
     def _max_pool(self, layer: MaxPool) -> None:
-        pool, shape = Pool(layer.kernel, layer.strides, layer.pads), self.graph.tensors[layer.output].shape
+        shape = self.graph.tensors[layer.output].shape
+        pool = Pool(layer.kernel, _made(layer.strides, shape[1:]), layer.pads)
         maker = self._open(layer.input)
         if maker is not None and self._may_pool(maker):
             before = self.layers[maker]
@@ -130,7 +132,7 @@ class _Lowering:
 
     def _average(self, layer: AveragePool) -> EngineLayer:
         source, target = self.graph.map_of(layer.input), self.graph.map_of(layer.output)
-        pool = Pool(layer.kernel, layer.strides, layer.pads, layer)
+        pool = Pool(layer.kernel, _made(layer.strides, target.shape[1:]), layer.pads, layer)
         tall, wide = ({pool.count(n, i, source.shape[1 + n]) for i in range(target.shape[1 + n])} for n in (0, 1))
         counts = {r * c for r in tall for c in wide}
         ratios = {n: np.float32(source.scale / np.float32(target.scale * np.float32(n))) for n in sorted(counts)}
@@ -321,9 +323,9 @@ def _convolution(layer: Conv, graph: Graph, bits: int) -> EngineLayer:
         target=target.shape,
         weights=layer.weights,
         bias=layer.bias - stored.zero_point * weights.sum(axis=(1, 2, 3)),
-        strides=layer.strides,
+        strides=_made(layer.strides, target.shape[1:]),
         pads=layer.pads,
-        dilations=layer.dilations,
+        dilations=_made(layer.dilations, layer.weights.shape[2:]),
         groups=layer.groups,
         mantissas=mantissas,
         shifts=shifts,
@@ -331,6 +333,12 @@ def _convolution(layer: Conv, graph: Graph, bits: int) -> EngineLayer:
         format=form,
         macs=int(layer.weights.size) * target.shape[1] * target.shape[2],
     )
+
+
+def _made(steps: Pair, positions: tuple[int, ...]) -> Pair:
+    """``steps`` down and across, 1 where there is one position: none is made there, however long a file says it is."""
+    down, across = (step if count > 1 else 1 for step, count in zip(steps, positions, strict=True))
+    return down, across
 
 
 def _flattened(layer: EngineLayer) -> EngineLayer:
