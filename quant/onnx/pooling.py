@@ -15,14 +15,13 @@ from ..networks.layers import (
     Concatenation,
     Convolution,
     FloatLayer,
-    Pass,
     PixelShuffle,
     Pooling,
     Slicing,
 )
 from .context import Context, Dimensions, image_of
 from .file import Attributes, refuse
-from .rearranging import Composed
+from .rearranging import Composed, picked
 from .windowed import check_pads, pooling_window
 
 
@@ -127,8 +126,7 @@ def reduce(context: Context) -> Composed:
     axes = sorted(context.axes(attributes, 13 if context.operator == "ReduceSum" else 18, rank))
     attributes.finish()
     if not axes and nothing:
-        same: FloatLayer = Pass(context.name, context.operator, (context.current,), context.output)
-        return [same], {context.output: context.dimensions}
+        return picked(context, context.output, {})
     axes = axes or list(range(rank))
     if axes[0] == 0 or (axes[0] == 1 and context.operator == "ReduceMax"):
         works = "rows and columns" if context.operator == "ReduceMax" else "channels, rows and columns"
