@@ -15,6 +15,7 @@ from .builds import rebuild
 from .graphs import integers
 from .hw_networks import ANY_SCALES, network, planned
 from .lenet import lenet5
+from .test_lecture_simulated import HARDWARE as LECTURE
 from .test_resnet8 import quantized as resnet8
 
 # One Verilog runs every network that fits it, so each of these is compiled once for each bench.
@@ -32,7 +33,7 @@ EVERYTHING = {  # what runs branches too
 }  # fmt: skip
 HARDWARE = {
     "4x4, 4-byte bus, small memories": {**WIDE, **SMALL, "rows": 4, "columns": 4, "bus_bytes": 4, "multiplier": True},
-    "16x16, 16-byte bus": {**WIDE, **LARGE, "rows": 16, "columns": 16, "bus_bytes": 16, "multiplier": True},
+    "16x16, 16-byte bus": LECTURE,
     "5x3, 16-byte bus, small memories": {**WIDE, **SMALL, "rows": 5, "columns": 3, "bus_bytes": 16, "multiplier": True},
     "5x3, 4-byte bus, shifts only": {**WIDE, **LARGE, "rows": 5, "columns": 3, "bus_bytes": 4, "multiplier": False},
     **EVERYTHING,
@@ -90,7 +91,7 @@ def grouped(bench, hardware=HARDWARE):
 
 
 def random_branches(sizes, count, first):
-    """Random graphs that fit, with every operator that the accelerator has; every other one moves maps about as well."""
+    """Random graphs that fit, with every operator that the accelerator has; every other one moves maps about too."""
     for seed in itertools.count(first):
         if count == 0:
             break

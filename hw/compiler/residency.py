@@ -63,7 +63,8 @@ def working_windows(layers: Sequence[EngineLayer], alone: set[int]) -> list[Life
     starts = list(range(count))
     for n, layer in enumerate(layers):
         if not layer.on_array and n not in alone:
-            starts[n] = max((starts[w] for name in layer.inputs for w in writers.get(name, ())), default=n)
+            before = [starts[w] for name in layer.inputs for w in writers.get(name, ()) if w < n]  # not other images'
+            starts[n] = max(before, default=n)
     ends = list(range(count))
     for n in reversed(range(count)):
         if not layers[n].on_array and n not in alone:

@@ -56,6 +56,24 @@ class Convolution(Clamped):
 
 
 @dataclass(frozen=True, eq=False)
+class TransposedConvolution(Clamped):
+    """Each input adds its weights to a window of the result: input (row, column) times weight (j, i) to the result
+
+    ``(row * stride + j * dilation - pad, ...)``, if there is one.  Weights and bias as Convolution's.
+
+    size : (rows, columns) of the result;  pads : (top, left)
+    """
+
+    weights: Floats
+    bias: Floats
+    size: Pair
+    strides: Pair
+    pads: Pair
+    dilations: Pair = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True, eq=False)
 class Pooling(_Layer):
     """Maximum over windows; ``pads`` (top, left, bottom, right) include what ceil_mode adds."""
 
@@ -138,16 +156,11 @@ class LocalResponse(Clamped):
 
 
 @dataclass(frozen=True, eq=False)
-class Dense(_Layer):
-    """``y = x @ weights.T + bias`` on a flat input.  weights : float32, (outputs, inputs);  bias : (outputs,)"""
-
-    weights: Floats
-    bias: Floats
-
-
-@dataclass(frozen=True, eq=False)
 class Affine(_Layer):
-    """``y[c] = scale[c] * x[c] + shift[c]``, float64, (channels,): batch norm, a constant added or multiplied."""
+    """``y = scale * x + shift``, float64: batch norm, a constant added or multiplied.
+
+    scale, shift : (channels,), one value for each channel, or (channels, rows, columns), one for each of an image
+    """
 
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
@@ -163,19 +176,10 @@ class Clamp(_Layer):
 
 @dataclass(frozen=True, eq=False)
 class Padding(_Layer):
-    """Zeros around the map; ``pads`` are (top, left, bottom, right)."""
+    """``value`` around the map, 0 or -infinity; ``pads`` are (top, left, bottom, right)."""
 
     pads: Pads
-
-
-@dataclass(frozen=True, eq=False)
-class Flatten(_Layer):
-    """(channels, rows, columns) to (channels * rows * columns, 1, 1), in that order."""
-
-
-@dataclass(frozen=True, eq=False)
-class Pass(_Layer):
-    """Leaves values and their order as they are in inference: Dropout, Identity, a Reshape that only renames axes."""
+    value: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +193,7 @@ Moving = Pooling | Slicing | PixelShuffle
 Simple = Convolution | Moving | Average | Addition | Product | Extreme | Concatenation | Function | LocalResponse
 """What passes leave, and quantization knows."""
 
-Exported = Dense | Affine | Clamp | Padding | Flatten | Pass | Softmax
+Exported = TransposedConvolution | Affine | Clamp | Padding | Softmax
 """What exporters write besides, and passes turn into those, or drop."""
 
 FloatLayer = Simple | Exported
