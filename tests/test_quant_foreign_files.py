@@ -314,3 +314,14 @@ def test_what_qonnx_says_otherwise_is_refused_by_name(operator, reason):
     with pytest.raises(quant.ModelError) as caught:
         quant.load(with_quant(operator))
     assert str(caught.value) == f"node 'weight_quant' (qonnx.custom_op.general.{operator}): {reason}"
+
+
+def test_a_last_float_bias_is_added_to_the_reals_and_kept_in_the_file():
+    graph = quant.load(DATA / "4_float_bias.qcdq.onnx")
+    last = graph.tensors[graph.outputs[0]]
+    stored = {tensor.name: tensor for tensor in onnx.load(DATA / "4_float_bias.qcdq.onnx").graph.initializer}
+    np.testing.assert_array_equal(last.shifts, onnx.numpy_helper.to_array(stored["last.bias"]))
+    again = quant.load(quant.to_onnx(graph))
+    for one in (graph, again):
+        y, sums = golden.output(one, noise(4))
+        np.testing.assert_array_equal(y, sums.astype(np.float32) * last.scales + last.shifts)
