@@ -16,6 +16,7 @@ from ..networks.layers import Concatenation, FloatLayer, PixelShuffle, Slicing
 from ..networks.picking import MOST
 from .view import CHANNELS, COLUMNS, IMAGES, MAP_AXES, ROWS, View
 
+MOST_CHANNELS = 2**22  # of all slices of an axis together
 Label = int  # an atom of the view: its place among all of them
 
 
@@ -43,6 +44,12 @@ class _Moving:
         name = f"{self.name}/{len(self.layers)}"
         return name, f"{name}_out"
 
+    def _channels(self, times: int) -> tuple[int, ...]:
+        """All channels, for as many slices as ``times``."""
+        if self.shape[0] * times > MOST_CHANNELS:
+            raise ValueError(f"takes {self.shape[0]:,} channels {times} times; at most {MOST_CHANNELS:,} work")
+        return tuple(range(self.shape[0]))
+
     def slice(self, channels: tuple[int, ...], rows: Steps, columns: Steps) -> str:
         name, output = self._next()
         self.layers.append(Slicing(name, self.operator, (self.current,), output, channels, rows, columns))
@@ -60,13 +67,14 @@ class _Moving:
         count, length = self.extent(labels), self.shape[axis - 1]
         if count > MOST:
             raise ValueError(f"takes {count} slices; at most {MOST} work")
+        channels = self._channels(count)
         kept = length // count
         whole: dict[int, Steps] = {ROWS: (0, 1, self.shape[1]), COLUMNS: (0, 1, self.shape[2])}
         parts = []
         for index in range(count):
             taken = (index, count, kept) if inner else (index * kept, 1, kept)
             steps = {**whole, axis: taken if kept > 1 else (taken[0], 1, 1)}
-            parts.append(self.slice(tuple(range(self.shape[0])), steps[ROWS], steps[COLUMNS]))
+            parts.append(self.slice(channels, steps[ROWS], steps[COLUMNS]))
         self.join(parts, CHANNELS)
         self.axes[axis] = [label for label in self.axes[axis] if label not in labels]
         self.axes[CHANNELS] = [*labels, *self.axes[CHANNELS]]
@@ -74,7 +82,7 @@ class _Moving:
     def order_channels(self, wanted: list[Label]) -> None:
         """Channels in the order that ``wanted``, the same labels, says."""
         before = self.axes[CHANNELS]
-        numbers = np.arange(self.shape[0]).reshape([self.sizes[label] for label in before])
+        numbers = np.array(self._channels(1)).reshape([self.sizes[label] for label in before])
         order = numbers.transpose([before.index(label) for label in wanted]).reshape(-1)
         if (order[1:] > order[:-1]).all():
             self.axes[CHANNELS] = wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from ..networks.layers import (
 from .context import Built, Context, image_of
 from .file import Attributes, refuse
 from .mixtures import mixture
+from .view import MOST_SPREAD
 
 
 def add(context: Context) -> Built:
@@ -143,6 +145,8 @@ def _for_each_channel(context: Context) -> NDArray[np.float64]:
             f" it must be one value for each of {channels} channels",
         )
     if any(size != 1 for size in shape[2:]):
+        if prod(context.dimensions[1:]) > max(MOST_SPREAD, values.size):
+            raise refuse(context.node, f"its constant of shape {values.shape} is spread over too many values")
         _, *inside = (shape[0], shape[1], *((1,) * (4 - rank)), *shape[2:])
         return np.broadcast_to(values.reshape(inside), image_of(context.dimensions)).astype(np.float64)
     return np.broadcast_to(values.reshape(-1), (channels,)).astype(np.float64)

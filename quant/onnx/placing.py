@@ -6,7 +6,6 @@ what needs channels, rows and columns where ONNX has them makes a map of its own
 
 from __future__ import annotations
 
-from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -173,7 +172,8 @@ def _reduced(context: Context, maps: Maps, view: View) -> Placed | None:
     else:
         constants[node.input[1]] = np.array(sorted(gone))
     left = [() if axis in axes else part for axis, part in enumerate(view.axes) if keeps or axis not in axes]
-    return Placed(replace(context, constants=ChainMap(constants, dict(context.constants))), seen=lambda _: tuple(left))
+    known = {**context.constants, **constants}
+    return Placed(replace(context, constants=known), seen=lambda _: tuple(left))
 
 
 def _joined(context: Context, maps: Maps, views: Sequence[View]) -> Placed | None:
@@ -245,5 +245,5 @@ def _on(
     node.CopyFrom(context.node)
     del node.input[:]
     node.input.extend(inputs[name][0] if name in inputs else name for name in context.node.input)
-    known = ChainMap(dict(constants or {}), dict(context.constants)) if constants else context.constants
-    return replace(context, node=node, constants=known, sizes=dict(inputs.values()), view=seen)
+    known = {name: context.constants[name] for name in node.input if name in context.constants}
+    return replace(context, node=node, constants={**known, **(constants or {})}, sizes=dict(inputs.values()), view=seen)

@@ -13,12 +13,16 @@ from math import prod
 
 import numpy as np
 
+from ..graph.errors import ModelError
 from .file import Array
 
 Dimensions = tuple[int, ...]
 IMAGES, CHANNELS, ROWS, COLUMNS = range(4)
 MAP_AXES = {2: (IMAGES, CHANNELS), 3: (IMAGES, CHANNELS, COLUMNS), 4: (IMAGES, CHANNELS, ROWS, COLUMNS)}
 """What the axes of a map's own tensor are, by their number: (N, K), (N, C, L), (N, C, H, W)."""
+
+MOST_SPREAD = 2**22
+"""Values that a constant may take which has fewer of its own."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ class View:
             same = all(sizes[n] == 1 for n in places)
             spread += [1 if same else full[n] for n in places]
             wanted.append(prod(1 if same else full[n] for n in places))
+        if prod(spread) > max(MOST_SPREAD, values.size):
+            raise ModelError(f"tensor '{self.map}': a constant is spread over {prod(spread):,} values of it; too many")
         return np.broadcast_to(moved, spread).reshape(wanted)
 
     def onto(self, other: View, rank: int) -> View | None:

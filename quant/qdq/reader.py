@@ -7,7 +7,7 @@ activation functions make of them until the next Q (``reals.py``).  Q is monoton
 
 from __future__ import annotations
 
-from collections import ChainMap, Counter
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -175,7 +175,8 @@ class _Reader:
         """
         known = {name: self.parameters[name].integers.shape for name in node.input if name in self.parameters}
         zeros = {name: np.broadcast_to(np.float32(0), shape) for name, shape in known.items()}
-        constants = ChainMap({**zeros, **(given or {})}, dict(self.constants))
+        constants = {name: self.constants[name] for name in node.input if name in self.constants}
+        constants.update({**zeros, **(given or {})})
         return Context(node, constants, self.maps.sizes, self.constants.opset)
 
     def _place(self, node: onnx.NodeProto, given: Mapping[str, Array] | None = None) -> tuple[Placed, list[str]]:
@@ -203,6 +204,8 @@ class _Reader:
 
     def _reshape_inputs(self) -> None:
         """An input's map has another shape since a layer wanted its axes in another order."""
+        if not self.maps.inputs:
+            return
         for name, made in self.made.inputs.items():
             shape = image_of(self.maps.own[name])
             before = self.made.tensors.get(made)
