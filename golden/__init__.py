@@ -4,6 +4,8 @@ from .add import add
 from .average import average
 from .concat import concat
 from .conv import convolve
+from .extremum import extremum
+from .multiply import multiply
 from .network import output, quantize_input, run
 from .normalization import normalize
 from .pool import max_pool
@@ -17,8 +19,10 @@ __all__ = [
     "concat",
     "convolve",
     "dequantize",
+    "extremum",
     "look_up",
     "max_pool",
+    "multiply",
     "normalize",
     "output",
     "quantize",

@@ -99,7 +99,7 @@ class _Weaver:
         tile = placement.tiling.tiles[self.next_tile[number]]
         yield layer.input, max(source_rows(layer.geometry, tile, part)[1] for part in placement.tiling.parts)
         if layer.operand:
-            yield layer.operand, tile.rows[1]
+            yield layer.operand, 1 if layer.spread else tile.rows[1]
 
     def _background(self, step: float) -> None:
         """Tiles of the vector unit's own, for as long as it is ahead; ``step``: the array's time for a channel tile.

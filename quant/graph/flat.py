@@ -8,9 +8,11 @@ from .layers import (
     AveragePool,
     Concat,
     Conv,
+    Extremum,
     Graph,
     Layer,
     MaxPool,
+    Multiply,
     Normalization,
     Table,
 )
@@ -30,7 +32,7 @@ def _is_flat(layer: Layer, inputs_are: bool) -> bool:
     match layer:
         case Conv():
             return layer.operator == "Gemm"
-        case Add() | Concat() | Table():
+        case Add() | Extremum() | Multiply() | Concat() | Table():
             return inputs_are
         case MaxPool() | AveragePool() | Normalization():
             return False

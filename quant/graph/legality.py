@@ -14,10 +14,12 @@ from .layers import (
     AveragePool,
     Concat,
     Conv,
+    Extremum,
     FeatureMap,
     Graph,
     Layer,
     MaxPool,
+    Multiply,
     Normalization,
     Sums,
     Table,
@@ -76,9 +78,12 @@ def _check_layer(layer: Layer, graph: Graph) -> None:
             _check_pool(layer, sources[0], graph.map_of(layer.output))
         case AveragePool():
             _check_average(layer, sources[0], graph.map_of(layer.output))
-        case Add():
+        case Add() | Extremum():
             _check_widths(layer, (*sources, graph.map_of(layer.output)))
             _check_ratios(layer, sources, graph.map_of(layer.output))
+        case Multiply():
+            _check_widths(layer, (*sources, graph.map_of(layer.output)))
+            _check_factor(layer, sources, graph.map_of(layer.output))
         case Concat():
             _check_concat(layer, sources, graph.map_of(layer.output))
         case Table():
@@ -92,8 +97,12 @@ def _check_layer(layer: Layer, graph: Graph) -> None:
 
 
 def _check_shapes(layer: Layer, sources: tuple[FeatureMap, ...]) -> None:
-    """All inputs of one layer have one size; those of an Add have the same channels too."""
+    """All inputs of one layer have one size and, but for a Concat, the same channels; a Multiply's may be one pixel."""
     first = 1 if isinstance(layer, Concat) else 0
+    if isinstance(layer, Multiply):
+        pixels = {(source.shape[0], 1, 1) for source in sources}
+        if len(pixels) == 1 and len({source.shape for source in sources} - pixels) <= 1:
+            return
     if len({source.shape[first:] for source in sources}) > 1:
         shapes = ", ".join(str(source.shape) for source in sources)
         raise GraphError(f"layer '{layer.name}': its inputs {shapes} do not fit together")
@@ -167,6 +176,17 @@ def _check_ratios(layer: Layer, sources: tuple[FeatureMap, ...], target: Feature
                 f"layer '{layer.name}': its scales {source.scale:g} and {target.scale:g} are too far apart for float32;"
                 " rescale the model's weights"
             )
+
+
+def _check_factor(layer: Multiply, sources: tuple[FeatureMap, ...], target: FeatureMap) -> None:
+    """What products are multiplied by, ``fl32(fl32(s_a * s_b) / s_y)``, is a normal float32."""
+    with np.errstate(over="ignore", under="ignore"):
+        factor = sources[0].scale * sources[1].scale / target.scale
+    if not SMALLEST_NORMAL <= factor <= LARGEST_RATIO:
+        scales = ", ".join(f"{tensor.scale:g}" for tensor in (*sources, target))
+        raise GraphError(
+            f"layer '{layer.name}': its scales {scales} are too far apart for float32; rescale the model's weights"
+        )
 
 
 def _check_widths(layer: Layer, maps: tuple[FeatureMap, ...]) -> None:

@@ -136,6 +136,13 @@ class Affine(_Layer):
 
 
 @dataclass(frozen=True, eq=False)
+class Slopes(_Layer):
+    """``y[c] = x[c] if x[c] > 0 else slopes[c] * x[c]``, float64, (channels,): PRelu."""
+
+    slopes: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class Clamp(_Layer):
     """``y = min(max(x, low), high)``: Relu and Clip."""
 
@@ -168,7 +175,7 @@ class Softmax(_Layer):
 Simple = Convolution | Pooling | Average | Addition | Product | Extreme | Concatenation | Function | LocalResponse
 """What passes leave, and quantization knows."""
 
-Exported = Dense | Affine | Clamp | Padding | Flatten | Pass | Softmax
+Exported = Dense | Affine | Slopes | Clamp | Padding | Flatten | Pass | Softmax
 """What exporters write besides, and passes turn into those, or drop."""
 
 FloatLayer = Simple | Exported

@@ -33,6 +33,7 @@ from .layers import (
     renamed,
 )
 from .shapes import shapes
+from .slopes import split_slopes
 
 
 def drop_passes(graph: FloatGraph) -> FloatGraph:
@@ -152,6 +153,7 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     drop_last_softmax,
     lower_dense,
     merge_padding,
+    split_slopes,
     scale_before_clamp,
     fuse_chains,
     fold_affine,

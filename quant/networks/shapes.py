@@ -24,6 +24,7 @@ from .layers import (
     Pass,
     Pooling,
     Product,
+    Slopes,
     Softmax,
     refusal,
 )
@@ -89,6 +90,12 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
             return channels, rows + top + bottom, columns + left + right
         case Flatten():
             return channels * rows * columns, 1, 1
+        case Slopes():
+            if layer.slopes.shape != (channels,):
+                raise refusal(
+                    layer, f"{layer.slopes.size} slopes do not fit {channels} channels; it needs one for each"
+                )
+            return source
         case LocalResponse() | Clamp() | Pass() | Softmax():
             return source
         case unknown:

@@ -13,8 +13,10 @@ from ..networks.layers import (
     Affine,
     Clamp,
     Concatenation,
+    Floats,
     Function,
     Product,
+    Slopes,
 )
 from .context import Built, Context
 from .file import Attributes, refuse
@@ -117,13 +119,17 @@ def _for_each_channel(context: Context) -> NDArray[np.float64]:
     index = 1 if context.node.input[0] == context.current else 0
     values = context.floats(index, "constant")
     assert values is not None
+    return _per_channel(context, values, f"{verb[context.operator]} a constant")
+
+
+def _per_channel(context: Context, values: Floats, said: str) -> NDArray[np.float64]:
+    """``values`` as (channels,) float64, as ONNX spreads them over the input."""
     channels, rank = context.dimensions[1], len(context.dimensions)
     shape = (1,) * (rank - values.ndim) + values.shape
     if len(shape) != rank or shape[0] != 1 or shape[1] not in (1, channels) or any(size != 1 for size in shape[2:]):
         raise refuse(
             context.node,
-            f"{verb[context.operator]} a constant of shape {values.shape};"
-            f" it must be one value for each of {channels} channels",
+            f"{said} of shape {values.shape}; it must be one value for each of {channels} channels",
         )
     return np.broadcast_to(values.reshape(-1), (channels,)).astype(np.float64)
 
@@ -167,8 +173,11 @@ def function(context: Context) -> Built:
 def prelu(context: Context) -> Built:
     context.data_is_first()
     slope = context.floats(1, "slope")
-    if slope is None or slope.size == 0 or (slope != slope.flat[0]).any():
-        raise refuse(context.node, "its slopes differ; only one for all channels works")
+    if slope is None or slope.size == 0:
+        raise refuse(context.node, "has no slopes; one, or one for each channel, works")
+    if (slope != slope.flat[0]).any():
+        slopes = _per_channel(context, slope, "has slopes")
+        return Slopes(context.name, "PRelu", (context.current,), context.output, slopes), context.dimensions
     alpha = {"alpha": float(slope.flat[0])}
     return Function(context.name, "LeakyRelu", (context.current,), context.output, alpha), context.dimensions
 

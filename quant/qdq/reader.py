@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 
 import onnx
@@ -27,9 +28,12 @@ from ..networks.functions import DEFAULTS
 from ..networks.layers import (
     Addition,
     Clamp,
+    Extreme,
     FloatLayer,
     Function,
     Pooling,
+    Product,
+    Simple,
 )
 from ..onnx.budget import check_dimensions, check_memory
 from ..onnx.constants import Constants
@@ -66,7 +70,7 @@ UNCHANGED = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 FUNCTIONS = tuple(sorted(set(DEFAULTS) - {"Clip", "Relu"} | {"PRelu"}))
 WINDOWS = ("AveragePool", "GlobalAveragePool", "MaxPool", "ReduceMean")
-LAYERS = ("Add", "Concat", "LRN", "Sum", *WINDOWS, *FUNCTIONS)
+LAYERS = ("Add", "Concat", "LRN", "Max", "Min", "Mul", "Sub", "Sum", *WINDOWS, *FUNCTIONS)
 LINEAR_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")  # ONNX Runtime's own Q and DQ, for 16 bits before opset 21
 
 
@@ -262,7 +266,10 @@ class _Reader:
             if constant := next((name for name in node.input if name in self.parameters), None):
                 raise refuse(node, f"reads '{constant}', a dequantized constant; only weights and biases may be one")
             layer, sizes = BUILDERS[node.op_type](context)
-            shape = found[0].shape if isinstance(layer, Function | Addition) else image_of(sizes)
+            if not isinstance(layer, Simple):
+                raise refuse(node, "reads a map and a constant; in a quantized model only maps work")
+            same = isinstance(layer, Function | Addition | Extreme | Product)
+            shape = max((map_.shape for map_ in found), key=prod) if same else image_of(sizes)
         return Pending(layer, tuple(found), shape), sizes
 
     def _bias(self, node: onnx.NodeProto, value: Pending | Reals, sizes: Dimensions) -> Pending:
