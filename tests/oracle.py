@@ -70,16 +70,18 @@ def kernels(model: onnx.ModelProto, path: str) -> list[str]:
     return [node.op_type for node in onnx.load(path).graph.node]
 
 
-def linear_add(kind: type) -> Callable[[np.ndarray, np.ndarray, Sequence[FeatureMap]], np.ndarray]:
-    """ONNX Runtime's QLinearAdd of two flat arrays of ``kind``, with the grids of the maps (a, b, y)."""
+def linear_add(
+    kind: type, operator: str = "QLinearAdd", shape: Sequence[str] = ("N",)
+) -> Callable[[np.ndarray, np.ndarray, Sequence[FeatureMap]], np.ndarray]:
+    """ONNX Runtime's ``operator`` of two arrays of ``kind``, with the grids of the maps (a, b, y)."""
     code = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(kind))
     inputs = []
     for name in "aby":
         if name != "y":
-            inputs.append(onnx.helper.make_tensor_value_info(name, code, ["N"]))
+            inputs.append(onnx.helper.make_tensor_value_info(name, code, [f"{name}_{axis}" for axis in shape]))
         inputs.append(onnx.helper.make_tensor_value_info(f"{name}_scale", onnx.TensorProto.FLOAT, []))
         inputs.append(onnx.helper.make_tensor_value_info(f"{name}_zero", code, []))
-    made = linear_model("QLinearAdd", inputs, code)
+    made = linear_model(operator, inputs, code)
     running = session(made)
 
     def run(a: np.ndarray, b: np.ndarray, maps: Sequence[FeatureMap]) -> np.ndarray:

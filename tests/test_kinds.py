@@ -57,8 +57,8 @@ def test_check_names_the_layer_its_kind_and_what_would_do(refuse):
     with pytest.raises(quant.GraphError) as caught:
         refuse(GRAPH)
     assert str(caught.value) == (
-        "layer 'up': its kind Upsample is unknown; Conv, MaxPool, AveragePool, Add, Concat, Table, Normalization,"
-        " Selection, DepthToSpace are known"
+        "layer 'up': its kind Upsample is unknown; Conv, MaxPool, AveragePool, Add, Extremum, Multiply, Concat, Table,"
+        " Normalization, Selection, DepthToSpace are known"
     )
 
 

@@ -301,8 +301,8 @@ REFUSED = {
     ),
     "division by zero": (lambda net: net.node("Div", np.float32(0)), "node 'div1' (Div): divides by 0"),
     "slopes": (
-        lambda net: net.node("PRelu", np.float32([[[0.1]], [[0.2]]])),
-        "node 'prelu1' (PRelu): its slopes differ; only one for all channels works",
+        lambda net: net.node("PRelu", np.float32([[[0.1, 0.2]]])),
+        "node 'prelu1' (PRelu): has slopes of shape (1, 1, 2); it must be one value for each of 2 channels",
     ),
     "mean over everything": (
         lambda net: net.node("ReduceMean"),

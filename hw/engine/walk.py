@@ -71,7 +71,11 @@ class Walk(wiring.Component):
         settings, set_up = Signal(SETTINGS, reset_less=True), Signal()
         cursor = Cursor(c.memory.address_bits, c.source_bits)
         from_map = settings.from_map if c.operands else Const(0)
-        adds = (settings.combine == Combine.ADD) if tables else Const(0)
+        adds = (settings.combine == Combine.ADD) if tables else Const(0)  # or does else with another map
+        if c.lane.extrema:
+            adds = adds | (settings.combine == Combine.MAXIMUM) | (settings.combine == Combine.MINIMUM)
+        if c.lane.products:
+            adds = adds | (settings.combine == Combine.MULTIPLY)
         complete = Signal(2)  # channel tiles whose sums wait to be drained
         half = Signal()
         post = Signal(4, reset_less=True)

@@ -15,10 +15,14 @@ from .layers import (
     Concat,
     Conv,
     ConvOperator,
+    ExtremeOperator,
+    Extremum,
     FeatureMap,
     Layer,
     MaxPool,
+    Multiply,
     Normalization,
+    SumOperator,
     Sums,
     Table,
     Tensor,
@@ -99,9 +103,13 @@ def check_layer(layer: Layer) -> None:
             _integers(where, "ceil", layer.ceil, 2, 0)
             if type(layer.include_pad) is not bool:
                 raise GraphError(f"{where}: include_pad must be True or False, not {layer.include_pad!r}")
-        case Add():
-            if len(layer.inputs) != 2:
-                raise GraphError(f"{where}: adds {len(layer.inputs)} maps; it must be 2")
+        case Add() | Extremum():
+            known = get_args(SumOperator if isinstance(layer, Add) else ExtremeOperator)
+            if layer.operator not in known:
+                raise GraphError(f"{where}: operator must be {' or '.join(known)}, not {layer.operator!r}")
+            _check_two(where, layer, {"Add": "adds", "Sub": "subtracts"}.get(layer.operator, "compares"))
+        case Multiply():
+            _check_two(where, layer, "multiplies")
         case Concat():
             _integers(where, "axis", (layer.axis,), 1, 1, 3)
         case Table():
@@ -120,6 +128,11 @@ def check_layer(layer: Layer) -> None:
             _integers(where, "block", layer.block, 2, 1)
         case unknown:
             unknown_kind(unknown)
+
+
+def _check_two(where: str, layer: Layer, verb: str) -> None:
+    if len(layer.inputs) != 2:
+        raise GraphError(f"{where}: {verb} {len(layer.inputs)} maps; it must be 2")
 
 
 def _check_window(where: str, layer: Conv | MaxPool | AveragePool) -> None:

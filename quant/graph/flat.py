@@ -8,9 +8,11 @@ from .layers import (
     AveragePool,
     Concat,
     Conv,
+    Extremum,
     Graph,
     Layer,
     MaxPool,
+    Multiply,
     Normalization,
     Table,
 )
@@ -33,7 +35,7 @@ def _is_flat(layer: Layer, inputs_are: bool) -> bool:
             return layer.operator == "Gemm"
         case Concat():
             return inputs_are and layer.axis == 1
-        case Add() | Table() | Selection():
+        case Add() | Extremum() | Multiply() | Table() | Selection():
             return inputs_are
         case MaxPool() | AveragePool() | Normalization() | DepthToSpace():
             return False

@@ -35,6 +35,8 @@ Pads = tuple[int, int, int, int]
 Shape = tuple[int, int, int]
 
 ConvOperator = Literal["Conv", "Gemm"]
+SumOperator = Literal["Add", "Sub"]
+ExtremeOperator = Literal["Max", "Min"]
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,11 @@ class AveragePool:
 class Add:
     """Elementwise sum of two maps of one shape, each with its own scale: ONNX Runtime's QLinearAdd, at most 8 bits.
 
-    With ``r_a = fl32(s_a / s_y)``, ``r_b = fl32(s_b / s_y)`` and every multiply-add rounded once to float32:
+    Or their difference, if ``operator`` is Sub, which ONNX Runtime computes in float32:
+
+        y = clamp(rne(fl32(fl32(fl32(s_a * (a - zp_a)) - fl32(s_b * (b - zp_b))) / s_y)) + zp_y)
+
+    For a sum, with ``r_a = fl32(s_a / s_y)``, ``r_b = fl32(s_b / s_y)`` and every multiply-add rounded once to float32:
 
         offset = fl32(zp_y - fl32(r_a * zp_a + fl32(r_b * zp_b)))
         y = clamp(rne(fl32(r_a * a + fl32(r_b * b + offset))))
@@ -176,8 +182,37 @@ class Add:
     name: str
     inputs: tuple[str, str]
     output: str
+    operator: SumOperator = "Add"
 
-    operator = "Add"
+
+@dataclass(frozen=True)
+class Extremum:
+    """The larger of two maps of one shape at each place, or the smaller if ``operator`` is Min: at most 8 bits.
+
+    ``y = max(q(a), q(b))`` with ``q(x) = clamp(rne(fl32(fl32(s_x * (x - zp_x)) / s_y)) + zp_y)``, as a Concat moves it:
+    rounding keeps the order, so this is what ONNX Runtime computes of the reals.
+    """
+
+    name: str
+    inputs: tuple[str, str]
+    output: str
+    operator: ExtremeOperator = "Max"
+
+
+@dataclass(frozen=True)
+class Multiply:
+    """Elementwise product of two maps of one shape, or of which one has a single row and column: at most 8 bits.
+
+    ONNX Runtime's QLinearMul, with ``r = fl32(fl32(s_a * s_b) / s_y)``:
+
+        y = clamp(rne(fl32(fl32((a - zp_a) * (b - zp_b) * r) + zp_y)))
+    """
+
+    name: str
+    inputs: tuple[str, str]
+    output: str
+
+    operator = "Mul"
 
 
 @dataclass(frozen=True)
@@ -256,7 +291,9 @@ class Normalization:
         return (self.input,)
 
 
-Layer = Conv | MaxPool | AveragePool | Add | Concat | Table | Normalization | Selection | DepthToSpace
+Layer = (
+    Conv | MaxPool | AveragePool | Add | Extremum | Multiply | Concat | Table | Normalization | Selection | DepthToSpace
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -334,7 +371,9 @@ def output_shape(layer: Layer, sources: tuple[Shape, ...]) -> Shape:
         case DepthToSpace():
             high, wide = layer.block
             return channels // (high * wide), height * high, width * wide
-        case Add() | Table() | Normalization():
+        case Multiply():
+            return channels, *max(shape[1:] for shape in sources)
+        case Add() | Extremum() | Table() | Normalization():
             return sources[0]
         case unknown:
             unknown_kind(unknown)

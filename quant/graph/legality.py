@@ -15,10 +15,12 @@ from .layers import (
     AveragePool,
     Concat,
     Conv,
+    Extremum,
     FeatureMap,
     Graph,
     Layer,
     MaxPool,
+    Multiply,
     Normalization,
     Sums,
     Table,
@@ -108,9 +110,12 @@ def _check_layer(layer: Layer, graph: Graph) -> None:
             _check_pads(layer)
         case AveragePool():
             _check_average(layer, sources[0], graph.map_of(layer.output))
-        case Add():
+        case Add() | Extremum():
             _check_widths(layer, (*sources, graph.map_of(layer.output)))
             _check_ratios(layer, sources, graph.map_of(layer.output))
+        case Multiply():
+            _check_widths(layer, (*sources, graph.map_of(layer.output)))
+            _check_factor(layer, sources, graph.map_of(layer.output))
         case Concat():
             _check_concat(layer, sources, graph.map_of(layer.output))
         case Table():
@@ -126,7 +131,7 @@ def _check_layer(layer: Layer, graph: Graph) -> None:
 
 
 def _check_shapes(layer: Layer, sources: tuple[FeatureMap, ...]) -> None:
-    """All inputs of one layer have one shape; those of a Concat may differ along its axis.  What is moved is there."""
+    """All inputs of one layer have one shape; a Concat's may differ along its axis, a Multiply's be one pixel."""
     joined = layer.axis - 1 if isinstance(layer, Concat) else -1
     if isinstance(layer, Selection):
         _check_selection(layer, sources[0])
@@ -134,6 +139,10 @@ def _check_shapes(layer: Layer, sources: tuple[FeatureMap, ...]) -> None:
         raise GraphError(
             f"layer '{layer.name}': {sources[0].shape[0]} channels are no multiple of its block {layer.block}"
         )
+    if isinstance(layer, Multiply):
+        pixels = {(source.shape[0], 1, 1) for source in sources}
+        if len(pixels) == 1 and len({source.shape for source in sources} - pixels) <= 1:
+            return
     if len({tuple(size for n, size in enumerate(source.shape) if n != joined) for source in sources}) > 1:
         shapes = ", ".join(str(source.shape) for source in sources)
         raise GraphError(f"layer '{layer.name}': its inputs {shapes} do not fit together")
@@ -228,6 +237,17 @@ def _check_ratios(layer: Layer, sources: tuple[FeatureMap, ...], target: Feature
                 f"layer '{layer.name}': its scales {source.scale:g} and {target.scale:g} are too far apart for float32;"
                 " rescale the model's weights"
             )
+
+
+def _check_factor(layer: Multiply, sources: tuple[FeatureMap, ...], target: FeatureMap) -> None:
+    """What products are multiplied by, ``fl32(fl32(s_a * s_b) / s_y)``, is a normal float32."""
+    with np.errstate(over="ignore", under="ignore"):
+        factor = sources[0].scale * sources[1].scale / target.scale
+    if not SMALLEST_NORMAL <= factor <= LARGEST_RATIO:
+        scales = ", ".join(f"{tensor.scale:g}" for tensor in (*sources, target))
+        raise GraphError(
+            f"layer '{layer.name}': its scales {scales} are too far apart for float32; rescale the model's weights"
+        )
 
 
 def _check_widths(layer: Layer, maps: tuple[FeatureMap, ...]) -> None:

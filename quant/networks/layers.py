@@ -168,6 +168,13 @@ class Affine(_Layer):
 
 
 @dataclass(frozen=True, eq=False)
+class Slopes(_Layer):
+    """``y[c] = x[c] if x[c] > 0 else slopes[c] * x[c]``, float64, (channels,): PRelu."""
+
+    slopes: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class Clamp(_Layer):
     """``y = min(max(x, low), high)``: Relu and Clip."""
 
@@ -189,7 +196,7 @@ Moving = Pooling | Slicing | PixelShuffle
 Simple = Convolution | Moving | Average | Addition | Product | Extreme | Concatenation | Function | LocalResponse
 """What passes leave, and quantization knows."""
 
-Exported = TransposedConvolution | Affine | Clamp | Padding
+Exported = TransposedConvolution | Affine | Slopes | Clamp | Padding
 """What exporters write besides, and passes turn into those, or drop."""
 
 FloatLayer = Simple | Exported

@@ -32,6 +32,7 @@ from .layers import (
     refusal,
 )
 from .shapes import shapes
+from .slopes import split_slopes
 from .transposed import lower_transposed
 
 
@@ -124,6 +125,7 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
 PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     merge_padding,
     fold_by_pixel,
+    split_slopes,
     scale_before_clamp,
     fuse_chains,
     fold_affine,

@@ -23,6 +23,7 @@ from .layers import (
     Pooling,
     Product,
     Slicing,
+    Slopes,
     TransposedConvolution,
     refusal,
 )
@@ -101,6 +102,12 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
         case Padding():
             top, left, bottom, right = layer.pads
             return channels, rows + top + bottom, columns + left + right
+        case Slopes():
+            if layer.slopes.shape != (channels,):
+                raise refusal(
+                    layer, f"{layer.slopes.size} slopes do not fit {channels} channels; it needs one for each"
+                )
+            return source
         case LocalResponse() | Clamp():
             return source
         case unknown:

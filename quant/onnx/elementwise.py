@@ -16,8 +16,10 @@ from ..networks.layers import (
     Affine,
     Clamp,
     Concatenation,
+    Floats,
     Function,
     Product,
+    Slopes,
 )
 from .context import Built, Context, image_of
 from .file import Attributes, refuse
@@ -135,14 +137,18 @@ def _for_each_channel(context: Context) -> NDArray[np.float64]:
     index = 1 if context.node.input[0] == context.current else 0
     values = context.floats(index, "constant")
     assert values is not None
+    return _per_channel(context, values, f"{verb[context.operator]} a constant")
+
+
+def _per_channel(context: Context, values: Floats, said: str) -> NDArray[np.float64]:
+    """``values`` as (channels,) float64, as ONNX spreads them over the input."""
     channels, rank = context.dimensions[1], len(context.dimensions)
     shape = (1,) * (rank - values.ndim) + values.shape
     fits = len(shape) == rank and shape[0] == 1
     if not fits or any(size not in (1, whole) for size, whole in zip(shape, context.dimensions, strict=True)):
         raise refuse(
             context.node,
-            f"{verb[context.operator]} a constant of shape {values.shape};"
-            f" it must be one value for each of {channels} channels",
+            f"{said} of shape {values.shape}; it must be one value for each of {channels} channels",
         )
     if any(size != 1 for size in shape[2:]):
         if prod(context.dimensions[1:]) > max(MOST_SPREAD, values.size):
@@ -191,8 +197,11 @@ def function(context: Context) -> Built:
 def prelu(context: Context) -> Built:
     context.data_is_first()
     slope = context.floats(1, "slope")
-    if slope is None or slope.size == 0 or (slope != slope.flat[0]).any():
-        raise refuse(context.node, "its slopes differ; only one for all channels works")
+    if slope is None or slope.size == 0:
+        raise refuse(context.node, "has no slopes; one, or one for each channel, works")
+    if (slope != slope.flat[0]).any():
+        slopes = _per_channel(context, slope, "has slopes")
+        return Slopes(context.name, "PRelu", (context.current,), context.output, slopes), context.dimensions
     alpha = {"alpha": float(slope.flat[0])}
     return Function(context.name, "LeakyRelu", (context.current,), context.output, alpha), context.dimensions
 

@@ -63,7 +63,8 @@ MOVES = tuple(sorted(COMPOSED.keys() - {"Pad", "ReduceMean", "ReduceSum"}))
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 FUNCTIONS = tuple(sorted(set(DEFAULTS) - {"Clip", "Relu"} | {"PRelu"}))
 WINDOWS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
-LAYERS = ("Add", "Concat", "LRN", "Sum", *WINDOWS, *FUNCTIONS)
+OF_TWO = ("Max", "Min", "Mul", "Sub")
+LAYERS = ("Add", "Concat", "LRN", "Sum", *OF_TWO, *WINDOWS, *FUNCTIONS)
 BY_CHANNEL = ("Add", "BatchNormalization", "Div", "Mul", "Neg", "Sub", "Sum")
 LINEAR_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")  # ONNX Runtime's own Q and DQ, for 16 bits before opset 21
 
