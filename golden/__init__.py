@@ -4,10 +4,12 @@ from .add import add
 from .average import average
 from .concat import concat
 from .conv import convolve
-from .network import output, quantize_input, run
+from .depth_to_space import depth_to_space
+from .network import output, outputs, quantize_input, quantize_inputs, run
 from .normalization import normalize
 from .pool import max_pool
 from .requantize import dequantize, quantize, requantize
+from .select import select
 from .storage import storage
 from .table import look_up
 
@@ -16,14 +18,18 @@ __all__ = [
     "average",
     "concat",
     "convolve",
+    "depth_to_space",
     "dequantize",
     "look_up",
     "max_pool",
     "normalize",
     "output",
+    "outputs",
     "quantize",
     "quantize_input",
+    "quantize_inputs",
     "requantize",
     "run",
+    "select",
     "storage",
 ]

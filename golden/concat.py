@@ -1,4 +1,4 @@
-"""Maps joined along the channels, each moved to the output's scale: ONNX Runtime's QLinearConcat."""
+"""Maps joined along one axis, each moved to the output's scale: ONNX Runtime's QLinearConcat."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from .storage import storage
 from .table import look_up
 
 
-def concat(parts: Sequence[NDArray[Any]], sources: Sequence[FeatureMap], target: FeatureMap) -> NDArray[Any]:
-    """``parts``, integers (N, C, rows, columns) of ``sources``, joined into integers of ``target``."""
+def concat(
+    parts: Sequence[NDArray[Any]], sources: Sequence[FeatureMap], target: FeatureMap, axis: int = 1
+) -> NDArray[Any]:
+    """``parts``, integers (N, C, rows, columns) of ``sources``, joined along ``axis`` into integers of ``target``."""
     kind = storage(target)
     result = np.empty((len(parts[0]), *target.shape), kind)
     start = 0
     for part, source in zip(parts, sources, strict=True):
         if (source.scale, source.zero_point) != (target.scale, target.zero_point):
             part = look_up(part, moved(source, target), source)
-        result[:, start : start + source.shape[0]] = part
-        start += source.shape[0]
+        end = start + source.shape[axis - 1]
+        result[(slice(None),) * axis + (slice(start, end),)] = part
+        start = end
     return result
 
 

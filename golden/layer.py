@@ -13,11 +13,13 @@ from ..quant.graph import (
     AveragePool,
     Concat,
     Conv,
+    DepthToSpace,
     FeatureMap,
     Graph,
     Layer,
     MaxPool,
     Normalization,
+    Selection,
     Table,
     requantization_scales,
 )
@@ -26,9 +28,11 @@ from .add import add, pair_sums
 from .average import average
 from .concat import concat
 from .conv import Kernel, convolve, prepare
+from .depth_to_space import depth_to_space
 from .normalization import normalize
 from .pool import max_pool
 from .requantize import requantize
+from .select import select
 from .storage import storage
 from .table import look_up
 
@@ -52,7 +56,7 @@ def make_ready(layer: Layer, graph: Graph) -> Ready:
             return Ready(kernel=prepare(layer, sources[0]))
         case Add():
             return Ready(pairs=pair_sums(sources[0], sources[1], graph.map_of(layer.output)))
-        case MaxPool() | AveragePool() | Concat() | Table() | Normalization():
+        case MaxPool() | AveragePool() | Concat() | Table() | Normalization() | Selection() | DepthToSpace():
             return Ready()
         case unknown:
             unknown_kind(unknown)
@@ -71,11 +75,15 @@ def compute(layer: Layer, values: list[Integers], graph: Graph, ready: Ready) ->
         case Add():
             return add(values[0], values[1], (sources[0], sources[1]), graph.map_of(layer.output), ready.pairs)
         case Concat():
-            return concat(values, sources, graph.map_of(layer.output))
+            return concat(values, sources, graph.map_of(layer.output), layer.axis)
         case Table():
             return look_up(values[0], layer.values, sources[0]).astype(storage(graph.map_of(layer.output)))
         case Normalization():
             return normalize(layer, values[0], sources[0], graph.map_of(layer.output))
+        case Selection():
+            return select(layer, values[0]).astype(storage(graph.map_of(layer.output)), copy=False)
+        case DepthToSpace():
+            return depth_to_space(layer, values[0]).astype(storage(graph.map_of(layer.output)), copy=False)
         case unknown:
             unknown_kind(unknown)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from math import prod
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.errors import DataError
 from ..quant.graph.flat import flat_tensors
+from ..quant.graph.ports import by_name
 from .layer import (
     FEW_POSITIONS,
     Ready,
@@ -28,41 +29,48 @@ CHUNK_VALUES = 2**21  # elements of the largest tensor, or matrix of windows, of
 
 
 def run(
-    graph: Graph, x_q: Integers, only: Collection[str] | None = None, progress: Progress | None = None
+    graph: Graph,
+    x_q: Integers | Mapping[str, Integers],
+    only: Collection[str] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Integers]:
-    """Every tensor of ``graph`` by name for the input integers ``x_q``, (N, C, rows, columns).
+    """Every tensor of ``graph`` by name for the input integers ``x_q``, (N, C, rows, columns), by name if several.
 
     Maps come in the narrowest of uint8, int8, uint16 and int16 that holds them, sums in int32.  ``only`` names the
     tensors to keep, by default all.  Raises DataError if ``x_q`` does not fit the graph's input.
     """
-    source = graph.map_of(graph.input)
-    _check_input(x_q, source)
+    inputs = by_name(x_q, graph.inputs)
+    for name, values in inputs.items():
+        _check_input(values, graph.map_of(name))
+        inputs[name] = values.astype(storage(graph.map_of(name)), copy=False)
+    count = len(inputs[graph.inputs[0]])
     kept = set(graph.tensors) if only is None else only
     chunk = chunk_size(graph)
     result: dict[str, Integers] = {}
     for name, tensor in graph.tensors.items():
         if name in kept:
             kind = storage(tensor) if isinstance(tensor, FeatureMap) else np.dtype(np.int32)
-            result[name] = np.empty((len(x_q), *tensor.shape), kind)
-    ready: dict[str, Ready] | None = {} if len(x_q) > chunk else None
-    for start in range(0, len(x_q), chunk):
+            result[name] = np.empty((count, *tensor.shape), kind)
+    ready: dict[str, Ready] | None = {} if count > chunk else None
+    for start in range(0, count, chunk):
         part = slice(start, start + chunk)
-        for name, values in _run_chunk(graph, x_q[part].astype(storage(source)), kept, ready).items():
+        some = {name: values[part] for name, values in inputs.items()}
+        for name, values in _run_chunk(graph, some, kept, ready).items():
             result[name][part] = values
         if progress:
-            progress(min(start + chunk, len(x_q)), len(x_q))
+            progress(min(start + chunk, count), count)
     return result
 
 
 def _run_chunk(
-    graph: Graph, values: Integers, kept: Collection[str], ready: dict[str, Ready] | None
+    graph: Graph, inputs: Mapping[str, Integers], kept: Collection[str], ready: dict[str, Ready] | None
 ) -> dict[str, Integers]:
     """The tensors of ``kept``; others are forgotten once their last reader has run, and so is what was made ready,
 
     but for what ``ready`` keeps for the next chunk.
     """
     left = Counter(name for layer in graph.layers for name in layer.inputs)
-    found = {graph.input: values}
+    found = dict(inputs)
     for layer in graph.layers:
         if ready is None:
             made = make_ready(layer, graph)
@@ -77,23 +85,42 @@ def _run_chunk(
 
 
 def quantize_input(graph: Graph, images: NDArray[np.float32]) -> Integers:
-    """The input integers of float32 ``images``, (N, C, rows, columns), as ONNX QuantizeLinear makes them."""
-    source = graph.map_of(graph.input)
-    return quantize(images, source).astype(storage(source))
+    """The integers of the only input for float32 ``images``, (N, C, rows, columns)."""
+    return quantize_inputs(graph, {graph.input: images})[graph.input]
+
+
+def quantize_inputs(graph: Graph, images: Mapping[str, NDArray[np.float32]]) -> dict[str, Integers]:
+    """The integers of each input for its float32 ``images``, (N, C, rows, columns), as ONNX QuantizeLinear makes them.
+
+    Both by the names of ``graph.inputs``.
+    """
+    maps = {name: graph.map_of(name) for name in graph.inputs}
+    return {name: quantize(images[name], source).astype(storage(source)) for name, source in maps.items()}
 
 
 def output(
     graph: Graph, images: NDArray[np.float32], progress: Progress | None = None
 ) -> tuple[NDArray[np.float32], Integers]:
-    """What the model's file outputs for float32 ``images``, (N, C, rows, columns): the reals, and their integers.
+    """``outputs`` of a network that has one of each: for float32 ``images``, (N, C, rows, columns)."""
+    return outputs(graph, {graph.input: images}, progress)[graph.output]
+
+
+def outputs(
+    graph: Graph, images: Mapping[str, NDArray[np.float32]], progress: Progress | None = None
+) -> dict[str, tuple[NDArray[np.float32], Integers]]:
+    """What the model's file outputs for float32 ``images``, by the names of ``graph.outputs``: reals and integers.
 
     Both are (N, outputs) after a fully connected layer, else (N, outputs, rows, columns).
+    images : of each input by name, (N, C, rows, columns)
     """
-    integers = run(graph, quantize_input(graph, images), [graph.output], progress)[graph.output]
-    reals = dequantize(integers, graph.tensors[graph.output])
-    if graph.output in flat_tensors(graph):
-        return reals.reshape(len(reals), -1), integers.reshape(len(integers), -1)
-    return reals, integers
+    integers = run(graph, quantize_inputs(graph, images), graph.outputs, progress)
+    flat = flat_tensors(graph)
+    found = {}
+    for name in graph.outputs:
+        values = integers[name].reshape(len(integers[name]), -1) if name in flat else integers[name]
+        reals = dequantize(integers[name], graph.tensors[name])
+        found[name] = reals.reshape(values.shape), values
+    return found
 
 
 def chunk_size(graph: Graph) -> int:

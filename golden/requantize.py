@@ -30,13 +30,15 @@ def quantize(values: NDArray[np.float32], target: FeatureMap) -> NDArray[Any]:
 def dequantize(values: NDArray[Any], source: Tensor) -> NDArray[np.float32]:
     """The reals that integers (N, C, rows, columns) stand for, in float32 as ONNX Runtime computes them.
 
-    A map's are ``fl32(fl32(q - zero_point) * scale)``, sums' are ``fl32(fl32(sum) * fl32(scale_x * scale_w))``.
+    A map's are ``fl32(fl32(q - zero_point) * scale)``, sums' are ``fl32(fl32(sum) * fl32(scale_x * scale_w))``, and
+    then shifted where a bias stayed real.
     """
     match source:
         case FeatureMap():
             return (values.astype(np.int32) - source.zero_point).astype(np.float32) * source.scale
         case Sums():
-            return values.astype(np.float32) * source.scales[:, None, None]
+            reals = values.astype(np.float32) * source.scales[:, None, None]
+            return reals if source.shifts is None else reals + source.shifts[:, None, None]
         case unknown:
             unknown_kind(unknown)
 

@@ -60,13 +60,19 @@ def describe(plan: Plan, files: Mapping[Content, bytes]) -> Manifest:
         **_hardware(p, files),
         memory=Memory(bytes=plan.memory_bytes, regions=Regions(**plan.regions)),
         batch=plan.batch,
-        input=InputTensor(**_map(plan, graph.input), unfolding=plan.unfolding),
-        output=(SumsTensor if isinstance(graph.tensors[graph.output], Sums) else MapTensor)(**_map(plan, graph.output)),
+        inputs=tuple(InputTensor(**_map(plan, name), unfolding=plan.unfolding) for name in graph.inputs),
+        outputs=tuple(
+            (SumsTensor if isinstance(graph.tensors[name], Sums) else MapTensor)(**_map(plan, name))
+            for name in graph.outputs
+        ),
         layers=tuple(
             Layer(
                 name=layer.name,
                 operator=layer.operator,
                 output=layer.tensor or layer.output,
+                first=layer.spread.first,
+                row_step=layer.spread.row_step,
+                column_step=layer.spread.column_step,
                 image=layer.image,
                 address=_address(plan, number),
                 **_stored(plan, layer.output),
@@ -142,7 +148,9 @@ def _map(plan: Plan, name: str) -> dict[str, Any]:
         "layout": "NHWC",
     }
     if isinstance(tensor, Sums):
-        return {**place, "kind": "sums", "element_bytes": 4, "offset": 0, "scales": tuple(map(float, tensor.scales))}
+        shifts = None if tensor.shifts is None else tuple(map(float, tensor.shifts))
+        scales = tuple(map(float, tensor.scales))
+        return {**place, "kind": "sums", "element_bytes": 4, "offset": 0, "scales": scales, "shifts": shifts}
     form = storage(tensor, plan.parameters.activation_bits)
     return {
         **place,

@@ -1,6 +1,11 @@
 """The C header of a build: registers, memory layout, reals and integers, and how to run one image."""
 
-from ..quant.graph import FeatureMap
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..quant.graph import FeatureMap, Tensor
 from .compiler.formats import storage
 from .compiler.plan import Plan
 from .isa.register_map import CAUSES, IDENTITY, PAGE_BITS, REGISTERS, STALLS
@@ -120,9 +125,9 @@ static inline int systolith_waiting(volatile uint32_t *registers, const char **n
 }}
 """
 
-_REALS = """
-/* A real value as the input map holds it: the nearest integer, of two the even one, inside the map's range. */
-static inline systolith_input_t systolith_quantize(float value)
+_QUANTIZE = """
+/* A real value as the {port} map holds it: the nearest integer, of two the even one, inside the map's range. */
+static inline systolith_{port}_t systolith_quantize{suffix}(float value)
 {{
     volatile float steps = value / {input_scale}; /* rounded to float, whatever the processor computes in */
     if (!(steps > {lowest}))
@@ -131,13 +136,16 @@ static inline systolith_input_t systolith_quantize(float value)
         return {high};
     steps = steps + 12582912.0f; /* 1.5 * 2^23: no bits are left behind the point */
     steps = steps - 12582912.0f;
-    return (systolith_input_t)((int32_t)steps + {zero_point});
+    return (systolith_{port}_t)((int32_t)steps + {zero_point});
 }}
 
-/* The real value of an element of the output map. */
-static inline float systolith_dequantize(systolith_output_t value, int channel)
+"""
+
+_DEQUANTIZE = """
+/* The real value of an element of the {port} map. */
+static inline float systolith_dequantize{suffix}(systolith_{port}_t value, int channel)
 {{
-{dequantize}
+{body}
 }}
 """
 
@@ -183,10 +191,17 @@ def c_header(plan: Plan) -> str:
             f"#define SYSTOLITH_{name.upper()}_BYTES {region.bytes}u",
         ]
     lines += ["", "/* maps: dense, images x rows x columns x channels */", f"#define SYSTOLITH_IMAGES {plan.batch}"]
-    for name, tensor_name in (("INPUT", plan.graph.input), ("OUTPUT", plan.graph.output)):
+    for name, tensor_name in (*_ports("INPUT", plan.graph.inputs), *_ports("OUTPUT", plan.graph.outputs)):
         tensor = plan.graph.tensors[tensor_name]
         element = f"int{8 * plan.parameters.element_bytes}_t" if isinstance(tensor, FeatureMap) else "int32_t"
         channels, rows, columns = tensor.shape
+        if name not in ("INPUT", "OUTPUT"):
+            region = plan.dram.maps[tensor_name]
+            lines += [
+                f"/* {name}: {_comment(tensor_name)} */",
+                f"#define SYSTOLITH_{name}_ADDRESS {region.address}u",
+                f"#define SYSTOLITH_{name}_BYTES {region.bytes}u",
+            ]
         lines += [
             f"typedef {element} systolith_{name.lower()}_t;",
             f"#define SYSTOLITH_{name}_ROWS {rows // plan.batch}",
@@ -220,29 +235,58 @@ def _texts() -> str:
 def _reals(plan: Plan) -> str:
     """From reals to the input map and back from the output, in the numbers that memory holds."""
     bits = plan.parameters.activation_bits
-    source, target = plan.graph.map_of(plan.graph.input), plan.graph.tensors[plan.graph.output]
-    form = storage(source, bits)
+    made = []
+    for port, name in _ports("input", plan.graph.inputs):
+        source = plan.graph.map_of(name)
+        form = storage(source, bits)
+        made.append(
+            _QUANTIZE.format(
+                port=port,
+                suffix=port.removeprefix("input"),
+                input_scale=_float(float(source.scale)),
+                lowest=_float(form.low - form.zero_point),
+                highest=_float(form.high - form.zero_point),
+                low=form.low,
+                high=form.high,
+                zero_point=_signed(form.zero_point),
+            )
+        )
+    for port, name in _ports("output", plan.graph.outputs):
+        body = "\n".join(_dequantized(plan.graph.tensors[name], bits))
+        made.append(_DEQUANTIZE.format(port=port, suffix=port.removeprefix("output"), body=body))
+    return "".join(made)
+
+
+def _dequantized(target: Tensor, bits: int) -> list[str]:
+    """What ``systolith_dequantize`` does for an output."""
     if isinstance(target, FeatureMap):
         zero_point = storage(target, bits).zero_point
-        lines = [
+        return [
             "    (void)channel;",
             f"    return (float)((int32_t)value - {_signed(zero_point)}) * {_float(float(target.scale))};",
         ]
-    else:
-        scales = "\n".join(f"        {_float(float(scale))}," for scale in target.scales)
-        lines = [
-            f"    static const float scales[] = {{\n{scales}\n    }};",
-            "    return (float)value * scales[channel];",
-        ]
-    return _REALS.format(
-        input_scale=_float(float(source.scale)),
-        lowest=_float(form.low - form.zero_point),
-        highest=_float(form.high - form.zero_point),
-        low=form.low,
-        high=form.high,
-        zero_point=_signed(form.zero_point),
-        dequantize="\n".join(lines),
-    )
+    if target.shifts is None:
+        return [_floats("scales", target.scales), "    return (float)value * scales[channel];"]
+    return [
+        *(_floats("scales", target.scales), _floats("shifts", target.shifts)),
+        "    volatile float real = (float)value * scales[channel]; /* rounded before it is shifted */",
+        "    return real + shifts[channel];",
+    ]
+
+
+def _ports(what: str, names: Sequence[str]) -> list[tuple[str, str]]:
+    """What the header calls each of ``names``: ``what``, with its number if there are several."""
+    return [(what if len(names) == 1 else f"{what}_{number}", name) for number, name in enumerate(names)]
+
+
+def _comment(name: str) -> str:
+    return name.replace("*/", "* /")
+
+
+def _floats(name: str, values: NDArray[np.float32]) -> str:
+    """An array of C."""
+    listed = "\n".join(f"        {_float(float(value))}," for value in values)
+    return f"    static const float {name}[] = {{\n{listed}\n    }};"
 
 
 def _float(value: float) -> str:

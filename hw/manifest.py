@@ -5,6 +5,7 @@ All sizes in bytes, times in cycles, addresses in bytes relative to the BASE reg
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 from typing import Annotated, ClassVar, Final, Literal, NamedTuple, get_args
@@ -25,7 +26,7 @@ NAME = "manifest.json"
 Content = Literal["systolith.v", "program.bin", "memory.bin", "systolith.h", "model.onnx"]
 CONTENTS: tuple[Content, ...] = get_args(Content)
 """The other files of a build."""
-FORMAT: Final = 2
+FORMAT: Final = 3
 LATENCY = 30
 """Memory latency that predictions assume, in cycles."""
 
@@ -89,7 +90,7 @@ class Memory(Record):
 
 
 class Tensor(Record):
-    """Where the network's input or output lies; ``shape``, (channels, rows, columns), is one image's."""
+    """Where an input or output of the network lies; ``shape``, (channels, rows, columns), is one image's."""
 
     tensor: str
     address: Address
@@ -122,12 +123,13 @@ class InputTensor(MapTensor):
 
 
 class SumsTensor(Tensor):
-    """Raw sums of 32 bits, with one scale for each channel."""
+    """Raw sums of 32 bits, with one scale for each channel, and perhaps a real that is added to what they stand for."""
 
     kind: Literal["sums"]
     element_bytes: Literal[4]
     offset: Literal[0]
     scales: tuple[Scale, ...]
+    shifts: tuple[float, ...] | None
 
 
 OutputTensor = Annotated[MapTensor | SumsTensor, Field(discriminator="kind")]
@@ -137,6 +139,7 @@ class Layer(Record):
     """One layer of the program.
 
     output, shape, element_bytes, offset : the tensor that it writes, and how memory holds it
+    first, row_step, column_step : elements of it, where the layer's results begin, and from one to the next
     image : of the run's images, None for all;  address : of its part of the output, None if that stays on chip
     bytes_read, bytes_written : DRAM traffic, weights among it, the program not
     tile_positions : windows of its largest tile, 0 without a convolution
@@ -145,6 +148,9 @@ class Layer(Record):
     name: str
     operator: str
     output: str
+    first: Count
+    row_step: Count
+    column_step: Count
     image: Count | None
     address: Address | None
     element_bytes: Literal[1, 2, 4]
@@ -162,7 +168,7 @@ class Layer(Record):
 
 
 class Write(NamedTuple):
-    """What a channel tile writes of ``layer``'s output: first and count of each axis, ``group`` channels at once."""
+    """What a channel tile writes of ``layer``'s results: first and count of each axis, ``group`` channels at once."""
 
     layer: Count
     row: Count
@@ -218,7 +224,7 @@ class Hardware(Sealed):
 
     contents: ClassVar[tuple[Content, ...]] = ("systolith.v",)
 
-    format: Literal[2]
+    format: Literal[3]
     top: Literal["systolith"]
     files: dict[Content, Sha256]
     parameters: Parameters
@@ -235,6 +241,21 @@ class Hardware(Sealed):
         return self
 
 
+def _check_ports(what: str, tensors: Sequence[MapTensor | SumsTensor], region: Region, batch: int) -> None:
+    """Raises ValueError unless ``tensors``, the inputs or the outputs, lie in order in ``region`` and fill it."""
+    address = region.address
+    for tensor in tensors:
+        if not address <= tensor.address or tensor.region.end > region.end:
+            raise ValueError(f"{what} '{tensor.tensor}' lies outside memory's region '{what}', or over another")
+        if tensor.images != batch:
+            raise ValueError(f"{what} '{tensor.tensor}' has {tensor.images} images, but batch is {batch}")
+        if tensor.bytes != (size := batch * prod(tensor.shape) * tensor.element_bytes):
+            raise ValueError(f"{what} '{tensor.tensor}' has {tensor.bytes} bytes, but its shape needs {size}")
+        address = tensor.region.end
+    if tensors[0].address != region.address or address != region.end:
+        raise ValueError(f"the {what}s do not fill memory's region '{what}'")
+
+
 class Manifest(Hardware):
     """Everything that a host or a simulation needs to know about a build.
 
@@ -248,8 +269,8 @@ class Manifest(Hardware):
 
     memory: Memory
     batch: Number
-    input: InputTensor
-    output: OutputTensor
+    inputs: Annotated[tuple[InputTensor, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[OutputTensor, ...], Field(min_length=1)]
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
     macs: Count
     predicted_cycles: Count
@@ -262,18 +283,11 @@ class Manifest(Hardware):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Manifest:
-        for name, tensor, region in (
-            ("input", self.input, self.memory.regions.input),
-            ("output", self.output, self.memory.regions.output),
-        ):
-            if tensor.region != region:
-                raise ValueError(f"{name} lies elsewhere than memory's region '{name}'")
-            if tensor.images != self.batch:
-                raise ValueError(f"{name} has {tensor.images} images, but batch is {self.batch}")
-            if tensor.bytes != (size := self.batch * prod(tensor.shape) * tensor.element_bytes):
-                raise ValueError(f"{name} has {tensor.bytes} bytes, but its shape needs {size}")
-        if self.input.unfolding and self.input.unfolding.unfolded_shape != self.input.shape:
-            raise ValueError(f"input has shape {self.input.shape}, unfolded {self.input.unfolding.unfolded_shape}")
+        _check_ports("input", self.inputs, self.memory.regions.input, self.batch)
+        _check_ports("output", self.outputs, self.memory.regions.output, self.batch)
+        for source in self.inputs:
+            if source.unfolding and source.unfolding.unfolded_shape != source.shape:
+                raise ValueError(f"input has shape {source.shape}, unfolded {source.unfolding.unfolded_shape}")
         for total in ("macs", "limit_cycles"):
             if getattr(self, total) != (found := sum(getattr(layer, total) for layer in self.layers)):
                 raise ValueError(f"{total} is {getattr(self, total)}, but the layers have {found}")

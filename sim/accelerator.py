@@ -76,7 +76,7 @@ class Accelerator:
     @property
     def unfolding(self) -> Unfolding | None:
         """How the host writes the network's input; None: as it is."""
-        return self.manifest.input.unfolding
+        return self.manifest.inputs[0].unfolding  # only a network of one input has one
 
     @property
     def memory_bytes(self) -> int:

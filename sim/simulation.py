@@ -20,6 +20,7 @@ from ..hw.manifest import Layer
 from ..hw.model.schedule import predict
 from ..quant.graph import Graph
 from ..quant.graph.errors import ConfigurationError, DataError, SimulationError
+from ..quant.graph.ports import by_name
 from ..quant.graph.progress import Progress, quiet
 from . import accelerator as accelerators
 from . import session
@@ -72,7 +73,8 @@ def _placed(entry: Layer, graph: Graph, batch: int) -> Placed:
         raise ConfigurationError(f"manifest.json lists tensor '{entry.output}', which model.onnx does not have")
     channels, rows, columns = tensor.shape
     shape = (channels, rows * (batch if entry.image is None else 1), columns)
-    return Placed(entry.name, tensor.name, 0, shape, entry.element_bytes, entry.offset, entry.image)
+    spread = entry.first, entry.row_step, entry.column_step
+    return Placed(entry.name, tensor.name, 0, shape, entry.element_bytes, entry.offset, entry.image, spread)
 
 
 def simulate_tensors(
@@ -163,11 +165,6 @@ def _job(
     memory_latency: int,
 ) -> Job:
     manifest = accelerator.manifest
-    source = manifest.input
-    images = np.asarray(tensors[graph.input])
-    if accelerator.unfolding:
-        images = unfold(images, accelerator.unfolding)
-    inputs = encode(images, source.element_bytes, source.offset)
     largest = max(layer.predicted_cycles for layer in manifest.layers)
     generous = GENEROUS[bench]
     return Job(
@@ -177,8 +174,8 @@ def _job(
         memory=accelerator.memory(np.random.default_rng(seed)),
         base=PROTOCOL_BASE if bench == "protocol" else 0,
         program_address=manifest.memory.regions.program.address,
-        input_address=source.address,
-        inputs=inputs.reshape(-1, inputs.shape[1] * accelerator.batch),
+        input_address=manifest.memory.regions.input.address,
+        inputs=_inputs(accelerator, tensors),
         expectation=expected,
         vectors=expected.vectors(tensors),
         registers=accelerator.registers(),
@@ -189,6 +186,21 @@ def _job(
         limit=generous * accelerator.predicted_cycles * max(1, memory_latency // 30) + 10 * IDLE_CYCLES,
         seed=seed,
     )
+
+
+def _inputs(accelerator: Accelerator, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    """What the host writes for each run, (runs, bytes of the region of inputs)."""
+    region, batch = accelerator.manifest.memory.regions.input, accelerator.batch
+    parts = []
+    for source in accelerator.manifest.inputs:
+        images = np.asarray(tensors[source.tensor])
+        images = unfold(images, source.unfolding) if source.unfolding else images
+        data = encode(images, source.element_bytes, source.offset)
+        parts.append((source.address - region.address, data.reshape(-1, data.shape[1] * batch)))
+    written = np.zeros((len(parts[0][1]), region.bytes), np.uint8)
+    for start, part in parts:
+        written[:, start : start + part.shape[1]] = part
+    return written
 
 
 def record_waveform(
@@ -210,7 +222,7 @@ def record_waveform(
 
 def simulate(
     build: Path | str,
-    x: NDArray[Any],
+    x: NDArray[Any] | Mapping[str, NDArray[Any]],
     *,
     labels: NDArray[Any] | None = None,
     images: int | None = None,
@@ -223,18 +235,23 @@ def simulate(
 ) -> Report:
     """Simulate the accelerator in folder ``build`` on ``x``, (images, channels, rows, columns) float32.
 
-    ``images`` takes only the first so many; ``labels``, (images,) integers, adds the accuracy.
+    Where the network has several inputs, ``x`` holds an array for each, by the names of ``Graph.inputs``.
+    ``images`` takes only the first so many; ``labels``, (images,) integers, adds the accuracy of the first output.
     Raises ConfigurationError or DataError for bad input, SimulationError for a hang or a broken rule.
     """
     source = accelerators.load(Path(build))
     graph = source.graph()
-    quant.check_images(x, graph.map_of(graph.input).shape, "x")
-    if images is not None and not 1 <= images <= len(x):
-        raise DataError(f"images must be 1 to {len(x)}, as many as the data holds, not {images}")
-    count = len(x) if images is None else images
+    arrays = by_name(x, graph.inputs)
+    for name, values in arrays.items():
+        quant.check_images(values, graph.map_of(name).shape, "x" if len(arrays) == 1 else f"'{name}'")
+    held = len(arrays[graph.inputs[0]])
+    if images is not None and not 1 <= images <= held:
+        raise DataError(f"images must be 1 to {held}, as many as the data holds, not {images}")
+    count = held if images is None else images
     if count % source.batch:
         raise DataError(f"the build runs {source.batch} images at once; give a multiple of them, not {count}")
-    tensors = golden.run(graph, golden.quantize_input(graph, x[:count]))
+    some = {name: values[:count] for name, values in arrays.items()}
+    tensors = golden.run(graph, golden.quantize_inputs(graph, some))
     report = simulate_tensors(
         source,
         graph,
@@ -248,5 +265,6 @@ def simulate(
     )
     if labels is None:
         return report
-    scores = golden.dequantize(tensors[graph.output], graph.tensors[graph.output]).reshape(count, -1)
+    first = graph.outputs[0]
+    scores = golden.dequantize(tensors[first], graph.tensors[first]).reshape(count, -1)
     return dataclasses.replace(report, accuracy=float(np.mean(scores.argmax(axis=1) == labels[:count])))

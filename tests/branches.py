@@ -11,11 +11,13 @@ from systolith.quant import (
     AveragePool,
     Concat,
     Conv,
+    DepthToSpace,
     FeatureMap,
     Graph,
     Layer,
     MaxPool,
     Normalization,
+    Selection,
     Sums,
     Table,
     Tensor,
@@ -27,9 +29,17 @@ from systolith.quant.graph import output_shape
 class Branches:
     """Adds layers to a graph, each reading maps that are there already."""
 
-    def __init__(self, seed: int, shape: tuple[int, int, int], *, normalization: int = 0, powers: bool = False) -> None:
+    def __init__(
+        self,
+        seed: int,
+        shape: tuple[int, int, int],
+        *,
+        normalization: int = 0,
+        powers: bool = False,
+        moves: bool = False,
+    ) -> None:
         self.rng, self.numpy = random.Random(seed), np.random.default_rng(seed)
-        self.normalization, self.powers = normalization, powers
+        self.normalization, self.powers, self.moves = normalization, powers, moves
         self.tensors: dict[str, Tensor] = {}
         self.layers: list[Layer] = []
         self.feature_map("x", shape)
@@ -111,6 +121,58 @@ class Branches:
         self.layers.append(layer)
         return output
 
+    def join(self, axis: int, *sources: str) -> str:
+        """Along rows or columns, at the first source's scale."""
+        name, output = self.names()
+        sources = (sources[0], *(s for s in sources[1:] if not _clamps(self.map_of(s), self.map_of(sources[0]))))
+        return self.add(Concat(name, sources, output, axis), self.map_of(sources[0]))
+
+    def select(self, source: str, channels: tuple[int, ...], rows=None, columns=None) -> str:
+        name, output = self.names()
+        before = self.map_of(source)
+        rows, columns = rows or (0, 1, before.shape[1]), columns or (0, 1, before.shape[2])
+        return self.add(Selection(name, source, output, channels, rows, columns), before)
+
+    def some(self, source: str) -> str:
+        """Any channels, or a range of them in some rows and columns."""
+        channels, *size = self.map_of(source).shape
+        if self.rng.random() < 0.4:
+            return self.select(source, tuple(self.rng.choices(range(channels), k=self.rng.randint(1, 14))))
+        first = self.rng.randrange(channels)
+        kept = tuple(range(first, channels, self.rng.choice([1, 1, 2])))
+        if self.rng.random() < 0.4:
+            return self.select(source, kept[: self.rng.randint(1, len(kept))])
+        spans = []
+        for length in size:
+            step = self.rng.choice([1, 1, 2])
+            begin = self.rng.randrange(max(1, length // 2))
+            most = (length - 1 - begin) // step + 1
+            spans.append((begin, step, self.rng.randint((most + 1) // 2, most)))
+        return self.select(source, kept, *spans)
+
+    def depth_to_space(self, source: str, block: tuple[int, int]) -> str:
+        name, output = self.names()
+        return self.add(DepthToSpace(name, source, output, block), self.map_of(source))
+
+    def upsample(self, source: str) -> str:
+        """A convolution, its parts, or copies of a map, whose channels become rows and columns."""
+        block = self.rng.choice([(2, 2), (2, 2), (1, 2), (3, 1), (2, 3)])
+        count, kind = block[0] * block[1], self.rng.random()
+        outputs = self.rng.choice([1, 3, 8, 11])
+        if kind < 0.4:
+            wide = self.conv(source, outputs * count, 1)
+        elif kind < 0.7:
+            parts = [self.conv(source, outputs, 3) for _ in range(count)]
+            first = self.map_of(parts[0])
+            for part in parts[1:]:  # one grid
+                self.feature_map(part, first.shape, first)
+            name, output = self.names()
+            wide = self.add(Concat(name, tuple(parts), output), first)
+        else:
+            wide = self.select(source, tuple(range(self.map_of(source).shape[0])) * count)
+        made = self.depth_to_space(wide, block)
+        return self.table(made) if self.rng.random() < 0.3 and not self.powers else made
+
     def normalize(self, source: str, size: int = 0) -> str:
         name, output = self.names()
         size = size or self.rng.randint(1, self.normalization)
@@ -131,6 +193,8 @@ class Branches:
         beside = [n for n in maps if self.map_of(n).shape[1:] == shape[1:]]
         kinds = ["conv", "conv", "conv", "sum", "sum", "concat", "concat", "table", "max", "average"]
         kind = self.rng.choice([*kinds, "residual", "fire", *["normalize"] * (2 if self.normalization else 0)])
+        if self.moves and self.rng.random() < 0.5:
+            return self._move(source, alike, beside)
         small = min(shape[1:]) < 3
         if kind == "sum":
             return self.sum(source, self.rng.choice(alike))
@@ -155,6 +219,17 @@ class Branches:
             return self.normalize(source)
         return self.conv(source, None, None, 1 if small or self.rng.random() < 0.7 else 2)
 
+    def _move(self, source: str, alike: list[str], beside: list[str]) -> str:
+        shape = self.map_of(source).shape
+        kind = self.rng.choice(["some", "some", "join", "up", "up"])
+        if kind == "join" and max(shape[1:]) < 20:
+            return self.join(self.rng.choice([2, 3]), source, self.rng.choice(alike))
+        if kind == "up" and max(shape[1:]) < 12:
+            made = self.upsample(source)
+            alike = [n for n in self.tensors if self.tensors[n].shape[1:] == self.map_of(made).shape[1:] and n != made]
+            return self.concat(made, self.rng.choice(alike)) if alike and self.rng.random() < 0.5 else made
+        return self.some(source)
+
     def graph(self, layers: int) -> Graph:
         while len(self.layers) < layers:
             self.step()
@@ -168,7 +243,7 @@ class Branches:
             self.tensors[output] = Sums(output, (4, 1, 1), self.map_of(last).scale * scales)
             self.layers.append(layer)
             last = output
-        return check(Graph("x", last, tuple(self.layers), self.tensors))
+        return check(Graph(("x",), (last,), tuple(self.layers), self.tensors))
 
 
 def _clamps(source: FeatureMap, target: FeatureMap) -> bool:

@@ -30,7 +30,7 @@ VERILOG = Path(__file__).parent / "rtl" / "copy.v"
 def copy_graph(rows: int, columns: int, channels: int) -> Graph:
     shape = (channels, rows, columns)
     tensors = {name: FeatureMap(name, shape, np.float32(1), 128, 0, 255) for name in ("x", "y")}
-    return Graph("x", "y", (MaxPool("copy", "x", "y", (1, 1)),), tensors)
+    return Graph(("x",), ("y",), (MaxPool("copy", "x", "y", (1, 1)),), tensors)
 
 
 def copy_images(graph: Graph, images: int, seed: int = 1) -> dict[str, NDArray[Any]]:
@@ -59,6 +59,7 @@ def write_copy(
     flags = (1 << FAULTS[fault] if fault else 0) | beat << 16
     if fault == "cross":
         source = 0x0FC0
+    spread = {"first": 0, "row_step": columns * bus_bytes, "column_step": bus_bytes}
     shape = {"shape": [bus_bytes, rows, columns], "element_bytes": 1, "offset": 128}
     place = {"bytes": size, "images": 1, "layout": "NHWC", "kind": "map", **shape}
     place |= {"scale": 1.0, "zero_point": 128, "low": 0, "high": 255}
@@ -85,8 +86,8 @@ def write_copy(
             "regions": {name: {"address": address, "bytes": count} for name, (address, count) in regions.items()},
         },
         "batch": 1,
-        "input": {"tensor": "x", "address": source, **place, "unfolding": None},
-        "output": {"tensor": "y", "address": target, **place},
+        "inputs": [{"tensor": "x", "address": source, **place, "unfolding": None}],
+        "outputs": [{"tensor": "y", "address": target, **place}],
         "layers": [
             {
                 "name": "copy",
@@ -95,6 +96,7 @@ def write_copy(
                 "address": target,
                 "operator": "MaxPool",
                 **shape,
+                **spread,
                 "predicted_cycles": 300,
                 "limit_cycles": rows * columns,
                 **dict.fromkeys(nothing, 0),

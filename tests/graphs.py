@@ -43,7 +43,7 @@ def conv_graph(
     after = Sums("y", after_shape, before.scale * scales)
     if target is not None:
         after = feature_map("y", after_shape, target, target_scale)
-    return check(Graph("x", "y", (layer,), {"x": before, "y": after}))
+    return check(Graph(("x",), ("y",), (layer,), {"x": before, "y": after}))
 
 
 def pool_graph(shape: tuple[int, int, int], kernel, strides, pads, bounds: Range = UINT8) -> Graph:
@@ -51,7 +51,7 @@ def pool_graph(shape: tuple[int, int, int], kernel, strides, pads, bounds: Range
     layer = MaxPool("pool", "x", "y", kernel, strides, pads)
     sizes = {"x": shape, "y": output_shape(layer, (shape,))}
     maps = {name: feature_map(name, size, bounds) for name, size in sizes.items()}
-    return check(Graph("x", "y", (layer,), maps))
+    return check(Graph(("x",), ("y",), (layer,), maps))
 
 
 def integers(graph: Graph, count: int, seed: int = 0) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +12,8 @@ import onnx
 
 from systolith import golden
 from systolith.hw.build import parameters_for
+from systolith.hw.compiler.engine_layer import EngineLayer
+from systolith.hw.compiler.instruction import Drained
 from systolith.hw.compiler.plan import Plan
 from systolith.hw.compiler.planner import plan
 from systolith.hw.isa.parameters import Parameters
@@ -114,16 +115,6 @@ def execute(made: Plan, image: np.ndarray) -> Machine:
     return machine
 
 
-def span(first_and_count: tuple[int, int]) -> slice:
-    return slice(first_and_count[0], sum(first_and_count))
-
-
-def row_of(graph: Graph, name: str) -> tuple[int, int]:
-    """Channels and columns of a row."""
-    channels, _, columns = graph.tensors[name].shape
-    return channels, columns
-
-
 def run_both(made: Plan, graph: Graph, seed: int) -> tuple[dict[str, np.ndarray], Machine]:
     """Golden's tensors of ``graph``, (1, C, rows, columns), and the machine after the run.
 
@@ -145,22 +136,30 @@ def run_both(made: Plan, graph: Graph, seed: int) -> tuple[dict[str, np.ndarray]
     return expected, execute(made, np.concatenate(list(images), axis=1))
 
 
+def elements(layer: EngineLayer, drained: Drained) -> np.ndarray:
+    """Of the output tensor, rows x columns x channels: those that ``drained`` holds, (rows, columns, channels)."""
+    rows, columns, channels = (
+        np.arange(first, first + count) for first, count in (drained.rows, drained.columns, drained.channels)
+    )
+    spread = layer.spread
+    across = columns[:, None] * spread.column_step + channels
+    return layer.output_at + spread.first + rows[:, None, None] * spread.row_step + across
+
+
 def check_against_golden(made: Plan, seed: int = 0) -> Machine:
     """Every vector that is written, and the output in memory, equal golden's; no other byte is touched."""
     graph, bits = made.graph, made.parameters.activation_bits
     expected, machine = run_both(made, graph, seed)
-    for (n, rows, columns, channels, _), result in zip(
-        (astuple(d) for d in made.drained), machine.results, strict=True
-    ):
-        name = made.layers[n].output
-        if made.layers[n].image is not None:  # a run of several images
-            rows = (rows[0] + made.layers[n].output_at // int(np.prod(row_of(graph, name))), rows[1])
-        wanted = expected[name][0][span(channels), span(rows), span(columns)].astype(np.int64)
-        each = result.shape[2] // channels[1]
+    for drained, result in zip(made.drained, machine.results, strict=True):
+        layer = made.layers[drained.layer]
+        name = layer.output
+        flat = expected[name][0].transpose(1, 2, 0).reshape(-1)
+        wanted = flat[elements(layer, drained)].astype(np.int64)
+        each = result.shape[2] // drained.channels[1]
         kind = made.parameters.element_bytes
         found = result if each == 1 else result.astype(f"<i{kind}").view("<i4")
         offset = element_offset(graph.tensors[name], bits) if isinstance(graph.tensors[name], FeatureMap) else 0
-        np.testing.assert_array_equal(found, wanted.transpose(1, 2, 0) - offset, err_msg=made.layers[n].name)
+        np.testing.assert_array_equal(found, wanted - offset, err_msg=layer.name)
     region = made.dram.maps[graph.output]
     found = machine.dram[region.address : region.address + region.bytes]
     np.testing.assert_array_equal(found, memory_of(expected[graph.output][0], graph.tensors[graph.output], bits))

@@ -11,13 +11,19 @@ import onnxruntime
 from systolith import golden, quant
 from systolith.quant import FeatureMap
 
+LEVELS = ["DISABLE_ALL", "ENABLE_BASIC", "ENABLE_EXTENDED", "ENABLE_ALL"]  # of ONNX Runtime's graph optimization
 
-def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """A session whose 8-bit kernels do not saturate 16-bit pair sums on processors without VNNI."""
+
+def session(model: onnx.ModelProto, level: str = "ENABLE_ALL") -> onnxruntime.InferenceSession:
+    """A session whose 8-bit kernels do not saturate 16-bit pair sums on processors without VNNI.
+
+    level : of graph optimization, as ONNX Runtime calls it
+    """
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_{level}")
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
@@ -31,8 +37,9 @@ def run_tensors(
     images: np.ndarray,
     names: Sequence[str],
     given: Mapping[str, np.ndarray] | None = None,
+    level: str = "ENABLE_ALL",
 ) -> list[np.ndarray]:
-    """Tensors of ``model`` by name, inner ones too.
+    """Tensors of ``model`` by name, inner ones too, at a ``level`` of optimization.
 
     Those of ``given`` are not computed, but taken from there: what ONNX Runtime has no integer kernel for.
     """
@@ -49,7 +56,8 @@ def run_tensors(
         kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
         graph.input.append(onnx.helper.make_tensor_value_info(name, kind, values.shape))
     wanted = [name for name in names if name not in given]
-    found = dict(zip(wanted, session(watched).run(wanted, {graph.input[0].name: images, **given}), strict=True))
+    feeds = {graph.input[0].name: images, **given}
+    found = dict(zip(wanted, session(watched, level).run(wanted, feeds), strict=True))
     return [given[name] if name in given else found[name] for name in names]
 
 
@@ -124,6 +132,17 @@ def without_kernel(graph: quant.Graph) -> list[str]:
         if not in_integers or isinstance(layer, quant.Normalization):
             found.append(layer.output)
     return found
+
+
+def assert_equal_at_every_level(graph: quant.Graph, images: np.ndarray) -> None:
+    """Golden and ONNX Runtime agree on every map of ``graph``, none given, with optimizations and without."""
+    model = quant.to_onnx(graph)
+    found = golden.run(graph, golden.quantize_input(graph, images))
+    names = [name for name, tensor in graph.tensors.items() if isinstance(tensor, FeatureMap)]
+    for level in LEVELS:
+        for name, expected in zip(names, run_tensors(model, images, names, level=level), strict=True):
+            np.testing.assert_array_equal(found[name], expected.reshape(found[name].shape), err_msg=name)
+    np.testing.assert_array_equal(golden.output(graph, images)[0], run(model, images))
 
 
 def assert_every_tensor_equal(graph: quant.Graph, images: np.ndarray) -> None:

@@ -75,7 +75,7 @@ def test_an_interrupt_is_one_line_and_leaves_nothing(folder, capsys, monkeypatch
         raise KeyboardInterrupt
 
     before = sorted(path.name for path in folder.iterdir())
-    monkeypatch.setattr(golden, "output", interrupted)
+    monkeypatch.setattr(golden, "outputs", interrupted)
     status = run(["golden", "q.onnx", "--inputs", "the data.npz", "-o", "out.npz"])
     printed, errors = capsys.readouterr()
     assert (status, printed, errors.strip()) == (130, "", "systolith: error: interrupted")

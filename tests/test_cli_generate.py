@@ -44,7 +44,7 @@ def test_generate_unfolds_the_input_when_asked(folder, capsys):
         status, _, err = command(capsys, "generate", "q.onnx", "--rows", 4, "--columns", 3, "-o", "build", *options)
         assert (status, err) == (0, "")
         manifest = json.loads((folder / "build" / "manifest.json").read_text())
-        assert bool(manifest["input"]["unfolding"]) == bool(options)
+        assert bool(manifest["inputs"][0]["unfolding"]) == bool(options)
         assert ("systolith_unfold" in (folder / "build" / "systolith.h").read_text()) == bool(options)
 
 
@@ -98,7 +98,11 @@ def test_a_general_accelerator_gets_programs_by_compile(folder, capsys):
     assert "written to build" in out
     assert Path("build/systolith.v").read_bytes() == Path("general/systolith.v").read_bytes()
     manifest = json.loads(Path("build/manifest.json").read_text())
-    assert (manifest["batch"], manifest["parameters"], bool(manifest["input"]["unfolding"])) == (2, parameters, True)
+    assert (manifest["batch"], manifest["parameters"], bool(manifest["inputs"][0]["unfolding"])) == (
+        2,
+        parameters,
+        True,
+    )
 
 
 def test_only_the_monitor_adds_ports(folder, capsys):

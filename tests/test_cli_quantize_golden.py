@@ -117,7 +117,7 @@ MISTAKES = {
     "rank 2": (
         save(GOOD[:, 0, 0]),
         "data.npz",
-        "'data.npz': x has shape 3x6; it must be NxCxHxW, or NxCxL for signals",
+        "x in 'data.npz', read as NxK, has shape 3x6x1x1; the model takes Nx2x6x6",
     ),
     "one image": (save(GOOD[0]), "data.npz", f"{X}, read as NxCxL, has shape 2x6x1x6; the model takes Nx2x6x6"),
     "channels": (save(GOOD[:, :1]), "data.npz", f"{X} has shape 3x1x6x6; the model takes Nx2x6x6"),
@@ -164,7 +164,8 @@ def assert_nothing_written():
         (
             ("golden", "model.onnx", *GOLDEN[2:]),
             1,
-            "node 'conv1' (Conv): reads the input 'image' before a QuantizeLinear; quantize the model first",
+            "node 'conv1' (Conv): reads the input 'image' before a QuantizeLinear; leave what is before the first one"
+            " to the host (onnx.utils.extract_model), or quantize the model first",
         ),
         (("quantize", "data.npz", *QUANTIZE[2:]), 1, "'data.npz' is not an ONNX model, or it is truncated"),
         (

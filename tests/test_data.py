@@ -64,7 +64,7 @@ def save(**arrays) -> None:
 
 DAMAGED = "'data.npz': x is damaged, or no array that numpy.save wrote"
 NO_NPZ = f"'data.npz' is not an .npz file, or it is truncated; {MAKE}"
-SHAPE = "it must be NxCxHxW, or NxCxL for signals"
+SHAPE = "it must be NxCxHxW, NxCxL for signals, or NxK"
 
 REFUSED = {
     "no file": (lambda: None, "cannot read the data 'data.npz': No such file or directory"),
@@ -129,7 +129,7 @@ REFUSED = {
         "'data.npz': x has type complex128; it must be real numbers, best float32",
     ),
     "strings": (lambda: save(x=np.array("a")), "'data.npz': x has type <U1; it must be real numbers, best float32"),
-    "rank 2": (lambda: save(x=X[:, 0, 0]), f"'data.npz': x has shape 3x5; {SHAPE}"),
+    "rank 1": (lambda: save(x=X[0, 0, 0]), f"'data.npz': x has shape 5; {SHAPE}"),
     "one number": (lambda: save(x=np.float32(1)), f"'data.npz': x has shape of one number; {SHAPE}"),
     "too few labels": (
         lambda: save(x=X, y=np.arange(2)),
@@ -214,8 +214,8 @@ def test_labels_may_stand_in_a_column(labels):
         (X, [0, 1], "labels has type int64 and shape 2; it must be 3 integers"),
         ((X, [0, 1, 2]), [0, 1, 2], "labels are given twice, as labels and as y; give them once"),
         ((X, X, X), None, "a tuple of 3 is no pair of images and labels (x, y)"),
-        (X[0, 0], None, f"x has shape 4x5; {SHAPE}"),
-        ({"x": X}, None, "x has type object; it must be real numbers, best float32"),
+        (X[0, 0, 0], None, f"x has shape 5; {SHAPE}"),
+        ({"z": X}, None, "the network reads 'x', but there are arrays for 'z'"),
     ],
 )
 def test_arrays_that_are_refused(inputs, labels, message):

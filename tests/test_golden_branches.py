@@ -32,7 +32,7 @@ def test_eight_bits_stay_close_to_the_float_network(name):
     images = models.images(model, 16)
     graph = quant.quantize(model, images)
     network = quant.load_float(model)
-    (expected,) = oracle.run_tensors(model, images, [network.output])
+    (expected,) = oracle.run_tensors(model, images, [network.outputs[0]])
     found = golden.output(graph, images)[0].reshape(expected.shape)
     assert np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2)) < 0.06
 

@@ -29,7 +29,7 @@ def test_from_the_float_model_to_every_integer(name, tmp_path):
     model = lecture_network(name, SIZES[name], seed=1)
     images = 3 * models.images(model, 2)
     network = quant.load_float(model)
-    (expected,) = oracle.run_tensors(model, images, [network.output])
+    (expected,) = oracle.run_tensors(model, images, [network.outputs[0]])
     quant.save(quant.quantize(network, images), tmp_path / "q.onnx")
     graph = quant.load(tmp_path / "q.onnx")
     oracle.assert_every_tensor_equal(graph, images)
@@ -43,11 +43,11 @@ def test_weights_keep_activations_alive(name):
     model = lecture_network(name, SIZES[name])
     images = models.images(model, 2)
     network = quant.load_float(model)
-    (scores,) = oracle.run_tensors(model, images, [network.output])
+    (scores,) = oracle.run_tensors(model, images, [network.outputs[0]])
     assert 0.01 < np.abs(scores).max() < 1000
     assert np.abs(scores[0] - scores[1]).max() > 0.01 * np.abs(scores).max()
     other = lecture_network(name, SIZES[name], seed=1)
-    assert not np.array_equal(oracle.run_tensors(other, images, [network.output])[0], scores)
+    assert not np.array_equal(oracle.run_tensors(other, images, [network.outputs[0]])[0], scores)
 
 
 def test_the_same_seed_gives_the_same_model():

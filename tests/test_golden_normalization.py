@@ -36,7 +36,7 @@ def graph_of(parameters, reach: float, channels: int = 9, bounds=(0, 255, 0), si
     largest = (steps * exact_factor(parameters, float(source.scale), steps**2)).max()
     target = FeatureMap("y", source.shape, np.float32(largest * float(source.scale) / width), zero_point, low, high)
     layer = normalization("lrn", source, target, *parameters)
-    return check(Graph("x", "y", (layer,), {"x": source, "y": target}))
+    return check(Graph(("x",), ("y",), (layer,), {"x": source, "y": target}))
 
 
 def exact_factor(parameters, scale: float, squares: np.ndarray) -> np.ndarray:

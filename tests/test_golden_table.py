@@ -9,11 +9,20 @@ from systolith import golden, quant
 from systolith.quant import FeatureMap
 from systolith.quant.arithmetic.tables import table
 from systolith.quant.networks.functions import DEFAULTS, apply
+from systolith.quant.networks.layers import Function
 
 from . import models, oracle
 
-# Where a function has no value, or is not finite: the inputs that its network never has.
-LEAST = {"Sqrt": 0.0, "Reciprocal": 0.05}
+# Where a function has values, and finite ones: the inputs that its network may have.
+DOMAINS = {
+    "Acos": (-1, 1),
+    "Acosh": (1, np.inf),
+    "Asin": (-1, 1),
+    "Atanh": (-0.999, 0.999),
+    "Log": (0.01, np.inf),
+    "Reciprocal": (0.01, np.inf),
+    "Sqrt": (0, np.inf),
+}
 
 
 def attributes_of(operator: str, random: np.random.Generator) -> dict[str, float | str]:
@@ -33,10 +42,10 @@ def grids_of(operator: str, attributes, random: np.random.Generator, power_of_tw
     """An input grid, and an output grid that about holds what the function makes of it."""
     scale = 2.0 ** random.uniform(-7, -2)
     zero = int(random.choice([0, 128, random.integers(0, 256)]))
-    least = LEAST.get(operator)
-    source = FeatureMap("x", (1, 1, 256), np.float32(scale), 0 if least is not None else zero, 0, 255)
-    if operator == "Reciprocal":
-        source = FeatureMap("x", (1, 1, 255), np.float32(scale), 1, 2, 255)
+    least, most = DOMAINS.get(operator, (-np.inf, np.inf))
+    zero = 0 if least >= 0 else zero
+    low, high = (int(np.clip(f(bound / scale) + zero, 0, 255)) for f, bound in ((np.ceil, least), (np.floor, most)))
+    source = FeatureMap("x", (1, 1, high - low + 1), np.float32(scale), zero, low, high)
     reals = (np.arange(source.low, source.high + 1) - source.zero_point).astype(np.float32) * source.scale
     values = np.clip(apply(operator, attributes, reals), -100, 100)
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
@@ -54,7 +63,7 @@ def test_every_input_of_20_grids_equals_onnxruntime(operator):
         source, target = grids_of(operator, attributes, random, index % 3 == 0)
         values = np.arange(source.low, source.high + 1, dtype=np.uint8).reshape(1, 1, 1, -1)
         expected = oracle.table(operator, attributes, source, target, values)
-        found = golden.look_up(values, table("f", operator, attributes, source, target), source)
+        found = golden.look_up(values, table(Function("f", operator, ("x",), "y", attributes), source, target), source)
         np.testing.assert_array_equal(found, expected, err_msg=f"{attributes} {source} {target}")
 
 
@@ -80,5 +89,5 @@ def test_a_function_without_a_value_is_refused():
         FeatureMap("y", (1,) * 3, np.float32(1), 0, 0, 255),
     )
     with pytest.raises(quant.ModelError) as caught:
-        table("root", "Sqrt", {}, source, target)
+        table(Function("root", "Sqrt", ("x",), "y"), source, target)
     assert str(caught.value) == "node 'root' (Sqrt): has no value at -1, which its quantized input can reach"

@@ -22,7 +22,7 @@ HARDWARE = {"rows": 4, "columns": 6, "bus_bytes": 8, "accumulator_kib": 1}
 
 def lowered(chain, output=None):
     """The engine's layers of a chain's graph, after its plan was compared with golden."""
-    graph = check(Graph("x", output or chain.layers[-1].output, tuple(chain.layers), chain.tensors))
+    graph = check(Graph(("x",), (output or chain.layers[-1].output,), tuple(chain.layers), chain.tensors))
     made = planned(graph, **HARDWARE)
     check_against_golden(made)
     layers = lower(graph, 8)
@@ -152,11 +152,11 @@ def test_parts_of_a_concatenation_are_written_by_those_who_make_them():
     parts = c.conv("x", 4, 1), c.conv("x", 6, 3), c.conv(c.max_pool("x", 3, 1, 1), 3, 1)
     output = c.concat(*parts)
     layers = [layer for layer in lowered(c) if layer.output == output]
-    assert sorted((layer.channel, layer.target[0]) for layer in layers) == [(0, 4), (4, 6), (10, 3)]
+    assert sorted((layer.spread.first, layer.target[0]) for layer in layers) == [(0, 4), (4, 6), (10, 3)]
     assert all(layer.on_array for layer in layers)
     whole = c.map_of(output)
     for layer in layers:  # a part at another scale goes through a table
-        source = c.map_of(parts[(0, 4, 10).index(layer.channel)])
+        source = c.map_of(parts[(0, 4, 10).index(layer.spread.first)])
         same = (source.scale, source.zero_point) == (whole.scale, whole.zero_point)
         assert layer.combine == (Combine.NONE if same else Combine.TABLE)
 
@@ -167,7 +167,7 @@ def test_the_same_map_twice_in_a_concatenation_is_copied_twice():
     output = c.concat(made, made)
     layers = lowered(c)
     assert names(layers)[0] == "l0"
-    assert sorted(layer.channel for layer in layers if layer.output == output) == [0, 4]
+    assert sorted(layer.spread.first for layer in layers if layer.output == output) == [0, 4]
     assert sum(layer.on_array for layer in layers) == 1
 
 
@@ -189,7 +189,7 @@ def test_concatenations_of_concatenations():
         output = c.concat(inner, c.conv("x", 2, 1), inner)
         c.max_pool(output, 3, 1, 1)
         layers = lowered(c)
-        assert sorted(x.channel for x in layers if x.output == output) == [0, 8, 10]
+        assert sorted(x.spread.first for x in layers if x.output == output) == [0, 8, 10]
         assert sum(x.output == inner for x in layers) == 2
 
 
@@ -206,7 +206,7 @@ def test_a_sum_goes_into_a_concatenation_with_its_tables_moved():
         output = c.concat(total, c.conv("x", 3, 1))
         c.tensors[output] = FeatureMap(output, (8, 7, 6), source.scale, source.zero_point, low, high)
         layers = lowered(c)
-        (layer,) = [x for x in layers if x.output == output and x.channel == 0]
+        (layer,) = [x for x in layers if x.output == output and x.spread.first == 0]
         assert layer.combine == Combine.ADD
         assert layer.name == "l1+l2"
         found += storage(source, 8).offset != storage(c.map_of(output), 8).offset
@@ -239,7 +239,7 @@ def test_every_layer_and_every_channel_is_made_once(hardware):
         channels = {}
         for layer in made.layers:
             assert layer.output in wanted
-            channels.setdefault(layer.output, []).append((layer.channel, layer.channel + layer.target[0]))
+            channels.setdefault(layer.output, []).append((layer.spread.first, layer.spread.first + layer.target[0]))
         for name, ranges in channels.items():
             covered = sorted(ranges)
             assert [r[0] for r in covered] == [0, *(r[1] for r in covered[:-1])]

@@ -102,8 +102,8 @@ def chains(draw):
         if kind == "max":
             layer = MaxPool(f"pool{number}", source.name, name, kernel, strides, pads)
         elif kind == "average":
-            ceil = draw(st.integers(0, pads[2])), draw(st.integers(0, pads[3]))
             counts = draw(st.booleans())
+            ceil = (draw(st.integers(0, pads[2])), draw(st.integers(0, pads[3]))) if counts else (0, 0)
             layer = AveragePool(f"average{number}", source.name, name, kernel, strides, pads, counts, ceil)
         else:
             groups = draw(st.sampled_from([g for g in range(1, shape[0] + 1) if shape[0] % g == 0]))
@@ -139,7 +139,7 @@ def chains(draw):
         layers = [MaxPool("pool", "t0", "t1", (1, 1))]
         source = tensors["t0"]
         tensors["t1"] = feature_map("t1", shape, (source.low, source.high, source.zero_point), float(source.scale))
-    return check(Graph("t0", layers[-1].output, tuple(layers), tensors))
+    return check(Graph(("t0",), (layers[-1].output,), tuple(layers), tensors))
 
 
 @st.composite

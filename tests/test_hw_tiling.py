@@ -49,7 +49,7 @@ def cover(shape, ranges):
     return count
 
 
-EVERYTHING = [Traffic(load, operand, store, 40) for load in (0, 1) for operand in (0, 1) for store in (0, 1)]
+EVERYTHING = [Traffic(load, operand, store, (40 * 30, 40)) for load in (0, 1) for operand in (0, 1) for store in (0, 1)]
 
 
 def check_tiling(layer, p, tiling, traffic):
@@ -65,8 +65,8 @@ def check_tiling(layer, p, tiling, traffic):
     each = p.sum_elements if layer.raw else 1
     rows = [(t, size(t.rows)) for t in tiles]
     written = [
-        (r - 1) * row_pitch(g, size(t.columns), p, traffic.output_channels)
-        + (size(t.columns) - 1) * pixel_pitch(g, p, traffic.output_channels)
+        (r - 1) * row_pitch(g, size(t.columns), p, traffic.steps)
+        + (size(t.columns) - 1) * pixel_pitch(g, p, traffic.steps)
         + layer.target[0] * each
         for t, r in rows
     ]
@@ -145,7 +145,7 @@ def test_the_best_tiling_fits_and_is_the_smallest_of_those_that_are_near_the_che
     p = Parameters(rows=4, columns=4, sum_bits=32, accumulator_kib=1)
     for layer in lower(network(name), 8):
         for slack in (1.0, 1.02, 1.5):
-            traffic = Traffic(True, False, True, layer.target[0])
+            traffic = Traffic(True, False, True, layer.spread.steps)
             tilings = Tilings(layer.geometry, p, traffic)
             found = list(tilings.fitting(space))
             best = tilings.best(space, slack)
@@ -222,11 +222,11 @@ def test_a_tile_of_the_vector_unit_alone_is_short_where_it_can_be():
     (layer,) = lower(graph, 8)
     for columns, width in ((2, 17), (4, 25), (8, 50), (16, 50)):
         p = Parameters(rows=4, columns=columns, sum_bits=32, operands=True)
-        best = Tilings(layer.geometry, p, Traffic(True, False, True, 24)).best(p.activation_elements)
+        best = Tilings(layer.geometry, p, Traffic(True, False, True, layer.spread.steps)).best(p.activation_elements)
         assert best.shape[1] == width, "as wide as can be"
         row = width * -(-24 // columns) * interval(layer.geometry, p)
         assert best.shape[0] * row <= PIECE < (best.shape[0] + 1) * row, "and not a row longer"
-        narrow = Tilings(layer.geometry, p, Traffic(True, False, True, 24)).best(best.space - 1)
+        narrow = Tilings(layer.geometry, p, Traffic(True, False, True, layer.spread.steps)).best(best.space - 1)
         assert narrow.space < best.space, "a smaller one where that one has no room"
 
 
@@ -241,11 +241,12 @@ def test_pixels_and_rows_start_in_a_slot_where_they_do_in_memory_within_a_beat(b
     for whole in (5, 6, 13, 32):
         for rows, columns in ((1, 11), (3, 4), (9, 1)):
             for tile in tiles_of(layer.geometry, rows, columns):
-                near = pixel_pitch(layer.geometry, p, whole)
+                steps = 11 * whole, whole
+                near = pixel_pitch(layer.geometry, p, steps)
                 assert near >= 5 * each
                 assert (near - whole * each) % p.bus_elements == 0
                 assert near == 5 * each or whole != 5
-                pitch = row_pitch(layer.geometry, size(tile.columns), p, whole)
+                pitch = row_pitch(layer.geometry, size(tile.columns), p, steps)
                 assert pitch >= size(tile.columns) * near
                 assert (pitch - 11 * whole * each) % p.bus_elements == 0
                 assert pitch < size(tile.columns) * near + p.bus_elements
@@ -422,7 +423,7 @@ def test_a_pooling_window_that_does_not_fit_names_the_accumulators():
     graph = conv_graph((3, 20, 20), np.ones((5, 3, 1, 1)))
     pool = MaxPool("pool", "y", "z", (18, 18))
     after = replace(graph.map_of("y"), name="z", shape=(5, 3, 3))
-    graph = check(Graph("x", "z", (*graph.layers, pool), {**graph.tensors, "z": after}))
+    graph = check(Graph(("x",), ("z",), (*graph.layers, pool), {**graph.tensors, "z": after}))
     chosen = {"rows": 4, "columns": 8, "accumulator_kib": 8}
     with pytest.raises(ConfigurationError) as caught:
         plan(graph, parameters_for(graph, **chosen))

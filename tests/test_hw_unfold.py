@@ -149,6 +149,6 @@ def test_simulated_digits_are_exact_and_take_fewer_cycles(batch, tmp_path):
         cycles.append(report.cycles_per_image)
     assert cycles[1] < cycles[0] - 700, "a window of 25 elements: 4 passes in place of 5, 784 positions"
     manifest = json.loads((tmp_path / "True" / "manifest.json").read_text())
-    assert manifest["input"]["shape"] == [5, 28, 28]
+    assert manifest["inputs"][0]["shape"] == [5, 28, 28]
     anew = sim.simulate(tmp_path / "True", digits[:2], memory_latency=31)
     assert anew.predicted_cycles == pytest.approx(anew.cycles_per_image, rel=0.01)

@@ -16,7 +16,7 @@ from systolith.hw.isa.program import Operation
 from systolith.quant import Graph
 
 from .branches import Branches, branches
-from .hw_networks import BRANCHED, branched, planned
+from .hw_networks import BRANCHED, branched, elements, planned
 
 SEEDS = range(500, 530)
 WIDE = Parameters(rows=8, columns=8, operands=True, tables=True, normalization=4)
@@ -81,8 +81,8 @@ def test_every_tile_of_every_layer_is_emitted_once(hardware):
         covered = {name: np.zeros(graph.tensors[name].shape, int) for name in {x.output for x in made.layers}}
         pieces = Counter()
         for d in made.drained:
-            spans = [slice(a, a + b) for a, b in (d.channels, d.rows, d.columns)]
-            covered[made.layers[d.layer].output][tuple(spans)] += 1
+            layer = made.layers[d.layer]
+            covered[layer.output].reshape(-1)[elements(layer, d)] += 1
             pieces[d.layer] += 1
         assert all((count == 1).all() for count in covered.values())
         # as many channel tiles as instructions say, and as many sums as the array makes
@@ -146,14 +146,14 @@ def test_rows_are_there_before_anybody_reads_them(hardware):
                     last = high
                     if pool is not None:
                         last = min(layer.source[1], (high - 1) * pool.strides[0] - pool.pads[0] + pool.kernel[0])
-                    assert layer.input == graph.input or (done[layer.input][:, :last] > 0).all(), (layer.name, low)
+                    assert layer.input == graph.input or (done[layer.input][:last] > 0).all(), (layer.name, low)
                 if layer.operand and layer.operand != graph.input:
-                    assert (done[layer.operand][:, :rows] > 0).all(), layer.name
+                    assert (done[layer.operand][:rows] > 0).all(), layer.name
                 for d in tiles:
                     if done[layer.output] is None:
-                        done[layer.output] = np.zeros(shapes[layer.output], int)
-                    spans = [slice(a, a + b) for a, b in (d.channels, d.rows, d.columns)]
-                    done[layer.output][tuple(spans)] += 1
+                        channels, height, width = shapes[layer.output]
+                        done[layer.output] = np.zeros((height, width, channels), int)
+                    done[layer.output].reshape(-1)[elements(layer, d)] += 1
             elif i.operation == Operation.ARRAY and layer.input != graph.input:
                 place = made.placements[i.layer]
                 line = i.fields["line"]
@@ -161,7 +161,7 @@ def test_rows_are_there_before_anybody_reads_them(hardware):
                 reach += i.fields["kernel_rows"] * i.fields["kernel_line_step"]
                 flat = layer.source[1] == 1 and shapes[layer.input][1] > 1
                 last = shapes[layer.input][1] if flat else min(layer.source[1], reach + 1)
-                assert (done[layer.input][:, : max(last, 0)] > 0).all(), layer.name
+                assert (done[layer.input][: max(last, 0)] > 0).all(), layer.name
                 assert all(
                     source_rows(layer.geometry, t, q)[1] <= layer.source[1]
                     for t in place.tiling.tiles
@@ -176,7 +176,7 @@ def test_a_working_window_lasts_from_the_last_maker_to_the_first_reader():
     readers = [c.conv(total, 8, 1), c.conv(total, 8, 3), c.conv(first, 8, 1), c.conv(second, 8, 3)]
     pooled = c.max_pool(total, 2, 1, 0)
     c.tensors = dict(c.tensors)
-    layers = {layer.name: layer for layer in lower(Graph("x", pooled, tuple(c.layers), c.tensors), 8)}
+    layers = {layer.name: layer for layer in lower(Graph(("x",), (pooled,), tuple(c.layers), c.tensors), 8)}
     assert not layers["l2"].on_array
     order = [layers[name] for name in ("l0", "l1", "l5", "l2", "l6", "l3", "l4", "l7")]
     assert [layer.output for layer in order[5:7]] == readers[:2]

@@ -13,11 +13,13 @@ from systolith.quant import (
     AveragePool,
     Concat,
     Conv,
+    DepthToSpace,
     FeatureMap,
     GraphError,
     Layer,
     MaxPool,
     Normalization,
+    Selection,
     Sums,
     Table,
     Tensor,
@@ -37,6 +39,8 @@ LAYERS = {
     "concat": Concat("concat", ("x", "x"), "y"),
     "table": Table("table", "Tanh", "x", "y", ONES, {"alpha": 0.5}),
     "lrn": Normalization("lrn", "x", "y", 5, 1e-4, 0.75, 1.0, 4, 24, ONES, ONES),
+    "selection": Selection("selection", "x", "y", (1, 0), (0, 1, 5), (0, 1, 5)),
+    "shuffle": DepthToSpace("shuffle", "x", "y", (1, 2)),
 }
 
 NAMES = "it must be the names of tensors that it reads, at least one, and of one that it makes"
@@ -71,6 +75,7 @@ TENSORS = {
     "sums' name": (SUMS, {"name": ""}, "tensor 's': it calls itself ''; both names must be one, and not empty"),
     "sums' shape": (SUMS, {"shape": (3, 1, -1)}, "shape (3, 1, -1) must be a tuple of 3 integers of at least 1"),
     "sums' scales": (SUMS, {"scales": np.float32([1, np.inf, 1])}, "scales must be finite and positive"),
+    "sums' shifts": (SUMS, {"shifts": np.float32([1, np.nan, 1])}, "shifts must be finite"),
     "sums' zero scale": (SUMS, {"scales": np.float32([1, 0, 1])}, "scales must be finite and positive"),
     "sums' scales' shape": (
         SUMS,
@@ -130,6 +135,23 @@ BROKEN = {
     ("add", "inputs"): ({"inputs": ("x",)}, "adds 1 maps; it must be 2"),
     ("concat", "inputs"): ({"inputs": ()}, f"reads () and makes 'y'; {NAMES}"),
     ("concat", "inputs' type"): ({"inputs": ["x"]}, f"reads ['x'] and makes 'y'; {NAMES}"),
+    ("concat", "axis"): ({"axis": 0}, "axis 0 must be an integer of 1 to 3"),
+    ("selection", "channels"): ({"channels": ()}, "channels () must be a tuple of at least one integer"),
+    ("selection", "channels' type"): ({"channels": [1]}, "channels [1] must be a tuple of at least one integer"),
+    ("selection", "a channel"): (
+        {"channels": (0, -1)},
+        "channels (0, -1) must be a tuple of 2 integers of at least 0",
+    ),
+    ("selection", "rows"): ({"rows": (-1, 1, 1)}, "rows (-1, 1, 1) must be a tuple of 3 integers of at least 0"),
+    ("selection", "row step"): (
+        {"rows": (0, 0, 2)},
+        "rows (0, 0, 2) must be (first, step, count), the last two at least 1",
+    ),
+    ("selection", "columns"): (
+        {"columns": (0, 1, 0)},
+        "columns (0, 1, 0) must be (first, step, count), the last two at least 1",
+    ),
+    ("shuffle", "block"): ({"block": (2, 0)}, "block (2, 0) must be a tuple of 2 integers of at least 1"),
     ("table", "operator"): ({"operator": ""}, "its operator '' must be the name of a function"),
     ("table", "values"): ({"values": np.ones(256)}, "table must be an array, int32, not float64 of (256,)"),
     ("table", "attributes"): ({"attributes": {"alpha": 1}}, "attribute 'alpha' must be a float or text, not 1"),

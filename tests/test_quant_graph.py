@@ -51,7 +51,7 @@ def one(layer: Layer, source: tuple[int, int, int] = UINT8, target: tuple[int, i
         "x": feature_map("x", (2, 3, 3), source, scales.get("x", 0.05)),
         "y": feature_map("y", output_shape(layer, tuple(shapes)), target, scales.get("y", 0.05)),
     }
-    return Graph("x", "y", (layer,), maps)
+    return Graph(("x",), ("y",), (layer,), maps)
 
 
 def gemm(kernel: tuple[int, int], weights: np.ndarray | None = None, **window) -> Graph:
@@ -66,7 +66,7 @@ def lrn(size: int, shift: int) -> Normalization:
 
 BROKEN = {
     "no layers": (replace(CONV, layers=()), "no layer writes the graph's output 'y'"),
-    "input": (replace(CONV, input="z"), "tensor 'z' is not a quantized feature map"),
+    "input": (replace(CONV, inputs=("z",)), "tensor 'z' is not a quantized feature map"),
     "reads": (conv(input="q"), "layer 'conv': its input 'q' is not computed before it"),
     "output": (tensors(CONV, y=None), "layer 'conv': its output 'y' is not among the tensors"),
     "shape": (
@@ -122,7 +122,7 @@ BROKEN = {
         tensors(CONV, y=replace(Y, name="x")),
         "tensor 'y': it calls itself 'x'; both names must be one, and not empty",
     ),
-    "output is the input": (replace(CONV, output="x"), "no layer writes the graph's output 'x'"),
+    "output is the input": (replace(CONV, outputs=("x",)), "no layer writes the graph's output 'x'"),
     "input are sums": (
         tensors(CONV, x=Sums("x", (2, 5, 5), np.ones(2, np.float32))),
         "tensor 'x' is not a quantized feature map",
@@ -165,12 +165,16 @@ BROKEN = {
         one(AveragePool("mean", "x", "y", (2, 2), (1, 1), (0, 2, 0, 0))),
         "layer 'mean': pads (0, 2, 0, 0) must be smaller than the kernel (2, 2)",
     ),
+    "ceil of pads that do not count": (
+        one(AveragePool("mean", "x", "y", (2, 2), (1, 1), (0, 0, 1, 0), False, (1, 0))),
+        "layer 'mean': ceil (1, 0) must be (0, 0), as no pad counts",
+    ),
     "ceil below": (
-        one(AveragePool("mean", "x", "y", (2, 2), (1, 1), (0, 0, 0, 1), False, (1, 0))),
+        one(AveragePool("mean", "x", "y", (2, 2), (1, 1), (0, 0, 0, 1), True, (1, 0))),
         "layer 'mean': ceil (1, 0) must lie within the pads (0, 0, 0, 1)",
     ),
     "ceil right": (
-        one(AveragePool("mean", "x", "y", (2, 2), (1, 1), (0, 0, 1, 0), False, (0, 1))),
+        one(AveragePool("mean", "x", "y", (2, 2), (1, 1), (0, 0, 1, 0), True, (0, 1))),
         "layer 'mean': ceil (0, 1) must lie within the pads (0, 0, 1, 0)",
     ),
     "average's sum": (
@@ -191,7 +195,7 @@ BROKEN = {
     "sizes of a sum": (
         replace(
             CONV,
-            output="sum",
+            outputs=("sum",),
             layers=(CONV.layers[0], Add("add", ("x", "y"), "sum")),
             tensors={**CONV.tensors, "sum": feature_map("sum", (2, 5, 5))},
         ),
@@ -233,12 +237,12 @@ def test_a_legal_graph_comes_back_as_it_is():
 def chain(middle: FeatureMap | Sums) -> Graph:
     second = replace(CONV.layers[0], name="second", input="y", output="z", weights=np.ones((3, 3, 2, 2), np.int16))
     maps = {**CONV.tensors, "y": middle, "z": feature_map("z", (3, 3, 3))}
-    return Graph("x", "z", (CONV.layers[0], second), maps)
+    return Graph(("x",), ("z",), (CONV.layers[0], second), maps)
 
 
 def test_sums_come_last_only():
     check(chain(Y))
-    with pytest.raises(GraphError, match=r"^layer 'conv': hands out raw sums; only the last layer may$"):
+    with pytest.raises(GraphError, match=r"^layer 'conv': hands out raw sums; only a layer that makes an output may$"):
         check(chain(Sums("y", (3, 4, 4), np.ones(3, np.float32))))
 
 
@@ -288,4 +292,4 @@ def test_branches_are_legal():
     twice = replace(graph.layers[0], name="twice", output="z")
     total = Add("add", ("y", "z"), "sum")
     maps = {**graph.tensors, "z": feature_map("z", (3, 4, 4)), "sum": feature_map("sum", (3, 4, 4))}
-    check(Graph("x", "sum", (graph.layers[0], twice, total), maps))
+    check(Graph(("x",), ("sum",), (graph.layers[0], twice, total), maps))

@@ -22,7 +22,7 @@ def assert_same_as_onnxruntime(model: onnx.ModelProto) -> quant.FloatGraph:
     network = quant.load_float(model)
     images = models.images(model, 3)
     *_, (name, found) = run_float(network, images)
-    assert name == network.output
+    assert name == network.outputs[0]
     expected = oracle.run(model, images)
     np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
     return network
@@ -165,7 +165,7 @@ def test_dropout_identity_and_softmax_are_dropped_and_the_softmax_recorded():
     network = quant.load_float(net.model())
     assert [layer.operator for layer in network.layers] == ["Conv", "Gemm"]
     assert network.dropped == ("Softmax 'softmax1'",)
-    assert network.output == "identity3_out"
+    assert network.outputs[0] == "gemm1_out"
 
 
 def test_weights_computed_from_constants_are_folded():
@@ -230,7 +230,7 @@ def foreign(net):
 
 
 def old(net):
-    net.opset = 6
+    net.opset = 0
     net.conv(2, 3, 3)
 
 
@@ -250,9 +250,9 @@ def group_mismatch(net):
 REFUSED = {
     "operator": (
         lambda net: net.node("Einsum"),
-        "node 'einsum1' (Einsum): operator Einsum is not supported; Abs,",
+        "node 'einsum1' (Einsum): operator Einsum is not supported",
     ),
-    "nameless": (nameless, "node that makes 'einsum1_out' (Einsum): operator Einsum is not supported; Abs,"),
+    "nameless": (nameless, "node that makes 'einsum1_out' (Einsum): operator Einsum is not supported"),
     "domain": (
         foreign,
         "node 'act' (com.microsoft.Gelu): operators of domain 'com.microsoft' are not supported; "
@@ -264,16 +264,16 @@ REFUSED = {
     ),
     "inputs": (
         two_inputs,
-        "the model has 2 inputs and 1 outputs ('image', 'second', 'conv1_out'); it must have one of each",
+        "no output depends on the input 'second'; remove it from the model",
     ),
-    "size": (symbolic_size, "input 'image' has shape Nx2xHx8; it must be NxCxHxW with fixed C, H and W, or NxCxL"),
+    "size": (symbolic_size, "input 'image' has shape Nx2xHx8; it must be NxCxHxW, NxCxL or NxK, all but N fixed"),
     "nan": (
         nan_weights,
         "node 'conv1' (Conv): its weight 'conv1_0' contains NaN or infinity; all must be finite",
     ),
     "pool dilations": (
-        lambda net: net.pool(dilations=[2, 1]),
-        "node 'maxpool1' (MaxPool): dilations is [2, 1]; only [1, 1] works",
+        lambda net: net.node("AveragePool", kernel_shape=[2, 2], dilations=[2, 1]),
+        "node 'averagepool1' (AveragePool): dilations are [2, 1]; an average over neighbours, [1, 1], works",
     ),
     "indices": (
         indices,
@@ -311,38 +311,21 @@ REFUSED = {
         lambda net: net.conv(2, 3, 9),
         "node 'conv1' (Conv): kernel (9, 9) is larger than its padded input of shape (2, 8, 8); use a larger image",
     ),
-    "clip": (
-        lambda net: net.conv(2, 3, 3).node("Clip", np.float32(1), np.float32(6)),
-        "node 'clip1' (Clip): clips to 1..6; the range must contain 0, so that 0 stays exact",
-    ),
     "softmax inside": (
         lambda net: net.conv(2, 3, 3).node("Softmax", axis=1).conv(3, 2, 1),
         "node 'softmax1' (Softmax): only works as the last layer, where it is left to the host",
     ),
-    "softmax axis": (
-        lambda net: net.conv(2, 3, 3).node("Softmax", axis=3),
-        "node 'softmax1' (Softmax): axis is 3; only the channels, axis 1, work",
-    ),
     "reshape": (
-        lambda net: net.node("Reshape", np.array([0, 4, 4, 8])),
-        "node 'reshape1' (Reshape): shape is [0, 4, 4, 8] for an input of [1, 2, 8, 8]; "
-        "only flattening each image, [0, -1], works",
-    ),
-    "flatten last": (
-        lambda net: net.conv(2, 3, 3).flatten(),
-        "node 'flatten1' (Flatten): no fully connected layer follows it; leave the last tensor in its NxCxHxW shape",
+        lambda net: net.node("Reshape", np.array([0, 4, 4, 9])),
+        "node 'reshape1' (Reshape): shape is [0, 4, 4, 9] for an input of [1, 2, 8, 8]; it does not fit",
     ),
     "flatten axis": (
-        lambda net: net.node("Flatten", axis=2),
-        "node 'flatten1' (Flatten): axis is 2; only 1, which keeps the batch, works",
+        lambda net: net.node("Flatten", axis=5),
+        "node 'flatten1' (Flatten): axis is 5, beyond the 4 axes of its input",
     ),
     "gemm size": (
         lambda net: net.flatten().gemm(100, 5),
-        "node 'gemm1' (Gemm): its weights take 100 inputs, but 'flatten1_out' has 128",
-    ),
-    "add": (
-        lambda net: net.conv(2, 3, 3).node("Add", np.ones((3, 6, 6), np.float32)),
-        "node 'add1' (Add): adds a constant of shape (3, 6, 6); it must be one value for each of 3 channels",
+        "node 'gemm1' (Gemm): its weights take 100 inputs, but its input has 128",
     ),
     "training": (
         lambda net: net.conv(2, 3, 3).node("Dropout", np.float32(0.5), np.array(True)),
@@ -357,8 +340,8 @@ REFUSED = {
         "node 'quantizelinear1' (QuantizeLinear): the model is quantized already; "
         "quantize the float model that it was made from",
     ),
-    "opset": (old, "the model uses opset 6; 7 or newer works, so export or convert it again"),
-    "nothing": (lambda net: net.node("Identity"), "the model has no convolution, pooling or fully connected layer; "),
+    "opset": (old, "the model uses opset 0; 1 or newer works, so export it again"),
+    "nothing": (lambda net: net.node("Identity"), "the model has no layers; there is nothing to quantize"),
     "weights computed": (
         lambda net: net.nodes.append(helper.make_node("Conv", ["image", "image"], ["out"], "conv1")),
         "node 'conv1' (Conv): reads 2 computed tensors; exactly one works",

@@ -10,7 +10,7 @@ import pytest
 from systolith import quant
 from systolith.quant import DataError, FeatureMap, FloatGraph
 from systolith.quant.arithmetic.tables import table
-from systolith.quant.networks.layers import LocalResponse
+from systolith.quant.networks.layers import Function, LocalResponse
 from systolith.quant.posttraining.histogram import BINS, Histogram
 from systolith.quant.posttraining.quantize import observe
 from systolith.quant.posttraining.range_search import affine_grid, choose_grid
@@ -139,10 +139,10 @@ def test_a_table_of_values_beyond_float32_gives_no_warning():
     """The graph's check refuses such a scale, by name; what comes before must not stumble over it."""
     source = FeatureMap("x", (1, 1, 1), np.float32(1e38), 0, 0, 255)
     target = FeatureMap("y", (1, 1, 1), np.float32(1 / 127), 0, -128, 127)
-    assert table("tanh", "Tanh", {}, source, target).tolist() == [0, *[127] * 255]
+    assert table(Function("tanh", "Tanh", ("x",), "y"), source, target).tolist() == [0, *[127] * 255]
 
 
 def test_a_normalization_that_divides_by_zero_is_named():
-    network = FloatGraph("x", (1, 2, 2), "y", (LocalResponse("lrn", "LRN", ("x",), "y", 1, 1.0, 0.75, 1e-300),))
+    network = FloatGraph({"x": (1, 2, 2)}, ("y",), (LocalResponse("lrn", "LRN", ("x",), "y", 1, 1.0, 0.75, 1e-300),))
     with pytest.raises(DataError, match=r"^tensor 'y' reaches NaN or infinity on the calibration data"):
         observe(network, np.zeros((1, 1, 2, 2), np.float32))

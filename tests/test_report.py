@@ -331,7 +331,7 @@ def test_a_damaged_simulation_file_is_one_clear_line(build, capsys, text):
         (["{made}/build", "-o", "{out}", "--inputs", "{made}/labels.npz"], "labels 3..9; the model has classes 0..3"),
         (
             ["{made}/build", "-o", "{out}", "--inputs", "{made}/data.npz", "--float", "{made}/other.onnx"],
-            "takes images of (3, 16, 16), the build (3, 12, 12)",
+            "takes 'image' of (3, 16, 16), the build 'image' of (3, 12, 12)",
         ),
     ],
 )

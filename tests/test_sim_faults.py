@@ -66,7 +66,7 @@ def network() -> Graph:
 
     maps = (signed("x", (3, 10, 10)), signed("a", (8, 5, 5)), signed("c", (6, 5, 5)))
     tensors = {item.name: item for item in maps} | {"y": Sums("y", (5, 1, 1), np.ones(5, np.float32))}
-    return quant.check(Graph("x", "y", layers, tensors))
+    return quant.check(Graph(("x",), ("y",), layers, tensors))
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +274,7 @@ def residual() -> Graph:
     )
     maps = [FeatureMap(name, (6, 7, 7), np.float32(1), 0, -128, 127) for name in "xas"]
     tensors = {item.name: item for item in maps} | {"y": Sums("y", (5, 1, 1), np.ones(5, np.float32))}
-    return quant.check(Graph("x", "y", layers, tensors))
+    return quant.check(Graph(("x",), ("y",), layers, tensors))
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,14 @@ def batched(graph: Graph, layers: Sequence[EngineLayer], images: int) -> tuple[G
 
     The fully connected layers at the end run once, on a map with a row for each image: the array then multiplies each
     weight by all of them.  Before that, one image follows the other; what a layer writes for image i is called
-    ``name@i``.  The network's input and output, and what the fully connected layers read, hold all images, one behind
+    ``name@i``.  The network's inputs and outputs, and what the fully connected layers read, hold all images, one behind
     the other: they are ``images`` times as many rows.
     """
     if images == 1:
         return graph, tuple(layers)
     shared = _shared(layers)
     body, tail = layers[: len(layers) - shared], layers[len(layers) - shared :]
-    together = {graph.input, graph.output, *(name for layer in tail for name in (layer.input, layer.output))}
+    together = {*graph.inputs, *graph.outputs, *(name for layer in tail for name in (layer.input, layer.output))}
     tensors: dict[str, Tensor] = {}
     for name, tensor in graph.tensors.items():
         if name in together:

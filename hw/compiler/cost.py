@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ...quant.graph import Pair
 from ..isa.parameters import INSTRUCTION_BYTES, Parameters
 from .cutting import Partition, channel_tiles, divisions
 from .geometry import Geometry
@@ -37,12 +38,13 @@ TYPICAL_LATENCY = 40
 
 @dataclass(frozen=True)
 class Traffic:
-    """Which of a layer's tensors pass through DRAM, and how many channels the map has that the output is a part of."""
+    """Which of a layer's tensors pass through DRAM.  ``steps``: elements from row to row, and from column to column,
+    of its results in the output tensor."""
 
     load: bool
     operand: bool
     store: bool
-    output_channels: int
+    steps: Pair
     trailing: float = 0.0
     """Cycles of layers of the vector unit alone that follow row by row: some are left when the last tile ends."""
 
@@ -58,19 +60,18 @@ def interval(g: Geometry, p: Parameters) -> int:
     return max(reads(g), p.lane_groups)
 
 
-def pixel_pitch(g: Geometry, p: Parameters, output_channels: int) -> int:
-    """Elements from pixel to pixel of a slot that is stored: whole pixels are dense; parts of pixels lie in a bus beat
-    as they do in DRAM."""
+def pixel_pitch(g: Geometry, p: Parameters, steps: Pair) -> int:
+    """Elements from pixel to pixel of a slot that is stored: what is side by side in DRAM is dense; what is not lies in
+    a bus beat as it does there.  ``steps``: as Traffic has them."""
     each = p.sum_elements if g.raw else 1
     depth = g.target[0] * each
-    return depth + (output_channels * each - depth) % p.bus_elements
+    return depth + (steps[1] * each - depth) % p.bus_elements
 
 
-def row_pitch(g: Geometry, columns: int, p: Parameters, output_channels: int) -> int:
+def row_pitch(g: Geometry, columns: int, p: Parameters, steps: Pair) -> int:
     """Elements from row to row of a slot that is stored: every row must start as in DRAM within a bus beat."""
-    pitch = columns * pixel_pitch(g, p, output_channels)
-    whole_row = g.target[2] * output_channels * (p.sum_elements if g.raw else 1)
-    return pitch + (whole_row - pitch) % p.bus_elements
+    pitch = columns * pixel_pitch(g, p, steps)
+    return pitch + (steps[0] * (p.sum_elements if g.raw else 1) - pitch) % p.bus_elements
 
 
 class Axis:
@@ -161,7 +162,7 @@ class Shapes:
         self.output_slot = self.operand_slot = np.zeros(len(self.count), np.int64)
         if traffic.store:  # a slot starts where its DRAM address falls in a bus beat
             pitches = [
-                max(row_pitch(g, int(length), p, traffic.output_channels) for length in pair)
+                max(row_pitch(g, int(length), p, traffic.steps) for length in pair)
                 for pair in zip(columns.length, columns.last, strict=True)
             ]
             self.output_slot = self._whole_beats(_each(np.array(pitches), rows.length) + p.bus_elements)

@@ -78,22 +78,22 @@ def channel_tiles(g: Geometry, p: Parameters) -> list[list[ChannelTile]]:
             size = g.normalized
             before = (size - 1) // 2
         step = p.columns - size + 1
-        return [[ChannelTile(c, min(step, depth - c), c - before) for c in range(0, depth, step)]]
+        return [[ChannelTile(c, min(step, depth - c), g.first + c - before) for c in range(0, depth, step)]]
     outputs, inputs = g.outputs, g.inputs
     per_group = outputs // g.groups
     if g.groups > 1 and per_group <= p.columns and inputs <= p.rows:
         together = min(p.columns // per_group, p.rows // inputs, g.groups)
         return [
             [
-                ChannelTile(n * per_group, min(together, g.groups - n) * per_group, n * inputs)
+                ChannelTile(n * per_group, min(together, g.groups - n) * per_group, g.first + n * inputs)
                 for n in range(0, g.groups, together)
             ]
         ]
     if g.groups > 1 and per_group <= p.columns:
-        return [[ChannelTile(n * per_group, per_group, n * inputs) for n in range(g.groups)]]
+        return [[ChannelTile(n * per_group, per_group, g.first + n * inputs) for n in range(g.groups)]]
     return [
         [
-            ChannelTile(n * per_group + first, min(p.columns, per_group - first), n * inputs)
+            ChannelTile(n * per_group + first, min(p.columns, per_group - first), g.first + n * inputs)
             for first in range(0, per_group, p.columns)
         ]
         for n in range(g.groups)
@@ -103,13 +103,13 @@ def channel_tiles(g: Geometry, p: Parameters) -> list[list[ChannelTile]]:
 def run_shape(g: Geometry, p: Parameters) -> tuple[int, int]:
     """(kernel column steps, run): the reduction of a kernel row is that many runs of consecutive elements.
 
-    Without dilation and groups a whole kernel row is one run of kernel columns x channels.
+    Where windows take whole pixels, side by side, a kernel row is one run of kernel columns x channels.
     """
     outputs, inputs = g.outputs, g.inputs
     if g.groups > 1:
         together = min(p.columns // (outputs // g.groups), p.rows // inputs, g.groups)
         return g.kernel[1], inputs * max(1, together)
-    if g.dilations[1] == 1:
+    if g.whole_pixels:
         return 1, g.kernel[1] * inputs
     return g.kernel[1], inputs
 

@@ -48,7 +48,7 @@ class Dram:
 
 
 def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], layout: Layout) -> Dram:
-    """Constants, input, output, then the maps that pass through DRAM, over others that are dead."""
+    """Constants, inputs, outputs, then the maps that pass through DRAM, over others that are dead."""
     pieces = [bytes(INSTRUCTION_BYTES)]
     streams, all_tables = [], []
     address = INSTRUCTION_BYTES
@@ -64,9 +64,12 @@ def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], lay
         address += len(stream) + len(tables)
     maps: dict[str, Region] = {}
     regions = {"constants": Region(0, address)}
-    for name, tensor in (("input", graph.input), ("output", graph.output)):
-        regions[name] = maps[tensor] = Region(_aligned(address), map_bytes(graph, tensor, p))
-        address = regions[name].end
+    for what, names in (("input", graph.inputs), ("output", graph.outputs)):
+        start = address = _aligned(address)
+        for name in names:
+            maps[name] = Region(_aligned(address), map_bytes(graph, name, p))
+            address = maps[name].end
+        regions[what] = Region(start, address - start)
     first = end = _aligned(address)
     lives = lifetimes(layers, layout.windows)
     for name in sorted(lives, key=lambda n: (-map_bytes(graph, n, p), n)):

@@ -55,7 +55,6 @@ class TileEmitter:
         self.place: Placement = plan.placements[number]
         self.turn = turns.tiles[number]
         turns.tiles[number] += 1
-        self.depth = plan.graph.tensors[self.it.output].shape[0]  # channels of the whole output tensor
         self.source = Piece(0, (0, 0), (0, 0))
         self.added = Piece(0, (0, 0), (0, 0))
 
@@ -263,7 +262,7 @@ class TileEmitter:
             self.number,
             (tile.rows[0], size(tile.rows)),
             (tile.columns[0], size(tile.columns)),
-            (self.it.channel + channels.output, channels.channels),
+            (channels.output, channels.channels),
             self.p.lanes if self.it.raw else self.p.columns,
         )
 
@@ -271,32 +270,35 @@ class TileEmitter:
 
     def _pixel_pitch(self) -> int:
         if self.place.output is not None:
-            return self.depth
-        return pixel_pitch(self.it.geometry, self.p, self.depth)
+            return self.it.spread.column_step
+        return pixel_pitch(self.it.geometry, self.p, self.it.spread.steps)
 
     def _row_pitch(self) -> int:
         if self.place.output is not None:
-            return self.it.target[2] * self.depth
-        return row_pitch(self.it.geometry, size(self.tile.columns), self.p, self.depth)
+            return self.it.spread.row_step
+        return row_pitch(self.it.geometry, size(self.tile.columns), self.p, self.it.spread.steps)
 
     def _output(self, tile: SpatialTile) -> int:
         """Chip address of channel 0 of the first result of ``tile``, which lies in this tile."""
         if self.place.output is not None:
-            width = self.it.target[2]
-            inside = (tile.rows[0] * width + tile.columns[0]) * self.depth + self.it.channel
-            return self.place.output + self.it.output_at + inside
+            return self.place.output + self._element(tile)
         slots = self.place.output_slots
         inside = (tile.rows[0] - self.tile.rows[0]) * self._row_pitch()
         inside += (tile.columns[0] - self.tile.columns[0]) * self._pixel_pitch()
         start, _ = self._output_dram()
         return slots[self.turn % len(slots)] + start // self.p.element_bytes % self.p.bus_elements + inside
 
+    def _element(self, tile: SpatialTile) -> int:
+        """Of the output tensor, channel 0 of the first result of ``tile``."""
+        spread = self.it.spread
+        inside = tile.rows[0] * spread.row_step + tile.columns[0] * spread.column_step
+        return self.it.output_at + spread.first + inside
+
     def _output_dram(self) -> tuple[int, int]:
         """(byte address of the tile's first result, bytes from row to row)."""
         each = 4 if self.it.raw else self.p.element_bytes
-        width = self.it.target[2]
-        start = self.it.output_at + (self.tile.rows[0] * width + self.tile.columns[0]) * self.depth + self.it.channel
-        return self.plan.dram.maps[self.it.output].address + start * each, width * self.depth * each
+        start = self.plan.dram.maps[self.it.output].address + self._element(self.tile) * each
+        return start, self.it.spread.row_step * each
 
     def store(self) -> list[Instruction]:
         """The tile's result to DRAM, unless it is resident."""
@@ -306,12 +308,12 @@ class TileEmitter:
         start, step = self._output_dram()
         each = 4 if self.it.raw else self.p.element_bytes
         rows, columns, pixel = size(self.tile.rows), size(self.tile.columns), self.it.target[0] * each
-        if self.it.target[0] == self.depth:
+        if self.it.target[0] == self.it.spread.column_step:
             if columns * pixel == step:
                 return [self._span(1, rows * step, start, 0, chip, 0)]
             return [self._span(rows, columns * pixel, start, step, chip, pitch)]
         # a part of each pixel
-        apart, near = self.depth * each, self._pixel_pitch()
+        apart, near = self.it.spread.column_step * each, self._pixel_pitch()
         if columns * apart == step:
             return [self._span(rows * columns, pixel, start, apart, chip, near)]
         return [self._span(columns, pixel, start + row * step, apart, chip + row * pitch, near) for row in range(rows)]

@@ -13,6 +13,7 @@ from ...quant.graph import AveragePool, Normalization, Pads, Pair, Shape
 from ..isa.program import SHIFT_BASE, Combine
 from .formats import ONE, Format
 from .geometry import Geometry, Window
+from .spread import Spread, dense
 
 NO_WEIGHTS = np.zeros((0, 0, 1, 1), np.int16)
 
@@ -45,7 +46,8 @@ class EngineLayer:
 
     name : the graph's layers', joined by plus signs;  input, output : tensors;  operand : the one that is added, or ""
     source, convolved, target : (channels, rows, columns) of input, of what is pooled, of what is written
-    channel : of the output tensor, the first that is written
+    part : where its results lie in the output tensor, None if they are all of it
+    first_channel : of the input, the first that is read
     weights : (outputs, inputs / groups, kernel rows, kernel columns), empty without the array
     bias : what is added to ``sum w * stored``;  mantissas, shifts : scales as program.CHANNEL has them
     padding : what stored pixels outside the map are;  source_zero : the zero point of a map that is read as it is
@@ -75,7 +77,8 @@ class EngineLayer:
     padding: int = 0
     source_zero: int = 0
     pool: Pool | None = None
-    channel: int = 0
+    part: Spread | None = None
+    first_channel: int = 0
     operand: str = ""
     combine: Combine = Combine.NONE
     tables: NDArray[np.int64] | None = None
@@ -125,6 +128,11 @@ class EngineLayer:
         return self.weights.shape[2], self.weights.shape[3]
 
     @property
+    def spread(self) -> Spread:
+        """Where its results lie in the output tensor."""
+        return self.part or dense(self.target)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The tensors that it reads."""
         return (self.input, self.operand) if self.operand else (self.input,)
@@ -136,6 +144,7 @@ class EngineLayer:
         return Geometry(
             self.on_array,
             self.source,
+            self.first_channel,
             self.convolved,
             self.target,
             outputs,

@@ -20,12 +20,14 @@ class Geometry:
 
     on_array : it has weights, of ``kernel``, from ``inputs`` of each group to ``outputs``
     source, convolved, target : (channels, rows, columns) of input, of what is pooled, of what is written
+    first : channel of the input that is read first
     adds : another map is added;  raw : sums are written, not activations
     normalized : neighbouring channels that a normalization sums over, 0 without one
     """
 
     on_array: bool
     source: Shape
+    first: int
     convolved: Shape
     target: Shape
     outputs: int
@@ -39,3 +41,8 @@ class Geometry:
     adds: bool
     raw: bool
     normalized: int
+
+    @property
+    def whole_pixels(self) -> bool:
+        """Each window takes all channels of its pixels, so that those of a kernel row are one run."""
+        return self.groups == 1 and self.dilations[1] == 1 and self.inputs == self.source[0]

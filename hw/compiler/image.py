@@ -90,6 +90,6 @@ def tile_kernel(layer: EngineLayer, tile: ChannelTile) -> NDArray[np.int64]:
             start = ((tile.output + channel) // per_group_out - first) * per_group_in
             blocks[:, :, start : start + per_group_in, channel] = weights[:, :, :, channel]
         return blocks
-    if layer.dilations[1] == 1:
+    if layer.geometry.whole_pixels:
         return weights.reshape(weights.shape[0], 1, -1, tile.channels)
     return weights

@@ -20,7 +20,7 @@ UNIT_OF = {
 class Drained:
     """What one channel tile of one spatial tile writes, in the order of the vector unit's writes.
 
-    layer : index in Plan.layers;  rows, columns, channels : (first, count) of that layer's output tensor
+    layer : index in Plan.layers;  rows, columns, channels : (first, count) of that layer's own results (see Spread)
     group : channels in one write
     """
 

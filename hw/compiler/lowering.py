@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -13,11 +14,13 @@ from ...quant.graph import (
     AveragePool,
     Concat,
     Conv,
+    DepthToSpace,
     Graph,
     Layer,
     MaxPool,
     Normalization,
     Pair,
+    Selection,
     Sums,
     Table,
     requantization_scales,
@@ -26,6 +29,8 @@ from ...quant.graph.errors import unknown_kind
 from ..isa.program import TABLE_FRACTION, Combine
 from .engine_layer import EngineLayer, Pool
 from .formats import Format, fixed_scales, storage
+from .pieces import interleaved, part_of, runs, scattered, selecting
+from .spread import Spread, dense
 from .tables import (
     addition_tables,
     normalization_tables,
@@ -49,11 +54,15 @@ class _Lowering:
         self.graph, self.bits = graph, bits
         self.layers: list[EngineLayer] = []
         self.readers = Counter(name for layer in graph.layers for name in layer.inputs)
+        self.views: dict[str, tuple[str, int]] = {}  # maps that are channels of another, from this one on
 
     def add(self, layer: Layer) -> None:
         match layer:
             case Conv():
-                self.layers.append(_convolution(layer, self.graph, self.bits))
+                source, first = self.views.get(layer.input, (layer.input, 0))
+                shape = self.graph.map_of(source).shape
+                made = _convolution(layer, self.graph, self.bits)
+                self.layers.append(replace(made, input=source, source=shape, first_channel=first))
             case MaxPool():
                 self._max_pool(layer)
             case AveragePool():
@@ -66,38 +75,46 @@ class _Lowering:
                 self._concat(layer)
             case Normalization():
                 self.layers.append(self._normalization(layer))
+            case Selection():
+                self._selection(layer)
+            case DepthToSpace():
+                self._depth_to_space(layer)
             case unknown:
                 unknown_kind(unknown)
 
     def _stored(self, name: str) -> Format:
         return storage(self.graph.map_of(name), self.bits)
 
-    def _maker(self, name: str) -> int | None:
-        """Index of the layer that makes ``name``, if only one layer reads it and it can be a part of that layer."""
-        if self.readers[name] != 1 or name == self.graph.output:
-            return None
+    def _makers(self, name: str) -> list[int]:
+        """Indices of the layers that make ``name``, if only one layer reads it and they can be parts of that layer."""
+        if self.readers[name] != 1 or name in self.graph.outputs:
+            return []
         found = [n for n, layer in enumerate(self.layers) if layer.output == name]
-        return found[0] if len(found) == 1 and not self.layers[found[0]].raw else None
+        return found if not any(self.layers[n].raw for n in found) else []
 
     def _open(self, name: str) -> int | None:
-        """``_maker`` if its tables are free."""
-        maker = self._maker(name)
-        if maker is None or self.layers[maker].combine != Combine.NONE or self.layers[maker].normalization:
-            return None
-        return maker
+        """The one of ``_makers``, if it makes all of ``name`` and its tables are free."""
+        makers = self._makers(name)
+        return makers[0] if len(makers) == 1 and self.layers[makers[0]].part is None and self._free(makers) else None
+
+    def _free(self, makers: Iterable[int]) -> bool:
+        """Whether the tables of all ``makers`` are free."""
+        made = [self.layers[maker] for maker in makers]
+        return all(layer.combine == Combine.NONE and not layer.normalization for layer in made)
 
     def _reading(self, layer: Layer, name: str) -> EngineLayer:
         """A layer of the vector unit that hands on the map ``name``, at its own scale."""
-        source = self.graph.map_of(name)
-        form = self._stored(name)
+        form, shape = self._stored(name), self.graph.map_of(name).shape
+        source, first = self.views.get(name, (name, 0))
         return EngineLayer(
             name=layer.name,
             operator=layer.operator,
-            input=name,
+            input=source,
             output=layer.output,
-            source=source.shape,
-            convolved=source.shape,
-            target=source.shape,
+            source=self.graph.map_of(source).shape,
+            first_channel=first,
+            convolved=shape,
+            target=shape,
             format=form,
             source_zero=form.zero_point,
         )
@@ -106,7 +123,7 @@ class _Lowering:
         shape = self.graph.tensors[layer.output].shape
         pool = Pool(layer.kernel, _made(layer.strides, shape[1:]), layer.pads)
         maker = self._open(layer.input)
-        if maker is not None and self.layers[maker].on_array and self.layers[maker].pool is None:
+        if maker is not None and self._may_pool(maker):
             before = self.layers[maker]
             name = f"{before.name}+{layer.name}"
             self.layers[maker] = replace(before, name=name, output=layer.output, target=shape, pool=pool)
@@ -131,7 +148,14 @@ class _Lowering:
     def _table(self, layer: Table) -> None:
         source, target = self.graph.map_of(layer.input), self._stored(layer.output)
         tables = unary_tables(layer, source, self._stored(layer.input).offset, target.offset)
-        self._combined(layer, layer.input, Combine.TABLE, tables, target)
+        makers = self._makers(layer.input)
+        if len(makers) < 2 or not self._free(makers):
+            self._combined(layer, layer.input, Combine.TABLE, tables, target)
+            return
+        for maker in makers:
+            before = self.layers[maker]
+            made = replace(before, name=f"{before.name}+{layer.name}", output=layer.output, combine=Combine.TABLE)
+            self.layers[maker] = replace(made, tables=tables, final=(target.low, target.high))
 
     def _combined(
         self,
@@ -141,7 +165,7 @@ class _Lowering:
         tables: NDArray[np.int64],
         target: Format,
         operand: str = "",
-        channel: int = 0,
+        part: Spread | None = None,
     ) -> None:
         """Put tables behind the layer that makes ``name``, or behind one that reads it."""
         maker = self._open(name)
@@ -151,7 +175,7 @@ class _Lowering:
             name=layer.name if maker is None else f"{before.name}+{layer.name}",
             output=layer.output,
             operand=operand,
-            channel=channel,
+            part=part,
             combine=combine,
             tables=tables,
             final=(target.low, target.high),
@@ -184,24 +208,79 @@ class _Lowering:
 
     def _concat(self, layer: Concat) -> None:
         whole, target = self.graph.map_of(layer.output), self._stored(layer.output)
-        channel = 0
+        place = [0, 0, 0]
         for name in layer.inputs:
             source, form = self.graph.map_of(name), self._stored(name)
-            maker = self._maker(name)
+            where = source.shape, whole.shape, (place[0], place[1], place[2])
             same = (source.scale, source.zero_point) == (whole.scale, whole.zero_point)
             if same and whole.low <= source.low and source.high <= whole.high:
-                before = self._reading(layer, name) if maker is None else self.layers[maker]
-                made = _moved(before, target.offset - form.offset)
-                named = layer.name if maker is None else before.name
-                made = replace(made, name=named, output=layer.output, channel=channel)
-                if maker is None:
-                    self.layers.append(made)
-                else:
-                    self.layers[maker] = made
+                makers = self._makers(name)
+                parts = [self.layers[n].spread.moved(*where, self.layers[n].target[0]) for n in makers]
+                if not makers or None in parts:
+                    self.layers.append(self._reading(layer, name))
+                    makers, parts = [len(self.layers) - 1], [dense(source.shape).moved(*where, source.shape[0])]
+                for maker, part in zip(makers, parts, strict=True):
+                    made = _moved(self.layers[maker], target.offset - form.offset)
+                    self.layers[maker] = replace(made, output=layer.output, part=part)
             else:
                 tables = rescaling_tables(source, form.offset, whole, target.offset)
-                self._combined(layer, name, Combine.TABLE, tables, target, channel=channel)
-            channel += source.shape[0]
+                part = dense(source.shape).moved(*where, source.shape[0])
+                self._combined(layer, name, Combine.TABLE, tables, target, part=part)
+            place[layer.axis - 1] += source.shape[layer.axis - 1]
+
+    def _selection(self, layer: Selection) -> None:
+        source, target = self.graph.map_of(layer.input), self.graph.map_of(layer.output)
+        offset = self._stored(layer.output).offset - self._stored(layer.input).offset
+        pieces = runs(layer.channels)
+        window = Pool((1, 1), (layer.rows[1], layer.columns[1]), (-layer.rows[0], -layer.columns[0], 0, 0))
+        whole = source.shape[1:] == target.shape[1:]
+        if whole and len(pieces) == 1 and offset == 0 and self._may_be_a_view(layer.output):
+            name, first = self.views.get(layer.input, (layer.input, 0))
+            self.views[layer.output] = name, first + pieces[0][0]
+            return
+        maker = self._open(layer.input)
+        if pieces == [(0, source.shape[0])] and maker is not None and self._may_pool(maker):
+            before = _moved(self.layers[maker], offset)
+            named = f"{before.name}+{layer.name}"
+            self.layers[maker] = replace(before, name=named, output=layer.output, target=target.shape, pool=window)
+            return
+        read = _moved(self._reading(layer, layer.input), offset)
+        if scattered(layer.channels):
+            read = replace(selecting(read, layer.channels), target=target.shape)
+            self.layers.append(read if whole else replace(read, pool=window))
+            return
+        channel = 0
+        for number, (first, count) in enumerate(pieces):
+            piece = part_of(read, first, count)
+            assert piece is not None
+            named = layer.name if len(pieces) == 1 else f"{layer.name}.{number}"
+            part = dense((count, *target.shape[1:])).moved(
+                (count, *target.shape[1:]), target.shape, (channel, 0, 0), count
+            )
+            piece = replace(piece, name=named, target=(count, *target.shape[1:]), part=part)
+            self.layers.append(piece if whole else replace(piece, pool=window))
+            channel += count
+
+    def _may_be_a_view(self, name: str) -> bool:
+        """Whether all who read ``name`` can read a part of each pixel."""
+        readers = [layer for layer in self.graph.layers if name in layer.inputs]
+        return name not in self.graph.outputs and not any(isinstance(layer, Add | Normalization) for layer in readers)
+
+    def _may_pool(self, maker: int) -> bool:
+        return self.layers[maker].on_array and self.layers[maker].pool is None
+
+    def _depth_to_space(self, layer: DepthToSpace) -> None:
+        source, target = self.graph.map_of(layer.input), self.graph.map_of(layer.output)
+        offset = self._stored(layer.output).offset - self._stored(layer.input).offset
+        where = layer.name, source.shape, target.shape, layer.block
+        makers = self._makers(layer.input)
+        pieces = [interleaved(self.layers[maker], *where) for maker in makers]
+        if not makers or None in pieces:
+            self.layers.append(self._reading(layer, layer.input))
+            makers, pieces = [len(self.layers) - 1], [interleaved(self.layers[-1], *where)]
+        for maker, found in reversed(list(zip(makers, pieces, strict=True))):
+            assert found is not None
+            self.layers[maker : maker + 1] = [replace(_moved(one, offset), output=layer.output) for one in found]
 
     def _normalization(self, layer: Normalization) -> EngineLayer:
         return replace(
@@ -267,7 +346,7 @@ def _flattened(layer: EngineLayer) -> EngineLayer:
     channels, height, width = layer.source
     if layer.kernel != (height, width) or any(layer.pads) or layer.groups != 1 or (height, width) == (1, 1):
         return layer
-    if layer.pool is not None or not layer.on_array:
+    if layer.pool is not None or not layer.on_array or layer.weights.shape[1] != channels:
         return layer
     outputs = layer.weights.shape[0]
     weights = layer.weights.transpose(0, 2, 3, 1).reshape(outputs, -1, 1, 1)

@@ -63,7 +63,8 @@ def working_windows(layers: Sequence[EngineLayer], alone: set[int]) -> list[Life
     starts = list(range(count))
     for n, layer in enumerate(layers):
         if not layer.on_array and n not in alone:
-            starts[n] = max((starts[w] for name in layer.inputs for w in writers.get(name, ())), default=n)
+            before = [starts[w] for name in layer.inputs for w in writers.get(name, ()) if w < n]  # not other images'
+            starts[n] = max(before, default=n)
     ends = list(range(count))
     for n in reversed(range(count)):
         if not layers[n].on_array and n not in alone:
@@ -154,7 +155,7 @@ class _Layouter:
             layer.input not in self.resident,
             bool(layer.operand) and layer.operand not in self.resident,
             layer.output not in self.resident,
-            self.graph.tensors[layer.output].shape[0],
+            layer.spread.steps,
             self.trailing[n],
         )
 
@@ -196,7 +197,7 @@ class _Layouter:
         sizes = {}
         for name in lives:
             tensor = self.graph.tensors[name]
-            if name not in (self.graph.input, self.graph.output) and not isinstance(tensor, Sums):
+            if name not in (*self.graph.inputs, *self.graph.outputs) and not isinstance(tensor, Sums):
                 channels, rows, columns = tensor.shape
                 size = channels * rows * columns
                 sizes[name] = size + -size % self.p.bus_elements

@@ -78,13 +78,18 @@ class _Weaver:
         return all(self._rows_done(n) >= self._rows_of(n, rows) for n in self.makers[tensor])
 
     def _rows_of(self, number: int, rows: int) -> int:
-        """How many rows of its own a layer must have made for the first ``rows`` of the whole tensor.
+        """How many rows of its own a layer must have made for the first ``rows`` rows of the whole tensor."""
+        layer, spread = self.plan.layers[number], self.plan.layers[number].spread
+        behind = rows * self._row_elements(layer.output) - layer.output_at - spread.first
+        return min(max(0, -(-behind // spread.row_step)), layer.target[1])
 
-        All of them where the tensor holds several images, of which this layer makes one, or is read as one row.
-        """
-        layer = self.plan.layers[number]
-        own, whole = layer.target[1:], self.plan.graph.tensors[layer.output].shape[1:]
-        return min(rows, own[0]) if own == whole and rows < whole[0] else own[0]
+    def _row_elements(self, tensor: str) -> int:
+        channels, _, columns = self.plan.graph.tensors[tensor].shape
+        return channels * columns
+
+    def _rows_read(self, tensor: str, first: int, elements: int) -> int:
+        """Rows of ``tensor`` that the first ``elements`` from element ``first`` on lie in, and all before."""
+        return -(-(first + elements) // self._row_elements(tensor))
 
     def _need(self, tensor: str, rows: int) -> None:
         """Emit what is missing of the first ``rows`` rows of ``tensor``."""
@@ -97,9 +102,12 @@ class _Weaver:
         """The tensors that the layer's next tile reads, and how many rows of them."""
         layer, placement = self.plan.layers[number], self.plan.placements[number]
         tile = placement.tiling.tiles[self.next_tile[number]]
-        yield layer.input, max(source_rows(layer.geometry, tile, part)[1] for part in placement.tiling.parts)
+        depth, _, width = layer.source
+        rows = max(source_rows(layer.geometry, tile, part)[1] for part in placement.tiling.parts)
+        yield layer.input, self._rows_read(layer.input, layer.input_at, rows * width * depth)
         if layer.operand:
-            yield layer.operand, tile.rows[1]
+            depth, _, width = layer.target
+            yield layer.operand, self._rows_read(layer.operand, layer.operand_at, tile.rows[1] * width * depth)
 
     def _background(self, step: float) -> None:
         """Tiles of the vector unit's own, for as long as it is ahead; ``step``: the array's time for a channel tile.

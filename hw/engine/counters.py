@@ -69,13 +69,8 @@ class Counters(wiring.Component):
         with m.If(~self.busy):
             m.d.sync += happened.eq(0)
         taken = Signal(range(self._words + 1), reset_less=True)
-        carry = Signal()
         m.d.sync += taken.eq(0)
-        for n in range(self._words):
-            if n == 1:
-                with m.If(turn == n):
-                    m.d.sync += taken.eq(carry)
-                continue
+        for n in (0, *range(2, self._words)):
             counted = Signal.like(taken, name=f"counted_{n}")
             m.d.sync += counted.eq(counted + happened[n])
             with m.If(turn == FORGETTING):
@@ -84,11 +79,12 @@ class Counters(wiring.Component):
                 m.d.sync += [taken.eq(counted), counted.eq(happened[n])]
         m.d.comb += reader.addr.eq(turn)
 
-        # one cycle later they are added; word 0 is, while word 1 has its turn; it gets 0 in the first, so cannot carry
+        # one cycle later they are added; word 0 is, while word 1 has its turn, which carries into the next addition
         total = Signal(WORD_BITS + 1)
+        carry = Signal()
         begins = delayed(m, first, 1, name="first")
-        m.d.comb += [total.eq(reader.data + taken), carry.eq(total[-1])]
-        m.d.sync += self.value.eq(total)
+        m.d.comb += total.eq((Cat(1, reader.data) + Cat(carry, taken))[1:])
+        m.d.sync += [self.value.eq(total), carry.eq(total[-1] & (turn == 1))]
         with m.If(begins):
             m.d.sync += self.value.eq(taken)
 

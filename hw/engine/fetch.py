@@ -22,8 +22,18 @@ from .dma import BURST, beat_layout
 from .instruction_queue import InstructionQueue
 from .shift_fifo import ShiftFifo
 
-VERDICT = data.StructLayout({"damaged": 1, "unread": 1})
-"""Of an instruction: its check is wrong; a beat of it came with an error."""
+VERDICT = data.StructLayout({"right": 1, "unread": 1})
+"""Of an instruction: it came as it was written; a beat of it came with an error."""
+PORTS = {
+    "load": (Operation.LOAD,),
+    "weights": (Operation.WEIGHTS,),
+    "array": (Operation.ARRAY,),
+    "vector": (Operation.VECTOR, Operation.SETUP),
+    "store": (Operation.STORE,),
+}
+"""Whose instructions each unit takes."""
+SORTED = data.StructLayout({"word": BITS, "port": len(PORTS)})
+"""An instruction, and a bit for whose it is: none if it is Fetch's own, or nobody's."""
 
 
 class Fetch(wiring.Component):
@@ -75,7 +85,7 @@ class Fetch(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.check = check = Check(bus_bytes=self._bus_bytes)
-        m.submodules.queue = queue = InstructionQueue(shape=BITS, depth=self.PREFETCH - 1)
+        m.submodules.queue = queue = InstructionQueue(shape=SORTED, depth=self.PREFETCH - 1)
         # a verdict comes when its instruction has passed the queue
         m.submodules.verdicts = verdicts = ShiftFifo(shape=VERDICT, depth=self.PREFETCH)
         fetching, asked, used = Signal(), Signal(), Signal()
@@ -90,7 +100,8 @@ class Fetch(wiring.Component):
             # room was asked for, but an instruction takes a cycle to make its place free
             self.beats.ready.eq(~whole | queue.incoming.ready),
             taken.eq(self.beats.valid & self.beats.ready),
-            queue.incoming.payload.eq(gathered),
+            queue.incoming.payload.word.eq(gathered),
+            queue.incoming.payload.port.eq(Cat(gathered[:8].matches(*takes) for takes in PORTS.values())),
             queue.incoming.valid.eq(whole),
         ]
         with m.If(self.beats.ready):
@@ -111,7 +122,7 @@ class Fetch(wiring.Component):
             check.error.eq(self.beat_error),
             check.restart.eq(~stamped),
             check.begin.eq(self.start),
-            verdicts.incoming.payload.damaged.eq(check.damaged),
+            verdicts.incoming.payload.right.eq(~check.damaged & ~check.unread),
             verdicts.incoming.payload.unread.eq(check.unread),
             verdicts.incoming.valid.eq(check.judged),
         ]
@@ -137,22 +148,26 @@ class Fetch(wiring.Component):
             m.d.sync += [address.eq(0), first.eq(1), program.eq(self.program)]
 
     def _dispatch(
-        self, m: Module, word: Value, there: Value, verdict: data.View, used: Value, fetching: Value, empty: Value
+        self, m: Module, first: data.View, there: Value, verdict: data.View, used: Value, fetching: Value, empty: Value
     ) -> None:
         """One instruction after the other to its unit; ``used`` when it may go."""
+        word = first.word
         operation = word[:8]
-        right = ~verdict.damaged & ~verdict.unread
-        queues = {
-            Operation.LOAD: self.load,
-            Operation.WEIGHTS: self.weights,
-            Operation.ARRAY: self.array,
-            Operation.VECTOR: self.vector,
-            Operation.SETUP: self.vector,
-            Operation.STORE: self.store,
-        }
-        for port in (self.load, self.weights, self.array, self.vector, self.store):
+        right = verdict.right
+        running = Signal()  # instructions go to their units
+        dropping = Signal()  # they are Fetch's own
+        # whose it is was sorted out on its way here: its unit's answer is all that is left to wait for
+        goes = there & right & running
+        ready = Signal(len(PORTS))
+        for n, name in enumerate(PORTS):
+            port = getattr(self, name)
             payload = Value.cast(port.payload)
-            m.d.comb += payload.eq(word[: len(payload)])
+            m.d.comb += [
+                payload.eq(word[: len(payload)]),
+                port.valid.eq(goes & first.port[n]),
+                ready[n].eq(first.port[n] & port.ready),
+            ]
+        m.d.comb += used.eq((goes & ready.any()) | (there & dropping))
         image = Signal(32, reset_less=True)
         foreign, other_image = Signal(), Signal()
 
@@ -168,11 +183,10 @@ class Fetch(wiring.Component):
 
         with m.FSM():
             with m.State("idle"), m.If(self.start):
-                m.d.sync += fetching.eq(1)
+                m.d.sync += [fetching.eq(1), dropping.eq(1)]
                 m.next = "stamp"
             with m.State("stamp"), m.If(there):
                 with m.If(right & (operation == Operation.IMAGE)):
-                    m.d.comb += used.eq(1)
                     m.d.sync += image.eq(STAMP(word[: STAMP.size]).image)
                     m.next = "begin"
                 with m.Else():
@@ -182,8 +196,8 @@ class Fetch(wiring.Component):
                     refuse(Cause.CHECK)
                 with m.Elif(operation == Operation.BEGIN):
                     begin = BEGIN(word[: BEGIN.size])
-                    m.d.comb += used.eq(1)
                     m.d.sync += [
+                        dropping.eq(0),
                         foreign.eq(begin.fingerprint != self._fingerprint),
                         other_image.eq(begin.image != image),
                     ]
@@ -196,21 +210,21 @@ class Fetch(wiring.Component):
                 with m.Elif(other_image):
                     fail(Cause.IMAGE)
                 with m.Else():
+                    m.d.sync += running.eq(1)
                     m.next = "run"
             with m.State("run"), m.If(there):
                 with m.If(~right):
+                    m.d.sync += running.eq(0)
                     refuse(Cause.CHECK)
-                with m.Else(), m.Switch(operation):
-                    for code, port in queues.items():
-                        with m.Case(code):
-                            m.d.comb += [port.valid.eq(1), used.eq(port.ready)]
-                    with m.Case(Operation.END):
+                with m.Elif(~first.port.any()):
+                    m.d.sync += running.eq(0)
+                    with m.If(operation == Operation.END):
+                        m.d.sync += dropping.eq(1)
                         m.next = "drop"
-                    with m.Default():
+                    with m.Else():
                         fail(Cause.OPERATION)
             with m.State("drop"):
                 m.d.sync += fetching.eq(0)
-                m.d.comb += used.eq(there)
                 with m.If(~fetching & empty & self.units_idle):
                     m.d.comb += self.done.eq(1)
                     m.next = "idle"

@@ -88,14 +88,15 @@ class VectorUnit(wiring.Component):
         added = [Signal(8, name=f"added_{n}", reset_less=True) for n in range(padded)]
         group = Signal(range(c.groups + 1), init=c.groups)  # the next to enter the lanes; ``groups``: none
         target = c.step_layout(Signal(c.step_layout.size, name="target", reset_less=True))
-        load, busy = Signal(), Signal()  # busy: there is one
-        m.d.comb += load.eq(reduced.valid & reduced.last)
+        load, busy, stays = Signal(), Signal(), Signal()  # busy: there is one
+        m.d.comb += [load.eq(reduced.valid & reduced.last), stays.eq(load | (busy & (group != c.groups - 1)))]
+        m.d.sync += busy.eq(stays)
         with m.If(load):
-            m.d.sync += [group.eq(0), busy.eq(1), target.eq(reduced)]
+            m.d.sync += [group.eq(0), target.eq(reduced)]
             m.d.sync += [h.eq(b) for h, b in zip(held, best, strict=False)]
             m.d.sync += [a.eq(o) for a, o in zip(added, operands, strict=False)]
         with m.Elif(busy):
-            m.d.sync += [group.eq(group + 1), busy.eq(group != c.groups - 1)]
+            m.d.sync += group.eq(group + 1)
         with m.If(busy & ~load):
             m.d.sync += [h.eq(n) for h, n in zip(held, held[c.lanes :], strict=False)]
             m.d.sync += [a.eq(n) for a, n in zip(added, added[c.lanes :], strict=False)]
@@ -104,7 +105,7 @@ class VectorUnit(wiring.Component):
         lanes = self._lanes(m, walk.settings, held, added, channels, self._table(m, step, stored))
 
         self._collect(m, walk, lanes, group, target)
-        self._watch(m, walk, busy)
+        self._watch(m, walk, stays)
         return m
 
     def _collect(self, m: Module, walk: Walk, lanes: list[Lane], group: Signal, target: data.View) -> None:
@@ -140,8 +141,11 @@ class VectorUnit(wiring.Component):
         ]
         m.d.comb += self.write.eq(write)
 
-    def _watch(self, m: Module, walk: Walk, busy: Signal) -> None:
-        """When the last write has had time to be committed; a vector is on its way to the lanes from its step on."""
+    def _watch(self, m: Module, walk: Walk, stays: Signal) -> None:
+        """When the last write has had time to be committed; a vector is on its way to the lanes from its step on.
+
+        stays : a vector is in the lanes in the next cycle
+        """
         cycles = self._configuration.written_cycles
         flight, landed = Signal(range(cycles + 1)), Signal(init=1)  # landed: none is in flight, nor begins to be
         stepped = walk.step.valid | walk.step.table
@@ -152,8 +156,9 @@ class VectorUnit(wiring.Component):
         with m.Else():
             m.d.sync += landed.eq(~stepped)
         coming = Signal(SOURCE + 1)  # steps that have not arrived
-        m.d.sync += coming.eq(Cat(stepped, coming))
-        m.d.comb += [walk.lanes_idle.eq(~(busy | coming.any())), walk.written.eq(landed)]
+        idle = Signal(init=1)
+        m.d.sync += [coming.eq(Cat(stepped, coming)), idle.eq(~(stays | stepped | coming[:SOURCE].any()))]
+        m.d.comb += [walk.lanes_idle.eq(idle), walk.written.eq(landed)]
 
     def _sources(self, m: Module, walk: Walk) -> tuple[list[Value], list[Value]]:
         """The vector of each step as sums, (C,), ``SOURCE`` cycles later, and a map's elements as they are stored."""

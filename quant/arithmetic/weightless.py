@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import assert_never
 
 import numpy as np
 
 from ..graph import (
+    LOOKUP,
     Add,
     AveragePool,
     Concat,
+    DepthToSpace,
     FeatureMap,
     Layer,
     MaxPool,
+    Selection,
     Table,
 )
 from ..networks.functions import stored
@@ -22,10 +26,15 @@ from ..networks.layers import (
     Average,
     Concatenation,
     Convolution,
+    Extreme,
     FloatLayer,
     Function,
     LocalResponse,
+    PixelShuffle,
     Pooling,
+    Product,
+    Slicing,
+    refusal,
     simple,
 )
 from .normalization import normalization
@@ -48,14 +57,21 @@ def layer_without_weights(layer: FloatLayer, sources: tuple[FeatureMap, ...], ta
             return MaxPool(*names, layer.kernel, layer.strides, layer.pads)
         case Average():
             return AveragePool(*names, layer.kernel, layer.strides, layer.pads, layer.include_pad, layer.ceil)
+        case Product() | Extreme():
+            raise refusal(layer, "reads two maps; only one works")
         case Addition():
             return Add(layer.name, (sources[0].name, sources[1].name), target.name)
         case Concatenation():
-            return Concat(layer.name, tuple(source.name for source in sources), target.name)
+            return Concat(layer.name, tuple(source.name for source in sources), target.name, layer.axis)
+        case Slicing():
+            return Selection(*names, layer.channels, layer.rows, layer.columns)
+        case PixelShuffle():
+            return DepthToSpace(*names, layer.block)
         case Function():
-            attributes = stored(layer.attributes)
-            values = table(layer.name, layer.operator, attributes, sources[0], target)
-            return Table(layer.name, layer.operator, sources[0].name, target.name, values, attributes)
+            function = replace(layer, attributes=stored(layer.attributes))
+            values = table(function, sources[0], target)
+            operator = LOOKUP if layer.steps else layer.operator
+            return Table(layer.name, operator, sources[0].name, target.name, values, function.attributes)
         case LocalResponse():
             parameters = layer.size, layer.alpha, layer.beta, layer.bias
             return normalization(layer.name, sources[0], target, *parameters)

@@ -4,6 +4,7 @@ from .layers import (
     EXPONENTS,
     INT32,
     LARGEST_WEIGHT,
+    LOOKUP,
     Add,
     AveragePool,
     Concat,
@@ -27,16 +28,19 @@ from .layers import (
     weight_width,
     window_outputs,
 )
+from .moves import DepthToSpace, Selection, Steps
 
 __all__ = [
     "EXPONENTS",
     "INT32",
     "LARGEST_WEIGHT",
+    "LOOKUP",
     "Add",
     "AveragePool",
     "Concat",
     "Conv",
     "ConvOperator",
+    "DepthToSpace",
     "FeatureMap",
     "Graph",
     "Layer",
@@ -44,7 +48,9 @@ __all__ = [
     "Normalization",
     "Pads",
     "Pair",
+    "Selection",
     "Shape",
+    "Steps",
     "Sums",
     "Table",
     "Tensor",

@@ -23,6 +23,7 @@ from .layers import (
     Table,
     Tensor,
 )
+from .moves import DepthToSpace, Selection
 
 STORAGE = (np.iinfo(np.int16), np.iinfo(np.uint16))
 """The widest types of a feature map."""
@@ -50,6 +51,10 @@ def check_tensor(name: str, tensor: Tensor) -> None:
             _array(where, "scales", tensor.scales, np.float32, (tensor.shape[0],))
             if not (np.isfinite(tensor.scales).all() and (tensor.scales > 0).all()):
                 raise GraphError(f"{where}: scales must be finite and positive")
+            if tensor.shifts is not None:
+                _array(where, "shifts", tensor.shifts, np.float32, (tensor.shape[0],))
+                if not np.isfinite(tensor.shifts).all():
+                    raise GraphError(f"{where}: shifts must be finite")
         case unknown:
             unknown_kind(unknown)
 
@@ -98,11 +103,21 @@ def check_layer(layer: Layer) -> None:
             if len(layer.inputs) != 2:
                 raise GraphError(f"{where}: adds {len(layer.inputs)} maps; it must be 2")
         case Concat():
-            pass
+            _integers(where, "axis", (layer.axis,), 1, 1, 3)
         case Table():
             _check_table(where, layer)
         case Normalization():
             _check_normalization(where, layer)
+        case Selection():
+            if not isinstance(layer.channels, tuple) or not layer.channels:
+                raise GraphError(f"{where}: channels {layer.channels!r} must be a tuple of at least one integer")
+            _integers(where, "channels", layer.channels, len(layer.channels), 0)
+            for what, steps in (("rows", layer.rows), ("columns", layer.columns)):
+                _integers(where, what, steps, 3, 0)
+                if min(steps[1:]) < 1:
+                    raise GraphError(f"{where}: {what} {steps} must be (first, step, count), the last two at least 1")
+        case DepthToSpace():
+            _integers(where, "block", layer.block, 2, 1)
         case unknown:
             unknown_kind(unknown)
 

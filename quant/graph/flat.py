@@ -14,6 +14,7 @@ from .layers import (
     Normalization,
     Table,
 )
+from .moves import DepthToSpace, Selection
 
 
 def flat_tensors(graph: Graph) -> set[str]:
@@ -30,9 +31,11 @@ def _is_flat(layer: Layer, inputs_are: bool) -> bool:
     match layer:
         case Conv():
             return layer.operator == "Gemm"
-        case Add() | Concat() | Table():
+        case Concat():
+            return inputs_are and layer.axis == 1
+        case Add() | Table() | Selection():
             return inputs_are
-        case MaxPool() | AveragePool() | Normalization():
+        case MaxPool() | AveragePool() | Normalization() | DepthToSpace():
             return False
         case unknown:
             unknown_kind(unknown)

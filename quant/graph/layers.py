@@ -7,7 +7,7 @@ int32 at ``scale_x * scale_w[c]``.  Nothing here knows about hardware, files or 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,11 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import GraphError, unknown_kind
+from .moves import DepthToSpace, Selection
 
 INT32 = np.iinfo(np.int32)
 LARGEST_WEIGHT = 2**15 - 1
 EXPONENTS = (20, 80)
 """Of a normalization's factor, the smallest and the largest."""
+
+LOOKUP = "Gather"
+"""Operator of a table that is no function of ONNX's, but an expression's: its file holds the table itself."""
 
 Pair = tuple[int, int]
 """(rows, columns), or (first, count)."""
@@ -55,11 +59,16 @@ class FeatureMap:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Raw int32 sums of a last layer: ``real[c] = scales[c] * sum[c]``, scales (channels,) float32."""
+    """Raw int32 sums of a last layer: ``real[c] = fl32(fl32(fl32(sum[c]) * scales[c]) + shifts[c])``.
+
+    scales : float32, (channels,)
+    shifts : float32, (channels,): a bias that stays real and that the host adds; None if the sums hold all of it
+    """
 
     name: str
     shape: Shape
     scales: NDArray[np.float32]
+    shifts: NDArray[np.float32] | None = None
 
 
 Tensor = FeatureMap | Sums
@@ -133,8 +142,8 @@ class AveragePool:
     ``sum = sum over the window of (x - zero_point_x)``, elements outside the map counting as 0, then
     ``y = clamp(rne(fl32(fl32(sum) * s)) + zero_point_y)`` with ``s = fl32(s_x / fl32(s_y * fl32(count)))``:
     ONNX Runtime's QLinearGlobalAveragePool.  ``count`` is the window's size if ``include_pad``, else the number of its
-    elements inside the map; ``pads`` are as MaxPool's, and what ceil_mode adds never counts: ``ceil`` is how much of
-    the bottom and right pads it is.  A global average is one whose kernel covers the map.
+    elements inside the map; ``pads`` are as MaxPool's, and what ceil_mode adds never counts: with ``include_pad``
+    ``ceil`` is how much of the bottom and right pads it is.  A global average is one whose kernel covers the map.
     """
 
     name: str
@@ -172,7 +181,9 @@ class Add:
 
 @dataclass(frozen=True)
 class Concat:
-    """Maps of one size joined along the channels, each moved to the output's scale: ONNX Runtime's QLinearConcat.
+    """Maps joined along ``axis``, each moved to the output's scale: ONNX Runtime's QLinearConcat.
+
+    axis : as ONNX counts, 1 the channels, 2 the rows, 3 the columns; the other two are alike in all inputs
 
     Where scale and zero point differ, ``y = clamp(rne(fl32(fl32(s_x * (x - zp_x)) / s_y)) + zp_y)``, at most 8 bits.
     """
@@ -180,6 +191,7 @@ class Concat:
     name: str
     inputs: tuple[str, ...]
     output: str
+    axis: int = 1
 
     operator = "Concat"
 
@@ -189,7 +201,8 @@ class Table:
     """Any function of one value: ``y = values[x - low]``, low being the input's, at most 8 bits.
 
     values : int32, (high - low + 1,), within the output's low..high
-    operator, attributes : Tanh, Sigmoid, LeakyRelu, ... and what ONNX says of it: what the values were computed from
+    operator, attributes : Tanh, Sigmoid, LeakyRelu, ... and what ONNX says of it: what the values were computed from;
+    or LOOKUP: the values are all there is to say
     """
 
     name: str
@@ -242,15 +255,18 @@ class Normalization:
         return (self.input,)
 
 
-Layer = Conv | MaxPool | AveragePool | Add | Concat | Table | Normalization
+Layer = Conv | MaxPool | AveragePool | Add | Concat | Table | Normalization | Selection | DepthToSpace
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Layers in execution order, with the tensors that they read and write by name; a tensor may have many readers."""
+    """Layers in execution order, with the tensors that they read and write by name; a tensor may have many readers.
 
-    input: str
-    output: str
+    inputs, outputs : what the host writes and reads, in the model's order; layers may read an output too
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     layers: tuple[Layer, ...]
     tensors: Mapping[str, Tensor]
 
@@ -265,9 +281,26 @@ class Graph:
         return tensor
 
     @property
+    def input(self) -> str:
+        """The only input.  Raises GraphError, naming them, if there are several."""
+        return only("inputs", self.inputs)
+
+    @property
+    def output(self) -> str:
+        """The only output.  Raises GraphError, naming them, if there are several."""
+        return only("outputs", self.outputs)
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of one image, all layers."""
         return sum(macs(layer, self) for layer in self.layers)
+
+
+def only(what: str, names: Sequence[str]) -> str:
+    """The one of ``names``.  Raises GraphError, naming them as ``what``, if there are several."""
+    if len(names) != 1:
+        raise GraphError(f"the network has {len(names)} {what}, {', '.join(map(repr, names))}; this works on one alone")
+    return names[0]
 
 
 def weight_width(weights: NDArray[np.int16]) -> int:
@@ -290,7 +323,14 @@ def output_shape(layer: Layer, sources: tuple[Shape, ...]) -> Shape:
         case MaxPool() | AveragePool():
             return channels, *_windows(layer, (height, width), (1, 1))
         case Concat():
-            return sum(shape[0] for shape in sources), height, width
+            joined = sum(shape[layer.axis - 1] for shape in sources)
+            channels, height, width = (joined if n == layer.axis - 1 else size for n, size in enumerate(sources[0]))
+            return channels, height, width
+        case Selection():
+            return len(layer.channels), layer.rows[2], layer.columns[2]
+        case DepthToSpace():
+            high, wide = layer.block
+            return channels // (high * wide), height * high, width * wide
         case Add() | Table() | Normalization():
             return sources[0]
         case unknown:

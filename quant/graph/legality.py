@@ -25,6 +25,7 @@ from .layers import (
     requantization_scales,
     sum_bounds,
 )
+from .moves import DepthToSpace, Selection
 
 TABLE_BITS = 8  # widest map that an operator made of tables takes
 TABLE_INDEX = 2**16 - 1  # largest sum of squares, shifted, that a normalization's tables take
@@ -36,7 +37,8 @@ def check(graph: Graph) -> Graph:
     """Return ``graph`` if every rule of this contract holds.  Raises GraphError naming the first that fails."""
     for name, tensor in graph.tensors.items():
         check_tensor(name, tensor)
-    known, names = {graph.map_of(graph.input).name}, set()
+    _check_ports(graph)
+    known, names = {graph.map_of(name).name for name in graph.inputs}, set()
     for layer in graph.layers:
         check_layer(layer)
         if layer.name in names:
@@ -48,11 +50,20 @@ def check(graph: Graph) -> Graph:
             raise GraphError(f"layer '{layer.name}': its output '{layer.output}' is computed already")
         known.add(layer.output)
         _check_layer(layer, graph)
-    if graph.output not in known or graph.output == graph.input:
-        raise GraphError(f"no layer writes the graph's output '{graph.output}'")
+    for name in graph.outputs:
+        if name not in known or name in graph.inputs:
+            raise GraphError(f"no layer writes the graph's output '{name}'")
     if idle := [name for name in graph.tensors if name not in known]:
         raise GraphError(f"no layer makes the tensor '{idle[0]}'; leave it out")
     return graph
+
+
+def _check_ports(graph: Graph) -> None:
+    for what, names in (("input", graph.inputs), ("output", graph.outputs)):
+        if not isinstance(names, tuple) or not names or not all(isinstance(name, str) for name in names):
+            raise GraphError(f"the graph's {what}s are {names!r}; they must be a tuple of at least one tensor's name")
+        if len(set(names)) < len(names):
+            raise GraphError(f"the graph's {what}s {', '.join(map(repr, names))} name one tensor twice")
 
 
 def _check_layer(layer: Layer, graph: Graph) -> None:
@@ -73,7 +84,8 @@ def _check_layer(layer: Layer, graph: Graph) -> None:
         case Conv():
             _check_conv(layer, graph, sources[0], target)
         case MaxPool():
-            _check_pool(layer, sources[0], graph.map_of(layer.output))
+            _check_kept(layer, sources[0], graph.map_of(layer.output))
+            _check_pads(layer)
         case AveragePool():
             _check_average(layer, sources[0], graph.map_of(layer.output))
         case Add():
@@ -87,14 +99,22 @@ def _check_layer(layer: Layer, graph: Graph) -> None:
         case Normalization():
             _check_widths(layer, (*sources, graph.map_of(layer.output)))
             _check_normalization(layer, sources[0])
+        case Selection() | DepthToSpace():
+            _check_kept(layer, sources[0], graph.map_of(layer.output))
         case unknown:
             unknown_kind(unknown)
 
 
 def _check_shapes(layer: Layer, sources: tuple[FeatureMap, ...]) -> None:
-    """All inputs of one layer have one size; those of an Add have the same channels too."""
-    first = 1 if isinstance(layer, Concat) else 0
-    if len({source.shape[first:] for source in sources}) > 1:
+    """All inputs of one layer have one shape; those of a Concat may differ along its axis.  What is moved is there."""
+    joined = layer.axis - 1 if isinstance(layer, Concat) else -1
+    if isinstance(layer, Selection):
+        _check_selection(layer, sources[0])
+    if isinstance(layer, DepthToSpace) and sources[0].shape[0] % prod(layer.block):
+        raise GraphError(
+            f"layer '{layer.name}': {sources[0].shape[0]} channels are no multiple of its block {layer.block}"
+        )
+    if len({tuple(size for n, size in enumerate(source.shape) if n != joined) for source in sources}) > 1:
         shapes = ", ".join(str(source.shape) for source in sources)
         raise GraphError(f"layer '{layer.name}': its inputs {shapes} do not fit together")
 
@@ -112,12 +132,14 @@ def _check_conv(layer: Conv, graph: Graph, source: FeatureMap, target: FeatureMa
             f" a kernel of {layer.kernel}, pads {layer.pads} and {layer.groups} groups do not"
         )
     if isinstance(target, Sums):
-        if layer.output != graph.output:
-            raise GraphError(f"layer '{layer.name}': hands out raw sums; only the last layer may")
+        if layer.output not in graph.outputs:
+            raise GraphError(f"layer '{layer.name}': hands out raw sums; only a layer that makes an output may")
         with np.errstate(over="ignore", under="ignore"):
             scales = source.scale * layer.weight_scales
         if not np.array_equal(target.scales, scales):
             raise GraphError(f"layer '{layer.name}': the scales of its sums must be its input's times its weights'")
+        if target.shifts is not None and layer.bias.any():
+            raise GraphError(f"layer '{layer.name}': its sums have shifts and a bias; one of the two works")
     else:
         with np.errstate(over="ignore", under="ignore"):
             scales = requantization_scales(layer, graph)
@@ -133,18 +155,37 @@ def _check_conv(layer: Conv, graph: Graph, source: FeatureMap, target: FeatureMa
         raise GraphError(f"layer '{layer.name}': its sums can leave the range of float32; rescale the model's weights")
 
 
-def _check_pool(layer: MaxPool, source: FeatureMap, target: FeatureMap) -> None:
+def _check_kept(layer: MaxPool | Selection | DepthToSpace, source: FeatureMap, target: FeatureMap) -> None:
+    """What only moves integers leaves them as they are."""
+    what = "max pooling" if isinstance(layer, MaxPool) else layer.operator
     if not _on_one_grid(source, target):
-        raise GraphError(f"layer '{layer.name}': max pooling must keep its input's scale and zero point")
+        raise GraphError(f"layer '{layer.name}': {what} must keep its input's scale and zero point")
     if target.low > source.low or target.high < source.high:
-        raise GraphError(f"layer '{layer.name}': max pooling must not clamp")
-    _check_pads(layer)
+        raise GraphError(f"layer '{layer.name}': {what} must not clamp")
+
+
+def _check_selection(layer: Selection, source: FeatureMap) -> None:
+    channels, *size = source.shape
+    if max(layer.channels) >= channels:
+        raise GraphError(f"layer '{layer.name}': selects channel {max(layer.channels)} of {channels}")
+    whole = True
+    for what, (first, step, count), length in zip(("row", "column"), (layer.rows, layer.columns), size, strict=True):
+        if first + step * (count - 1) >= length:
+            raise GraphError(f"layer '{layer.name}': selects {what} {first + step * (count - 1)} of {length}")
+        whole &= count == length
+    if not layer.spacing and not whole:
+        raise GraphError(
+            f"layer '{layer.name}': selects channels that are not evenly spaced, and of the rows or columns only some;"
+            " make two of it"
+        )
 
 
 def _check_average(layer: AveragePool, source: FeatureMap, target: FeatureMap) -> None:
     _check_pads(layer)
     if layer.ceil[0] > layer.pads[2] or layer.ceil[1] > layer.pads[3]:
         raise GraphError(f"layer '{layer.name}': ceil {layer.ceil} must lie within the pads {layer.pads}")
+    if any(layer.ceil) and not layer.include_pad:
+        raise GraphError(f"layer '{layer.name}': ceil {layer.ceil} must be (0, 0), as no pad counts")
     worst = prod(layer.kernel) * _reach(source)
     if worst > INT32.max:
         raise GraphError(f"layer '{layer.name}': a sum can reach {worst}, beyond int32")

@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import assert_never
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..graph import Pads, Pair
+from ..graph.ports import by_name
 from . import functions
+from .expressions import evaluate
 from .layers import (
     Addition,
     Average,
     Clamped,
     Concatenation,
     Convolution,
+    Extreme,
     FloatGraph,
     Floats,
     Function,
     LocalResponse,
+    PixelShuffle,
     Pooling,
+    Product,
     Simple,
+    Slicing,
     simple,
 )
 
 
-def run_float(graph: FloatGraph, images: Floats) -> Iterator[tuple[str, Floats]]:
-    """Each tensor of a simplified network in order, the input first: (name, float32 of shape (N, C, rows, columns)).
+def run_float(graph: FloatGraph, images: Floats | Mapping[str, Floats]) -> Iterator[tuple[str, Floats]]:
+    """Each tensor of a simplified network in order, the inputs first: (name, float32 of shape (N, C, rows, columns)).
 
-    images : float32, (N, C, rows, columns).  A tensor is forgotten once its last reader has run.
+    images : float32, (N, C, rows, columns), of each input by name if there are several
+    A tensor is forgotten once its last reader has run.
     """
     left = Counter(name for layer in graph.layers for name in layer.inputs)
-    found = {graph.input: images}
-    yield graph.input, images
+    found = by_name(images, graph.inputs)
+    yield from found.copy().items()
     for layer in graph.layers:
         values = compute(simple(layer), [found[name] for name in layer.inputs])
         for name in layer.inputs:
@@ -52,14 +59,22 @@ def compute(layer: Simple, sources: list[Floats]) -> Floats:
             values = convolve(layer, sources[0])
         case Pooling():
             values = pool(layer, sources[0])
+        case Slicing():
+            values = take(layer, sources[0])
+        case PixelShuffle():
+            values = shuffle(layer, sources[0])
         case Average():
             values = average(layer, sources[0])
         case Addition():
-            values = sources[0] + sources[1]
+            values = sources[0] - sources[1] if layer.operator == "Sub" else sources[0] + sources[1]
+        case Product():
+            values = sources[0] * sources[1]
+        case Extreme():
+            values = (np.maximum if layer.operator == "Max" else np.minimum)(sources[0], sources[1])
         case Concatenation():
-            values = np.concatenate(sources, axis=1)
+            values = np.concatenate(sources, axis=layer.axis)
         case Function():
-            values = functions.apply(layer.operator, layer.attributes, sources[0])
+            values = apply(layer, sources)
         case LocalResponse():
             values = normalize(layer, sources[0])
         case unknown:
@@ -67,6 +82,13 @@ def compute(layer: Simple, sources: list[Floats]) -> Floats:
     if isinstance(layer, Clamped) and (layer.low, layer.high) != (-np.inf, np.inf):
         np.clip(values, np.float32(layer.low), np.float32(layer.high), out=values)
     return values
+
+
+def apply(layer: Function, sources: Sequence[Floats]) -> Floats:
+    """``layer``'s function of each value."""
+    if layer.steps:
+        return evaluate(layer.steps, sources)
+    return functions.apply(layer.operator, layer.attributes, sources[0])
 
 
 def convolve(layer: Convolution, images: Floats) -> Floats:
@@ -108,6 +130,19 @@ def pool(layer: Pooling, images: Floats) -> Floats:
     for ky, kx in np.ndindex(*layer.kernel):
         np.maximum(result, windows[..., ky, kx], out=result)
     return result
+
+
+def take(layer: Slicing, images: Floats) -> Floats:
+    """The channels, rows and columns that ``layer`` takes."""
+    rows, columns = (first + step * np.arange(count) for first, step, count in (layer.rows, layer.columns))
+    return images[:, np.array(layer.channels)[:, None, None], rows[:, None], columns]
+
+
+def shuffle(layer: PixelShuffle, images: Floats) -> Floats:
+    """(N, C, rows, columns) as (N, C / block, rows * block[0], columns * block[1])."""
+    (high, wide), (count, channels, rows, columns) = layer.block, images.shape
+    apart = images.reshape(count, high, wide, -1, rows, columns).transpose(0, 3, 4, 1, 5, 2)
+    return apart.reshape(count, channels // (high * wide), rows * high, columns * wide)
 
 
 def average(layer: Average, images: Floats) -> Floats:

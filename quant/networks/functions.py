@@ -18,10 +18,17 @@ Wide = NDArray[np.float64]
 # What ONNX assumes where a node says nothing; also the list of attributes that each function has.
 DEFAULTS: Mapping[str, Attributes] = {
     "Abs": {},
+    "Acos": {},
+    "Acosh": {},
+    "Asin": {},
+    "Asinh": {},
+    "Atan": {},
+    "Atanh": {},
     "Ceil": {},
     "Celu": {"alpha": 1.0},
     "Clip": {"min": -math.inf, "max": math.inf},
     "Cos": {},
+    "Cosh": {},
     "Elu": {"alpha": 1.0},
     "Erf": {},
     "Exp": {},
@@ -30,14 +37,17 @@ DEFAULTS: Mapping[str, Attributes] = {
     "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
     "HardSwish": {},
     "LeakyRelu": {"alpha": 0.01},
+    "Log": {},
     "Mish": {},
     "Reciprocal": {},
     "Relu": {},
     "Round": {},
     "Selu": {"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875},
+    "Shrink": {"bias": 0.0, "lambd": 0.5},
     "Sigmoid": {},
     "Sign": {},
     "Sin": {},
+    "Sinh": {},
     "Softplus": {},
     "Softsign": {},
     "Sqrt": {},
@@ -62,10 +72,17 @@ def _hard_sigmoid(x: Wide, alpha: float, beta: float) -> Wide:
 # Computed in float64 and rounded once, so that the result is the float32 nearest to the function's value.
 _FORMULAS: Mapping[str, Callable[[Wide, Any], Wide]] = {
     "Abs": lambda x, a: np.abs(x),
+    "Acos": lambda x, a: np.arccos(x),
+    "Acosh": lambda x, a: np.arccosh(x),
+    "Asin": lambda x, a: np.arcsin(x),
+    "Asinh": lambda x, a: np.arcsinh(x),
+    "Atan": lambda x, a: np.arctan(x),
+    "Atanh": lambda x, a: np.arctanh(x),
     "Ceil": lambda x, a: np.ceil(x),
     "Celu": lambda x, a: np.where(x > 0, x, a["alpha"] * np.expm1(x / a["alpha"])),
     "Clip": lambda x, a: np.clip(x, a["min"], a["max"]),
     "Cos": lambda x, a: np.cos(x),
+    "Cosh": lambda x, a: np.cosh(x),
     "Elu": lambda x, a: np.where(x > 0, x, a["alpha"] * np.expm1(np.minimum(x, 0))),
     "Erf": lambda x, a: _erf(x),
     "Exp": lambda x, a: np.exp(x),
@@ -74,14 +91,17 @@ _FORMULAS: Mapping[str, Callable[[Wide, Any], Wide]] = {
     "HardSigmoid": lambda x, a: _hard_sigmoid(x, a["alpha"], a["beta"]),
     "HardSwish": lambda x, a: x * _hard_sigmoid(x, 1 / 6, 0.5),
     "LeakyRelu": lambda x, a: np.where(x >= 0, x, np.float32(a["alpha"]) * x),
+    "Log": lambda x, a: np.log(x),
     "Mish": lambda x, a: x * np.tanh(np.logaddexp(0, x)),
     "Reciprocal": lambda x, a: 1 / x,
     "Relu": lambda x, a: np.maximum(x, 0),
     "Round": lambda x, a: np.rint(x),
     "Selu": lambda x, a: a["gamma"] * np.where(x > 0, x, a["alpha"] * np.expm1(np.minimum(x, 0))),
+    "Shrink": lambda x, a: np.where(x < -a["lambd"], x + a["bias"], np.where(x > a["lambd"], x - a["bias"], 0)),
     "Sigmoid": lambda x, a: 1 / (1 + np.exp(-x)),
     "Sign": lambda x, a: np.sign(x),
     "Sin": lambda x, a: np.sin(x),
+    "Sinh": lambda x, a: np.sinh(x),
     "Softplus": lambda x, a: np.logaddexp(0, x),
     "Softsign": lambda x, a: x / (1 + np.abs(x)),
     "Sqrt": lambda x, a: np.sqrt(x),
@@ -99,5 +119,9 @@ def stored(attributes: Attributes) -> dict[str, float | str]:
 def apply(operator: str, attributes: Attributes, values: NDArray[np.float32]) -> NDArray[np.float32]:
     """The function of ``operator``, a key of DEFAULTS, on float32 ``values`` of any shape."""
     with np.errstate(all="ignore"):
-        wide = _FORMULAS[operator](values.astype(np.float64), {**DEFAULTS[operator], **attributes})
-        return np.asarray(wide, np.float32)
+        return np.asarray(wide(operator, attributes, values.astype(np.float64)), np.float32)
+
+
+def wide(operator: str, attributes: Attributes, values: Wide) -> Wide:
+    """As ``apply``, without the last rounding."""
+    return _FORMULAS[operator](values, {**DEFAULTS[operator], **attributes})

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import ConvOperator, Pads, Pair, Shape
+from ..graph import ConvOperator, Pads, Pair, Shape, Steps
 from ..graph.errors import ModelError
+from .expressions import Step
 
 Floats = NDArray[np.float32]
 INFINITY = float("inf")
@@ -55,6 +56,24 @@ class Convolution(Clamped):
 
 
 @dataclass(frozen=True, eq=False)
+class TransposedConvolution(Clamped):
+    """Each input adds its weights to a window of the result: input (row, column) times weight (j, i) to the result
+
+    ``(row * stride + j * dilation - pad, ...)``, if there is one.  Weights and bias as Convolution's.
+
+    size : (rows, columns) of the result;  pads : (top, left)
+    """
+
+    weights: Floats
+    bias: Floats
+    size: Pair
+    strides: Pair
+    pads: Pair
+    dilations: Pair = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True, eq=False)
 class Pooling(_Layer):
     """Maximum over windows; ``pads`` (top, left, bottom, right) include what ceil_mode adds."""
 
@@ -79,19 +98,51 @@ class Average(Clamped):
 
 @dataclass(frozen=True, eq=False)
 class Addition(Clamped):
-    """Elementwise sum of two tensors of one shape."""
+    """Elementwise sum of two tensors of one shape, or their difference if ``operator`` is Sub."""
+
+
+@dataclass(frozen=True, eq=False)
+class Product(Clamped):
+    """Elementwise product of two tensors of one shape, or of which one has a single row and column."""
+
+
+@dataclass(frozen=True, eq=False)
+class Extreme(Clamped):
+    """Elementwise maximum of two tensors of one shape, or minimum: ``operator`` is Max or Min."""
 
 
 @dataclass(frozen=True, eq=False)
 class Concatenation(_Layer):
-    """Tensors joined along the channels."""
+    """Tensors joined along ``axis``: 1 the channels, 2 the rows, 3 the columns."""
+
+    axis: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Slicing(_Layer):
+    """Some channels, in any order, rows and columns, (first, step, count) both: see graph.Selection."""
+
+    channels: tuple[int, ...]
+    rows: Steps
+    columns: Steps
+
+
+@dataclass(frozen=True, eq=False)
+class PixelShuffle(_Layer):
+    """Channels become rows and columns, ``block`` (rows, columns) of them: see graph.DepthToSpace."""
+
+    block: Pair
 
 
 @dataclass(frozen=True, eq=False)
 class Function(Clamped):
-    """A function of each value alone, ``functions.FUNCTIONS[operator]`` with its ONNX attributes."""
+    """A function of each value alone: ``operator`` of ``functions`` with its attributes, or ``steps`` in its place.
+
+    Only steps may have several inputs, and only until ``fuse_chains`` has merged what makes those of one value.
+    """
 
     attributes: Mapping[str, float | str] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,16 +156,11 @@ class LocalResponse(Clamped):
 
 
 @dataclass(frozen=True, eq=False)
-class Dense(_Layer):
-    """``y = x @ weights.T + bias`` on a flat input.  weights : float32, (outputs, inputs);  bias : (outputs,)"""
-
-    weights: Floats
-    bias: Floats
-
-
-@dataclass(frozen=True, eq=False)
 class Affine(_Layer):
-    """``y[c] = scale[c] * x[c] + shift[c]``, float64, (channels,): batch norm, a constant added or multiplied."""
+    """``y = scale * x + shift``, float64: batch norm, a constant added or multiplied.
+
+    scale, shift : (channels,), one value for each channel, or (channels, rows, columns), one for each of an image
+    """
 
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
@@ -130,19 +176,10 @@ class Clamp(_Layer):
 
 @dataclass(frozen=True, eq=False)
 class Padding(_Layer):
-    """Zeros around the map; ``pads`` are (top, left, bottom, right)."""
+    """``value`` around the map, 0 or -infinity; ``pads`` are (top, left, bottom, right)."""
 
     pads: Pads
-
-
-@dataclass(frozen=True, eq=False)
-class Flatten(_Layer):
-    """(channels, rows, columns) to (channels * rows * columns, 1, 1), in that order."""
-
-
-@dataclass(frozen=True, eq=False)
-class Pass(_Layer):
-    """Leaves values and their order as they are in inference: Dropout, Identity, a Reshape that only renames axes."""
+    value: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,10 +187,13 @@ class Softmax(_Layer):
     """Softmax or LogSoftmax over the channels, at the end only."""
 
 
-Simple = Convolution | Pooling | Average | Addition | Concatenation | Function | LocalResponse
+Moving = Pooling | Slicing | PixelShuffle
+"""What hands on some of its input's values, or all, as they are."""
+
+Simple = Convolution | Moving | Average | Addition | Product | Extreme | Concatenation | Function | LocalResponse
 """What passes leave, and quantization knows."""
 
-Exported = Dense | Affine | Clamp | Padding | Flatten | Pass | Softmax
+Exported = TransposedConvolution | Affine | Clamp | Padding | Softmax
 """What exporters write besides, and passes turn into those, or drop."""
 
 FloatLayer = Simple | Exported
@@ -168,11 +208,14 @@ def simple(layer: FloatLayer) -> Simple:
 
 @dataclass(frozen=True, eq=False)
 class FloatGraph:
-    """Float layers in an order of execution.  ``dropped`` says what was left to the host, such as the last softmax."""
+    """Float layers in an order of execution.
 
-    input: str
-    shape: Shape
-    output: str
+    inputs : shape of each by name, (channels, rows, columns);  outputs : in the model's order
+    dropped : what was left to the host, such as the last softmax
+    """
+
+    inputs: Mapping[str, Shape]
+    outputs: tuple[str, ...]
     layers: tuple[FloatLayer, ...]
     dropped: tuple[str, ...] = ()
 
@@ -185,7 +228,7 @@ class FloatGraph:
 
     def readers(self) -> dict[str, list[FloatLayer]]:
         """The layers that read each tensor, by the tensor's name; a layer that reads it twice is there twice."""
-        found: dict[str, list[FloatLayer]] = {self.input: []}
+        found: dict[str, list[FloatLayer]] = {name: [] for name in self.inputs}
         found.update((layer.output, []) for layer in self.layers)
         for layer in self.layers:
             for name in layer.inputs:
@@ -193,8 +236,8 @@ class FloatGraph:
         return found
 
     def private(self) -> set[str]:
-        """Tensors that exactly one layer reads, and that are not the output: what may be fused away."""
-        return {name for name, layers in self.readers().items() if len(layers) == 1 and name != self.output}
+        """Tensors that exactly one layer reads, and that are no output: what may be fused away."""
+        return {name for name, layers in self.readers().items() if len(layers) == 1 and name not in self.outputs}
 
 
 def renamed(graph: FloatGraph, names: Mapping[str, str]) -> FloatGraph:
@@ -207,7 +250,8 @@ def renamed(graph: FloatGraph, names: Mapping[str, str]) -> FloatGraph:
         )
         for layer in graph.layers
     ]
-    return replace(graph, layers=tuple(layers), output=names.get(graph.output, graph.output))
+    outputs = tuple(names.get(name, name) for name in graph.outputs)
+    return replace(graph, layers=tuple(layers), outputs=outputs)
 
 
 def refusal(layer: FloatLayer, reason: str) -> ModelError:

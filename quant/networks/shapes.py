@@ -13,16 +13,18 @@ from .layers import (
     Clamp,
     Concatenation,
     Convolution,
-    Dense,
-    Flatten,
+    Extreme,
     FloatGraph,
     FloatLayer,
     Function,
     LocalResponse,
     Padding,
-    Pass,
+    PixelShuffle,
     Pooling,
+    Product,
+    Slicing,
     Softmax,
+    TransposedConvolution,
     refusal,
 )
 
@@ -32,7 +34,7 @@ def shapes(graph: FloatGraph) -> dict[str, Shape]:
 
     Raises ModelError, naming the layer, where weights or windows do not fit.
     """
-    found = {graph.input: graph.shape}
+    found = dict(graph.inputs)
     for layer in graph.layers:
         found[layer.output] = next_shape(layer, [found[name] for name in layer.inputs])
     return found
@@ -51,24 +53,48 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
                     " channels",
                 )
             return outputs, *_windows(layer, source, layer.weights.shape[2:], layer.dilations)
+        case TransposedConvolution():
+            outputs, inputs = layer.weights.shape[:2]
+            if inputs * layer.groups != channels or outputs % layer.groups or min(layer.size) < 1:
+                raise refusal(
+                    layer,
+                    f"weights {layer.weights.shape} with group {layer.groups} make {layer.size} of its input {source};"
+                    " they do not fit",
+                )
+            return outputs, *layer.size
         case Pooling() | Average():
             return channels, *_windows(layer, source, layer.kernel, (1, 1))
-        case Addition():
+        case Addition() | Extreme() | Function():
             if len(set(sources)) > 1:
-                raise refusal(layer, f"adds maps of shapes {_listed(sources)}; they must be equal")
+                raise refusal(layer, f"reads maps of shapes {_listed(sources)}; they must be equal")
             return source
-        case Concatenation():
-            if len({shape[1:] for shape in sources}) > 1:
-                raise refusal(layer, f"joins maps of shapes {_listed(sources)}; their rows and columns must be equal")
-            return sum(shape[0] for shape in sources), rows, columns
-        case Dense():
-            if (rows, columns) != (1, 1) or layer.weights.shape[1] != channels:
+        case Product():
+            largest = max(shape[1:] for shape in sources)
+            if len({shape[0] for shape in sources}) > 1 or any(shape[1:] not in ((1, 1), largest) for shape in sources):
                 raise refusal(
-                    layer, f"weights {layer.weights.shape} do not fit its input of shape {source}; flatten it before"
+                    layer,
+                    f"multiplies maps of shapes {_listed(sources)}; they must be equal, or one have a single row and"
+                    " column",
                 )
-            return layer.weights.shape[0], 1, 1
+            return channels, *largest
+        case Concatenation():
+            joined = layer.axis - 1
+            if len({tuple(size for n, size in enumerate(shape) if n != joined) for shape in sources}) > 1:
+                raise refusal(
+                    layer, f"joins maps of shapes {_listed(sources)}; only their axis {layer.axis} may differ"
+                )
+            size = [*source]
+            size[joined] = sum(shape[joined] for shape in sources)
+            return size[0], size[1], size[2]
+        case Slicing():
+            return len(layer.channels), layer.rows[2], layer.columns[2]
+        case PixelShuffle():
+            high, wide = layer.block
+            if channels % (high * wide):
+                raise refusal(layer, f"its input has {channels} channels; it must be a multiple of {high} x {wide}")
+            return channels // (high * wide), rows * high, columns * wide
         case Affine():
-            if layer.scale.shape != (channels,):
+            if layer.scale.shape not in ((channels,), source):
                 raise refusal(
                     layer, f"{layer.scale.size} parameters do not fit {channels} channels; it needs one for each"
                 )
@@ -76,9 +102,7 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
         case Padding():
             top, left, bottom, right = layer.pads
             return channels, rows + top + bottom, columns + left + right
-        case Flatten():
-            return channels * rows * columns, 1, 1
-        case Function() | LocalResponse() | Clamp() | Pass() | Softmax():
+        case LocalResponse() | Clamp() | Softmax():
             return source
         case unknown:
             unknown_kind(unknown)

@@ -57,14 +57,14 @@ def check_dimensions(what: str, dimensions: Iterable[int]) -> None:
         )
 
 
-def check_memory(source: str, layers: Iterable[Layer | FloatLayer], sizes: Mapping[str, Shape]) -> None:
+def check_memory(sources: Iterable[str], layers: Iterable[Layer | FloatLayer], sizes: Mapping[str, Shape]) -> None:
     """Raises ModelError, naming the layer, where one image would take more than the budget.
 
-    layers : in execution order;  sizes : of every tensor by name, that of the input ``source`` included
+    layers : in execution order;  sizes : of every tensor by name, those of the inputs ``sources`` included
     """
     layers = list(layers)
     left = Counter(name for layer in layers for name in layer.inputs)
-    alive = {source}
+    alive = set(sources)
     for layer in layers:
         alive.add(layer.output)
         kept = MAP_BYTES * sum(prod(sizes[name]) for name in alive)

@@ -11,16 +11,41 @@ from onnx.reference import ReferenceEvaluator
 
 from ..graph.errors import ModelError
 from .budget import Budget
-from .file import Array, Attributes, array, describe, integer_list, refuse
+from .file import Array, Attributes, array, describe, integer_list, known, refuse
 from .foreign import foreign
 
 # Evaluated by onnx's reference implementation when every input is constant; anything else must be a layer.
-RESHAPING = ("Flatten", "Identity", "Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
-REDUCING = ("ReduceProd",)
-OF_ONE = ("Cast", "Ceil", "Exp", "Floor", "Neg", "Reciprocal", "Sqrt")
-BROADCASTING = ("Add", "Div", "Equal", "Max", "Min", "Mul", "Pow", "Sub", "Sum", "Where")
-GROWING = ("Concat", "ConstantOfShape", "Expand", "Gather", "Range")
-FOLDABLE = frozenset((*RESHAPING, *REDUCING, *OF_ONE, *BROADCASTING, *GROWING))
+RESHAPING = ("Flatten", "Identity", "Reshape", "Shape", "Size", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+REDUCING = tuple(f"Reduce{how}" for how in ("L1", "L2", "LogSum", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"))
+OF_ONE = (
+    *(
+        "Abs",
+        "Cast",
+        "Ceil",
+        "Clip",
+        "Cos",
+        "CumSum",
+        "Exp",
+        "Floor",
+        "LeakyRelu",
+        "Log",
+        "Neg",
+        "Not",
+        "Reciprocal",
+        "Relu",
+    ),
+    *("Round", "Sigmoid", "Sign", "Sin", "Softmax", "Softplus", "Sqrt", "Tanh", "Trilu"),
+)
+BROADCASTING = (
+    *("Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod"),
+    *("Mul", "Or", "Pow", "Sub", "Sum", "Where", "Xor"),
+)
+GROWING = ("Concat", "ConstantOfShape", "Expand", "EyeLike", "Gather", "Gemm", "MatMul", "Pad", "Range", "Tile")
+SCATTERING = ("ScatterElements", "ScatterND")
+FOLDABLE = frozenset((*RESHAPING, *REDUCING, *OF_ONE, *BROADCASTING, *GROWING, *SCATTERING))
+
+PRODUCTS = 64  # multiplications that cost as much as a value
+SCATTERED = 256  # what an index costs, in values: the reference takes them one by one
 
 
 class Constants(Mapping[str, Array]):
@@ -75,7 +100,7 @@ class Constants(Mapping[str, Array]):
         self.budget.spend(describe(node), size)
         with foreign(what):
             values = ReferenceEvaluator(_model_of(node, self.opset)).run(None, feeds)
-            made = dict(zip(filter(None, node.output), map(np.asarray, values), strict=True))
+            made = dict(zip(filter(None, node.output), map(known, values), strict=True))
         self._values.update(made)
         return True
 
@@ -98,12 +123,12 @@ def _check_axes(node: onnx.NodeProto, inputs: Sequence[Array]) -> None:
     attributes = Attributes(node)
     attributes.integer("axis", 0)
     attributes.listed("axes")
-    if node.op_type in ("ReduceProd", "Squeeze", "Unsqueeze") and len(inputs) > 1:
+    if node.op_type in (*REDUCING, "Squeeze", "Unsqueeze") and len(inputs) > 1:
         integer_list(node, "axes", inputs[1])
 
 
 def largest_size(node: onnx.NodeProto, inputs: Sequence[Array]) -> int:
-    """The most values that a foldable ``node`` can make of ``inputs``, without computing it."""
+    """The most values that a foldable ``node`` can make of ``inputs``, or that take its time, without computing it."""
     operator, first = node.op_type, inputs[0]
     if operator in BROADCASTING:
         return extent(np.broadcast_shapes(*(value.shape for value in inputs)))
@@ -117,10 +142,35 @@ def largest_size(node: onnx.NodeProto, inputs: Sequence[Array]) -> int:
         left = list(first.shape)
         left.pop(Attributes(node).integer("axis", 0))
         return inputs[1].size * extent(left)
+    if operator in ("Gemm", "MatMul"):
+        return _products(node, inputs)
+    if operator == "Pad":
+        amounts = Attributes(node).listed("pads") or inputs[1].tolist()
+        around = sum(abs(amount) for amount in amounts)  # on each axis: which ones, it may say in a further input
+        return extent([size + around for size in first.shape])
+    if operator == "Tile":
+        return extent([size * times for size, times in zip(first.shape, inputs[1].tolist(), strict=True)])
+    if operator == "ScatterElements":
+        return extent(first.shape) + SCATTERED * extent(inputs[1].shape)
+    if operator == "ScatterND":
+        *several, depth = inputs[1].shape
+        return extent(first.shape) + extent(several) * (SCATTERED + extent(first.shape[depth:]))
     if operator == "Range":
         start, limit, step = (value.item() for value in inputs)
         return int(max(0, ceil((limit - start) / step)))
     return extent(first.shape)
+
+
+def _products(node: onnx.NodeProto, inputs: Sequence[Array]) -> int:
+    first, second = (value.shape for value in inputs[:2])
+    attributes = Attributes(node)
+    if node.op_type == "Gemm":
+        first = first[::-1] if attributes.integer("transA", 0) else first
+        second = second[::-1] if attributes.integer("transB", 0) else second
+    rows = first[-2:-1] if len(first) > 1 else ()
+    columns = second[-1:] if len(second) > 1 else ()
+    made = extent((*np.broadcast_shapes(first[:-2], second[:-2]), *rows, *columns))
+    return max(made, made * int(first[-1]) // PRODUCTS)
 
 
 def extent(shape: Sequence[int]) -> int:

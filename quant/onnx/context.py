@@ -11,8 +11,9 @@ import onnx
 from ..graph import Shape
 from ..networks.layers import FloatLayer, Floats
 from .file import Array, Attributes, integer_list, node_name, refuse
+from .view import Dimensions as Dimensions
+from .view import View
 
-Dimensions = tuple[int, ...]
 Built = tuple[FloatLayer, Dimensions]
 
 
@@ -25,12 +26,16 @@ def image_of(dimensions: Dimensions) -> Shape:
 
 @dataclass(frozen=True)
 class Context:
-    """A node, the constants known before it, and the sizes of computed tensors: (N, C, H, W), (N, C, L) or (N, K)."""
+    """A node, the constants known before it, and the sizes of computed tensors: (N, C, H, W), (N, C, L) or (N, K).
+
+    view : where the input lies in its map, if it is not the map itself: then the builder puts its parameters there
+    """
 
     node: onnx.NodeProto
     constants: Mapping[str, Array]
     sizes: Mapping[str, Dimensions]
     opset: int
+    view: View | None = None
 
     @property
     def name(self) -> str:
@@ -76,11 +81,13 @@ class Context:
             return None
         if value.dtype.kind != "f":
             raise refuse(self.node, f"its {role} '{self.node.input[index]}' is {value.dtype}; it must be float32")
-        if not np.isfinite(value).all():
+        with np.errstate(over="ignore"):
+            found = value.astype(np.float32, copy=False)
+        if not np.isfinite(found).all():
             raise refuse(
                 self.node, f"its {role} '{self.node.input[index]}' contains NaN or infinity; all must be finite"
             )
-        return value.astype(np.float32, copy=False)
+        return found
 
     def integers(self, attributes: Attributes, name: str, since: int, index: int = 1) -> list[int] | None:
         """``name``: an attribute before opset ``since``, input ``index`` from then on; None if it is left out."""

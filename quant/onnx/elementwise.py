@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
+from ..networks.expressions import Step
 from ..networks.functions import DEFAULTS
 from ..networks.layers import (
     INFINITY,
@@ -13,25 +16,32 @@ from ..networks.layers import (
     Clamp,
     Concatenation,
     Function,
+    Product,
 )
-from .context import Built, Context
+from .context import Built, Context, image_of
 from .file import Attributes, refuse
+from .mixtures import mixture
 
 
 def add(context: Context) -> Built:
     """Add, and Sum of two: of two maps, or of a map and a constant for each channel."""
-    if len(context.node.input) != 2:
-        raise refuse(context.node, f"has {len(context.node.input)} inputs; it must have two")
-    if len(context.computed) == 1:
-        shift = _for_each_channel(context)
-        return _affine(context, np.ones_like(shift), shift)
+    if len(context.computed) == 2:
+        return _sum(context, "adds")
+    shift = _for_each_channel(context)
+    return _affine(context, np.ones_like(shift), shift)
+
+
+def _sum(context: Context, verb: str) -> Built:
     sizes = [context.sizes[name] for name in context.computed]
     if sizes[0] != sizes[1]:
-        raise refuse(context.node, f"adds maps of shapes {list(sizes[0])} and {list(sizes[1])}; they must be equal")
+        raise refuse(context.node, f"{verb} maps of shapes {list(sizes[0])} and {list(sizes[1])}; they must be equal")
     return Addition(context.name, context.operator, context.computed, context.output), sizes[0]
 
 
 def subtract(context: Context) -> Built:
+    """Sub: of two maps, or of a map and a constant for each channel, in either order."""
+    if len(context.computed) == 2:
+        return _sum(context, "subtracts")
     shift = _for_each_channel(context)
     ones = np.ones_like(shift)
     if context.node.input[0] == context.current:
@@ -40,14 +50,30 @@ def subtract(context: Context) -> Built:
 
 
 def multiply(context: Context) -> Built:
+    """Mul: of two maps, of which one may have a single row and column, or of a map and a constant for each channel."""
+    if len(context.computed) == 2:
+        return _product(context)
     scale = _for_each_channel(context)
     return _affine(context, scale, np.zeros_like(scale))
 
 
+def _product(context: Context) -> Built:
+    first, second = (context.sizes[name] for name in context.computed)
+    size = max(first, second)
+    if not {first, second} <= {size, size[:2] + (1,) * len(size[2:])}:
+        raise refuse(
+            context.node,
+            f"multiplies maps of shapes {list(first)} and {list(second)}; they must be equal, or one have a single row"
+            " and column",
+        )
+    return Product(context.name, "Mul", context.computed, context.output), size
+
+
 def divide(context: Context) -> Built:
+    """Div by a constant for each channel; of a number, or of what depends on the same map, as a function."""
+    if len(context.computed) == 2 or context.node.input[0] != context.current:
+        return mixture(context)
     divisor = _for_each_channel(context)
-    if context.node.input[0] != context.current:
-        raise refuse(context.node, "divides a constant by a map; only a map by a constant works")
     if not divisor.all():
         raise refuse(context.node, "divides by 0")
     return _affine(context, 1 / divisor, np.zeros_like(divisor))
@@ -77,16 +103,30 @@ def batch_normalization(context: Context) -> Built:
     if (variance + epsilon <= 0).any():
         raise refuse(context.node, "its variance plus epsilon is not positive; it must be")
     slope = scale / np.sqrt(variance + epsilon)
-    return _affine(context, slope, bias - mean * slope)
+    shift = bias - mean * slope
+    if context.view is None:
+        return _affine(context, slope, shift)
+    ones = (1,) * (len(context.dimensions) - 2)
+    places = [context.view.to_map(values.reshape(-1, *ones), 4) for values in (slope, shift)]
+    return _affine(replace(context, sizes={context.current: context.view.shape}), *map(_of_map, places))
+
+
+def _of_map(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(1, C, 1, 1) as (C,), one value for each channel; else (C, H, W)."""
+    return values.reshape(-1) if values.shape[2:] == (1, 1) else values[0]
 
 
 def _affine(context: Context, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> Built:
+    """``scale`` and ``shift`` have one value for each channel, or spread to (C, H, W)."""
+    shape = image_of(context.dimensions)
+    wanted = shape[:1] if scale.ndim == 1 else shape
+    scale, shift = np.broadcast_to(scale, wanted), np.broadcast_to(shift, wanted)
     layer = Affine(context.name, context.operator, (context.current,), context.output, scale, shift)
     return layer, context.dimensions
 
 
 def _for_each_channel(context: Context) -> NDArray[np.float64]:
-    """The constant input as (channels,) float64."""
+    """The constant input, float64: a value for each channel, (channels,), or for each of an image, (C, H, W)."""
     verb = {"Add": "adds", "Sum": "adds", "Sub": "subtracts", "Mul": "multiplies by", "Div": "divides by"}
     if len(context.node.input) != 2:
         raise refuse(context.node, f"has {len(context.node.input)} inputs; it must have two")
@@ -95,12 +135,16 @@ def _for_each_channel(context: Context) -> NDArray[np.float64]:
     assert values is not None
     channels, rank = context.dimensions[1], len(context.dimensions)
     shape = (1,) * (rank - values.ndim) + values.shape
-    if len(shape) != rank or shape[0] != 1 or shape[1] not in (1, channels) or any(size != 1 for size in shape[2:]):
+    fits = len(shape) == rank and shape[0] == 1
+    if not fits or any(size not in (1, whole) for size, whole in zip(shape, context.dimensions, strict=True)):
         raise refuse(
             context.node,
             f"{verb[context.operator]} a constant of shape {values.shape};"
             f" it must be one value for each of {channels} channels",
         )
+    if any(size != 1 for size in shape[2:]):
+        _, *inside = (shape[0], shape[1], *((1,) * (4 - rank)), *shape[2:])
+        return np.broadcast_to(values.reshape(inside), image_of(context.dimensions)).astype(np.float64)
     return np.broadcast_to(values.reshape(-1), (channels,)).astype(np.float64)
 
 
@@ -119,8 +163,12 @@ def clip(context: Context) -> Built:
         if bound.size != 1 or bound.dtype.kind not in "iuf" or np.isnan(bound).any():
             raise refuse(context.node, f"its {role} must be one number")
         low, high = (float(bound.item()), high) if role == "min" else (low, float(bound.item()))
-    if not low <= 0 <= high:
-        raise refuse(context.node, f"clips to {low:g}..{high:g}; the range must contain 0, so that 0 stays exact")
+    if low > high:
+        raise refuse(context.node, f"clips to {low:g}..{high:g}; its min must not be above its max")
+    if not low <= 0 <= high:  # as a clamp it would move the zeros that pad a convolution
+        steps = (Step("Clip", (0,), {"min": low, "max": high}),)
+        layer = Function(context.name, "Clip", (context.current,), context.output, steps=steps)
+        return layer, context.dimensions
     return Clamp(context.name, "Clip", (context.current,), context.output, low, high), context.dimensions
 
 
@@ -153,10 +201,13 @@ def concat(context: Context) -> Built:
         constant = next(name for name in context.node.input if name not in context.computed)
         raise refuse(context.node, f"joins the constant '{constant}' to a map; only maps work")
     sizes = [context.sizes[name] for name in context.computed]
-    if len({len(size) for size in sizes}) > 1 or axis % len(sizes[0]) != 1:
-        raise refuse(context.node, f"axis is {axis}; only the channels, axis 1, work")
-    if len({(size[0], *size[2:]) for size in sizes}) > 1:
+    rank = len(sizes[0])
+    if len({len(size) for size in sizes}) > 1 or not -rank <= axis < rank or axis % rank == 0:
+        raise refuse(context.node, f"axis is {axis}; only channels, rows and columns work")
+    axis %= rank
+    if len({(*size[:axis], *size[axis + 1 :]) for size in sizes}) > 1:
         shapes = ", ".join(str(list(size)) for size in sizes)
-        raise refuse(context.node, f"joins maps of shapes {shapes}; their rows and columns must be equal")
-    dimensions = (sizes[0][0], sum(size[1] for size in sizes), *sizes[0][2:])
-    return Concatenation(context.name, "Concat", context.computed, context.output), dimensions
+        raise refuse(context.node, f"joins maps of shapes {shapes}; only their axis {axis} may differ")
+    dimensions = (*sizes[0][:axis], sum(size[axis] for size in sizes), *sizes[0][axis + 1 :])
+    along = axis if axis == 1 or rank == 4 else 3  # (N, C, L) is one row
+    return Concatenation(context.name, "Concat", context.computed, context.output, along), dimensions

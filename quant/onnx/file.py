@@ -16,8 +16,14 @@ from .budget import INT32, check_dimensions
 from .foreign import foreign
 
 Array = NDArray[Any]
+TYPES = onnx.TensorProto
 STANDARD_DOMAINS = ("", "ai.onnx")
 OLDEST_OPSET = 7
+"""Builders know none before; ``old_opsets`` says what older nodes are in it."""
+
+FLOATS = {TYPES.FLOAT, TYPES.FLOAT16, TYPES.BFLOAT16, TYPES.DOUBLE}
+"""Types whose values become float32: the network is the same, and all that is written is float32."""
+
 KINDS = onnx.AttributeProto
 FIELDS = {
     KINDS.FLOAT: "f",
@@ -32,12 +38,10 @@ FIELDS = {
 
 
 def opset(model: onnx.ModelProto) -> int:
-    """Version of the standard operators that ``model`` uses.  Raises ModelError below 7, and beyond what onnx knows."""
+    """Version of the standard operators that ``model`` uses.  Raises ModelError below 1, and beyond what onnx knows."""
     version = max((entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS), default=1)
-    if version < OLDEST_OPSET:
-        raise ModelError(
-            f"the model uses opset {version}; {OLDEST_OPSET} or newer works, so export or convert it again"
-        )
+    if version < 1:
+        raise ModelError(f"the model uses opset {version}; 1 or newer works, so export it again")
     newest = onnx.defs.onnx_opset_version()
     if version > newest:
         raise ModelError(f"the model uses opset {version}; up to {newest} are known, so export it again")
@@ -54,7 +58,13 @@ def array(tensor: onnx.TensorProto) -> Array:
     if onnx.external_data_helper.uses_external_data(tensor):
         raise ModelError(f"{what}: its values are in another file; give the model's path, so that it can be found")
     with foreign(f"{what}: its values cannot be read"):
-        return np.asarray(onnx.numpy_helper.to_array(tensor))
+        return known(onnx.numpy_helper.to_array(tensor))
+
+
+def known(values: Any) -> Array:
+    """``values`` as an array of a type that NumPy itself computes with: bfloat16 becomes float32, exactly."""
+    found = np.asarray(values)
+    return found.astype(np.float32) if found.dtype.name == "bfloat16" else found
 
 
 def describe(node: onnx.NodeProto) -> str:
@@ -158,33 +168,37 @@ def integer_list(node: onnx.NodeProto, name: str, found: Any) -> list[int]:
     return values
 
 
-def single_input(model: onnx.ModelProto, constants: Container[str]) -> onnx.ValueInfoProto:
-    """The one input that is not a constant.  Raises ModelError if there are several or none, or it is not float."""
+def inputs_of(
+    model: onnx.ModelProto, constants: Container[str], kinds: Container[int] = (TYPES.FLOAT,)
+) -> dict[str, tuple[int, ...]]:
+    """Dimensions, N first, of each input that is not a constant, by name.
+
+    Raises ModelError if the model has no input or no output, or an input is none of ``kinds`` or of no fixed size.
+    """
     graph = model.graph
     found = [value for value in graph.input if value.name not in constants]
-    if len(found) != 1 or len(graph.output) != 1:
-        names = ", ".join(repr(value.name) for value in [*found, *graph.output])
+    if not found or not graph.output:
         raise ModelError(
-            f"the model has {len(found)} inputs and {len(graph.output)} outputs ({names}); it must have one of each"
+            f"the model has {len(found)} inputs and {len(graph.output)} outputs; it must have at least one of each"
         )
-    kind = found[0].type.tensor_type.elem_type
-    if kind != onnx.TensorProto.FLOAT:
-        type_name = next((name for name, value in onnx.TensorProto.DataType.items() if value == kind), str(kind))
-        raise ModelError(f"input '{found[0].name}' has type {type_name}; it must be FLOAT")
-    result: onnx.ValueInfoProto = found[0]
-    return result
+    for value in found:
+        kind = value.type.tensor_type.elem_type
+        if kind not in kinds:
+            type_name = next((name for name, other in TYPES.DataType.items() if other == kind), str(kind))
+            raise ModelError(f"input '{value.name}' has type {type_name}; it must be FLOAT")
+    return {value.name: image_dimensions(value) for value in found}
 
 
 def image_dimensions(value: onnx.ValueInfoProto) -> tuple[int, ...]:
-    """Dimensions (N, C, H, W) or (N, C, L) of the input ``value``, with N 1 if it is symbolic."""
+    """Dimensions (N, C, H, W), (N, C, L) or (N, K) of the input ``value``, with N 1 if it is symbolic."""
     dimensions = [
         int(d.dim_value) if d.HasField("dim_value") and d.dim_value > 0 else (d.dim_param or "?")
         for d in value.type.tensor_type.shape.dim
     ]
     sizes = [d for d in dimensions[1:] if isinstance(d, int)]
-    if len(dimensions) not in (3, 4) or len(sizes) != len(dimensions) - 1:
+    if len(dimensions) not in (2, 3, 4) or len(sizes) != len(dimensions) - 1:
         shown = "x".join(str(d) for d in dimensions[:8]) or "unknown"
-        raise ModelError(f"input '{value.name}' has shape {shown}; it must be NxCxHxW with fixed C, H and W, or NxCxL")
+        raise ModelError(f"input '{value.name}' has shape {shown}; it must be NxCxHxW, NxCxL or NxK, all but N fixed")
     batch = dimensions[0] if isinstance(dimensions[0], int) else 1
     check_dimensions(f"input '{value.name}'", (batch, *sizes))
     return batch, *sizes

@@ -16,6 +16,7 @@ from ..graph.errors import ModelError
 from .budget import LARGEST_FILE
 from .file import STANDARD_DOMAINS, describe, node_name, opset, refuse
 from .foreign import foreign
+from .local_functions import inlined
 
 LONGEST_NAME = 1000
 
@@ -26,8 +27,12 @@ def load_model(source: onnx.ModelProto | str | Path) -> onnx.ModelProto:
     Raises ModelError if it is not one, is larger than LARGEST_FILE, or its names are not what ONNX wants.
     """
     model = source if isinstance(source, onnx.ModelProto) else _read(Path(source))
-    _check_texts(model.graph)
+    _check_texts(model.graph, *(node for body in model.functions for node in body.node))
     check_graph(model.graph, opset(model))
+    if model.functions:
+        model = inlined(model)
+        _check_texts(model.graph)
+        check_graph(model.graph, opset(model))
     if not isinstance(source, onnx.ModelProto):
         _load_external_data(model.graph, Path(source).parent)
     return model
@@ -62,10 +67,14 @@ def check_file(path: Path) -> int:
     return found.st_size
 
 
-def _check_texts(graph: onnx.GraphProto) -> None:
-    """Raises ModelError if a name is not text, which protobuf lets pass, or would not fit a line of text."""
-    values = (*graph.initializer, *graph.input, *graph.output, *(item for n in graph.node for item in n.attribute))
-    names = [name for node in graph.node for name in (node.name, node.op_type, node.domain, *node.input, *node.output)]
+def _check_texts(graph: onnx.GraphProto, *others: onnx.NodeProto) -> None:
+    """Raises ModelError if a name is not text, which protobuf lets pass, or would not fit a line of text.
+
+    others : the nodes of the model's own functions
+    """
+    nodes = (*graph.node, *others)
+    values = (*graph.initializer, *graph.input, *graph.output, *(item for node in nodes for item in node.attribute))
+    names = [name for node in nodes for name in (node.name, node.op_type, node.domain, *node.input, *node.output)]
     names += [size.dim_param for value in graph.input for size in value.type.tensor_type.shape.dim]
     for name in (*names, *(value.name for value in values)):
         if not isinstance(name, str) or len(name) > LONGEST_NAME or not name.isprintable():

@@ -7,6 +7,7 @@ Pow, Div.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..graph.errors import ModelError
@@ -32,6 +33,10 @@ class Spelled:
     alpha: float | None = None
     bias: float | None = None
     beta: float | None = None
+
+    def is_square(self, sizes: Mapping[str, Dimensions]) -> bool:
+        """Whether this is no more than the square of a tensor of ``sizes``, which others may read too."""
+        return self == Spelled(self.source, sizes[self.source])
 
 
 def spelled(context: Context, known: dict[str, Spelled]) -> Spelled | LocalResponse | None:
@@ -61,6 +66,8 @@ def spelled(context: Context, known: dict[str, Spelled]) -> Spelled | LocalRespo
             return replace(found, alpha=1.0 if found.alpha is None else found.alpha, bias=number)
         if operator == "Pow" and found.bias is not None and node.input[0] == inside[0]:
             return replace(found, beta=number)
+    if found.is_square(context.sizes) and operator not in ("Pad", "AveragePool"):
+        return None
     raise _half_way(context, found)
 
 
@@ -75,9 +82,8 @@ def _square(context: Context) -> Spelled | None:
     computed = context.computed
     twice = context.operator == "Mul" and len(computed) == 2 and computed[0] == computed[1]
     power = context.operator == "Pow" and len(computed) == 1 and context.node.input[0] == computed[0]
-    if power and _number(context, computed[0]) != 2:
-        raise refuse(context.node, f"takes the power {_number(context, computed[0]):g}; only squares work")
-    return Spelled(computed[0], context.sizes[computed[0]]) if twice or power else None
+    square = twice or (power and _number(context, computed[0]) == 2)
+    return Spelled(computed[0], context.sizes[computed[0]]) if square else None
 
 
 def _number(context: Context, computed: str) -> float:

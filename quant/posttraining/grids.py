@@ -9,7 +9,10 @@ from ..networks.layers import (
     Clamped,
     Concatenation,
     FloatGraph,
+    Moving,
+    PixelShuffle,
     Pooling,
+    Slicing,
     simple,
 )
 from .histogram import Histogram, merged
@@ -33,7 +36,7 @@ def grids(network: FloatGraph, histograms: Mapping[str, Histogram], settings: Se
         leaving = [
             name
             for name in names
-            if name == network.output or any(group[reader.output] != group[name] for reader in readers[name])
+            if name in network.outputs or any(group[reader.output] != group[name] for reader in readers[name])
         ]
         grid = choose_grid(merged([histograms[name] for name in leaving]), settings)
         found |= dict.fromkeys(names, grid)
@@ -43,11 +46,11 @@ def grids(network: FloatGraph, histograms: Mapping[str, Histogram], settings: Se
 def groups(network: FloatGraph) -> dict[str, str]:
     """The tensor that stands for each tensor's group.
 
-    Max pooling keeps its input's grid.  A concatenation copies, instead of rescaling, what has its output's grid: so
-    every map that nobody else reads takes that grid, as far back as poolings and concatenations keep it.  So does
-    another concatenation, whoever reads it: in a dense block each map would else be rounded anew at every layer.
+    What moves values keeps its input's grid.  A concatenation copies, instead of rescaling, what has its output's
+    grid: so every map that nobody else reads takes that grid, as far back as poolings and concatenations keep it.  So
+    does another concatenation, whoever reads it: in a dense block each map would else be rounded at every layer.
     """
-    stands_for = {network.input: network.input} | {layer.output: layer.output for layer in network.layers}
+    stands_for = {name: name for name in (*network.inputs, *(layer.output for layer in network.layers))}
 
     def root(name: str) -> str:
         while stands_for[name] != name:
@@ -66,13 +69,13 @@ def groups(network: FloatGraph) -> dict[str, str]:
                 return True
             case Clamped():
                 return name in private
-            case Pooling():
+            case Pooling() | Slicing() | PixelShuffle():
                 return name in private and all(follows(source) for source in layer.inputs)
             case unknown:
                 assert_never(unknown)
 
     for layer in network.layers:
         for name in layer.inputs:
-            if isinstance(layer, Pooling) or (isinstance(layer, Concatenation) and follows(name)):
+            if isinstance(layer, Moving) or (isinstance(layer, Concatenation) and follows(name)):
                 stands_for[root(name)] = root(layer.output)
     return {name: root(name) for name in stands_for}

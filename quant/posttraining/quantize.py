@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -21,6 +21,7 @@ from ..graph import (
 )
 from ..graph.errors import DataError
 from ..graph.legality import check
+from ..graph.ports import by_name
 from ..networks.execute import run_float
 from ..networks.layers import (
     INFINITY,
@@ -29,8 +30,10 @@ from ..networks.layers import (
     Convolution,
     FloatGraph,
     Floats,
+    PixelShuffle,
     Pooling,
     Simple,
+    Slicing,
     simple,
 )
 from ..networks.passes import simplify
@@ -53,11 +56,11 @@ def load_float(source: onnx.ModelProto | str | Path) -> FloatGraph:
 
 def quantize(
     model: FloatGraph | onnx.ModelProto | str | Path,
-    calibration: Floats,
+    calibration: Floats | Mapping[str, Floats],
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Graph:
-    """Quantize ``model`` with ranges seen on ``calibration``, float32 of (N, C, rows, columns).
+    """Quantize ``model`` with ranges seen on ``calibration``, float32 of (N, C, rows, columns), by name if several.
 
     Raises ModelError if the model is not supported and DataError if the calibration does not fit it.
     """
@@ -83,17 +86,23 @@ def check_images(images: Floats, shape: Shape, what: str) -> None:
         )
 
 
-def observe(network: FloatGraph, calibration: Floats, progress: Progress | None = None) -> dict[str, Histogram]:
+def observe(
+    network: FloatGraph, calibration: Floats | Mapping[str, Floats], progress: Progress | None = None
+) -> dict[str, Histogram]:
     """A histogram of every tensor of a simplified ``network`` over ``calibration``, batch by batch."""
-    check_images(calibration, network.shape, "the calibration data")
-    histograms = {network.input: Histogram()} | {layer.output: Histogram() for layer in network.layers}
-    batch = batch_size(network)
+    given = by_name(calibration, network.inputs)
+    for name, images in given.items():
+        where = "the calibration data" if len(given) == 1 else f"the calibration data of '{name}'"
+        check_images(images, network.inputs[name], where)
+    histograms = {name: Histogram() for name in (*network.inputs, *(layer.output for layer in network.layers))}
+    batch, count = batch_size(network), len(next(iter(given.values())))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # the histogram finds and names it
-        for start in range(0, len(calibration), batch):
-            for name, values in run_float(network, calibration[start : start + batch]):
+        for start in range(0, count, batch):
+            some = {name: images[start : start + batch] for name, images in given.items()}
+            for name, values in run_float(network, some):
                 histograms[name].add(name, values)
             if progress:
-                progress(min(start + batch, len(calibration)), len(calibration))
+                progress(min(start + batch, count), count)
     return histograms
 
 
@@ -107,8 +116,9 @@ def build(network: FloatGraph, histograms: dict[str, Histogram], settings: Setti
     """The quantized graph of a simplified ``network`` whose tensors have these ``histograms``."""
     size = shapes(network)
     grid = grids(network, histograms, settings)
-    source = _map(network.input, size[network.input], grid[network.input], settings)
-    tensors: dict[str, Tensor] = {source.name: source}
+    inputs = [_map(name, shape, grid[name], settings) for name, shape in network.inputs.items()]
+    tensors: dict[str, Tensor] = {source.name: source for source in inputs}
+    readers = network.readers()
     layers: list[Layer] = []
     for layer in map(simple, network.layers):
         sources = [tensors[integer_name(name)] for name in layer.inputs]
@@ -117,7 +127,7 @@ def build(network: FloatGraph, histograms: dict[str, Histogram], settings: Setti
         if isinstance(layer, Convolution):
             reach = max(maps[0].high - maps[0].zero_point, maps[0].zero_point - maps[0].low)
             integers = quantize_weights(layer, maps[0].scale, reach, settings)
-            if layer.output == network.output and _hands_out_sums(layer):
+            if layer.output in network.outputs and not readers[layer.output] and _hands_out_sums(layer):
                 sums = Sums(layer.output, target.shape, maps[0].scale * integers.scales)
                 layers.append(_conv(layer, maps[0], sums, integers))
                 tensors[sums.name] = sums
@@ -126,7 +136,8 @@ def build(network: FloatGraph, histograms: dict[str, Histogram], settings: Setti
         else:
             layers.append(layer_without_weights(layer, tuple(maps), target))
         tensors[target.name] = target
-    return check(Graph(integer_name(network.input), layers[-1].output, tuple(layers), tensors))
+    outputs = [name if name in tensors else integer_name(name) for name in network.outputs]
+    return check(Graph(tuple(source.name for source in inputs), tuple(outputs), tuple(layers), tensors))
 
 
 def integer_name(name: str) -> str:
@@ -171,7 +182,7 @@ def _map(
         case Clamped():
             low = max(low, _on_grid(layer.low, scale, zero_point))
             high = min(high, _on_grid(layer.high, scale, zero_point))
-        case Pooling() | Concatenation():
+        case Pooling() | Slicing() | PixelShuffle() | Concatenation():
             low, high = copied_bounds(sources, scale, zero_point) or (low, high)
         case unknown:
             assert_never(unknown)

@@ -19,26 +19,39 @@ LARGEST_WEIGHT = 2**15 - 1
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """``real = scale * integers``: of any shape, at most int32, and float32 scales with as many dimensions."""
+    """``real = scale * (integers - zero_point)``: of any shape, at most int32; the others have as many dimensions."""
 
     integers: NDArray[np.integer[Any]]
     scale: NDArray[np.float32]
+    zero_point: NDArray[np.int64]
 
     def transposed(self, axes: tuple[int, ...]) -> Parameter:
-        return Parameter(self.integers.transpose(axes), self.scale.transpose(axes))
+        return Parameter(self.integers.transpose(axes), self.scale.transpose(axes), self.zero_point.transpose(axes))
+
+    @property
+    def centred(self) -> NDArray[np.integer[Any]]:
+        """``integers - zero_point``, exactly."""
+        if not self.zero_point.any():
+            return self.integers
+        return np.asarray(self.integers.astype(np.int64) - self.zero_point)
+
+    @property
+    def is_map(self) -> bool:
+        """Whether it is quantized as a map is: to 8 bits, with one scale."""
+        return self.scale.size == 1 and self.integers.dtype.itemsize == 1
+
+    @property
+    def reals(self) -> NDArray[np.float32]:
+        return np.asarray(self.centred.astype(np.float32) * self.scale)
 
 
 def dequantized(node: onnx.NodeProto, constants: Mapping[str, Array]) -> Parameter:
-    """The parameter that ``node``, a DequantizeLinear of a constant, makes.  Raises ModelError if it is asymmetric."""
+    """The parameter that ``node``, a DequantizeLinear of a constant, makes."""
     values = constants[node.input[0]]
     found = scaling(node, constants, values.shape, values.dtype.name)
-    if found.zero_point.any():
-        raise refuse(
-            node, f"zero point {found.zero_point[found.zero_point != 0][0]} makes the weights asymmetric; it must be 0"
-        )
     if values.dtype.name not in ("int8", "uint8", "int16", "uint16", "int32"):
         values = values.astype(np.int8)  # four bits, for which NumPy has no type of its own
-    return Parameter(values, found.scale.astype(np.float32))
+    return Parameter(values, found.scale.astype(np.float32), found.zero_point)
 
 
 def moved(node: onnx.NodeProto, source: Parameter) -> Parameter:
@@ -81,44 +94,35 @@ def integer_bounds(node: onnx.NodeProto, constants: Mapping[str, Array]) -> tupl
 def weights_of(
     node: onnx.NodeProto, parameter: Parameter, outputs_axis: int
 ) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    """Weights with outputs first, int16, and one scale for each output, float32."""
-    moved_axes = (outputs_axis, *(axis for axis in range(parameter.integers.ndim) if axis != outputs_axis))
-    parameter = parameter.transposed(moved_axes)
+    """Weights with outputs first, centred, int16, and one scale for each output, float32."""
+    rank = parameter.integers.ndim
+    parameter = parameter.transposed((outputs_axis, *(axis for axis in range(rank) if axis != outputs_axis)))
     if any(size != 1 for size in parameter.scale.shape[1:]):
         raise refuse(
             node,
             f"its weights' scales lie along the wrong axis; one for each of {len(parameter.integers)} outputs works",
         )
-    reach = max(-int(parameter.integers.min(initial=0)), int(parameter.integers.max(initial=0)))
+    weights = parameter.centred
+    reach = max(-int(weights.min(initial=0)), int(weights.max(initial=0)))
     if reach > LARGEST_WEIGHT:
-        raise refuse(node, f"its weights reach {reach}; at most {LARGEST_WEIGHT} works")
-    scales = np.broadcast_to(parameter.scale.reshape(-1), (len(parameter.integers),))
-    return parameter.integers.astype(np.int16, order="C"), scales.astype(np.float32)
+        raise refuse(node, f"its weights reach {reach} from their zero point; at most {LARGEST_WEIGHT} works")
+    scales = np.broadcast_to(parameter.scale.reshape(-1), (len(weights),))
+    return weights.astype(np.int16, order="C"), scales.astype(np.float32)
 
 
-def bias_of(node: onnx.NodeProto, found: Parameter | Array, scales: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The bias at ``scales`` (outputs,), those of the sums; a float bias is rounded to them, as ONNX Runtime does."""
+def bias_of(node: onnx.NodeProto, found: Parameter | Array, scales: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The bias in steps of ``scales`` (outputs,), those of the sums: integers, if its own scales agree with them."""
     outputs = len(scales)
-    values = found.integers.astype(np.int64) if isinstance(found, Parameter) else found
+    values = found.integers if isinstance(found, Parameter) else found
     if values.size not in (1, outputs) or (values.ndim and values.shape[-1] != values.size):
         raise refuse(node, f"its bias has shape {values.shape}; it must have one value for each of {outputs} outputs")
     if isinstance(found, Parameter):
-        given = np.broadcast_to(found.scale.reshape(-1), (outputs,))
-        integers = np.broadcast_to(values.reshape(-1), (outputs,))
-        off = np.abs(given.astype(np.float64) - scales) - 1e-5 * scales.astype(np.float64)
-        if (off > 0).any():
-            worst = int(np.argmax(off / given))
-            raise refuse(
-                node,
-                f"its bias has scale {given[worst]:g} in channel {worst};"
-                f" it must be input scale times weight scale, {scales[worst]:g}",
-            )
-    else:
-        if not np.isfinite(values).all():
-            raise refuse(node, "its bias contains NaN or infinity; all must be finite")
-        reals = np.broadcast_to(values.reshape(-1), (outputs,)).astype(np.float64)
+        given = np.broadcast_to(found.scale.reshape(-1), (outputs,)).astype(np.float64)
+        values = np.broadcast_to(found.centred.reshape(-1), (outputs,)).astype(np.float64)
+        agree = np.abs(given - scales) <= 1e-5 * scales.astype(np.float64)
         with np.errstate(all="ignore"):
-            integers = np.rint(reals / scales)
-    if not np.abs(integers).max(initial=0) <= INT32[-1]:
-        raise refuse(node, "its bias does not fit int32 at the scale of its sums; use larger weight scales")
-    return integers.astype(np.int64)
+            return np.asarray(np.where(agree, values, values * given / scales))
+    if not np.isfinite(values).all():
+        raise refuse(node, "its bias contains NaN or infinity; all must be finite")
+    with np.errstate(all="ignore"):
+        return np.asarray(np.broadcast_to(values.reshape(-1), (outputs,)).astype(np.float64) / scales)

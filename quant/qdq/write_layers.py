@@ -11,20 +11,24 @@ from ..arithmetic.normalization import normalization
 from ..arithmetic.tables import table
 from ..arithmetic.weightless import copied_bounds
 from ..graph import (
+    LOOKUP,
     Add,
     AveragePool,
     Concat,
     Conv,
+    DepthToSpace,
     FeatureMap,
     Graph,
     Layer,
     MaxPool,
     Normalization,
+    Pads,
+    Selection,
     Table,
 )
 from ..graph.errors import GraphError, unknown_kind
 from ..networks.functions import DEFAULTS
-from ..onnx.windows import ceil_pads
+from ..networks.layers import Function
 
 Attributes = dict[str, Any]
 
@@ -41,17 +45,35 @@ def node_of(layer: Layer, graph: Graph) -> tuple[str, Attributes]:
         case Add():
             return "Add", {}
         case Concat():
-            return "Concat", {"axis": 1}
+            return "Concat", {"axis": layer.axis}
         case Table():
             return _function(layer, graph.map_of(layer.input), graph.map_of(layer.output))
         case Normalization():
             return _normalization(layer, graph.map_of(layer.input), graph.map_of(layer.output))
+        case Selection():
+            return ("Slice", {}) if layer.spacing else ("Gather", {"axis": 1})
+        case DepthToSpace():
+            return "DepthToSpace", {"blocksize": layer.block[0], "mode": "DCR"}
         case unknown:
             unknown_kind(unknown)
 
 
-def constants_of(layer: Layer) -> list[tuple[str, Any]]:
+def zeros_before(layer: Layer) -> Pads | None:
+    """Zeros that a Pad puts around the map before ``layer``'s node, (top, left, bottom, right); None if there are none.
+
+    With ``ceil_mode`` and ``count_include_pad`` ONNX Runtime's float kernel divides by what lies inside the pads, as
+    ONNX says, and the integer kernel that it fuses by the whole window.  Zeros that are part of the map count in both.
+    """
+    if not isinstance(layer, AveragePool) or not any(layer.ceil):
+        return None
+    top, left, bottom, right = layer.pads
+    return top, left, bottom - layer.ceil[0], right - layer.ceil[1]
+
+
+def constants_of(layer: Layer, graph: Graph) -> list[tuple[str, Any]]:
     """What ``layer``'s node reads besides maps, weights and biases: role and value."""
+    if isinstance(layer, Selection):
+        return _selected(layer, graph.map_of(layer.input))
     if isinstance(layer, Table) and layer.operator == "Clip":
         return [(role, np.float32(layer.attributes[role])) for role in ("min", "max")]
     return []
@@ -60,7 +82,7 @@ def constants_of(layer: Layer) -> list[tuple[str, Any]]:
 def clamps(layer: Layer, sources: Sequence[FeatureMap], target: FeatureMap) -> bool:
     """Whether values outside the output's low..high can reach its QuantizeLinear."""
     match layer:
-        case MaxPool():
+        case MaxPool() | Selection() | DepthToSpace():
             return False
         case Concat():
             return copied_bounds(sources, target.scale, target.zero_point) is None
@@ -68,6 +90,17 @@ def clamps(layer: Layer, sources: Sequence[FeatureMap], target: FeatureMap) -> b
             return True
         case unknown:
             unknown_kind(unknown)
+
+
+def _selected(layer: Selection, source: FeatureMap) -> list[tuple[str, Any]]:
+    """Inputs of a Gather of channels, or of a Slice of those axes of which not all is taken."""
+    if not layer.spacing:
+        return [("indices", np.array(layer.channels))]
+    taken = (layer.channels[0], layer.spacing, len(layer.channels)), layer.rows, layer.columns
+    axes = [n for n, length in enumerate(source.shape) if taken[n] != (0, 1, length)] or [0]
+    first, steps, count = np.array([taken[n] for n in axes]).T
+    ends = first + steps * (count - 1) + 1
+    return [("starts", first), ("ends", ends), ("axes", np.array(axes) + 1), ("steps", steps)]
 
 
 def _convolution(layer: Conv) -> tuple[str, Attributes]:
@@ -87,22 +120,18 @@ def _window(layer: Conv | MaxPool | AveragePool) -> Attributes:
 def _average(layer: AveragePool, source: FeatureMap) -> tuple[str, Attributes]:
     if layer.kernel == source.shape[1:] and not any(layer.pads):
         return "GlobalAveragePool", {}
-    top, left, bottom, right = layer.pads
-    pads = top, left, bottom - layer.ceil[0], right - layer.ceil[1]
-    grown = ceil_pads((source.shape[1], source.shape[2]), layer.kernel, layer.strides, pads)
-    if any(layer.ceil) and grown != layer.pads:
-        raise GraphError(
-            f"layer '{layer.name}': pads {layer.pads} with ceil {layer.ceil} are not what ONNX's ceil_mode makes,"
-            f" {grown}; ONNX has no such node"
-        )
-    extra = {"pads": pads, "count_include_pad": int(layer.include_pad), "ceil_mode": int(any(layer.ceil))}
-    return "AveragePool", _window(layer) | extra
+    if any(layer.ceil):
+        return "AveragePool", _window(layer) | {"pads": (0, 0, *layer.ceil), "count_include_pad": 0}
+    return "AveragePool", _window(layer) | {"count_include_pad": int(layer.include_pad)}
 
 
 def _function(layer: Table, source: FeatureMap, target: FeatureMap) -> tuple[str, Attributes]:
+    if layer.operator == LOOKUP:
+        return LOOKUP, {}
     if layer.operator not in DEFAULTS:
-        raise GraphError(f"layer '{layer.name}': {layer.operator} is not one of {', '.join(DEFAULTS)}")
-    expected = table(layer.name, layer.operator, layer.attributes, source, target)
+        raise GraphError(f"layer '{layer.name}': {layer.operator} is not one of {', '.join((*DEFAULTS, LOOKUP))}")
+    function = Function(layer.name, layer.operator, layer.inputs, layer.output, layer.attributes)
+    expected = table(function, source, target)
     if not np.array_equal(layer.values, expected):
         raise GraphError(f"layer '{layer.name}': its table is not that of {layer.operator}; ONNX has no such node")
     return layer.operator, {} if layer.operator == "Clip" else dict(layer.attributes)

@@ -18,18 +18,27 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..files import write_whole
 from ..graph import (
+    LOOKUP,
     Conv,
+    DepthToSpace,
     FeatureMap,
     Graph,
     Layer,
+    Pads,
+    Sums,
+    Table,
+    Tensor,
 )
 from ..graph.errors import GraphError
 from ..graph.flat import flat_tensors
 from ..graph.legality import check
-from .write_layers import clamps, constants_of, node_of
+from ..graph.ports import SUFFIXES, real_name
+from .lookup import entries
+from .oblong import ORDER, apart, together
+from .write_layers import clamps, constants_of, node_of, zeros_before
 
 OPSET, IR_VERSION = 21, 10
-SUFFIX = "_quantized"
+SUFFIX = SUFFIXES[0]
 STORAGE: Mapping[str, int] = {
     "uint8": TensorProto.UINT8,
     "int8": TensorProto.INT8,
@@ -68,24 +77,30 @@ class _Writer:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.grids: dict[str, list[str]] = {}
+        self.results: dict[str, str] = {}  # names in the file of the outputs, as reals
         self.flat = flat_tensors(graph)
         self.names = {""} | set(graph.tensors)
         self.node_names = {""} | {layer.name for layer in graph.layers}
 
     def model(self) -> onnx.ModelProto:
         graph = self.graph
-        source = graph.map_of(graph.input)
-        name = self._fresh(_float_name(source.name))
-        inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *source.shape])]
-        last = graph.tensors[graph.output]
-        result = last.name if not isinstance(last, FeatureMap) else self._fresh(_float_name(last.name))
-        self._quantize(name, source)
+        inputs = []
+        for source in map(graph.map_of, graph.inputs):
+            name = self._fresh(real_name(source.name))
+            inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *source.shape]))
+            self._quantize(name, source)
+        ends = [graph.tensors[name] for name in graph.outputs]
+        for end in ends:
+            is_map = isinstance(end, FeatureMap)
+            self.results[end.name] = self._fresh(real_name(end.name)) if is_map else end.name
         for layer in graph.layers:
-            self._layer(layer, result)
-        if isinstance(last, FeatureMap):
-            self._dequantize(last.name, last, result)
-        shape = last.shape[:1] if last.name in self.flat else last.shape
-        outputs = [helper.make_tensor_value_info(result, TensorProto.FLOAT, ["N", *shape])]
+            self._layer(layer)
+        outputs = []
+        for end in ends:
+            if isinstance(end, FeatureMap):
+                self._dequantize(end.name, end, self.results[end.name])
+            shape = end.shape[:1] if end.name in self.flat else end.shape
+            outputs.append(helper.make_tensor_value_info(self.results[end.name], TensorProto.FLOAT, ["N", *shape]))
         model = helper.make_model(
             helper.make_graph(self.nodes, "systolith", inputs, outputs, self.constants),
             opset_imports=[helper.make_opsetid("", OPSET)],
@@ -95,25 +110,50 @@ class _Writer:
         onnx.checker.check_model(model)
         return model
 
-    def _layer(self, layer: Layer, result: str) -> None:
+    def _layer(self, layer: Layer) -> None:
         sources = [self.graph.map_of(name) for name in layer.inputs]
         target = self.graph.tensors[layer.output]
         flat = layer.output in self.flat
-        inputs = [self._dequantize(self._arranged(source.name, flat), source) for source in sources]
+        arranged = [self._arranged(source.name, flat) for source in sources]
+        if isinstance(layer, Table) and layer.operator == LOOKUP:
+            inputs = self._indexed(layer, arranged[0])
+        else:
+            inputs = [self._dequantize(name, source) for name, source in zip(arranged, sources, strict=True)]
         if isinstance(layer, Conv):
-            inputs += self._parameters(layer, sources[0])
+            inputs += self._parameters(layer, sources[0], target)
+        if zeros := zeros_before(layer):
+            inputs = [self._padded(inputs[0], zeros)]
         operator, attributes = node_of(layer, self.graph)
-        inputs += [self._constant(f"{layer.name}.{role}", value) for role, value in constants_of(layer)]
+        inputs += [self._constant(f"{layer.name}.{role}", value) for role, value in constants_of(layer, self.graph)]
         if not isinstance(target, FeatureMap):
-            self._node(operator, inputs, result, layer.name, **attributes)
+            self._node(operator, inputs, self.results[target.name], layer.name, **attributes)
             return
-        name = _float_name(target.name)
-        raw = self._fresh(name if name != result else f"{name}_raw")
-        self._node(operator, inputs, raw, layer.name, **attributes)
+        name = real_name(target.name)
+        raw = self._fresh(f"{name}_raw" if target.name in self.results else name)
+        if isinstance(layer, DepthToSpace) and layer.block[0] != layer.block[1]:
+            self._oblong(layer, inputs[0], raw)
+        else:
+            self._node(operator, inputs, raw, layer.name, **attributes)
         if clamps(layer, sources, target):
             self._quantize(raw, target)
         else:
             self._node("QuantizeLinear", [raw, *self._grid(target)], target.name)
+
+    def _indexed(self, layer: Table, integers: str) -> list[str]:
+        """What the Gather of a table reads: its entries, and ``integers`` as indices."""
+        reals = entries(layer, self.graph.map_of(layer.input), self.graph.map_of(layer.output))
+        indices = self._fresh(f"{integers}_indices")
+        self._node("Cast", [integers], indices, to=TensorProto.INT32)
+        return [self._constant(f"{layer.name}.table", reals), indices]
+
+    def _oblong(self, layer: DepthToSpace, source: str, output: str) -> None:
+        """DepthToSpace with a block that ONNX's has not: see oblong."""
+        shape = self.graph.map_of(layer.input).shape
+        split, moved = self._fresh(f"{output}_split"), self._fresh(f"{output}_moved")
+        sizes = [self._constant(f"{output}_shape", np.array(to(shape, layer.block))) for to in (apart, together)]
+        self._node("Reshape", [source, sizes[0]], split, layer.name)
+        self._node("Transpose", [split], moved, perm=ORDER)
+        self._node("Reshape", [moved, sizes[1]], output)
 
     def _arranged(self, integers: str, flat: bool) -> str:
         """``integers`` as (N, K) if ``flat``, else as (N, C, rows, columns)."""
@@ -128,8 +168,16 @@ class _Writer:
         self._node("Unsqueeze", [integers, axes], output)
         return output
 
-    def _parameters(self, layer: Conv, source: FeatureMap) -> list[str]:
-        """Weights and bias behind a DequantizeLinear for each; the bias has the scale of the sums."""
+    def _padded(self, real: str, pads: Pads) -> str:
+        """``real`` with zeros around its rows and columns."""
+        top, left, bottom, right = pads
+        output = self._fresh(f"{real}_padded")
+        amounts = self._constant(f"{output}_pads", np.array([0, 0, top, left, 0, 0, bottom, right]))
+        self._node("Pad", [real, amounts], output)
+        return output
+
+    def _parameters(self, layer: Conv, source: FeatureMap, target: Tensor) -> list[str]:
+        """Weights and bias behind a DequantizeLinear for each; the bias has the scale of the sums, or is float."""
         weights: NDArray[Any] = layer.weights
         if layer.operator == "Gemm":
             weights = weights.reshape(len(weights), -1)
@@ -139,6 +187,9 @@ class _Writer:
             ("weight", weights.astype(kind), layer.weight_scales),
             ("bias", layer.bias.astype(np.int32), source.scale * layer.weight_scales),
         ):
+            if role == "bias" and isinstance(target, Sums) and target.shifts is not None:
+                found.append(self._constant(f"{layer.name}.bias", target.shifts))
+                continue
             integers = self._constant(f"{layer.name}.{role}{SUFFIX}", values)
             scale = self._constant(f"{layer.name}.{role}_scale", scales.astype(np.float32))
             # ONNX Runtime's graph rewriting wants the zeros spelled out.
@@ -192,10 +243,6 @@ class _Writer:
 
     def _fresh(self, name: str) -> str:
         return _unique(name, self.names)
-
-
-def _float_name(integers: str) -> str:
-    return integers.removesuffix(SUFFIX) if integers.removesuffix(SUFFIX) else integers
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -22,6 +22,7 @@ class Placed:
     """One tensor in the expected vector: ``layer`` computes it, ``shape`` is (channels, rows, columns).
 
     image : which of a run's images; None for all of them, one below the other as more rows
+    spread : where the layer's results begin in the tensor, and elements from row to row, and from column to column
     """
 
     layer: str
@@ -31,6 +32,7 @@ class Placed:
     element_bytes: int
     offset: int
     image: int | None = None
+    spread: tuple[int, int, int] | None = None
 
     @property
     def size(self) -> int:
@@ -172,13 +174,16 @@ def _events(placed: Placed, entry: tuple[int, ...], monitor_bytes: int, beyond: 
         raise ConfigurationError(
             f"layer '{placed.layer}': groups of {group} elements do not fit a monitor of {monitor_bytes} bytes"
         )
-    all_channels, height, width = placed.shape
-    if row0 + rows > height or column0 + columns > width or channel0 + channels > all_channels:
+    depth, height, width = placed.shape
+    first, down, across = placed.spread or (0, width * depth, depth)
+    last = first + (row0 + rows - 1) * down + (column0 + columns - 1) * across + channel0 + channels
+    if last > depth * height * width:
         raise ConfigurationError(f"layer '{placed.layer}': writes {entry} lie outside its output {placed.shape}")
-    pixels = (np.arange(row0, row0 + rows)[:, None] * width + np.arange(column0, column0 + columns)).reshape(-1)
+    own_rows, own_columns = np.arange(row0, row0 + rows), np.arange(column0, column0 + columns)
+    pixels = first + (own_rows[:, None] * down + own_columns * across).reshape(-1)
     starts = np.arange(channel0, channel0 + channels, group)
     lane = np.arange(monitor_bytes)
     channel = starts[:, None] + lane // bytes_each
     valid = (lane < group * bytes_each) & (channel < channel0 + channels)
-    index = placed.first + (pixels[:, None, None] * all_channels + channel) * bytes_each + lane % bytes_each
+    index = placed.first + (pixels[:, None, None] + channel) * bytes_each + lane % bytes_each
     return np.where(valid, index, beyond).reshape(-1, monitor_bytes).astype(np.int32)

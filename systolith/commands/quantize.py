@@ -88,11 +88,11 @@ def quantize_model(
     if output is not None:
         quant.check_target(output)
     network = quant.load_float(model)
-    data = load_data(calibration)
-    quant.check_images(data.x, network.shape, data.name)
+    data = load_data(calibration, names=list(network.inputs))
+    images = data.checked(network.inputs)
     with progress_bar("calibrating", show_progress) as progress:
-        graph = quant.quantize(network, data.x, settings, progress)
+        graph = quant.quantize(network, images, settings, progress)
     if output is not None:
         quant.save(graph, output)
     path = None if output is None else Path(output)
-    return QuantizedModel(graph, path, network.dropped, len(data.x), weight_bits)
+    return QuantizedModel(graph, path, network.dropped, len(data), weight_bits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import Any
 import jinja2
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from .. import golden, quant
-from ..data import Data, load_data
 from ..hw.compiler.planner import plan
 from ..hw.manifest import LATENCY
 from ..hw.model.schedule import predict
@@ -36,6 +36,7 @@ from ..report.timeline_plot import timeline
 from ..sim import accelerator as accelerators
 from ..sim.accelerator import Accelerator
 from ..sim.report import Report, read_saved
+from .golden import load_images
 
 IMAGES = 100
 
@@ -86,7 +87,7 @@ def report_build(
         speed = Speed(clock_mhz, run_cycles(accelerator, report), accelerator.batch)
     rows = layer_rows(accelerator, graph, report)
     said = _facts(accelerator, rows, report) | {"stale": stale, "speed": speed}
-    data = None if inputs is None else _first(load_data(inputs), images, graph, inputs)
+    data = None if inputs is None else _first(graph, inputs, images)
     with progress_bar("comparing with the float model", show_progress) as progress:
         said |= _on_images(graph, data, float_model, progress)
     advice = advise(accelerator, rows, report, predictor(accelerator, graph)) if report else None
@@ -145,22 +146,33 @@ def predictor(accelerator: Accelerator, graph: quant.Graph) -> Callable[[Change]
     return predicted
 
 
-def _first(data: Data, images: int, graph: quant.Graph, inputs: str | Path) -> Data:
-    """The first ``images`` of the data, checked against the graph.  Raises DataError if they do not fit it."""
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What the report looks at: images of each input by its name in the graph, and labels if there are any."""
+
+    images: Mapping[str, NDArray[np.float32]]
+    labels: NDArray[np.integer[Any]] | None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.images.values())))
+
+
+def _first(graph: quant.Graph, inputs: str | Path, images: int) -> Shown:
+    """The first ``images`` of the data.  Raises DataError if they do not fit the graph."""
     if images < 1:
         raise DataError(f"images must be at least 1, not {images}")
-    quant.check_images(data.x, graph.map_of(graph.input).shape, f"x in '{inputs}'")
+    data, arrays = load_images(graph, inputs)
     labels = None if data.y is None else data.y[:images]
-    classes = int(np.prod(graph.tensors[graph.output].shape))
+    classes = int(np.prod(graph.tensors[graph.outputs[0]].shape))
     if labels is not None and (labels.min() < 0 or labels.max() >= classes):
         raise DataError(
             f"'{inputs}': y holds labels {labels.min()}..{labels.max()}; the model has classes 0..{classes - 1}"
         )
-    return Data(data.x[:images], labels)
+    return Shown({name: values[:images] for name, values in arrays.items()}, labels)
 
 
 def _on_images(
-    graph: quant.Graph, data: Data | None, float_model: str | Path | None, progress: Callable[[int, int], None]
+    graph: quant.Graph, data: Shown | None, float_model: str | Path | None, progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
     """What the page says because of images: feature maps, the confusion matrix, the float model on the same images."""
     if data is None:
@@ -168,19 +180,19 @@ def _on_images(
     outputs = [layer.output for layer in graph.layers]
     ran = None
     if float_model is not None:
-        ran = accuracy.run_both(graph, accuracy.load_network(float_model, graph), data.x, progress)
+        ran = accuracy.run_both(graph, accuracy.load_network(float_model, graph), data.images, progress)
     confusion = agreeing = None
-    if data.y is not None:
-        scores = golden.output(graph, data.x)[0]
-        confusion = accuracy.confusion(scores, data.y)
+    if data.labels is not None:
+        scores = golden.outputs(graph, data.images)[graph.outputs[0]][0]
+        confusion = accuracy.confusion(scores, data.labels)
         if ran is not None:
             agreeing = int(np.sum(ran.guesses == accuracy.classes(scores)))
     return {
-        "images": len(data.x),
-        "maps": pictures.feature_maps(graph, data.x[0], outputs),
+        "images": len(data),
+        "maps": pictures.feature_maps(graph, {name: values[:1] for name, values in data.images.items()}, outputs),
         "confusion": confusion,
         "noise": ran.noise if ran else [],
-        "float_accuracy": float(np.mean(ran.guesses == data.y)) if ran and data.y is not None else None,
+        "float_accuracy": float(np.mean(ran.guesses == data.labels)) if ran and data.labels is not None else None,
         "agreeing": agreeing,
     }
 

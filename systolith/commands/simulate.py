@@ -12,9 +12,10 @@ from rich.table import Table
 
 from .. import sim
 from ..data import Inputs, load_data
-from ..hw.folder import SIMULATION
+from ..hw.folder import SIMULATION, read_manifest
 from ..progress import stage_bars
 from ..quant import check_target
+from ..quant.graph.ports import real_name
 
 if TYPE_CHECKING:
     from ..sim.toolchain import BenchName, Simulator
@@ -51,13 +52,14 @@ def simulate_build(
     hangs.  Wrong bytes raise nothing: they are in the report.
     """
     simulate = sim.simulate  # raises now, not after long work, if the simulator is not installed
-    data = load_data(inputs, labels)
-    if Path(build).is_dir():
-        check_target(Path(build) / SIMULATION)
+    manifest, _ = read_manifest(Path(build))
+    names = {real_name(source.tensor): source.tensor for source in manifest.inputs}
+    data = load_data(inputs, labels, list(names))
+    check_target(Path(build) / SIMULATION)
     with stage_bars(STAGES, show_progress) as progress:
         report = simulate(
             build,
-            data.x,
+            {names[real]: values for real, values in data.arrays.items()},
             labels=data.y,
             images=images,
             bench=bench,

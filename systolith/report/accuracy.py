@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import golden, quant
+from ..quant.graph.ports import real_name
 from ..quant.networks.execute import run_float
 from ..quant.posttraining.quantize import batch_size
 
-INTEGERS = "_quantized"  # what ends the name of a float tensor's integers
 MOST_CLASSES = 20
 MOST_MISTAKES = 15
 
@@ -70,24 +70,24 @@ class Confusion:
 def run_both(
     graph: quant.Graph,
     network: quant.FloatGraph,
-    images: NDArray[np.float32],
+    images: Mapping[str, NDArray[np.float32]],
     progress: Callable[[int, int], None],
 ) -> FloatRun:
-    """The float ``network`` on ``images``, (N, C, rows, columns), batch by batch, against golden on ``graph``.
+    """The float ``network`` on ``images``, (N, C, rows, columns) by input, batch by batch, against golden on ``graph``.
 
     network : simplified, of the float model that was quantized;  progress : of (images done, images in all)
     """
     signal = dict.fromkeys(graph.tensors, 0.0)
     error = dict.fromkeys(graph.tensors, 0.0)
-    names = {name.removesuffix(INTEGERS): name for name in graph.tensors}
+    names = {real_name(name): name for name in graph.tensors}
     seen: set[str] = set()
     guesses: list[NDArray[np.intp]] = []
-    size = batch_size(network)
-    for start in range(0, len(images), size):
-        batch = images[start : start + size]
-        integers = golden.run(graph, golden.quantize_input(graph, batch))
-        for float_name, values in run_float(network, batch):
-            if float_name == network.output:
+    size, count = batch_size(network), len(next(iter(images.values())))
+    for start in range(0, count, size):
+        batch = {name: values[start : start + size] for name, values in images.items()}
+        integers = golden.run(graph, golden.quantize_inputs(graph, batch))
+        for float_name, values in run_float(network, {real_name(name): values for name, values in batch.items()}):
+            if float_name == network.outputs[0]:
                 guesses.append(classes(values))
             name = names.get(float_name)
             if name is None or values.shape != integers[name].shape:
@@ -96,7 +96,7 @@ def run_both(
             exact = values.astype(np.float64)
             signal[name] += float(np.sum(exact**2))
             error[name] += float(np.sum((exact - golden.dequantize(integers[name], graph.tensors[name])) ** 2))
-        progress(min(start + size, len(images)), len(images))
+        progress(min(start + size, count), count)
     makers = {layer.output: layer.name for layer in graph.layers}
     ratios = {name: _ratio(signal[name], error[name]) for name in seen}
     noise = [
@@ -131,11 +131,10 @@ def confusion(scores: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> 
 
 
 def load_network(model: str | Path, graph: quant.Graph) -> quant.FloatGraph:
-    """The float network of an ONNX file, simplified.  Raises ModelError if it does not take ``graph``'s input."""
+    """The float network of an ONNX file, simplified.  Raises ModelError if it does not take ``graph``'s inputs."""
     network = quant.load_float(model)
-    wanted = graph.map_of(graph.input).shape
-    if network.shape != wanted:
-        raise quant.ModelError(
-            f"'{model}' takes images of {network.shape}, the build {wanted}; give the model that it was made from"
-        )
+    wanted = {real_name(name): graph.map_of(name).shape for name in graph.inputs}
+    if network.inputs != wanted:
+        taken, built = (", ".join(f"'{n}' of {s}" for n, s in found.items()) for found in (network.inputs, wanted))
+        raise quant.ModelError(f"'{model}' takes {taken}, the build {built}; give the model that it was made from")
     return network

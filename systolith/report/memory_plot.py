@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ..hw.manifest import Block
-from .accuracy import INTEGERS
+from ..quant.graph.ports import real_name
 from .drawing import (
     INK,
     PALETTE,
@@ -87,7 +87,7 @@ def _name(figure: Figure, axes: Axes, block: Block, capacity: int) -> None:
     """The map's name inside it, if there is room."""
     left, right, low, high = _drawn(block, capacity)
     (x, y), (end, top) = axes.transData.transform([(left, low), (right, high)]).tolist()
-    name = block.name.removesuffix(INTEGERS)
+    name = real_name(block.name)
     shown = fitting(name, text_width(figure, name, NAME_SIZE), end - x - 6)
     if shown and top - y > 1.8 * NAME_SIZE:
         place = (left + right) / 2, (low + high) / 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .. import golden, quant
+from ..quant.graph.ports import real_name
 
 MOST_LAYERS, MOST_CHANNELS, MOST_PIXELS = 6, 8, 96
 
@@ -34,17 +35,21 @@ class Maps:
     pictures: tuple[Picture, ...]
 
 
-def feature_maps(graph: quant.Graph, image: NDArray[np.float32], outputs: Sequence[str]) -> list[Maps]:
-    """The input ``image``, (channels, rows, columns), then maps of up to six of ``outputs``, first and last among them.
+def feature_maps(graph: quant.Graph, image: Mapping[str, NDArray[np.float32]], outputs: Sequence[str]) -> list[Maps]:
+    """One ``image`` of each input, then maps of up to six of ``outputs``, first and last among them.
 
+    image : of each input by name, (1, channels, rows, columns)
     outputs : tensors of the graph, in order;  the channels shown are those that vary most
     """
     wide = [name for name in outputs if min(graph.tensors[name].shape[1:]) > 1]
     chosen = [wide[at] for at in _spread(len(wide), MOST_LAYERS)]
-    found = golden.run(graph, golden.quantize_input(graph, image[None]), only=chosen)
+    found = golden.run(graph, golden.quantize_inputs(graph, image), only=chosen)
     makers = {layer.output: layer.name for layer in graph.layers}
-    first = Maps("input", graph.map_of(graph.input).shape, (_input(image),))
-    return [first, *(Maps(makers[name], graph.tensors[name].shape, _channels(found[name][0])) for name in chosen)]
+    firsts = [
+        Maps("input" if len(image) == 1 else real_name(name), graph.map_of(name).shape, (_input(image[name][0]),))
+        for name in graph.inputs
+    ]
+    return [*firsts, *(Maps(makers[name], graph.tensors[name].shape, _channels(found[name][0])) for name in chosen)]
 
 
 def _spread(count: int, most: int) -> list[int]:

@@ -20,13 +20,13 @@ BITS = ((8, 8), (16, 8), (8, 5), (4, 8))  # of weights and activations, in turn
 def float_models() -> list[onnx.ModelProto]:
     found = [models.single(name) for name in models.SINGLE]
     found += [models.branched(name) for name in models.BRANCHED]
-    found += [models.tiny(), functions(), signal(), folded(), old()]
+    found += [models.tiny(), functions(), signal(), folded(), old(), oldest(), modules()]
     found += [onnx.load(path) for path in sorted((ROOT / "tests" / "data").glob("*.onnx"))]
     return [*found, onnx.load(ROOT / "examples" / "lenet5" / "lenet5.onnx")]
 
 
 def quantized_models() -> list[onnx.ModelProto]:
-    """What the float models become, and two in another tool's spelling."""
+    """What the float models become, and others in other tools' spellings."""
     found = []
     for number, model in enumerate(float_models()):
         weight_bits, activation_bits = BITS[number % len(BITS)]
@@ -35,6 +35,7 @@ def quantized_models() -> list[onnx.ModelProto]:
         images = np.random.default_rng(number).standard_normal((2, *network.shape)).astype(np.float32)
         found.append(quant.to_onnx(quant.quantize(network, images, settings)))
     clipped = conv_chain().node("Clip", np.float32(0), np.float32(6)).qdq()
+    found += [onnx.load(path) for path in sorted((ROOT / "tests" / "data" / "brevitas").glob("*.onnx"))]
     return [*found, conv_chain(0.01, np.int8(0)).qdq().model(), clipped.model()]
 
 
@@ -87,3 +88,39 @@ def old() -> onnx.ModelProto:
     net = models.Builder((2, 8, 8), opset=8).conv(2, 4, 3, auto_pad="SAME_LOWER").node("Clip", min=-0.5, max=0.75)
     net.node("Pad", pads=[0, 0, 1, 1, 0, 0, 0, 0]).pool(3, 2, ceil_mode=1).node("Dropout")
     return net.norm(4).flatten().gemm(64, 5).node("LogSoftmax", axis=1).model()
+
+
+def oldest() -> onnx.ModelProto:
+    """What opset 7 says otherwise."""
+    net = models.Builder((2, 8, 8), opset=6).conv(2, 4, 3)
+    net.node("BatchNormalization", *np.abs(net.he(4, 4)) + 1, is_test=1, consumed_inputs=[0, 0, 0, 1, 1])
+    net.node("Mul", np.ones(4, np.float32), broadcast=1, axis=1).node("PRelu", np.full(4, 0.25, np.float32))
+    return net.node("Cast", to="FLOAT").node("Pad", paddings=[0, 0, 1, 0, 0, 0, 0, 1]).model()
+
+
+def modules() -> onnx.ModelProto:
+    """Functions, one in the other, of halves; weights by most ways of computing them."""
+    net = models.Builder((2, 6, 6))
+    net.inputs[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    half = net.constant(net.he(4, 2, 3, 3).astype(np.float16))
+    weights = [
+        ("ReduceL2", [half, net.constant(np.array([1, 2, 3]))]),
+        ("Div", [half, "made0"]),
+        ("Tile", ["made1", net.constant(np.array([1, 1, 1, 1]))]),
+        ("ScatterND", ["made2", net.constant(np.array([[0], [3]])), net.constant(np.ones((2, 2, 3, 3), np.float16))]),
+        ("Clip", ["made3", net.constant(np.float16(-1)), net.constant(np.float16(1))]),
+        ("Pad", ["made4", net.constant(np.zeros(8, np.int64))]),
+        ("MatMul", ["made5", net.constant(np.eye(3, dtype=np.float16))]),
+    ]
+    for number, (operator, inputs) in enumerate(weights):
+        net.nodes.append(helper.make_node(operator, inputs, [f"made{number}"], f"maker{number}"))
+    net.join("Outer", "image", "made6").node("Cast", to=1)
+    net.nodes[-2].domain = "own"
+    model = net.model()
+    opsets = [helper.make_opsetid("", models.OPSET), helper.make_opsetid("own", 1)]
+    body = [helper.make_node("Conv", ["X", "W"], ["c"], "conv"), helper.make_node("Relu", ["c"], ["Y"], "act")]
+    call = [helper.make_node("Inner", ["X", "W"], ["Y"], "call", domain="own")]
+    model.opset_import.append(opsets[1])
+    for name, nodes in (("Inner", body), ("Outer", call)):
+        model.functions.append(helper.make_function("own", name, ["X", "W"], ["Y"], nodes, opsets))
+    return model

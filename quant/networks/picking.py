@@ -1,0 +1,69 @@
+"""Values of a map at any indices along its axes, as layers that take evenly spaced ones and join them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..graph import Shape, Steps
+from .layers import Concatenation, FloatLayer, Slicing
+
+AXES = ("channels", "rows", "columns")
+MOST = 64
+"""Pieces of evenly spaced rows or columns that a map may be joined of."""
+
+
+def evenly(indices: Sequence[int]) -> list[Steps]:
+    """``indices`` as runs (first, step, count), each step at least 1."""
+    found: list[Steps] = []
+    for index in indices:
+        first, step, count = found[-1] if found else (0, 0, 0)
+        gap = index - first - step * (count - 1) if count > 1 else index - first
+        if count == 1 and gap >= 1:
+            found[-1] = first, gap, 2
+        elif count > 1 and gap == step:
+            found[-1] = first, step, count + 1
+        else:
+            found.append((index, 1, 1))
+    return found
+
+
+def pick(
+    name: str, operator: str, source: str, output: str, shape: Shape, indices: Mapping[int, Sequence[int]]
+) -> list[FloatLayer]:
+    """Layers that make ``output`` of ``source``, a map of ``shape``: along axis 0 (channels), 1 (rows) or 2 (columns),
+    its values at ``indices``, in that order; an axis that is left out stays.
+
+    Raises ValueError for more than MOST pieces.
+    """
+    runs = {axis: evenly(places) for axis, places in indices.items()}
+    wanted = {axis: found for axis, found in runs.items() if found != [(0, 1, shape[axis])]}
+    if all(len(found) == 1 for found in wanted.values()) or set(wanted) == {0}:
+        return [_slicing((name, operator, (source,), output), shape, {axis: indices[axis] for axis in wanted})]
+    made: list[FloatLayer] = []
+    for axis, found in wanted.items():
+        if axis and len(found) > MOST:
+            raise ValueError(f"{len(found)} pieces")
+        whole = output if axis == list(wanted)[-1] else f"{output}/{AXES[axis]}"
+        if axis == 0 or len(found) == 1:
+            made.append(_slicing((f"{name}/{AXES[axis]}", operator, (source,), whole), shape, {axis: indices[axis]}))
+        else:
+            parts = [f"{whole}/{number}" for number in range(len(found))]
+            for number, (first, step, count) in enumerate(found):
+                if (first, step, count) == (0, 1, shape[axis]):
+                    parts[number] = source
+                    continue
+                names = f"{name}/{AXES[axis]}/{number}", operator, (source,), parts[number]
+                made.append(_slicing(names, shape, {axis: range(first, first + step * count, step)}))
+            made.append(Concatenation(f"{name}/{AXES[axis]}", operator, tuple(parts), whole, axis + 1))
+        source = whole
+        channels, rows, columns = (len(indices[axis]) if n == axis else size for n, size in enumerate(shape))
+        shape = channels, rows, columns
+    return made
+
+
+def _slicing(
+    names: tuple[str, str, tuple[str, ...], str], shape: Shape, indices: Mapping[int, Sequence[int]]
+) -> Slicing:
+    """``indices`` along rows and columns are evenly spaced."""
+    (rows,), (columns,) = (evenly(indices[n]) if n in indices else [(0, 1, shape[n])] for n in (1, 2))
+    return Slicing(*names, tuple(indices.get(0, range(shape[0]))), rows, columns)

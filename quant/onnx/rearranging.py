@@ -1,0 +1,169 @@
+"""Operators that put values elsewhere: Slice, Gather, Split, DepthToSpace, SpaceToDepth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..graph import Shape
+from ..networks.layers import Concatenation, FloatLayer, PixelShuffle, Slicing
+from ..networks.picking import MOST, pick
+from .budget import INT32
+from .context import Context, Dimensions, image_of
+from .file import Attributes, integer_list, refuse
+
+Composed = tuple[list[FloatLayer], Mapping[str, Dimensions]]
+"""Layers in order, and the dimensions of each of the node's outputs."""
+
+
+def picked(context: Context, output: str, indices: Mapping[int, Sequence[int]], name: str = "") -> Composed:
+    """The input's values at ``indices`` along axes of its dimensions, as ``output``."""
+    node, sizes = context.node, context.dimensions
+    if list(indices.get(0, [])) not in ([], list(range(sizes[0]))):
+        raise refuse(node, "takes some of the images; only channels, rows and columns can be selected")
+    if any(not len(places) for places in indices.values()):
+        raise refuse(node, "takes nothing; at least one value must be left")
+    # (channels, rows, columns) of (N, C, H, W), (N, C, L) and (N, K)
+    axes = {axis: axis - 1 if axis == 1 or len(sizes) == 4 else 2 for axis in indices if axis}
+    dimensions = tuple(len(indices[axis]) if axis in axes else size for axis, size in enumerate(sizes))
+    shape, wanted = image_of(sizes), {axes[axis]: indices[axis] for axis in axes}
+    try:
+        made = pick(name or context.name, context.operator, context.current, output, shape, wanted)
+    except ValueError as error:
+        raise refuse(node, f"takes rows or columns in {error} of evenly spaced ones; at most {MOST} work") from error
+    return made, {output: dimensions}
+
+
+def slice_(context: Context) -> Composed:
+    context.data_is_first()
+    node, sizes = context.node, context.dimensions
+    attributes = Attributes(node)
+    starts, ends = (_places(context, attributes, name, n) for n, name in ((1, "starts"), (2, "ends")))
+    axes = context.axes(attributes, 10, len(sizes), 3) or list(range(len(starts)))
+    steps = (context.integers(attributes, "steps", 10, 4) if context.opset >= 10 else None) or [1] * len(starts)
+    attributes.finish()
+    if not len(starts) == len(ends) == len(axes) == len(steps) or len(starts) > len(sizes) or not all(steps):
+        raise refuse(node, f"starts {starts}, ends {ends}, axes {axes} and steps {steps} do not fit {list(sizes)}")
+    indices = {}
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        indices[axis] = range(*slice(start, _end(end, sizes[axis], step), step).indices(sizes[axis]))
+    return picked(context, context.output, indices)
+
+
+def _places(context: Context, attributes: Attributes, name: str, index: int) -> list[int]:
+    """``starts`` or ``ends``; exporters write the largest of 64 bits for "up to the end"."""
+    found = attributes.raw(name, None) if context.opset < 10 else context.constant(index, name)
+    places = np.asarray([] if found is None else found)
+    if not places.size or places.dtype.kind not in "iu":
+        raise refuse(context.node, f"its {name} are missing; they must be constants of integers")
+    return integer_list(context.node, name, places.clip(INT32.start, INT32.stop - 1))
+
+
+def _end(end: int, size: int, step: int) -> int | None:
+    """ONNX's ``end`` as Python's: with a negative step, one before the first is none."""
+    return None if step < 0 and end < -size else end
+
+
+def gather(context: Context) -> Composed:
+    context.data_is_first()
+    node, sizes = context.node, context.dimensions
+    attributes = Attributes(node)
+    axis = attributes.integer("axis", 0)
+    attributes.finish()
+    indices = context.constant(1, "indices")
+    if indices is None or indices.dtype.kind not in "iu" or indices.ndim > 1 or not -len(sizes) <= axis < len(sizes):
+        raise refuse(node, "its indices must be a constant, a list of integers or one, along an axis that there is")
+    axis %= len(sizes)
+    size = sizes[axis]
+    places = [index + size if index < 0 else index for index in indices.reshape(-1).tolist()]
+    if not all(0 <= place < size for place in places):
+        raise refuse(node, f"its indices {indices.tolist()} must be -{size} to {size - 1}")
+    layers, made = picked(context, context.output, {axis: places})
+    if indices.ndim:
+        return layers, made
+    kept = made[context.output]
+    left = (*kept[:axis], *kept[axis + 1 :])  # one index: its axis falls away
+    if axis == 0 or len(left) < 2 or image_of(left) != image_of(kept):
+        raise refuse(node, f"turns {list(sizes)} into {list(left)}, other axes; a list of one index keeps them")
+    return layers, {context.output: left}
+
+
+def split(context: Context) -> Composed:
+    context.data_is_first()
+    node, sizes = context.node, context.dimensions
+    attributes = Attributes(node)
+    axis = attributes.integer("axis", 0)
+    count = attributes.integer("num_outputs", len(node.output))
+    lengths = context.integers(attributes, "split", 13)
+    attributes.finish()
+    if not -len(sizes) <= axis < len(sizes) or count != len(node.output):
+        raise refuse(node, f"axis is {axis} and num_outputs {count}; they must fit {list(sizes)} and its outputs")
+    axis %= len(sizes)
+    each = -(-sizes[axis] // count)
+    if lengths is None:
+        lengths = [min(each, sizes[axis] - n * each) for n in range(count)]
+    if len(lengths) != count or sum(lengths) != sizes[axis] or min(lengths) < 1:
+        raise refuse(node, f"splits {sizes[axis]} into {lengths}; they must be as many as its outputs, and add up")
+    made: list[FloatLayer] = []
+    dimensions: dict[str, Dimensions] = {}
+    for number, (output, length) in enumerate(zip(node.output, lengths, strict=True)):
+        first = sum(lengths[:number])
+        if output:
+            layers, size = picked(context, output, {axis: range(first, first + length)}, f"{context.name}/{number}")
+            made += layers
+            dimensions |= size
+    return made, dimensions
+
+
+def depth_to_space(context: Context) -> Composed:
+    attributes = Attributes(context.node)
+    block = attributes.integer("blocksize", 0)
+    mode = attributes.text("mode", "DCR", "CRD")
+    oblong = attributes.listed("block")
+    attributes.finish()
+    high, wide = oblong or (block, block)
+    shape = _whole_blocks(context, high, wide, channels=True)
+    return shuffled(context, shape, (high, wide), rows_first=mode == "DCR")
+
+
+def shuffled(context: Context, shape: Shape, block: tuple[int, int], *, rows_first: bool) -> Composed:
+    """Channels as rows and columns.  rows_first: they are (block rows, block columns, C), else C comes first."""
+    count = block[0] * block[1]
+    channels = shape[0] // count
+    source, made = context.current, []
+    if not rows_first and channels > 1:
+        order = tuple(channel * count + place for place in range(count) for channel in range(channels))
+        source = f"{context.output}/channels"
+        whole = (0, 1, shape[1]), (0, 1, shape[2])
+        made.append(Slicing(f"{context.name}/channels", context.operator, (context.current,), source, order, *whole))
+    layer = PixelShuffle(context.name, context.operator, (source,), context.output, block)
+    size = channels, shape[1] * block[0], shape[2] * block[1]
+    return [*made, layer], {context.output: context.like_input(size)}
+
+
+def space_to_depth(context: Context) -> Composed:
+    attributes = Attributes(context.node)
+    block = attributes.integer("blocksize", 0)
+    attributes.finish()
+    channels, rows, columns = _whole_blocks(context, block, block, channels=False)
+    made: list[FloatLayer] = []
+    for i in range(block):
+        for j in range(block):
+            places = {2: range(i, rows, block), 3: range(j, columns, block)}
+            number = i * block + j
+            made += picked(context, f"{context.output}/{number}", places, f"{context.name}/{number}")[0]
+    parts = tuple(layer.output for layer in made)
+    joined = Concatenation(context.name, context.operator, parts, context.output)
+    size = channels * block * block, rows // block, columns // block
+    return [*made, joined], {context.output: context.like_input(size)}
+
+
+def _whole_blocks(context: Context, high: int, wide: int, *, channels: bool) -> Shape:
+    """The input's shape, if its channels, or its rows and columns, are whole blocks."""
+    shape = context.image()
+    if len(context.dimensions) != 4 or min(high, wide) < 1:
+        raise refuse(context.node, f"its block of {high} x {wide} does not fit {list(context.dimensions)}")
+    if (shape[0] % (high * wide)) if channels else (shape[1] % high or shape[2] % wide):
+        raise refuse(context.node, f"{list(context.dimensions)} is not made of whole blocks of {high} x {wide}")
+    return shape
