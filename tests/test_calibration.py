@@ -115,3 +115,13 @@ def test_the_middle_of_values_that_are_not_zero(share):
     expected = np.quantile(values, [(1 - share) / 2, (1 + share) / 2])
     np.testing.assert_allclose(histogram.nonzero(share), expected, atol=0.02)
     assert Histogram().nonzero(share) == (0, 0)
+
+
+def test_a_tangent_whose_input_crosses_a_pole_is_refused():
+    near = np.linspace(-1.4, 1.4, 54, dtype=np.float32).reshape(1, 2, 3, 9)
+    model = models.Builder((2, 3, 9)).node("Tan").model()
+    assert [layer.operator for layer in quantize_model(model, near).graph.layers] == ["Tan"]
+    with pytest.raises(quant.ModelError) as caught:
+        quantize_model(model, 2 * near)
+    assert str(caught.value).startswith("node 'tan1' (Tan): its input reaches 2.8")
+    assert str(caught.value).endswith(", beyond the pole at 1.5708; keep it below or leave it to the host")

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from systolith import SystolithError, quantize_model, run_golden
 
-AT_LEAST = 33  # cases that work
+AT_LEAST = 121  # cases that work
 WITHIN = 25.0  # dB
 
 
@@ -75,5 +75,4 @@ def test_so_many_work(results):
     refused = [f"{name}: {said}" for name, said in results.items() if said.startswith("refused")]
     print(*refused, sep="\n")
     counts = Counter(said.split(":")[0] for said in results.values())
-    assert len(results) >= 195
     assert counts["works"] >= AT_LEAST, counts
