@@ -32,7 +32,9 @@ def quantized_models() -> list[onnx.ModelProto]:
         weight_bits, activation_bits = BITS[number % len(BITS)]
         settings = quant.Settings("float" if number % 3 else "pow2", weight_bits, activation_bits, "minmax")
         network = quant.load_float(model)
-        images = np.random.default_rng(number).standard_normal((2, *network.shape)).astype(np.float32)
+        images = (
+            np.random.default_rng(number).standard_normal((2, *next(iter(network.inputs.values())))).astype(np.float32)
+        )
         found.append(quant.to_onnx(quant.quantize(network, images, settings)))
     clipped = conv_chain().node("Clip", np.float32(0), np.float32(6)).qdq()
     found += [onnx.load(path) for path in sorted((ROOT / "tests" / "data" / "brevitas").glob("*.onnx"))]
