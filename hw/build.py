@@ -7,10 +7,11 @@ from typing import Any
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.errors import ConfigurationError
 from ..quant.graph.progress import Progress, quiet
-from .compiler.lowering import has_lowest_weight, lower
+from .compiler.lowering import lower
 from .compiler.needs import network_needs
 from .compiler.plan import Plan
 from .compiler.planner import plan
+from .compiler.widths import has_lowest_weight
 from .describe import describe, describe_hardware
 from .devices import MULTIPLIERS
 from .engine.emit import emit_verilog

@@ -235,7 +235,6 @@ def simulate(
 ) -> Report:
     """Simulate the accelerator in folder ``build`` on ``x``, (images, channels, rows, columns) float32.
 
-    An input that the model takes in another order (``Graph.layouts``) comes in that.
     Where the network has several inputs, ``x`` holds an array for each, by the names of ``Graph.inputs``.
     ``images`` takes only the first so many; ``labels``, (images,) integers, adds the accuracy of the first output.
     Raises ConfigurationError or DataError for bad input, SimulationError for a hang or a broken rule.
@@ -244,10 +243,7 @@ def simulate(
     graph = source.graph()
     arrays = by_name(x, graph.inputs)
     for name, values in arrays.items():
-        shape, layout = graph.map_of(name).shape, graph.layouts.get(name)
-        said = "x" if len(arrays) == 1 else f"'{name}'"
-        quant.check_images(values, shape if layout is None else layout.shape, said)
-        arrays[name] = values if layout is None else layout.to_map(values, shape)
+        quant.check_images(values, graph.map_of(name).shape, "x" if len(arrays) == 1 else f"'{name}'")
     held = len(arrays[graph.inputs[0]])
     if images is not None and not 1 <= images <= held:
         raise DataError(f"images must be 1 to {held}, as many as the data holds, not {images}")

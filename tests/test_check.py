@@ -53,13 +53,14 @@ def test_a_model_that_works_is_shown_as_it_will_run():
         ("maxpool1", "Pooling", (4, 3, 3), 0),
         ("gemm1", "Convolution", (5, 1, 1), 180),
     ]
-    assert found.left == ("Softmax 'softmax1'",)
+    assert found.left == ("Reshape to Nx5, of 'softmax1_out'", "Softmax along axis 1, of 'softmax1_out'")
 
 
 def test_what_no_node_alone_is_to_blame_for():
     net = models.Builder((3, 8, 8)).conv(3, 4, 3).node("Softmax").conv(4, 2, 1)
     (refusal,) = systolith.check_model(net.model()).refusals
-    assert refusal.reason == "node 'softmax1' (Softmax): only works as the last layer, where it is left to the host"
+    assert refusal.node == "conv2"
+    assert refusal.reason.startswith("reads what is left to the host, ArgMax, LogSoftmax, Softmax at the end;")
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -82,7 +82,7 @@ def test_a_dropped_softmax_is_told(folder, capsys):
     onnx.save(net.model(), "model.onnx")
     status, printed, _ = command(capsys, *QUANTIZE)
     assert status == 0
-    assert "left to the host: Softmax 'softmax1'" in printed
+    assert "left to the host: Softmax along axis 1, of 'softmax1_out'" in printed
 
 
 def test_weight_bits_given_up_for_int32_are_told(folder, capsys):

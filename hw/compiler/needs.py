@@ -10,7 +10,7 @@ from ...quant.graph.errors import ConfigurationError
 from ..isa.parameters import SHIFT_MOST, Parameters
 from ..isa.program import Combine
 from .engine_layer import EngineLayer
-from .lowering import has_lowest_weight, needed_sum_bits, needed_total_bits
+from .widths import has_lowest_weight, needed_sum_bits, needed_total_bits
 
 LACKS = {
     "weight_bits": "has {}-bit weights, the array takes {} bits (generate it with --weight-bits {})",

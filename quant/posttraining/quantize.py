@@ -155,16 +155,6 @@ def _check_poles(layer: Simple, source: FeatureMap) -> None:
         )
 
 
-def _check_poles(layer: Simple, source: FeatureMap) -> None:
-    """Raises ModelError for a tangent whose input crosses a pole: beside it one step is the whole range."""
-    reach = max(source.high - source.zero_point, source.zero_point - source.low) * float(source.scale)
-    if isinstance(layer, Function) and layer.operator == "Tan" and reach >= math.pi / 2:
-        raise refusal(
-            layer,
-            f"its input reaches {reach:g}, beyond the pole at {math.pi / 2:g}; keep it below or leave it to the host",
-        )
-
-
 def integer_name(name: str) -> str:
     """Name of the integers of the float tensor ``name``, as ONNX Runtime's quantizer spells it."""
     return f"{name}_quantized"

@@ -56,7 +56,19 @@ from .normal import merged, normal_form
 from .parameters import Parameter, integer_bounds
 from .read_constants import taken
 from .read_layers import average_of, constant_map, one_layer, rounds_bias, weighted
-from .reals import Integers, Reals, Value, Weighted, by_channel, maps_of, mean_of, reals_of, scaled, zeros_around
+from .reals import (
+    Integers,
+    Reals,
+    Value,
+    Weighted,
+    by_channel,
+    maps_of,
+    mean_of,
+    on_map,
+    reals_of,
+    scaled,
+    zeros_around,
+)
 
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
 MOVES = tuple(sorted(COMPOSED.keys() - {"Pad", "ReduceMean", "ReduceSum"}))
@@ -212,7 +224,7 @@ class _Reader:
             before = self.made.tensors.get(made)
             if isinstance(before, FeatureMap) and before.shape != shape:
                 after = self.made.tensors[made] = replace(before, shape=shape)
-                self.values.update((key, _on_map(value, before, after)) for key, value in self.values.items())
+                self.values.update((key, on_map(value, before, after)) for key, value in self.values.items())
             for key, value in self.values.items():
                 if isinstance(value, Reals) and value.name == name:
                     self.values[key] = replace(value, shape=shape)
@@ -392,10 +404,3 @@ class _Reader:
             return output
         maker = next(node for node in self.nodes if name in node.output)
         return self.made.settled(maker, value, name).name
-
-
-def _on_map(value: Value, before: FeatureMap, after: FeatureMap) -> Value:
-    """``value`` with ``after`` in the place of the map ``before``, which no layer has read."""
-    if isinstance(value, Integers):
-        return replace(value, map=after) if value.map is before else value
-    return replace(value, sources=(after,), shape=after.shape) if value.sources == (before,) else value
