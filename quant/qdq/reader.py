@@ -19,7 +19,6 @@ from ..arithmetic.weightless import layer_without_weights
 from ..graph import LOOKUP, FeatureMap, Graph
 from ..graph.errors import ModelError
 from ..graph.legality import check
-from ..networks.functions import DEFAULTS
 from ..networks.layers import (
     Addition,
     Affine,
@@ -53,6 +52,7 @@ from .assembly import Assembly, on_grid
 from .linear import activation_grid
 from .lookup import is_index, lookup
 from .normal import merged, normal_form
+from .operators import BY_CHANNEL, DEQUANTIZE, LAYERS, LINEAR_DOMAINS, MOVES, QUANTIZE, WITH_WEIGHTS
 from .parameters import Parameter, integer_bounds
 from .read_constants import taken
 from .read_layers import average_of, constant_map, one_layer, rounds_bias, weighted
@@ -69,16 +69,6 @@ from .reals import (
     scaled,
     zeros_around,
 )
-
-DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
-MOVES = tuple(sorted(COMPOSED.keys() - {"Pad", "ReduceMean", "ReduceSum"}))
-WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
-FUNCTIONS = tuple(sorted(set(DEFAULTS) - {"Clip", "Relu"} | {"PRelu"}))
-WINDOWS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
-OF_TWO = ("Max", "Min", "Mul", "Sub")
-LAYERS = ("Add", "Concat", "LRN", "Sum", *OF_TWO, *WINDOWS, *FUNCTIONS)
-BY_CHANNEL = ("Add", "BatchNormalization", "Div", "Mul", "Neg", "Sub", "Sum")
-LINEAR_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")  # ONNX Runtime's own Q and DQ, for 16 bits before opset 21
 
 
 def load(source: onnx.ModelProto | str | Path) -> Graph:
