@@ -1,6 +1,7 @@
 """Walks the vector unit's instructions: which vector is read in each cycle, and where its result goes."""
 
-from amaranth import Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -71,11 +72,7 @@ class Walk(wiring.Component):
         settings, set_up = Signal(SETTINGS, reset_less=True), Signal()
         cursor = Cursor(c.memory.address_bits, c.source_bits)
         from_map = settings.from_map if c.operands else Const(0)
-        adds = (settings.combine == Combine.ADD) if tables else Const(0)  # or does else with another map
-        if c.lane.extrema:
-            adds = adds | (settings.combine == Combine.MAXIMUM) | (settings.combine == Combine.MINIMUM)
-        if c.lane.products:
-            adds = adds | (settings.combine == Combine.MULTIPLY)
+        adds = self._reads_another(settings)
         complete = Signal(2)  # channel tiles whose sums wait to be drained
         half = Signal()
         post = Signal(4, reset_less=True)
@@ -165,6 +162,14 @@ class Walk(wiring.Component):
             self._own_channels(m, settings, asked.step, tile_done)
         self._issue(m, issue)
         return m
+
+    def _reads_another(self, settings: data.View) -> ValueLike:
+        """Whether an operand's vector is read behind each window's."""
+        lane = self._configuration.lane
+        kinds = [Combine.ADD] if lane.tables else []
+        kinds += [Combine.MAXIMUM, Combine.MINIMUM] if lane.extrema else []
+        kinds += [Combine.MULTIPLY] if lane.products else []
+        return Cat(settings.combine == kind for kind in kinds).any() if kinds else Const(0)
 
     def _asked_layout(self) -> data.StructLayout:
         """A step before it is issued, where its vector lies, and whether it is the last that its half holds."""

@@ -10,13 +10,10 @@ from .layers import (
     Concat,
     Conv,
     ConvOperator,
-    ExtremeOperator,
-    Extremum,
     FeatureMap,
     Graph,
     Layer,
     MaxPool,
-    Multiply,
     Normalization,
     Pads,
     Pair,
@@ -33,6 +30,7 @@ from .layers import (
     window_outputs,
 )
 from .moves import DepthToSpace, Selection, Steps
+from .of_two import ExtremeOperator, Extremum, Multiply
 from .products import product_factor, products
 
 __all__ = [

@@ -15,12 +15,9 @@ from .layers import (
     Concat,
     Conv,
     ConvOperator,
-    ExtremeOperator,
-    Extremum,
     FeatureMap,
     Layer,
     MaxPool,
-    Multiply,
     Normalization,
     SumOperator,
     Sums,
@@ -28,6 +25,7 @@ from .layers import (
     Tensor,
 )
 from .moves import DepthToSpace, Selection
+from .of_two import ExtremeOperator, Extremum, Multiply
 
 STORAGE = (np.iinfo(np.int16), np.iinfo(np.uint16))
 """The widest types of a feature map."""

@@ -8,15 +8,14 @@ from .layers import (
     AveragePool,
     Concat,
     Conv,
-    Extremum,
     Graph,
     Layer,
     MaxPool,
-    Multiply,
     Normalization,
     Table,
 )
 from .moves import DepthToSpace, Selection
+from .of_two import Extremum, Multiply
 
 
 def flat_tensors(graph: Graph) -> set[str]:

@@ -15,12 +15,10 @@ from .layers import (
     AveragePool,
     Concat,
     Conv,
-    Extremum,
     FeatureMap,
     Graph,
     Layer,
     MaxPool,
-    Multiply,
     Normalization,
     Sums,
     Table,
@@ -29,6 +27,7 @@ from .layers import (
     sum_bounds,
 )
 from .moves import DepthToSpace, Selection
+from .of_two import Extremum, Multiply
 
 TABLE_BITS = 8  # widest map that an operator made of tables takes
 TABLE_INDEX = 2**16 - 1  # largest sum of squares, shifted, that a normalization's tables take

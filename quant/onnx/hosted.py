@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
@@ -81,55 +81,69 @@ def _cut(view: View, name: str) -> tuple[list[int], list[int]]:
 
 def _step(context: Context, sizes: Dimensions) -> HostStep:
     """What ``context``'s node does to an array of ``sizes``."""
-    node, rank = context.node, len(sizes)
-    attributes = Attributes(node)
-    match context.operator:
-        case "Softmax" | "LogSoftmax":
-            axis = attributes.integer("axis", -1 if context.opset >= 13 else 1) % rank
-            attributes.finish()
-            if context.opset < 13 and prod(sizes[axis + 1 :]) > 1:
-                raise refuse(node, f"is over all axes from {axis} on, as before opset 13; a later opset takes one axis")
-            return Softmax(axis, context.operator == "LogSoftmax")
-        case "ArgMax":
-            axis, keeps = attributes.integer("axis", 0) % rank, attributes.integer("keepdims", 1)
-            last = attributes.integer("select_last_index", 0)
-            attributes.finish()
-            return ArgMax(axis, bool(keeps), bool(last))
-        case "Identity" | "Dropout":
-            return Reshape(sizes[1:])
-        case "Transpose":
-            order = attributes.listed("perm") or list(range(rank))[::-1]
-            attributes.finish()
-            return Transpose(tuple(order))
-        case "Flatten" | "Reshape" | "Squeeze" | "Unsqueeze":
-            found = _reshaped(context, sizes)
-            if not found or found[0] != sizes[0]:
-                raise refuse(node, f"makes {list(found)} of {list(sizes)}; the images must stay apart")
-            return Reshape(found[1:])
-        case _:
-            raise refuse(
-                node,
-                f"reads what is left to the host, {', '.join(LAST)} at the end; end the model before it, and let the"
-                " program that calls the accelerator do the rest",
-            )
+    if context.operator in RENAMING:
+        found = _reshaped(context, sizes)
+        if not found or found[0] != sizes[0] or prod(found) != prod(sizes):
+            raise refuse(context.node, f"makes {list(found)} of {list(sizes)}; the images must stay apart")
+        return Reshape(found[1:])
+    if context.operator in STEPS:
+        return STEPS[context.operator](context, sizes)
+    raise refuse(
+        context.node,
+        f"reads what is left to the host, {', '.join(LAST)} at the end; end the model before it, and let the"
+        " program that calls the accelerator do the rest",
+    )
+
+
+def _softmax(context: Context, sizes: Dimensions) -> HostStep:
+    attributes = Attributes(context.node)
+    axis = attributes.integer("axis", -1 if context.opset >= 13 else 1) % len(sizes)
+    attributes.finish()
+    if context.opset < 13 and prod(sizes[axis + 1 :]) > 1:
+        raise refuse(context.node, f"is over all axes from {axis} on, as before opset 13; a later opset takes one axis")
+    return Softmax(axis, context.operator == "LogSoftmax")
+
+
+def _arg_max(context: Context, sizes: Dimensions) -> HostStep:
+    attributes = Attributes(context.node)
+    axis, keeps = attributes.integer("axis", 0) % len(sizes), attributes.integer("keepdims", 1)
+    last = attributes.integer("select_last_index", 0)
+    attributes.finish()
+    return ArgMax(axis, bool(keeps), bool(last))
+
+
+def _transpose(context: Context, sizes: Dimensions) -> HostStep:
+    attributes = Attributes(context.node)
+    order = attributes.listed("perm") or list(range(len(sizes)))[::-1]
+    attributes.finish()
+    return Transpose(tuple(order))
+
+
+STEPS: Mapping[str, Callable[[Context, Dimensions], HostStep]] = {
+    "ArgMax": _arg_max,
+    "LogSoftmax": _softmax,
+    "Softmax": _softmax,
+    "Transpose": _transpose,
+}
+RENAMING = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
 
 def _reshaped(context: Context, sizes: Dimensions) -> Dimensions:
     """Dimensions after a node that only renames axes."""
     attributes, rank = Attributes(context.node), len(sizes)
-    match context.operator:
-        case "Flatten":
-            axis = attributes.integer("axis", 1)
-            return prod(sizes[:axis]), prod(sizes[axis:])
-        case "Reshape":
-            wanted = context.integers(attributes, "shape", 5) or []
-            found = [sizes[n] if size == 0 and n < rank else size for n, size in enumerate(wanted)]
-            known = prod(size for size in found if size != -1)
-            return tuple(prod(sizes) // known if size == -1 and known else size for size in found)
-        case "Squeeze":
-            axes = context.axes(attributes, 13, rank) or [n for n, size in enumerate(sizes) if n and size == 1]
-            return tuple(size for n, size in enumerate(sizes) if n not in axes)
-        case _:
-            count = len(context.integers(attributes, "axes", 13) or ())
-            new, old = context.axes(Attributes(context.node), 13, rank + count), iter(sizes)
-            return tuple(1 if n in new else next(old) for n in range(rank + count))
+    if context.operator in ("Dropout", "Identity"):
+        return sizes
+    if context.operator == "Flatten":
+        axis = attributes.integer("axis", 1)
+        return prod(sizes[:axis]), prod(sizes[axis:])
+    if context.operator == "Reshape":
+        wanted = context.integers(attributes, "shape", 5) or []
+        found = [sizes[n] if size == 0 and n < rank else size for n, size in enumerate(wanted)]
+        known = prod(size for size in found if size != -1)
+        return tuple(prod(sizes) // known if size == -1 and known else size for size in found)
+    if context.operator == "Squeeze":
+        axes = context.axes(attributes, 13, rank) or [n for n, size in enumerate(sizes) if n and size == 1]
+        return tuple(size for n, size in enumerate(sizes) if n not in axes)
+    count = len(context.integers(attributes, "axes", 13) or ())
+    new, old = context.axes(Attributes(context.node), 13, rank + count), iter(sizes)
+    return tuple(1 if n in new else next(old) for n in range(rank + count))
