@@ -36,7 +36,7 @@ def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
     tables = sizes.get("tables", sizes.get("activation_bits", 8) <= 8 and columns >= 4)
     normalization = min(NORMALIZATION, columns) if tables and sizes.get("multiplier", True) else 0
     sums = min(sizes.get(name, 32) for name in ("sum_bits", "total_bits"))
-    products = sizes.get("activation_bits", 8) <= 8 and sums >= PRODUCT_BITS
+    products = sizes.get("operands", True) and sizes.get("activation_bits", 8) <= 8 and sums >= PRODUCT_BITS
     features = {"operands": True, "tables": tables, "extrema": tables, "products": products}
     features["normalization"] = normalization
     return Parameters(rows=rows, columns=columns, **{**features, **sizes})
