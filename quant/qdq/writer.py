@@ -79,22 +79,25 @@ class _Writer:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.grids: dict[str, list[str]] = {}
-        self.results: dict[str, str] = {}  # names in the file of the outputs, as reals
+        self.results: dict[str, str] = {}  # of each output that the accelerator makes: its reals' name in the file
         self.flat = flat_tensors(graph)
         self.names = {""} | set(graph.tensors)
         self.node_names = {""} | {layer.name for layer in graph.layers}
 
     def model(self) -> onnx.ModelProto:
         graph = self.graph
+        sources = [graph.map_of(name) for name in graph.inputs]
+        ends = [(graph.tensors[name], self._array(graph.tensors[name])) for name in graph.outputs]
+        # What the model calls its inputs and outputs comes first, so that nothing else takes those names.
+        read = [self._fresh(real_name(source.name)) for source in sources]
+        names = {end.name: end.name if isinstance(end, Sums) else self._fresh(real_name(end.name)) for end, _ in ends}
         inputs = []
-        for source in map(graph.map_of, graph.inputs):
-            name = self._fresh(real_name(source.name))
+        for name, source in zip(read, sources, strict=True):
             array = graph.arrays.get(source.name, HostArray(source.shape, ()))
             inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *array.shape]))
             self._quantize(self._hosted(name, array.steps), source)
-        ends = [(graph.tensors[name], self._array(graph.tensors[name])) for name in graph.outputs]
         for end, array in ends:
-            name = end.name if isinstance(end, Sums) else self._fresh(real_name(end.name))
+            name = names[end.name]
             self.results[end.name] = self._fresh(f"{name}_last") if array.steps else name
         for layer in graph.layers:
             self._layer(layer)
@@ -103,7 +106,7 @@ class _Writer:
             last = self.results[end.name]
             if isinstance(end, FeatureMap):
                 self._dequantize(end.name, end, last)
-            name = self._hosted(last, array.steps, last.removesuffix("_last") if array.steps else last)
+            name = self._hosted(last, array.steps, names[end.name])
             kind = TensorProto.INT64 if any(isinstance(step, ArgMax) for step in array.steps) else TensorProto.FLOAT
             outputs.append(helper.make_tensor_value_info(name, kind, ["N", *array.shape]))
         model = helper.make_model(
