@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Concat, Conv, FeatureMap, Pair
+from ..graph import LARGEST_WEIGHT, Concat, Conv, FeatureMap, Pair
 from ..onnx.budget import INT32
-from .reals import LARGEST_WEIGHT, Weighted
+from .reals import Weighted
 
 Wide = NDArray[np.float64]
 

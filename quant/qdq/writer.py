@@ -34,13 +34,12 @@ from ..graph.errors import GraphError
 from ..graph.flat import flat_tensors
 from ..graph.host import ArgMax, HostArray, HostStep, Reshape, onnx_operator
 from ..graph.legality import check
-from ..graph.ports import SUFFIXES, real_name
+from ..graph.ports import integer_name, real_name
 from .lookup import entries
 from .oblong import ORDER, apart, together
 from .write_layers import clamps, constants_of, node_of, zeros_before
 
 OPSET, IR_VERSION = 21, 10
-SUFFIX = SUFFIXES[0]
 STORAGE: Mapping[str, int] = {
     "uint8": TensorProto.UINT8,
     "int8": TensorProto.INT8,
@@ -217,7 +216,7 @@ class _Writer:
             if role == "bias" and isinstance(target, Sums) and target.shifts is not None:
                 found.append(self._constant(f"{layer.name}.bias", target.shifts))
                 continue
-            integers = self._constant(f"{layer.name}.{role}{SUFFIX}", values)
+            integers = self._constant(integer_name(f"{layer.name}.{role}"), values)
             scale = self._constant(f"{layer.name}.{role}_scale", scales.astype(np.float32))
             # ONNX Runtime's graph rewriting wants the zeros spelled out.
             zeros = self._constant(f"{layer.name}.{role}_zero_point", np.zeros(len(scales), values.dtype))
