@@ -62,7 +62,7 @@ def _resized(
 ) -> Composed:
     """``index``: of the input ``scales``, behind which comes ``sizes``."""
     node, sizes = context.node, context.dimensions
-    scales, after = _scales(context, attributes, index)
+    scales, after = _scales(context, attributes, coordinates, index)
     attributes.finish()
     if after[:2] != list(sizes[:2]):
         raise refuse(node, f"resizes {list(sizes)} to {after}; only rows and columns can be resized")
@@ -77,8 +77,8 @@ def _resized(
     return made, {context.output: context.like_input((shape[0], *target))}
 
 
-def _scales(context: Context, attributes: Attributes, index: int) -> tuple[list[float], list[int]]:
-    """The factor of each axis, and each axis after it."""
+def _scales(context: Context, attributes: Attributes, coordinates: str, index: int) -> tuple[list[float], list[int]]:
+    """The factor of each axis, and each axis after it.  ``index`` as in ``_resized``."""
     node, sizes = context.node, context.dimensions
     listed = attributes.raw("scales", None)
     scales = np.array(listed, np.float32) if listed else context.constant(index, "scales")
@@ -109,7 +109,7 @@ def _scales(context: Context, attributes: Attributes, index: int) -> tuple[list[
             continue
         exact = np.float32(value) * np.float32(sizes[axis])
         after[axis], factors[axis] = floor(exact), value
-        if exact != after[axis] and attributes.raw("coordinate_transformation_mode", b"") == b"align_corners":
+        if exact != after[axis] and coordinates == "align_corners":
             raise refuse(
                 node,
                 f"has align_corners and {exact:g} of {sizes[axis]} values, which ONNX and its runtimes take"
