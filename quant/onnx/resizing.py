@@ -13,7 +13,6 @@ from ..networks.layers import (
     Convolution,
     FloatLayer,
     PixelShuffle,
-    Slicing,
     TransposedConvolution,
 )
 from ..networks.picking import AXES, MOST, pick
@@ -173,9 +172,8 @@ def _nearest(context: Context, shape: Shape, indices: list[list[int]]) -> list[F
             ) from error
         source = picked
     if repeated:
-        count, whole = block[0] * block[1], [(0, 1, len(clipped[n])) for n in (1, 2)]
-        names = (f"{name}/copies", operator, (source,), f"{output}/copies")
-        made.append(Slicing(*names, tuple(range(shape[0])) * count, whole[0], whole[1]))
+        copies, before = list(range(shape[0])) * (block[0] * block[1]), (shape[0], len(clipped[1]), len(clipped[2]))
+        made += pick(f"{name}/copies", operator, source, f"{output}/copies", before, {0: copies})
         made.append(PixelShuffle(name, operator, (f"{output}/copies",), output, (block[0], block[1])))
     return made
 
