@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 
 from ..graph.errors import ModelError
-from ..graph.host import ArgMax, HostArray, HostStep, Reshape, Softmax, Transpose, joined, sizes_after
+from ..graph.host import ArgMax, HostArray, HostStep, Reshape, Softmax, Transpose, simplified, sizes_after
 from .context import Context, Dimensions, image_of
 from .file import Attributes, refuse
 from .shaping import RENAMED, permutation
@@ -61,7 +61,7 @@ class Hosted:
         apart, order = _cut(view, output)
         back = [order.index(place) for place in range(len(order))]
         arranged = (Reshape(tuple(apart[place] for place in order)), _moved(back), Reshape(view.dimensions[1:]))
-        return view.map, HostArray(sizes[1:], joined((*arranged, *steps), image))
+        return view.map, HostArray(sizes[1:], simplified((*arranged, *steps), image))
 
 
 def array_of_input(name: str, views: Mapping[str, View], own: Mapping[str, Dimensions]) -> HostArray:
@@ -70,7 +70,7 @@ def array_of_input(name: str, views: Mapping[str, View], own: Mapping[str, Dimen
     apart, order = _cut(view, name)
     shape = view.dimensions[1:]
     arranged = (Reshape(apart), _moved(order), Reshape(image_of(own[view.map])))
-    return HostArray(shape, joined(arranged, (1, *shape)))
+    return HostArray(shape, simplified(arranged, (1, *shape)))
 
 
 def _moved(order: list[int]) -> Transpose:
