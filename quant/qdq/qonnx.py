@@ -12,7 +12,6 @@ from ..onnx.constants import Constants
 from ..onnx.file import Array, Attributes, refuse
 
 DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
-WIDEST = {8: "int8", 16: "int16", 32: "int32"}
 
 
 def spelled(node: onnx.NodeProto, constants: Constants) -> Iterator[onnx.NodeProto]:

@@ -148,8 +148,8 @@ class _Reader:
             value = self._dequantize(node, first, view.dimensions)
         elif isinstance(first, Integers) and node.op_type == "Cast" and is_index(node):
             value = first
-        elif only_seen(self._context(node)):
-            value, view = first, SHAPING[node.op_type](self._context(node), self.maps.views)
+        elif only_seen(context):
+            value, view = first, SHAPING[node.op_type](context, self.maps.views)
         elif isinstance(first, Integers) and looks_up:
             found = lookup(node, node_name(node), self.constants[node.input[0]], first.map)
             value = Reals(found, (first.map,), first.map.shape)

@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Conv, FeatureMap, Pads, Shape, Sums
+from ..graph import LARGEST_WEIGHT, Conv, FeatureMap, Pads, Shape, Sums
 from ..graph.errors import ModelError
 from ..networks.layers import INFINITY, Affine, Average, FloatLayer, Moving, Padding
 from ..onnx.budget import INT32
 from .lookup import Lookup
 
-LARGEST_WEIGHT = 2**15 - 1
 FINEST = 2.0**-16  # of an output's step: where a bias that ONNX Runtime keeps in float is rounded, or finer
 REPORTED = 2.0**-4  # of an output's step: what a bias may change by without a word
 
