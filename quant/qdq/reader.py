@@ -384,7 +384,7 @@ class _Reader:
     def _end_with(self, name: str, output: str) -> str:
         """The tensor of output ``name``: without a Q a convolution hands out sums, what only moves integers those."""
         value = self.values.get(name)
-        if value is None:
+        if value is None or name in self.made.inputs:
             raise ModelError(f"the output '{name}' is not what any node makes from the input")
         if value.map is not None:
             return value.map.name
