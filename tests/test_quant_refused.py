@@ -35,6 +35,11 @@ def blocks():
     return chain.qdq()
 
 
+def with_bias_at_no_scale() -> Qdq:
+    chain = Qdq().qdq(scale=1e-45)  # times the weights' scale it is 0 as float32
+    return chain.layer("Conv", chain.weights(WEIGHTS, 0.01), chain.weights(np.ones(4, np.int32), 1, name="bias")).qdq()
+
+
 # What to build, and the whole message.
 REFUSED = {
     "float model": (
@@ -116,7 +121,7 @@ REFUSED = {
         "node 'max1' (Max): has 3 inputs; of two it works, so write it as nodes of two",
     ),
     "bias out of range": (
-        lambda: _with_huge_bias(conv_chain().qdq()),
+        with_bias_at_no_scale,
         "layer 'layer': its bias does not fit int32 at the scale of its sums; use larger weight scales",
     ),
     "no layers": (lambda: Qdq().qdq(), "the model has no layers; there is nothing to compute"),
@@ -125,12 +130,6 @@ REFUSED = {
         "no QuantizeLinear reads the input 'second'; quantize the model first",
     ),
 }
-
-
-def _with_huge_bias(chain: Qdq) -> Qdq:
-    (conv,) = (node for node in chain.net.nodes if node.op_type == "Conv")
-    conv.input.append(chain.net.constant(np.full(4, 3e38, np.float32)))
-    return chain
 
 
 def _with_second_input(chain: Qdq) -> Qdq:
