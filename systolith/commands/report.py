@@ -79,7 +79,7 @@ def report_build(
     if float_model is not None and inputs is None:
         raise ConfigurationError("a float model is compared on images; give --inputs DATA.npz too")
     accelerator = accelerators.load(Path(build))
-    graph = accelerator.graph()
+    graph = accelerator.graph
     saved = read_saved(Path(build))
     stale = saved is not None and saved.build != accelerator.build
     report = None if stale else saved
