@@ -265,6 +265,5 @@ def simulate(
     )
     if labels is None:
         return report
-    first = graph.outputs[0]
-    scores = golden.dequantize(tensors[first], graph.tensors[first]).reshape(count, -1)
+    scores = golden.scores(graph, tensors[graph.outputs[0]])
     return dataclasses.replace(report, accuracy=float(np.mean(scores.argmax(axis=1) == labels[:count])))
