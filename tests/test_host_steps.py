@@ -8,6 +8,8 @@ import onnx
 import pytest
 
 from systolith import generate_build, quant, quantize_model, run_golden, simulate_build
+from systolith.commands.golden import load_images
+from systolith.noise import run_both
 from systolith.quant.graph.host import ArgMax, HostArray, Reshape, Softmax, Transpose
 from systolith.sim import accelerator as accelerators
 
@@ -114,9 +116,14 @@ def test_accuracy_is_that_of_the_models_classes(make):
     model = make().model()
     images = models.images(model, 40)
     graph = quantized(model, images)
-    answers = oracle.run(quant.to_onnx(graph), images)
-    labels = answers if answers.ndim == 1 else answers.argmax(axis=1)
+    labels, in_float = (
+        answers if answers.ndim == 1 else answers.argmax(axis=1)
+        for answers in (oracle.run(file, images) for file in (quant.to_onnx(graph), model))
+    )
     assert len(set(labels)) > 2
+    both = run_both(graph, quant.load_float(model), load_images(graph, images)[1], lambda done, total: None)
+    assert both.guesses.tolist() == in_float.tolist()
+    assert both.agreeing == np.sum(labels == in_float)
     assert run_golden(graph, (images, labels)).accuracy == 1
     labels[:10] = (labels[:10] + 1) % 5
     assert run_golden(graph, (images, labels)).accuracy == 0.75
@@ -190,6 +197,8 @@ def test_a_simulation_reads_a_build_once_and_knows_the_models_classes(build, mon
          " 1x5x1x1, whose images must stay apart"),
         ("gemm1_out", HostArray((5, 1, 1), (Softmax(0, log=True),)), "'{}': LogSoftmax along axis 0 does not fit an"
          " array of 1x5x1x1, whose images must stay apart"),
+        ("gemm1_out", HostArray((5, 1, 1), (ArgMax(0),)), "'{}': ArgMax along axis 0 does not fit an array of 1x5x1x1,"
+         " whose images must stay apart"),
         ("gemm1_out", HostArray((5,), (Reshape((5,)), ArgMax(2))), "'{}': ArgMax along axis 2 does not fit an array of"
          " 1x5, whose images must stay apart"),
         ("gemm1_out", HostArray((6,), (Reshape((6,)),)), "'{}': Reshape to Nx6 does not fit an array of 1x5x1x1, whose"
