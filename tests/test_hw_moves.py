@@ -10,7 +10,7 @@ from systolith.hw.compiler.planner import plan
 from systolith.quant import quantize
 
 from . import models
-from .hw_networks import BRANCHED, branched, check_against_golden
+from .hw_networks import BRANCHED, branched, check_against_golden, planned
 
 
 @pytest.mark.parametrize("hardware", BRANCHED.values(), ids=BRANCHED)
@@ -89,6 +89,25 @@ def test_a_transposed_convolution_costs_no_pass():
 
 def test_a_part_of_a_map_is_read_where_it_is():
     assert "Selection" not in [operator for _, operator in engine_layers(split)]
+
+
+def halves(operator: str, swapped: bool, convolved: bool) -> models.Builder:
+    """Both halves of a map, one perhaps convolved before, side by side in ``operator``."""
+    net = models.Builder((3, 6, 6)).conv(3, 20, 3)
+    net.nodes.append(helper.make_node("Split", [net.current, net.constant(np.array([10, 10]))], ["a", "b"], axis=1))
+    names = ["a", net.at("b").conv(10, 10, 1).current if convolved else "b"]
+    return net.join(operator, *(reversed(names) if swapped else names)).conv(10, 3, 1)
+
+
+@pytest.mark.parametrize("convolved", [False, True])
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("operator", ["Add", "Sub", "Max", "Min", "Mul"])
+def test_parts_of_a_map_are_operands_of_layers_of_two(operator, swapped, convolved):
+    """Gates and maxima over halves: an operand is read as a whole map, so a part of one is copied before."""
+    model = halves(operator, swapped, convolved).model()
+    graph = quantize(model, models.images(model, 3))
+    for sizes in SIZES.values():
+        check_against_golden(planned(graph, **sizes))
 
 
 def test_scattered_channels_are_selected_by_the_array():
