@@ -11,7 +11,7 @@ from systolith.hw.compiler.formats import storage
 from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.widths import needed_sum_bits, needed_total_bits
 from systolith.hw.isa.program import Combine
-from systolith.quant import ConfigurationError, FeatureMap, check
+from systolith.quant import ConfigurationError, FeatureMap, Multiply, Table, check
 from systolith.quant.graph import Graph
 
 from .branches import Branches, branches
@@ -256,6 +256,30 @@ def test_maps_are_moved_into_their_bits_by_an_even_number_if_there_is_one(low, h
     assert (form.offset, form.low, form.high, form.zero_point) == (offset, low - offset, high - offset, low - offset)
     assert form.low >= -128
     assert form.high <= 127
+
+
+def narrow_product(low: int) -> Graph:
+    """A product whose output has 4 bits from ``low`` on; the hardware's ties depend on the parity of its zero point."""
+    maps = [FeatureMap(name, (4, 6, 6), np.float32(0.25), zero, 0, 15) for name, zero in (("x", 4), ("z", 3))]
+    target = FeatureMap("y", (4, 6, 6), np.float32(0.5), low + 5, low, low + 15)
+    layers = Table("t", "Relu", "x", "z", np.arange(16, dtype=np.int32)), Multiply("m", ("x", "z"), "y")
+    return check(Graph(("x",), ("y",), layers, {tensor.name: tensor for tensor in (*maps, target)}))
+
+
+@pytest.mark.parametrize("low", [-8, -6, 0, 2])
+def test_products_whose_ties_stay_are_goldens(low):
+    check_against_golden(planned(narrow_product(low), rows=4, columns=4))
+
+
+@pytest.mark.parametrize("low", [-7, 1])
+def test_products_whose_ties_would_move_are_refused(low):
+    with pytest.raises(ConfigurationError) as caught:
+        planned(narrow_product(low), rows=4, columns=4)
+    assert str(caught.value) == (
+        "layer 'm' makes products whose integers fill all 4 bits from an odd one on, where ties go the wrong way"
+        " (requantize its output so that they begin at an even one)"
+    )
+    check_against_golden(planned(narrow_product(low), rows=4, columns=4, activation_bits=5))
 
 
 def test_a_map_that_is_too_wide_is_refused():
