@@ -126,6 +126,7 @@ COMBINED = {Combine.TABLE: lambda a, _: a, Combine.ADD: operator.add, Combine.MA
     ("combine", "sizes", "entries"),
     [
         *((combine, TABLES, entries) for combine in (Combine.TABLE, Combine.ADD) for entries in (1, 2, 4)),
+        (Combine.TABLE, EXTREMA, 2),
         (Combine.ADD, EVERYTHING, 1),
         (Combine.MAXIMUM, EXTREMA, 1),
         (Combine.MINIMUM, EVERYTHING, 4),
