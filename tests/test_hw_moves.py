@@ -55,7 +55,17 @@ def dilated() -> models.Builder:
     return net.node("Pad", np.array([0, 0, 1, 2, 0, 0, 1, 1]), mode="reflect").conv(6, 3, 3)
 
 
-NETWORKS = {"U-Net": unet, "linear": linear, "shuffled": shuffled, "split": split, "dilated": dilated}
+def beside_pixels() -> models.Builder:
+    """Channels that become pixels, two side by side in a row, and then have another map's channels between them."""
+    net = models.Builder((3, 6, 6)).conv(3, 64, 3).node("DepthToSpace", blocksize=2)
+    pixels = net.current
+    other = net.at("image").conv(3, 5, 1, pads=[1] * 4).current
+    return net.join("Concat", pixels, other, axis=1).conv(21, 3, 1)
+
+
+NETWORKS = {
+    "U-Net": unet, "linear": linear, "shuffled": shuffled, "split": split, "dilated": dilated, "pixels": beside_pixels
+}  # fmt: skip
 SIZES = {
     "4x4, all cut": {"rows": 4, "columns": 4, "bus_bytes": 4, "activation_kib": 4, "accumulator_kib": 1},
     "16x16, all fits": {"rows": 16, "columns": 16, "bus_bytes": 16},
