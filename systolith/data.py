@@ -20,6 +20,7 @@ from .quant import DataError, check_images, write_whole
 from .quant.graph import Shape
 from .quant.graph.host import HostArray, apply_steps
 from .quant.graph.ports import by_name
+from .quant.onnx.context import image_of
 
 Inputs = str | os.PathLike[str] | NDArray[Any] | Mapping[str, NDArray[Any]] | tuple[Any, NDArray[Any]]
 """Path of an .npz file that holds ``x`` and optionally ``y``, or the array ``x``, or the pair ``(x, y)``.
@@ -33,7 +34,7 @@ EXACT = 2**24
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """arrays : of each input by name, float32, (N, C, rows, columns);  labels : what messages call them
+    """arrays : of each input by name, float32, (N, C, rows, columns);  called : what messages call each
 
     y : integers, (N,), or None without labels
     """
@@ -47,12 +48,6 @@ class Data:
         """What the only input reads."""
         (x,) = self.arrays.values()
         return x
-
-    @property
-    def name(self) -> str:
-        """What messages call ``x``."""
-        (name,) = self.called.values()
-        return name
 
     def __len__(self) -> int:
         """Images."""
@@ -68,7 +63,7 @@ class Data:
         found = {}
         for name, values in self.arrays.items():
             array = (arranged or {}).get(name)
-            if array is not None and values.shape[1:] == _image(array.shape):
+            if array is not None and values.shape[1:] == image_of((1, *array.shape)):
                 values = apply_steps(array.steps, values.reshape(len(values), *array.shape))
             check_images(values, shapes[name], self.called[name])
             found[name] = values
@@ -101,13 +96,6 @@ def load_data(inputs: Inputs, labels: ArrayLike | None = None, names: Sequence[s
             values, said = values[:, :, None, None], f"{said}, read as NxK,"
         arrays[name], called[name] = values, said
     return Data(arrays, None if y is None else y.reshape(-1), called)
-
-
-def _image(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """How ``load_data`` hands out images of ``shape``: of (channels, columns) as one row, of (channels,) as a pixel."""
-    channels, *size = shape
-    rows, columns = [1, 1, *size][-2:]
-    return (channels, rows, columns) if len(shape) < 3 else shape
 
 
 def save_arrays(path: str | os.PathLike[str], **arrays: NDArray[Any]) -> None:

@@ -107,12 +107,30 @@ REFUSED = {
         lambda: Qdq().node("Identity"),
         "the model has no QuantizeLinear node; it is not quantized (systolith quantize makes one that is)",
     ),
+    "max of one": (
+        lambda: Qdq().qdq().node("Max").qdq(),
+        "node 'max1' (Max): has 1 inputs; of two it works, so write it as nodes of two",
+    ),
+    "max of three": (
+        lambda: Qdq().qdq().node("Max", np.float32(0), np.float32(1)).qdq(),
+        "node 'max1' (Max): has 3 inputs; of two it works, so write it as nodes of two",
+    ),
+    "bias out of range": (
+        lambda: _with_huge_bias(conv_chain().qdq()),
+        "layer 'layer': its bias does not fit int32 at the scale of its sums; use larger weight scales",
+    ),
     "no layers": (lambda: Qdq().qdq(), "the model has no layers; there is nothing to compute"),
     "two inputs": (
         lambda: _with_second_input(conv_chain().qdq()),
         "no QuantizeLinear reads the input 'second'; quantize the model first",
     ),
 }
+
+
+def _with_huge_bias(chain: Qdq) -> Qdq:
+    (conv,) = (node for node in chain.net.nodes if node.op_type == "Conv")
+    conv.input.append(chain.net.constant(np.full(4, 3e38, np.float32)))
+    return chain
 
 
 def _with_second_input(chain: Qdq) -> Qdq:
@@ -136,3 +154,11 @@ def test_a_constant_of_another_domain_is_not_taken_for_a_standard_one():
     assert str(caught.value) == (
         "node 'c' (elsewhere.Constant): operators of domain 'elsewhere' are not supported; only standard ONNX ones are"
     )
+
+
+def test_an_output_that_is_the_input_is_refused():
+    model = conv_chain().qdq().model()
+    model.graph.output.append(helper.make_tensor_value_info("image", TensorProto.FLOAT, None))
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load(model)
+    assert str(caught.value) == "the output 'image' is not what any node makes from the input"

@@ -96,6 +96,13 @@ class Context:
         found = self.constant(index, name)
         return None if found is None else integer_list(self.node, name, found)
 
+    def axis(self, attributes: Attributes, default: int) -> int:
+        """``axis``, from 0 on.  Raises ModelError if the input has no such axis."""
+        axis, rank = attributes.integer("axis", default), len(self.dimensions)
+        if not -rank <= axis < rank:
+            raise refuse(self.node, f"axis is {axis}, beyond the {rank} axes of its input")
+        return axis % rank
+
     def axes(self, attributes: Attributes, since: int, rank: int, index: int = 1) -> list[int]:
         """``axes``, found as by ``integers``, each from 0 to ``rank - 1``; none if they are left out."""
         found = self.integers(attributes, "axes", since, index) or []

@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Conv, FeatureMap, Pads, Shape, Sums
+from ..graph import LARGEST_WEIGHT, Conv, FeatureMap, Pads, Shape, Sums
 from ..graph.errors import ModelError
 from ..networks.layers import INFINITY, Affine, Average, FloatLayer, Moving, Padding
 from ..onnx.budget import INT32
 from .lookup import Lookup
 
-LARGEST_WEIGHT = 2**15 - 1
 FINEST = 2.0**-16  # of an output's step: where a bias that ONNX Runtime keeps in float is rounded, or finer
 REPORTED = 2.0**-4  # of an output's step: what a bias may change by without a word
 
@@ -151,16 +150,16 @@ def finished(layer: Weighted, source: FeatureMap, target: FeatureMap) -> Conv:
     """
     conv, bias = layer.conv, layer.bias
     reach = max(abs(source.low - source.zero_point), abs(source.high - source.zero_point))
+    if not np.abs(np.rint(bias)).max(initial=0) <= INT32[-1]:
+        raise ModelError(
+            f"layer '{conv.name}': its bias does not fit int32 at the scale of its sums; use larger weight scales"
+        )
     sums = np.abs(conv.weights).sum(axis=(1, 2, 3), dtype=np.int64) * reach + np.abs(bias)
     each = np.float64(source.scale) * conv.weight_scales / np.float64(target.scale)
     factors = np.ones(len(bias), np.int64)
     if layer.exact:
         factors = _factors(bias, each, np.abs(conv.weights).max(axis=(1, 2, 3), initial=0), sums)
     steps = np.rint(bias * factors)
-    if not np.abs(steps).max(initial=0) <= INT32[-1]:
-        raise ModelError(
-            f"layer '{conv.name}': its bias does not fit int32 at the scale of its sums; use larger weight scales"
-        )
     changed = np.abs(bias - steps / factors) * each
     worst = int(np.argmax(changed))
     if changed[worst] > REPORTED:
