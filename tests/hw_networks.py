@@ -60,24 +60,26 @@ def network(name: str, scales: str = "float", weight_bits: int = 8, activation_b
 
 
 def branched(
-    hardware: dict[str, int], seeds: Iterable[int], layers: int = 8, *, products: bool = False
+    hardware: dict[str, int], seeds: Iterable[int], layers: int = 8, **choices: object
 ) -> Iterator[tuple[Graph, Plan]]:
-    """Random branches planned for an accelerator of ``BRANCHED``; most of them must fit."""
+    """Random branches, drawn by the ``choices`` of Branches, planned for one of ``BRANCHED``; most of them must fit."""
     powers = bool(hardware.get("powers", False))
     chosen = list(seeds)[:: 3 if powers else 1]  # sums of powers of two are full of ties, slow to decide
-    found = [_branch(tuple(hardware.items()), seed, layers, products) for seed in chosen]
+    found = [_branch(tuple(hardware.items()), seed, layers, **choices) for seed in chosen]
     yield from filter(None, found)
     fits = len(found) - found.count(None)
     assert 2 * fits > len(found), f"{fits} of {len(found)} graphs fit"
 
 
 @lru_cache(maxsize=256)
-def _branch(hardware: tuple[tuple[str, int], ...], seed: int, layers: int, products: bool) -> tuple[Graph, Plan] | None:
+def _branch(
+    hardware: tuple[tuple[str, int], ...], seed: int, layers: int, **choices: object
+) -> tuple[Graph, Plan] | None:
     """One of them, which several tests look at; None if it does not fit."""
     sizes = dict(hardware)
     powers = bool(sizes.pop("powers", False))
     normalization = 0 if powers else min(sizes["columns"], 5)
-    graph = branches(seed, layers, powers=powers, normalization=normalization, products=products)
+    graph = branches(seed, layers, **{"powers": powers, "normalization": normalization, **choices})
     try:
         return graph, planned(graph, **sizes)
     except ConfigurationError as error:

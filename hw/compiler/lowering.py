@@ -45,6 +45,8 @@ from .tables import (
 )
 
 EXTREMA = (Combine.MAXIMUM, Combine.MINIMUM)
+READ_PARTS = (Conv, MaxPool, AveragePool, Table, Concat, Selection, DepthToSpace)
+"""Layers that can read some channels of each pixel; an operand and a normalization's neighbours are whole maps."""
 
 
 def lower(graph: Graph, bits: int) -> tuple[EngineLayer, ...]:
@@ -303,7 +305,7 @@ class _Lowering:
     def _may_be_a_view(self, name: str) -> bool:
         """Whether all who read ``name`` can read a part of each pixel."""
         readers = [layer for layer in self.graph.layers if name in layer.inputs]
-        return name not in self.graph.outputs and not any(isinstance(layer, Add | Normalization) for layer in readers)
+        return name not in self.graph.outputs and all(isinstance(layer, READ_PARTS) for layer in readers)
 
     def _may_pool(self, maker: int) -> bool:
         return self.layers[maker].on_array and self.layers[maker].pool is None
