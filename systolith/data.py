@@ -76,7 +76,7 @@ class Data:
 
 
 def load_data(inputs: Inputs, labels: ArrayLike | None = None, names: Sequence[str] = ("x",)) -> Data:
-    """The images and labels of ``inputs``: NxCxHxW, NxCxL or NxK, of any type of real numbers.
+    """The images and labels of ``inputs``: NxCxHxW, NxCxDxHxW, NxCxL or NxK, of any type of real numbers.
 
     labels : (N,) or (N, 1) integers, if ``inputs`` has none;  names : of the network's inputs; one alone is ``x``
     Raises DataError, naming the file, for anything else, and for values that float32 cannot hold.
@@ -178,8 +178,8 @@ def _array(values: ArrayLike, name: str) -> NDArray[Any]:
 def _check_images(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     if dtype.kind not in "biuf":
         raise DataError(f"{name} has type {dtype}; it must be real numbers, best float32")
-    if len(shape) not in (2, 3, 4):
-        raise DataError(f"{name} has shape {npz.volume(shape)}; it must be NxCxHxW, NxCxL for signals, or NxK")
+    if len(shape) not in (2, 3, 4, 5):
+        raise DataError(f"{name} has shape {npz.volume(shape)}; it must be NxCxHxW, NxCxDxHxW, NxCxL or NxK")
 
 
 def _check_labels(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], images: int) -> None:

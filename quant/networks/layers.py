@@ -75,6 +75,20 @@ class TransposedConvolution(Clamped):
 
 
 @dataclass(frozen=True, eq=False)
+class VolumeConvolution(Clamped):
+    """Convolution of a volume, transposed or not.  A volume is a map whose channels are those of slice after slice.
+
+    plane : what makes one slice, from all slices under the kernel; its inputs are those of one after another, of each
+        group for itself: weights of float32, (outputs, slices * inputs / groups, rows, columns)
+    slices : of the kernel;  taps : for each slice of the result, which of the input meet which of the kernel's
+    """
+
+    plane: Convolution | TransposedConvolution
+    slices: int
+    taps: tuple[tuple[Pair, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Pooling(_Layer):
     """Maximum over windows; ``pads`` (top, left, bottom, right) include what ceil_mode adds."""
 
@@ -196,7 +210,7 @@ Moving = Pooling | Slicing | PixelShuffle
 Simple = Convolution | Moving | Average | Addition | Product | Extreme | Concatenation | Function | LocalResponse
 """What passes leave, and quantization knows."""
 
-Exported = TransposedConvolution | Affine | Slopes | Clamp | Padding
+Exported = TransposedConvolution | VolumeConvolution | Affine | Slopes | Clamp | Padding
 """What exporters write besides, and passes turn into those, or drop."""
 
 FloatLayer = Simple | Exported

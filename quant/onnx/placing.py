@@ -19,7 +19,7 @@ from .arranging import arrange
 from .context import Context, Dimensions, image_of
 from .file import Array, Attributes, refuse
 from .mixtures import NODES
-from .view import CHANNELS, COLUMNS, IMAGES, MAP_AXES, ROWS, Axis, View, plain
+from .view import CHANNELS, COLUMNS, IMAGES, MAP_AXES, ROWS, VOLUME, Axis, View, plain
 
 OF_TWO = ("Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum")
 POINTWISE = frozenset((*DEFAULTS, *NODES, *OF_TWO, "Neg", "PRelu", "Swish"))
@@ -43,7 +43,7 @@ class Maps:
 
     def add_map(self, name: str, dimensions: Dimensions, axes: tuple[Axis, ...] | None = None) -> None:
         """A tensor that a layer makes, a map of ``dimensions``; seen by ``axes``, or as it is."""
-        self.own[name] = dimensions
+        self.own[name] = (dimensions[0], *image_of(dimensions)) if len(dimensions) == VOLUME else dimensions
         self.add_view(name, plain(name, dimensions) if axes is None else View(name, axes))
 
     def add_view(self, name: str, view: View) -> None:
@@ -216,8 +216,11 @@ def _own(context: Context, maps: Maps, view: View, number: int) -> tuple[tuple[s
     dimensions = view.dimensions
     if view.is_plain:
         return (view.map, dimensions), []
+    if len(dimensions) == VOLUME:
+        (name, _), layers = _own(context, maps, view.slices_as_channels(), number)
+        return (name, dimensions), layers
     if len(dimensions) not in MAP_AXES:
-        raise refuse(context.node, f"its input has {len(dimensions)} dimensions; it must have 2 to 4")
+        raise refuse(context.node, f"its input has {len(dimensions)} dimensions; it must have 2 to 5")
     if view.map in maps.inputs and maps.relabel(view):
         return (view.map, dimensions), []
     if view in maps.arranged:
