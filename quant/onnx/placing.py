@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from ..networks.functions import DEFAULTS
-from ..networks.layers import FloatLayer
+from ..networks.layers import FloatLayer, Slicing
 from .arranging import arrange
 from .context import Context, Dimensions, image_of
 from .file import Array, Attributes, refuse
@@ -105,6 +105,9 @@ def _pointwise(context: Context, maps: Maps, views: Sequence[View]) -> Placed:
             raise refuse(context.node, f"reads tensors of {sizes} whose axes are cut differently; reshape them alike")
         inputs[name], more = _own(context, maps, found, number)
         layers += more
+        if VOLUME in (len(main.axes), len(view.axes)):
+            inputs[name], more = _spread(context, inputs[name], view, main, number)
+            layers += more
     constants = {}
     for name in context.node.input:
         value = context.constants.get(name) if name else None
@@ -115,6 +118,23 @@ def _pointwise(context: Context, maps: Maps, views: Sequence[View]) -> Placed:
                 raise refuse(context.node, f"its constant of {list(value.shape)} does not fit {list(main.dimensions)}")
             constants[name] = main.to_map(value, rank)
     return Placed(_on(context, inputs, constants), layers, lambda _: main.axes)
+
+
+def _spread(
+    context: Context, made: tuple[str, Dimensions], view: View, main: View, number: int
+) -> tuple[tuple[str, Dimensions], list[FloatLayer]]:
+    """What was ``made`` of ``view``, input ``number``, for each slice or channel of ``main``, if it is the same for all."""
+    (name, dimensions), channels = made, main.shape[CHANNELS]
+    sizes = (1,) * (len(main.axes) - len(view.axes)) + view.dimensions
+    along = [any(atom.axis == CHANNELS for atom in axis) for axis in main.axes]
+    own = [size if there else 1 for size, there in zip(sizes, along, strict=True)]
+    if dimensions[1] == channels or prod(own) != dimensions[1] or max(own) != dimensions[1]:
+        return made, []
+    places = np.broadcast_to(main.to_map(np.arange(dimensions[1]).reshape(own), 4), (1, channels, 1, 1)).reshape(-1)
+    _, rows, columns = image_of(dimensions)
+    names = f"{context.name}/{number}/spread", context.operator, (name,), f"{context.name}/{number}/spread_out"
+    layer = Slicing(*names, tuple(places.tolist()), (0, 1, rows), (0, 1, columns))
+    return (layer.output, (dimensions[0], channels, *dimensions[2:])), [layer]
 
 
 def _normalized(context: Context, maps: Maps, view: View) -> Placed:
