@@ -50,6 +50,7 @@ class Dram:
 def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], layout: Layout) -> Dram:
     """Constants, inputs, outputs, then the maps that pass through DRAM, over others that are dead."""
     pieces = [bytes(INSTRUCTION_BYTES)]
+    known: dict[bytes, Region] = {b"": Region(INSTRUCTION_BYTES, 0)}  # what several layers read is there once
     streams, all_tables = [], []
     address = INSTRUCTION_BYTES
     for layer, placement in zip(layers, layout.placements, strict=True):
@@ -57,11 +58,12 @@ def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], lay
         if layer.on_array:
             tiles = [t for series in channel_tiles(layer.geometry, p) for t in series]
             stream = weight_stream(layer, tiles, list(placement.tiling.parts), p)
-        tables = table_bytes(layer, p)
-        streams.append(Region(address, len(stream)))
-        all_tables.append(Region(address + len(stream), len(tables)))
-        pieces += [stream, tables]
-        address += len(stream) + len(tables)
+        for regions_of_all, content in ((streams, stream), (all_tables, table_bytes(layer, p))):
+            if content not in known:
+                known[content] = Region(address, len(content))
+                pieces.append(content)
+                address += len(content)
+            regions_of_all.append(known[content])
     maps: dict[str, Region] = {}
     regions = {"constants": Region(0, address)}
     for what, names in (("input", graph.inputs), ("output", graph.outputs)):
