@@ -172,7 +172,7 @@ def assert_every_tensor_equal(graph: quant.Graph, images: np.ndarray, level: str
         np.testing.assert_array_equal(found[name], expected.reshape(found[name].shape), err_msg=name)
     y, y_q = golden.output(graph, images)
     np.testing.assert_array_equal(y_q.reshape(-1), found[graph.output].reshape(-1))
-    if not floats:  # the whole file alone, so that ONNX Runtime fuses whatever it can
+    if not floats and level == "ENABLE_ALL":  # the whole file alone, so that ONNX Runtime fuses whatever it can
         expected = run(model, images, level)
         assert (y.dtype, y.shape) == (expected.dtype, expected.shape)
         assert_same_output(graph, y, expected)

@@ -9,6 +9,7 @@ import pytest
 from systolith import quant
 from systolith.quant.graph.host import apply_steps
 from systolith.quant.networks.execute import run_float
+from systolith.quant.onnx.survey import survey
 
 from . import models, oracle
 
@@ -108,6 +109,11 @@ POOLINGS = {
     "average of rows and columns": ("AveragePool", (2, 3, 6, 6), {"kernel_shape": [1, 2, 2], "strides": [1, 2, 2]}),
     "average of slices": ("AveragePool", (2, 4, 3, 3), {"kernel_shape": [2, 1, 1]}),
     "average, every other slice": ("AveragePool", (2, 5, 4, 4), {"kernel_shape": [1, 2, 2], "strides": [2, 2, 2]}),
+    "average, slices dilated": (
+        "AveragePool",
+        (2, 6, 4, 4),
+        {"kernel_shape": [2, 2, 2], "dilations": [2, 1, 1], "pads": [1, 0, 0, 1, 0, 0], "count_include_pad": 1},
+    ),
     "average of all": ("AveragePool", (3, 4, 3, 3), {"kernel_shape": [4, 3, 3]}),
     "global average": ("GlobalAveragePool", (3, 4, 3, 5), {}),
     "global maximum": ("GlobalMaxPool", (3, 4, 3, 5), {}),
@@ -134,3 +140,127 @@ def test_reductions(operator, axes, keeps):
         )
         return
     check_model(net.node(operator, np.array(axes), keepdims=keeps).model())
+
+
+def chain(*nodes) -> models.Builder:
+    """A convolution, and what follows it: (operator, constants, attributes) each."""
+    net = models.Builder((3, 4, 6, 6), opset=18).volume(3, 6, 3, pads=[1] * 6)
+    for operator, constants, attributes in nodes:
+        net.node(operator, *constants, **attributes)
+    return net
+
+
+CHAINS = {
+    "normalization and an activation": [
+        ("BatchNormalization", np.float32([[1, -2, 3, 1, 1, 2]] * 4) ** 2, {}),
+        ("Relu", (), {}),
+    ],
+    "slopes": [("PRelu", [np.linspace(-1, 1, 6, dtype=np.float32).reshape(6, 1, 1, 1)], {})],
+    "a function": [("Sigmoid", (), {}), ("MaxPool", (), CUBE)],
+    "a constant for each slice": [("Mul", [np.float32([[[[1]], [[2]], [[3]], [[-4]]]])], {})],
+    "every other slice": [("Slice", np.array([[0], [4], [2], [2]]), {}), ("Relu", (), {})],
+    "a slice": [("Gather", [np.array(2)], {"axis": 2}), ("Conv", drawn(2, 6, 3, 3), {})],
+    "channels and slices": [("Slice", np.array([[1, 1], [4, 9], [1, 2], [2, 1]]), {})],
+    "flattened": [("Flatten", (), {}), ("Gemm", drawn(5, 864), {"transB": 1})],
+    "channels last": [("Transpose", (), {"perm": [0, 2, 3, 4, 1]}), ("MatMul", [drawn(6, 4)[0]], {})],
+    "slices as channels": [("Reshape", [np.array([0, 24, 6, 6])], {}), ("Conv", drawn(2, 24, 3, 3), {})],
+    "two in a row": [("MaxPool", (), CUBE), ("Conv", drawn(4, 6, 2, 2, 2), {}), ("Relu", (), {})],
+}
+
+
+@pytest.mark.parametrize("case", CHAINS)
+def test_what_follows_a_convolution(case):
+    check_model(chain(*CHAINS[case]).model())
+
+
+def test_a_normalization_and_a_clamp_are_the_convolutions():
+    graph = check_model(chain(*CHAINS["normalization and an activation"]).model())
+    assert [layer.operator for layer in graph.layers if layer.operator != "Selection"] == [*["Conv"] * 4, "Concat"]
+    assert graph.macs == 6 * 36 * 3 * 9 * (2 + 3 + 3 + 2), "none with the slices of padding"
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3, 4])
+def test_concatenations(axis):
+    net = models.Builder((3, 4, 5, 6))
+    first = net.volume(3, 4, 1).current
+    second = net.at("image").volume(3, 6 if axis == 1 else 4, 1).relu().current
+    check_model(net.join("Concat", first, second, axis=axis).model())
+
+
+@pytest.mark.parametrize("operator", ["Add", "Mul", "Max"])
+@pytest.mark.parametrize("gate", ["whole", "of all slices", "of all channels"])
+def test_two_volumes(operator, gate):
+    """As large as each other, or with one value for all slices, rows and columns, or for all channels."""
+    net = models.Builder((3, 4, 5, 6))
+    first = net.volume(3, 4, 1).current
+    net.at("image").volume(3, 1 if gate == "of all channels" else 4, 1)
+    second = net.node("GlobalAveragePool").current if gate == "of all slices" else net.current
+    net.join(operator, first, second)
+    if gate != "of all slices" or operator == "Mul":
+        check_model(net.model())
+    else:
+        with pytest.raises(quant.ModelError, match="must be equal"):
+            quant.load_float(net.model())
+
+
+REFUSED = {
+    "resize": (
+        lambda net: net.node("Resize", np.zeros(0, np.float32), np.float32([1, 1, 2, 2, 2])),
+        "node 'resize1' (Resize): reads [1, 3, 4, 5, 6], and does not work on volumes; by whole factors a ConvTranspose"
+        " with fixed weights and as many groups as channels does the same",
+    ),
+    "pad": (
+        lambda net: net.node("Pad", np.array([0, 0, 1, 0, 0, 0, 0, 1, 0, 0])),
+        "node 'pad1' (Pad): reads [1, 3, 4, 5, 6], and does not work on volumes; zeros around it are pads of the Conv"
+        " that reads it",
+    ),
+    "normalization": (
+        lambda net: net.node("LRN", size=3),
+        "node 'lrn1' (LRN): reads [1, 3, 4, 5, 6], and does not work on volumes; BatchNormalization does",
+    ),
+    "depth to space": (
+        lambda net: net.node("DepthToSpace", blocksize=1),
+        "node 'depthtospace1' (DepthToSpace): reads [1, 3, 4, 5, 6], and does not work on volumes; convolutions,"
+        " poolings and what treats each value or channel alone do",
+    ),
+    "too deep a kernel": (
+        lambda net: net.volume(3, 2, 5),
+        "node 'conv1' (Conv): kernel of 5 slices is larger than its padded input of 4; use a deeper volume",
+    ),
+    "too many slices": (
+        lambda net: net.volume(3, 2, (1, 5, 5), pads=[2000, 0, 0, 0, 0, 0]),
+        "node 'conv1' (Conv): makes 2,004 slices; at most 1,024 work",
+    ),
+    "weights of an image": (
+        lambda net: net.conv(3, 2, 3),
+        "node 'conv1' (Conv): its weights are (2, 3, 3, 3); they must have 5 dimensions (outputs, inputs, slices, rows,"
+        " columns)",
+    ),
+    "channels": (
+        lambda net: net.volume(4, 2, 3),
+        "node 'conv1' (Conv): its weights are (2, 4, 3, 3, 3) with group 1; its input has 3 channels",
+    ),
+    "kernel_shape": (
+        lambda net: net.volume(3, 2, 3, kernel_shape=[2, 3, 3]),
+        "node 'conv1' (Conv): kernel_shape has 2 slices, but its weights 3; they must agree",
+    ),
+    "channels averaged": (
+        lambda net: net.node("ReduceMean", np.array([1, 2])),
+        "node 'reducemean1' (ReduceMean): reduces axes [1, 2] of a volume; only slices, rows and columns, 2 to 4, work",
+    ),
+    "strides of two axes": (
+        lambda net: net.volume(3, 2, 3, strides=[1, 1]),
+        "node 'conv1' (Conv): strides is [1, 1]; it must be 3 values of at least 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_by_name(case):
+    change, message = REFUSED[case]
+    model = change(models.Builder((3, 4, 5, 6), opset=18)).model()
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load_float(model)
+    assert str(caught.value) == message
+    (found,) = survey(model).refusals
+    assert message == f"node '{found.node}' ({found.operator}): {found.reason}"

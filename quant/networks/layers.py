@@ -6,7 +6,7 @@ whatever the exporter wrote into the kinds of layer that quantization knows.  Sh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -275,6 +275,16 @@ def renamed(graph: FloatGraph, names: Mapping[str, str]) -> FloatGraph:
     outputs = tuple(names.get(name, name) for name in graph.outputs)
     arrays = {names.get(name, name): array for name, array in graph.arrays.items()}
     return replace(graph, layers=tuple(layers), outputs=outputs, arrays=arrays)
+
+
+def needed(layers: Sequence[FloatLayer], outputs: Iterable[str]) -> list[FloatLayer]:
+    """Those of ``layers``, in execution order, that ``outputs`` depend on."""
+    wanted, found = set(outputs), []
+    for layer in reversed(layers):
+        if layer.output in wanted:
+            wanted |= set(layer.inputs)
+            found.append(layer)
+    return found[::-1]
 
 
 def refusal(layer: FloatLayer, reason: str) -> ModelError:

@@ -32,6 +32,7 @@ from .layers import (
     VolumeConvolution,
     refusal,
 )
+from .parts import read_parts
 from .shapes import shapes
 from .slopes import split_slopes
 from .transposed import lower_transposed
@@ -147,6 +148,7 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     fold_affine,
     fuse_clamps,
     lower_volumes,
+    read_parts,
     fold_channel_order,
     lower_transposed,
     split_windows,

@@ -15,6 +15,7 @@ from .layers import (
     FloatLayer,
     Floats,
     PixelShuffle,
+    Pooling,
     Slicing,
     VolumeConvolution,
 )
@@ -29,15 +30,26 @@ def channels_of(slices: Sequence[int], channels: int) -> tuple[int, ...]:
 def lower_volumes(graph: FloatGraph) -> FloatGraph:
     """Slices in the padding are left out, and what the kernel has for them: every multiplication is one of the model's.
 
-    Slices that follow one another are channels that do, which a convolution reads where they lie.
+    Slices that follow one another are channels that do, which a convolution reads where they lie.  A maximum over rows
+    and columns is taken of each slice for itself, behind the convolution that makes it.
     """
-    sizes = shapes(graph)
+    sizes, private = shapes(graph), graph.private()
     found: list[FloatLayer] = []
+    slices: dict[str, tuple[str, ...]] = {}  # of what only one layer reads
     for layer in graph.layers:
         if isinstance(layer, VolumeConvolution):
             found += _Lowering(layer, sizes[layer.inputs[0]]).layers()
+        elif isinstance(layer, Pooling) and layer.inputs[0] in slices:
+            found.pop(next(n for n, made in enumerate(found) if made.output == layer.inputs[0]))
+            parts = [
+                replace(layer, name=f"{layer.name}/{n}", inputs=(name,), output=f"{layer.output}/{n}")
+                for n, name in enumerate(slices[layer.inputs[0]])
+            ]
+            found += [*parts, Concatenation(layer.name, "Concat", tuple(part.output for part in parts), layer.output)]
         else:
             found.append(layer)
+        if layer.output in private and isinstance(layer, VolumeConvolution) and isinstance(found[-1], Concatenation):
+            slices[layer.output] = found[-1].inputs
     return graph.with_layers(found)
 
 

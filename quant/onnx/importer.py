@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from ..graph.errors import ModelError
-from ..networks.layers import FloatGraph, FloatLayer, renamed
+from ..networks.layers import FloatGraph, FloatLayer, needed, renamed
 from ..networks.shapes import shapes
 from .budget import check_dimensions, check_memory, weights_of
 from .composed import COMPOSED
@@ -88,7 +88,7 @@ class Walk:
             if made in names:
                 raise ModelError(f"outputs '{names[made]}' and '{output}' show one tensor; ask for one of them")
             names[made], arrays[made] = output, array
-        layers = tuple(_needed(self.layers, names))
+        layers = tuple(needed(self.layers, names))
         images = {name: image_of(self.maps.own[name]) for name in self.inputs}
         if idle := images.keys() - {name for layer in layers for name in layer.inputs}:
             raise ModelError(f"no output depends on the input '{min(idle)}'; remove it from the model")
@@ -212,16 +212,6 @@ def _builder(node: onnx.NodeProto) -> Callable[[Context], Built]:
     if builder is None:
         raise refuse(node, f"operator {node.op_type} is not supported")
     return builder
-
-
-def _needed(layers: list[FloatLayer], outputs: Iterable[str]) -> list[FloatLayer]:
-    """Those of ``layers``, in execution order, that ``outputs`` depend on."""
-    wanted, found = set(outputs), []
-    for layer in reversed(layers):
-        if layer.output in wanted:
-            wanted |= set(layer.inputs)
-            found.append(layer)
-    return found[::-1]
 
 
 def shape_of(node: onnx.NodeProto, dimensions: tuple[int, ...]) -> Array:

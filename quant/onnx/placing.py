@@ -123,7 +123,7 @@ def _pointwise(context: Context, maps: Maps, views: Sequence[View]) -> Placed:
 def _spread(
     context: Context, made: tuple[str, Dimensions], view: View, main: View, number: int
 ) -> tuple[tuple[str, Dimensions], list[FloatLayer]]:
-    """What was ``made`` of ``view``, input ``number``, for each slice or channel of ``main``, if it is the same for all."""
+    """What was ``made`` of ``view``, input ``number``, for all slices or channels of ``main`` alike."""
     (name, dimensions), channels = made, main.shape[CHANNELS]
     sizes = (1,) * (len(main.axes) - len(view.axes)) + view.dimensions
     along = [any(atom.axis == CHANNELS for atom in axis) for axis in main.axes]

@@ -101,8 +101,8 @@ def average_pool(context: Context) -> Composed:
     include = bool(Attributes(context.node).integer("count_include_pad", 0))
     plane, dimensions = windowed.average_pool(plane_of(context, channels))
     assert isinstance(plane, Average)
-    if window.dilation > 1 or not all(taps):
-        raise refuse(context.node, "an average over neighbours, with dilations of 1 and pads below the kernel, works")
+    if not all(taps):
+        raise refuse(context.node, "has windows in the padding alone; pads below the kernel work")
     slices = _Slices(context, context.current, (channels, size[0], size[1]), window.depth)
     single, parts = len(taps) == 1, []
     for number, inside in enumerate(taps):

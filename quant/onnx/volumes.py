@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..networks.volumes import channels_of
 from . import windowed
 from .context import Context, Dimensions
 from .file import Attributes, refuse
-from .rearranging import Composed
+from .rearranging import Composed, gather, slice_, split
 from .view import VOLUME
 from .volume_axes import Taps, Windows, check_count, depth_of, plane_of
 from .volume_pooling import average_pool, max_pool, reduce
@@ -34,11 +35,8 @@ def is_volume(context: Context) -> bool:
 def volume(context: Context) -> Composed:
     """Layers of a node that reads a volume.  Raises ModelError, naming it, if its operator does not do that."""
     if context.operator not in VOLUMES:
-        raise refuse(
-            context.node,
-            f"reads a volume, {list(context.dimensions)}; of those convolutions, poolings and what treats each value or"
-            " channel alone work: use these, or cut the model before it (onnx.utils.extract_model)",
-        )
+        sizes = " and ".join(str(list(context.sizes[name])) for name in context.computed)
+        raise refuse(context.node, f"reads {sizes}, and does not work on volumes; {OTHERWISE[context.operator]}")
     return VOLUMES[context.operator](context)
 
 
@@ -142,16 +140,30 @@ def concat(context: Context) -> Composed:
     return made, {context.output: dimensions}
 
 
+OTHERWISE: Mapping[str, str] = defaultdict(
+    lambda: "convolutions, poolings and what treats each value or channel alone do",
+    {
+        "LRN": "BatchNormalization does",
+        "Pad": "zeros around it are pads of the Conv that reads it",
+        "Resize": "by whole factors a ConvTranspose with fixed weights and as many groups as channels does the same",
+        "Upsample": "by whole factors a ConvTranspose with fixed weights and as many groups as channels does the same",
+    },
+)
+"""What works in place of operators that do not."""
+
 VOLUMES: Mapping[str, Callable[[Context], Composed]] = {
     "AveragePool": average_pool,
     "Concat": concat,
     "Conv": conv,
     "ConvTranspose": conv_transpose,
+    "Gather": gather,
     "GlobalAveragePool": reduce,
     "GlobalMaxPool": reduce,
     "MaxPool": max_pool,
     "ReduceMax": reduce,
     "ReduceMean": reduce,
     "ReduceSum": reduce,
+    "Slice": slice_,
+    "Split": split,
 }
 """Operators that read volumes as such; for what treats each value or channel alone they are maps like others."""
