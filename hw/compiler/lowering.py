@@ -46,7 +46,8 @@ from .tables import (
 
 EXTREMA = (Combine.MAXIMUM, Combine.MINIMUM)
 READ_PARTS = (Conv, MaxPool, AveragePool, Table, Concat, Selection, DepthToSpace)
-"""Layers that can read some channels of each pixel; an operand and a normalization's neighbours are whole maps."""
+"""Layers that can read some channels of each pixel, as an Extremum can as its first input; an operand and a
+normalization's neighbours are whole maps."""
 
 
 def lower(graph: Graph, bits: int) -> tuple[EngineLayer, ...]:
@@ -205,8 +206,9 @@ class _Lowering:
         """A sum or an extremum by tables, as a part of the layer that makes one of its inputs if it can be."""
         target = self._stored(layer.output)
         makers = [self._open(name) for name in layer.inputs]
-        # the later one of two waits for the other anyway
-        own = 1 if (makers[1] is not None and (makers[0] is None or makers[1] > makers[0])) else 0
+        # the later one of two waits for the other anyway; a part of each pixel is no operand
+        later = makers[1] is not None and (makers[0] is None or makers[1] > makers[0])
+        own = 1 if later and layer.inputs[0] not in self.views else 0
         name, operand = layer.inputs[own], layer.inputs[1 - own]
         sources = self.graph.map_of(layer.inputs[0]), self.graph.map_of(layer.inputs[1])
         offsets = self._stored(layer.inputs[0]).offset, self._stored(layer.inputs[1]).offset
@@ -305,7 +307,10 @@ class _Lowering:
     def _may_be_a_view(self, name: str) -> bool:
         """Whether all who read ``name`` can read a part of each pixel."""
         readers = [layer for layer in self.graph.layers if name in layer.inputs]
-        return name not in self.graph.outputs and all(isinstance(layer, READ_PARTS) for layer in readers)
+        return name not in self.graph.outputs and all(
+            isinstance(layer, READ_PARTS) or (isinstance(layer, Extremum) and name not in layer.inputs[1:])
+            for layer in readers
+        )
 
     def _may_pool(self, maker: int) -> bool:
         return self.layers[maker].on_array and self.layers[maker].pool is None
