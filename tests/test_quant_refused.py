@@ -161,3 +161,11 @@ def test_an_output_that_is_the_input_is_refused():
     with pytest.raises(quant.ModelError) as caught:
         quant.load(model)
     assert str(caught.value) == "the output 'image' is not what any node makes from the input"
+
+
+def test_the_last_sums_at_no_scale_are_refused():
+    chain = Qdq().qdq(scale=1e-45)
+    chain.layer("Conv", chain.weights(WEIGHTS, 0.01), chain.weights(np.ones(4, np.int32), 1, name="bias"))
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load(chain.model())
+    assert str(caught.value) == "layer 'layer': the scale of its sums is 0 as float32; use larger scales"

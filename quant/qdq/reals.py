@@ -179,6 +179,8 @@ def finished(layer: Weighted, source: FeatureMap, target: FeatureMap) -> Conv:
 def handed_out(layer: Weighted, source: FeatureMap, name: str, shape: Shape) -> tuple[Conv, Sums]:
     """``layer`` as the last, which no Q ends: sums, to which the host adds a bias that is no integer of theirs."""
     scales = source.scale * layer.conv.weight_scales
+    if not np.isfinite(layer.bias).all():
+        raise ModelError(f"layer '{layer.conv.name}': the scale of its sums is 0 as float32; use larger scales")
     steps = np.rint(layer.bias)
     exact = np.abs(steps - layer.bias) <= 1e-6 * np.abs(steps)  # up to a float32's rounding
     if exact.all() and np.abs(steps).max(initial=0) <= INT32[-1]:
