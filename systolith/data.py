@@ -66,7 +66,7 @@ class Data:
             if array is not None and values.shape[1:] == _as_loaded(array.shape):
                 values = apply_steps(array.steps, values.reshape(len(values), *array.shape))
             elif array is not None and values.shape[1:] != shapes[name]:
-                takes = npz.volume(("N", *array.shape))
+                takes = f"Nx{npz.volume(array.shape)}"
                 raise DataError(f"{self.called[name]} has shape {npz.volume(values.shape)}; the model takes {takes}")
             check_images(values, shapes[name], self.called[name])
             found[name] = values

@@ -11,8 +11,8 @@ import onnx
 from ..graph import Shape
 from ..networks.layers import FloatLayer, Floats
 from .file import Array, Attributes, integer_list, node_name, refuse
+from .view import VOLUME, View
 from .view import Dimensions as Dimensions
-from .view import View
 
 Built = tuple[FloatLayer, Dimensions]
 
@@ -118,6 +118,8 @@ class Context:
 
     def image(self) -> Shape:
         """(channels, rows, columns) of the input, which must be an image, or a row of N, C, L."""
+        if len(self.dimensions) == VOLUME:
+            raise refuse(self.node, "reads a quantized volume; quantize the float model that it was made from")
         if len(self.dimensions) not in (3, 4):
             raise refuse(
                 self.node, f"its input has {len(self.dimensions)} dimensions; it must have 4 (NxCxHxW) or 3 (NxCxL)"
