@@ -6,6 +6,7 @@
 # make bench   speed of each step beside its target, as figures
 # make bench-fpga  clock, area and netlists on FPGAs, PARTS="routes counts netlists areas" of it: hours; kept in build/fpga
 # make bench-models  networks that people put on FPGAs, from torch's exporters to simulated bytes, NAMES="..." of them: hours
+# make bench-quantizers  noise of 8 bits, ours and ONNX Runtime's quantizer's, on examples and random networks
 # make bench-lecture  the lecture's networks at full size, whole, simulated: half an hour
 # make clean   removes what these made, and keeps the environment; `rm -r .venv` removes that
 #
@@ -30,7 +31,8 @@ WHICH := 'import os, sys; sys.version_info < (3, 11) or print(os.path.realpath(s
 INTERPRETER := $(shell $(PYTHON) -c $(WHICH) 2>/dev/null \
 	|| { found=$$(pyenv prefix $(PYTHON:python%=%) 2>/dev/null) && "$$found/bin/python" -c $(WHICH); })
 
-.PHONY: demo check check-pythons quick fuzz bench bench-fpga bench-lecture bench-models matrix version lint types tests clean
+.PHONY: demo check check-pythons quick fuzz bench bench-fpga bench-models bench-quantizers bench-lecture
+.PHONY: matrix version lint types tests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.run
@@ -59,6 +61,9 @@ bench-fpga: $(VENV)/.fpga
 
 bench-models: $(VENV)/.models
 	$(BIN)/python -m examples.models.benchmark "$(BUILD)/models" $(NAMES)
+
+bench-quantizers: $(VENV)/.check
+	$(BIN)/python -m examples.quantizers
 
 bench-lecture: $(VENV)/.check
 	$(BIN)/python -m examples.lecture.benchmark "$(BUILD)/lecture"

@@ -5,6 +5,8 @@ from .average import average
 from .concat import concat
 from .conv import convolve
 from .depth_to_space import depth_to_space
+from .extremum import extremum
+from .multiply import multiply
 from .network import output, outputs, quantize_input, quantize_inputs, run
 from .normalization import normalize
 from .pool import max_pool
@@ -20,8 +22,10 @@ __all__ = [
     "convolve",
     "depth_to_space",
     "dequantize",
+    "extremum",
     "look_up",
     "max_pool",
+    "multiply",
     "normalize",
     "output",
     "outputs",

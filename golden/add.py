@@ -1,4 +1,4 @@
-"""Sum of two maps: ONNX Runtime's QLinearAdd, found by comparing all 65,536 pairs of bytes."""
+"""Sum of two maps, ONNX Runtime's QLinearAdd, found by comparing all pairs of bytes; their difference, in float32."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..quant.graph import FeatureMap
+from .requantize import dequantize, quantize
 from .storage import storage
 
 
@@ -37,6 +38,12 @@ def pair_sums(a: FeatureMap, b: FeatureMap, target: FeatureMap) -> NDArray[Any]:
     partial = fused(ratio_b, np.arange(b.low, b.high + 1), offset)
     sums = fused(ratio_a, np.arange(a.low, a.high + 1)[:, None], partial)
     return np.clip(np.rint(sums), target.low, target.high).astype(storage(target))
+
+
+def pair_differences(a: FeatureMap, b: FeatureMap, target: FeatureMap) -> NDArray[Any]:
+    """What DequantizeLinear, Sub and QuantizeLinear make of every pair in float32, (a, b): see quant.graph.Add."""
+    reals_a, reals_b = (dequantize(np.arange(source.low, source.high + 1), source) for source in (a, b))
+    return quantize(reals_a[:, None] - reals_b, target)
 
 
 def fused(

@@ -14,21 +14,25 @@ from ..quant.graph import (
     Concat,
     Conv,
     DepthToSpace,
+    Extremum,
     FeatureMap,
     Graph,
     Layer,
     MaxPool,
+    Multiply,
     Normalization,
     Selection,
     Table,
     requantization_scales,
 )
 from ..quant.graph.errors import unknown_kind
-from .add import add, pair_sums
+from .add import add, pair_differences, pair_sums
 from .average import average
 from .concat import concat
 from .conv import Kernel, convolve, prepare
 from .depth_to_space import depth_to_space
+from .extremum import extremum
+from .multiply import multiply
 from .normalization import normalize
 from .pool import max_pool
 from .requantize import requantize
@@ -55,8 +59,19 @@ def make_ready(layer: Layer, graph: Graph) -> Ready:
         case Conv():
             return Ready(kernel=prepare(layer, sources[0]))
         case Add():
-            return Ready(pairs=pair_sums(sources[0], sources[1], graph.map_of(layer.output)))
-        case MaxPool() | AveragePool() | Concat() | Table() | Normalization() | Selection() | DepthToSpace():
+            pairs = pair_differences if layer.operator == "Sub" else pair_sums
+            return Ready(pairs=pairs(sources[0], sources[1], graph.map_of(layer.output)))
+        case (
+            MaxPool()
+            | AveragePool()
+            | Extremum()
+            | Multiply()
+            | Concat()
+            | Table()
+            | Normalization()
+            | Selection()
+            | DepthToSpace()
+        ):
             return Ready()
         case unknown:
             unknown_kind(unknown)
@@ -74,6 +89,10 @@ def compute(layer: Layer, values: list[Integers], graph: Graph, ready: Ready) ->
             return average(layer, values[0], sources[0], graph.map_of(layer.output))
         case Add():
             return add(values[0], values[1], (sources[0], sources[1]), graph.map_of(layer.output), ready.pairs)
+        case Extremum():
+            return extremum(layer, values[0], values[1], (sources[0], sources[1]), graph.map_of(layer.output))
+        case Multiply():
+            return multiply(values[0], values[1], (sources[0], sources[1]), graph.map_of(layer.output))
         case Concat():
             return concat(values, sources, graph.map_of(layer.output), layer.axis)
         case Table():

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.errors import DataError
 from ..quant.graph.flat import flat_tensors
+from ..quant.graph.host import apply_steps
 from ..quant.graph.ports import by_name
 from .layer import (
     FEW_POSITIONS,
@@ -107,10 +108,11 @@ def output(
 
 def outputs(
     graph: Graph, images: Mapping[str, NDArray[np.float32]], progress: Progress | None = None
-) -> dict[str, tuple[NDArray[np.float32], Integers]]:
+) -> dict[str, tuple[NDArray[Any], Integers]]:
     """What the model's file outputs for float32 ``images``, by the names of ``graph.outputs``: reals and integers.
 
-    Both are (N, outputs) after a fully connected layer, else (N, outputs, rows, columns).
+    The reals are what the host makes of the integers, as the model's file has it, ``graph.arrays``; otherwise both are
+    (N, outputs) after a fully connected layer, else (N, outputs, rows, columns).
     images : of each input by name, (N, C, rows, columns)
     """
     integers = run(graph, quantize_inputs(graph, images), graph.outputs, progress)
@@ -119,7 +121,8 @@ def outputs(
     for name in graph.outputs:
         values = integers[name].reshape(len(integers[name]), -1) if name in flat else integers[name]
         reals = dequantize(integers[name], graph.tensors[name])
-        found[name] = reals.reshape(values.shape), values
+        array = graph.arrays.get(name)
+        found[name] = (apply_steps(array.steps, reals) if array else reals.reshape(values.shape)), values
     return found
 
 

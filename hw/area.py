@@ -153,11 +153,11 @@ def multipliers(p: Parameters, of: dict[str, float]) -> int:
 
 
 def multiplying(p: Parameters) -> dict[str, int]:
-    """How many of each take multipliers: cells of the array, lanes that have one, squares of normalization."""
+    """How many take multipliers: cells of the array, lanes that have one, squares of normalization and products."""
     return {
         "cell": p.rows * -(-p.columns // array_cell(p).columns),
         "lane": p.multiplier * p.lanes,
-        "square": p.lanes + p.normalization - 1 if p.normalization else 0,
+        "square": (p.lanes + p.normalization - 1 if p.normalization else 0) + p.products * p.lanes,
     }
 
 

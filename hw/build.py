@@ -7,10 +7,11 @@ from typing import Any
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.errors import ConfigurationError
 from ..quant.graph.progress import Progress, quiet
-from .compiler.lowering import has_lowest_weight, lower
+from .compiler.lowering import lower
 from .compiler.needs import network_needs
 from .compiler.plan import Plan
 from .compiler.planner import plan
+from .compiler.widths import has_lowest_weight
 from .describe import describe, describe_hardware
 from .devices import MULTIPLIERS
 from .engine.emit import emit_verilog
@@ -23,6 +24,10 @@ NORMALIZATION = 5
 """Channels that a general accelerator can normalize over: as AlexNet, ZF Net and GoogLeNet do."""
 
 
+PRODUCT_BITS = 18
+"""Of a product of two 8-bit maps, which a general accelerator can multiply if its sums are so wide."""
+
+
 def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
     """Parameters with every feature that the sizes allow: for any network whose sums fit ``sum_bits``, 32 by default.
 
@@ -30,7 +35,10 @@ def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
     """
     tables = sizes.get("tables", sizes.get("activation_bits", 8) <= 8 and columns >= 4)
     normalization = min(NORMALIZATION, columns) if tables and sizes.get("multiplier", True) else 0
-    features = {"operands": True, "tables": tables, "normalization": normalization}
+    sums = min(sizes.get(name, 32) for name in ("sum_bits", "total_bits"))
+    products = sizes.get("operands", True) and sizes.get("activation_bits", 8) <= 8 and sums >= PRODUCT_BITS
+    features = {"operands": True, "tables": tables, "extrema": tables, "products": products}
+    features["normalization"] = normalization
     return Parameters(rows=rows, columns=columns, **{**features, **sizes})
 
 
@@ -45,7 +53,7 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     bits = sizes.get("activation_bits", max(2, max(t.bits for t in maps)))
     weights = max((layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)), default=2)
     chosen = {"rows": rows, "columns": columns, "activation_bits": bits, "weight_bits": weights, **sizes}
-    features = {"operands", "tables", "normalization"}  # what they need is not chosen yet
+    features = {"operands", "tables", "extrema", "products", "normalization"}  # what they need is not chosen yet
     Parameters(**{name: value for name, value in chosen.items() if name not in features})
     layers = lower(graph, bits)
     needs = network_needs(layers, bits)

@@ -146,6 +146,7 @@ def _map(plan: Plan, name: str) -> dict[str, Any]:
         "images": plan.batch,
         "shape": shape,
         "layout": "NHWC",
+        "host": tuple(map(str, plan.graph.arrays[name].steps)) if name in plan.graph.arrays else (),
     }
     if isinstance(tensor, Sums):
         shifts = None if tensor.shifts is None else tuple(map(float, tensor.shifts))

@@ -90,7 +90,10 @@ class Memory(Record):
 
 
 class Tensor(Record):
-    """Where an input or output of the network lies; ``shape``, (channels, rows, columns), is one image's."""
+    """Where an input or output of the network lies; ``shape``, (channels, rows, columns), is one image's.
+
+    host : what the host does to the array of the model's file before an input, or makes of an output
+    """
 
     tensor: str
     address: Address
@@ -98,6 +101,7 @@ class Tensor(Record):
     images: Number
     shape: Shape
     layout: Literal["NHWC"]
+    host: tuple[str, ...]
 
     @property
     def region(self) -> Region:

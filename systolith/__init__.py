@@ -13,6 +13,7 @@ if not (_Path(__file__).parent / "quant").is_dir():
 if _typing.TYPE_CHECKING:
     from . import golden as golden
     from . import quant as quant
+    from .commands.check import CheckedModel, check_model
     from .commands.compile import compile_build
     from .commands.estimate import estimate_build
     from .commands.generate import generate_accelerator, generate_build
@@ -23,10 +24,12 @@ if _typing.TYPE_CHECKING:
     from .quant.graph.errors import SystolithError
 
 __all__ = [
+    "CheckedModel",
     "GoldenRun",
     "QuantizedModel",
     "SystolithError",
     "__version__",
+    "check_model",
     "compile_build",
     "estimate_build",
     "generate_accelerator",
@@ -39,9 +42,11 @@ __all__ = [
 
 if not _typing.TYPE_CHECKING:
     _LATER = {
+        "CheckedModel": "commands.check",
         "GoldenRun": "commands.golden",
         "QuantizedModel": "commands.quantize",
         "SystolithError": "quant.graph.errors",
+        "check_model": "commands.check",
         "compile_build": "commands.compile",
         "estimate_build": "commands.estimate",
         "generate_accelerator": "commands.generate",

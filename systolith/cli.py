@@ -17,19 +17,30 @@ from rich.markup import escape
 
 from . import __version__
 from .options import (
+    ActivationBits,
+    AnyModel,
     Batch,
     BenchKind,
     BuildFolder,
     BusBytes,
+    Calibration,
+    FloatModel,
     Json,
     Lanes,
+    Normalized,
     Paired,
     QuantizedModel,
+    Range,
     RangeMethod,
     Scales,
+    ScalesKind,
     SimulatorKind,
+    SumBits,
     TargetKind,
     UnfoldInput,
+    WeightBits,
+    WidestActivations,
+    WidestWeights,
 )
 from .quant.graph.errors import SystolithError
 
@@ -61,21 +72,35 @@ def systolith(
 
 
 @app.command()
+def check(
+    model: AnyModel,
+    json_: Json = False,
+) -> int:
+    """Tell whether a model can be built: its layers as they will run, or every node that must change, and into what.
+
+    The exit status is 0 only if nothing has to change.
+
+    Example: `systolith check yolo.onnx`
+    """
+    from .commands.check import check_model, check_tables
+
+    found = check_model(model)
+    if json_:
+        console.out(json.dumps(found.as_json()))
+    else:
+        console.print(check_tables(found))
+    return 0 if found.works else FAILURE
+
+
+@app.command()
 def quantize(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Trained float model.", show_default=False)],
-    calibration: Annotated[
-        Path, typer.Option(metavar="DATA.npz", help="Typical inputs: `x`, NxCxHxW float32.", show_default=False)
-    ],
+    model: FloatModel,
+    calibration: Calibration,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="Q.onnx", help="The file to write.")],
-    scales: Annotated[
-        Scales, typer.Option(help="`pow2` needs shifts only, no multiplier, in hardware.")
-    ] = Scales.FLOAT,
-    weight_bits: Annotated[int, typer.Option(metavar="N", help="Width of the weights, 2 to 16 bits.")] = 8,
-    activation_bits: Annotated[int, typer.Option(metavar="N", help="Width of the activations, 2 to 16 bits.")] = 8,
-    range_: Annotated[
-        RangeMethod,
-        typer.Option("--range", help="How ranges are chosen: all values, nearly all, or the least squared error."),
-    ] = RangeMethod.MSE,
+    scales: ScalesKind = Scales.FLOAT,
+    weight_bits: WeightBits = 8,
+    activation_bits: ActivationBits = 8,
+    range_: Range = RangeMethod.BEST,
 ) -> None:
     """Quantize a trained float model to a QDQ ONNX file, which ONNX Runtime runs too.
 
@@ -95,6 +120,8 @@ def quantize(
     )
     for line in result.lines():
         console.print(escape(line))
+    if (losses := result.losses()) is not None:
+        console.print(losses)
 
 
 @app.command()
@@ -136,30 +163,10 @@ def generate(
     accumulator_kib: Annotated[int, typer.Option(metavar="N", help="Accumulators, at four bytes a sum.")] = 32,
     weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead.")] = 4,
     lanes: Lanes = None,
-    sum_bits: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Accumulator width; by default what the model needs, or 32.", show_default=False
-        ),
-    ] = None,
-    weight_bits: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Widest weights; by default what the model needs, or 8.", show_default=False),
-    ] = None,
-    activation_bits: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Widest activations; by default what the model needs, or 8.", show_default=False
-        ),
-    ] = None,
-    normalization: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Channels that a normalization sums over; by default what the model needs, or 5.",
-            show_default=False,
-        ),
-    ] = None,
+    sum_bits: SumBits = None,
+    weight_bits: WidestWeights = None,
+    activation_bits: WidestActivations = None,
+    normalization: Normalized = None,
     monitor: Annotated[
         bool, typer.Option("--monitor", help="Ports that show each vector that is written, for a logic analyser.")
     ] = False,

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import npz
 from .quant import DataError, check_images, write_whole
 from .quant.graph import Shape
+from .quant.graph.host import HostArray, apply_steps
 from .quant.graph.ports import by_name
 
 Inputs = str | os.PathLike[str] | NDArray[Any] | Mapping[str, NDArray[Any]] | tuple[Any, NDArray[Any]]
@@ -57,11 +58,21 @@ class Data:
         """Images."""
         return len(next(iter(self.arrays.values())))
 
-    def checked(self, shapes: Mapping[str, Shape]) -> dict[str, NDArray[np.float32]]:
-        """``arrays``.  Raises DataError unless each is finite and has images of its input's ``shapes``."""
+    def checked(
+        self, shapes: Mapping[str, Shape], arranged: Mapping[str, HostArray] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """``arrays`` as maps.  Raises DataError unless each is finite and has images of its input's ``shapes``.
+
+        arranged : inputs that lie otherwise in the model's file, and how they become maps
+        """
+        found = {}
         for name, values in self.arrays.items():
+            array = (arranged or {}).get(name)
+            if array is not None and values.shape[1:] == _image(array.shape):
+                values = apply_steps(array.steps, values.reshape(len(values), *array.shape))
             check_images(values, shapes[name], self.called[name])
-        return dict(self.arrays)
+            found[name] = values
+        return found
 
 
 def load_data(inputs: Inputs, labels: ArrayLike | None = None, names: Sequence[str] = ("x",)) -> Data:
@@ -90,6 +101,13 @@ def load_data(inputs: Inputs, labels: ArrayLike | None = None, names: Sequence[s
             values, said = values[:, :, None, None], f"{said}, read as NxK,"
         arrays[name], called[name] = values, said
     return Data(arrays, None if y is None else y.reshape(-1), called)
+
+
+def _image(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """How ``load_data`` hands out images of ``shape``: of (channels, columns) as one row, of (channels,) as a pixel."""
+    channels, *size = shape
+    rows, columns = [1, 1, *size][-2:]
+    return (channels, rows, columns) if len(shape) < 3 else shape
 
 
 def save_arrays(path: str | os.PathLike[str], **arrays: NDArray[Any]) -> None:

@@ -15,6 +15,7 @@ class Scales(StrEnum):
 
 
 class RangeMethod(StrEnum):
+    BEST = "best"
     MINMAX = "minmax"
     PERCENTILE = "percentile"
     MSE = "mse"
@@ -61,6 +62,45 @@ Paired = Annotated[
     bool | None,
     typer.Option(
         help="Two columns share each multiplier of the `ecp5`; by default where the largest part needs it.",
+        show_default=False,
+    ),
+]
+AnyModel = Annotated[
+    Path, typer.Argument(metavar="MODEL.onnx", help="A model, float or quantized.", show_default=False)
+]
+FloatModel = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Trained float model.", show_default=False)]
+Calibration = Annotated[
+    Path,
+    typer.Option(
+        metavar="DATA.npz", help="Typical inputs: `x`, or each input by its name, float32.", show_default=False
+    ),
+]
+ScalesKind = Annotated[Scales, typer.Option(help="`pow2` needs shifts only, no multiplier, in hardware.")]
+WeightBits = Annotated[int, typer.Option(metavar="N", help="Width of the weights, 2 to 16 bits.")]
+ActivationBits = Annotated[int, typer.Option(metavar="N", help="Width of the activations, 2 to 16 bits.")]
+Range = Annotated[
+    RangeMethod,
+    typer.Option(
+        "--range", help="How ranges are chosen: all values, nearly all, least squared error, or the best of them."
+    ),
+]
+SumBits = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Accumulator width; by default what the model needs, or 32.", show_default=False),
+]
+WidestWeights = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Widest weights; by default what the model needs, or 8.", show_default=False),
+]
+WidestActivations = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Widest activations; by default what the model needs, or 8.", show_default=False),
+]
+Normalized = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Channels that a normalization sums over; by default what the model needs, or 5.",
         show_default=False,
     ),
 ]

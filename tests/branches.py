@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,10 +13,12 @@ from systolith.quant import (
     Concat,
     Conv,
     DepthToSpace,
+    Extremum,
     FeatureMap,
     Graph,
     Layer,
     MaxPool,
+    Multiply,
     Normalization,
     Selection,
     Sums,
@@ -23,7 +26,7 @@ from systolith.quant import (
     Tensor,
     check,
 )
-from systolith.quant.graph import output_shape
+from systolith.quant.graph import output_shape, product_factor
 
 
 class Branches:
@@ -37,7 +40,10 @@ class Branches:
         normalization: int = 0,
         powers: bool = False,
         moves: bool = False,
+        products: bool = False,
     ) -> None:
+        """products : products, extrema and differences of maps too."""
+        self.products = products
         self.rng, self.numpy = random.Random(seed), np.random.default_rng(seed)
         self.normalization, self.powers, self.moves = normalization, powers, moves
         self.tensors: dict[str, Tensor] = {}
@@ -108,6 +114,32 @@ class Branches:
     def sum(self, first: str, second: str) -> str:
         name, output = self.names()
         return self.add(Add(name, (first, second), output))
+
+    def product(self, first: str, second: str) -> str:
+        """At a scale that suits it, and has a factor."""
+        name, output = self.names()
+        layer = Multiply(name, (first, second), output)
+        a, b = self.map_of(first), self.map_of(second)
+        target = self.feature_map(output, output_shape(layer, (a.shape, b.shape)))
+        scale = np.float32(a.scale * b.scale * (2.0**6 if self.powers else self.rng.uniform(40, 150)))
+        while product_factor(a, b, replace(target, scale=scale)) is None:
+            scale = np.nextafter(scale, np.float32(1e9))
+        self.tensors[output] = replace(target, scale=scale)
+        self.layers.append(layer)
+        return output
+
+    def extremum(self, first: str, second: str) -> str:
+        name, output = self.names()
+        return self.add(Extremum(name, (first, second), output, self.rng.choice(["Max", "Min"])))
+
+    def gate(self, source: str) -> str:
+        """Squeeze and excite: a map times a value for each of its channels."""
+        channels, *size = self.map_of(source).shape
+        pooled = self.max_pool(source, max(size), max(size), 0) if size[0] == size[1] else source
+        if size[0] != size[1]:
+            name, output = self.names()
+            pooled = self.add(AveragePool(name, source, output, (size[0], size[1])))
+        return self.product(*self.rng.sample([source, self.conv(pooled, channels, 1)], 2))
 
     def concat(self, *sources: str) -> str:
         """At a scale of its own or the first source's; never one at which a source would be clamped."""
@@ -195,6 +227,13 @@ class Branches:
         kind = self.rng.choice([*kinds, "residual", "fire", *["normalize"] * (2 if self.normalization else 0)])
         if self.moves and self.rng.random() < 0.5:
             return self._move(source, alike, beside)
+        if self.products and self.rng.random() < 0.4:
+            return self.gate(source) if self.rng.random() < 0.6 else self.product(source, self.rng.choice(alike))
+        if self.products and self.rng.random() < 0.3:
+            return self.extremum(source, self.rng.choice(alike))
+        if self.products and self.rng.random() < 0.2:
+            name, output = self.names()
+            return self.add(Add(name, (source, self.rng.choice(alike)), output, "Sub"))
         small = min(shape[1:]) < 3
         if kind == "sum":
             return self.sum(source, self.rng.choice(alike))

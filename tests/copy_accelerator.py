@@ -61,7 +61,7 @@ def write_copy(
         source = 0x0FC0
     spread = {"first": 0, "row_step": columns * bus_bytes, "column_step": bus_bytes}
     shape = {"shape": [bus_bytes, rows, columns], "element_bytes": 1, "offset": 128}
-    place = {"bytes": size, "images": 1, "layout": "NHWC", "kind": "map", **shape}
+    place = {"bytes": size, "images": 1, "layout": "NHWC", "host": [], "kind": "map", **shape}
     place |= {"scale": 1.0, "zero_point": 128, "low": 0, "high": 255}
     regions = {"program": (0x40, 16), "constants": (0x80, 0), "input": (source, size), "output": (target, size)}
     regions["scratch"] = (target + size, 64)

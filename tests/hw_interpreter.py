@@ -18,7 +18,7 @@ from systolith.hw.isa.program import LAYOUTS, Operation, decode
 
 SIGNED = {
     "padding", "column", "line", "first_row", "first_column", "zero_point", "low", "high", "final_low", "final_high",
-    "source_zero",
+    "source_zero", "operand_zero",
 }  # fmt: skip
 UNWRITTEN = 1 << 40
 WRAP = 1 << 24
@@ -236,33 +236,51 @@ class Machine:
             scale = np.ldexp(np.full(p.columns, float(s["mantissa"])), -(s["shift"] + 20))
         if s["normalize"]:
             total, scale = self._normalized(total)
+        if s["combine"] == 3:
+            total = total * (self._operands(f, tile, p.columns, channels) - s["operand_zero"])
         if s["raw"]:
             kind = f"<i{p.element_bytes}"
             values = total[:, :, :channels].astype("<i4").view(kind).astype(np.int64)
         else:
             steps = total.astype(np.float32) * scale.astype(np.float32)
-            steps = np.clip(np.rint(steps), -(2.0**20), 2.0**20).astype(np.int64)
+            odd = s["zero_point"] & 1 if s["combine"] == 3 else 0  # a tie makes the sum with the zero point even
+            steps = np.clip(np.rint(steps.astype(np.float64) + odd) - odd, -(2.0**20), 2.0**20).astype(np.int64)
             values = np.clip(steps + s["zero_point"], s["low"], s["high"])[:, :, :channels]
         written = np.zeros((f["rows"] + 1, f["columns"] + 1, values.shape[2]), np.int64)
         for row in range(f["rows"] + 1):
             for column in range(f["columns"] + 1):
                 address = f["chip"] + tile * s["tile_step"] + row * f["row_step"] + column * s["column_step"]
                 result = values[row, column]
-                if s["combine"]:
+                if s["combine"] in (1, 2, 4, 5):
                     exact = self.tables[result & 255]
-                    if s["combine"] == 2:
-                        operand = f["operand"] + tile * s["operand_tile_step"]
-                        operand += row * f["operand_row_step"] + column * s["operand_column_step"]
-                        added = self.chip[operand : operand + channels]
-                        self.reads[f["number"]].append(operand + np.arange(channels))
-                        assert (added != UNWRITTEN).all(), "adds what nobody wrote"
-                        exact = exact + self.tables[256 + (added & 255)]
+                    if s["combine"] != 1:
+                        added = self._operand(f, tile, row, column, channels)
+                        make = {2: np.add, 4: np.maximum, 5: np.minimum}[s["combine"]]
+                        exact = make(exact, self.tables[256 + (added & 255)])
                     whole, rest = exact >> 20, exact & (2**20 - 1)
                     up = (rest > 2**19) | ((rest == 2**19) & (whole & 1 == 1))
                     result = np.clip(whole + up, s["final_low"], s["final_high"])
                 self._place(f, address, result)
                 written[row, column] = result
         self.results.append(written)
+
+    def _operand(self, f: dict[str, int], tile: int, row: int, column: int, channels: int) -> np.ndarray:
+        """The elements of the other map that one result is made with."""
+        s = self.settings
+        operand = f["operand"] + tile * s["operand_tile_step"]
+        operand += row * f["operand_row_step"] + column * s["operand_column_step"]
+        added = self.chip[operand : operand + channels]
+        self.reads[f["number"]].append(operand + np.arange(channels))
+        assert (added != UNWRITTEN).all(), "adds what nobody wrote"
+        return added
+
+    def _operands(self, f: dict[str, int], tile: int, columns: int, channels: int) -> np.ndarray:
+        """``_operand`` for all results, (rows, columns, C); what is not written counts as 0."""
+        found = np.zeros((f["rows"] + 1, f["columns"] + 1, columns), np.int64)
+        for row in range(f["rows"] + 1):
+            for column in range(f["columns"] + 1):
+                found[row, column, :channels] = self._operand(f, tile, row, column, channels)
+        return found
 
     def _normalized(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The channels themselves and their factors, from the channels with their neighbours."""

@@ -59,14 +59,17 @@ def network(name: str, scales: str = "float", weight_bits: int = 8, activation_b
     )
 
 
-def branched(hardware: dict[str, int], seeds: Iterable[int], layers: int = 8) -> Iterator[tuple[Graph, Plan]]:
+def branched(
+    hardware: dict[str, int], seeds: Iterable[int], layers: int = 8, *, products: bool = False
+) -> Iterator[tuple[Graph, Plan]]:
     """Random branches planned for an accelerator of ``BRANCHED``; most of them must fit."""
     sizes = dict(hardware)
     powers = bool(sizes.pop("powers", False))
     fits = total = 0
     for seed in list(seeds)[:: 3 if powers else 1]:  # sums of powers of two are full of ties, slow to decide
         total += 1
-        graph = branches(seed, layers, powers=powers, normalization=0 if powers else min(sizes["columns"], 5))
+        normalization = 0 if powers else min(sizes["columns"], 5)
+        graph = branches(seed, layers, powers=powers, normalization=normalization, products=products)
         try:
             made = planned(graph, **sizes)
         except ConfigurationError as error:

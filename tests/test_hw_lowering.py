@@ -8,7 +8,8 @@ import pytest
 
 from systolith.hw.build import parameters_for
 from systolith.hw.compiler.formats import storage
-from systolith.hw.compiler.lowering import lower, needed_sum_bits, needed_total_bits
+from systolith.hw.compiler.lowering import lower
+from systolith.hw.compiler.widths import needed_sum_bits, needed_total_bits
 from systolith.hw.isa.program import Combine
 from systolith.quant import ConfigurationError, FeatureMap, check
 from systolith.quant.graph import Graph

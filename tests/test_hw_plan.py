@@ -68,6 +68,15 @@ def test_random_branches_compute_what_golden_does(hardware):
     assert executed == {*Operation} - {Operation.IMAGE}
 
 
+@pytest.mark.parametrize("hardware", BRANCHED.values(), ids=BRANCHED)
+def test_products_extrema_and_differences_in_branches_compute_what_golden_does(hardware):
+    found = []
+    for graph, made in branched(hardware, range(400, 412), products=True):
+        check_against_golden(made)
+        found += [layer.operator for layer in graph.layers]
+    assert {"Mul", "Max", "Min", "Sub"} <= set(found)
+
+
 def test_longer_branches_compute_what_golden_does():
     for hardware in (BRANCHED["4x4, all cut"], BRANCHED["8x8, all fits"]):
         for _, made in branched(hardware, range(6), layers=25):

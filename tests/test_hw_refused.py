@@ -178,7 +178,7 @@ REFUSED = [
     (WeightWriter, {"rows": 0}, "rows must be 1 to 128, not 0"),
     (WeightWriter, {"row_bits": 0}, "row bits must be 1 to 4096, not 0"),
     (WeightWriter, {"pass_cycles": 1}, "pass cycles must be 2 to 4096, not 1"),
-    (WeightWriter, {"parameter_rows": 0}, "parameter rows must be 1 to 4096, not 0"),
+    (WeightWriter, {"parameter_rows": 0}, "parameter rows must be 2 to 4096, not 0"),
 ]
 
 

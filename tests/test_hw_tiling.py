@@ -440,7 +440,13 @@ LIMITS = {
     "kernel columns of 257; the engine counts to 256": ((1, 1, 300), (1, 257), {}),
     "row stride of 256; the engine counts to 255": ((1, 300, 2), (2, 2), {"strides": (256, 1)}),
     "row dilation of 256; the engine counts to 255": ((1, 300, 2), (2, 2), {"dilations": (256, 1)}),
-}
+    "values in a column stride of 4194304; the engine counts to 4194303": (
+        (1, 1, 1), (1, 1), {"strides": (1, 1 << 22), "pads": (0, 1 << 22, 0, 0)},
+    ),
+    "values in a column dilation of 4194304; the engine counts to 4194303": (
+        (1, 1, 1), (1, 2), {"dilations": (1, 1 << 22), "pads": (0, 1 << 22, 0, 0)},
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("message", "window"), LIMITS.items(), ids=LIMITS)
@@ -449,6 +455,37 @@ def test_windows_beyond_the_counters_are_refused(message, window):
     graph = conv_graph(shape, np.ones((1, 1, *kernel)), **attributes)
     with pytest.raises(ConfigurationError, match=f"^layer 'conv': {re.escape(message)}$"):
         plan(graph, parameters_for(graph, rows=4, columns=4))
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (1, 2), (2, 1)])
+def test_steps_that_are_never_made_may_be_of_any_length(kernel):
+    """A stride where one window fits, a dilation where a kernel has one row or column."""
+    weights = np.arange(1, 4 * np.prod(kernel) + 1).reshape(2, 2, *kernel)
+    for axis in (0, 1):
+        far = tuple(1 << 28 if n == axis else 1 for n in (0, 1))
+        if kernel[axis] == 1:
+            graph = conv_graph((2, 3, 4), weights, dilations=far)
+            check_against_golden(planned(graph, rows=4, columns=4))
+        graph = conv_graph((2, *kernel), weights, strides=far)
+        check_against_golden(planned(graph, rows=4, columns=4))
+
+
+def test_a_pooling_stride_that_is_never_made_may_be_of_any_length():
+    check_against_golden(planned(pool_graph((5, 2, 3), (2, 3), (1 << 28, 1 << 28), (0, 0, 0, 0)), rows=4, columns=4))
+
+
+WIDE = (1, 256, 66_000)
+FAR_ROWS = {
+    "stride": conv_graph(WIDE, np.ones((1, 1, 1, 1)), strides=(255, 1)),
+    "dilation": conv_graph(WIDE, np.ones((1, 1, 2, 1)), dilations=(255, 1)),
+    "pooling stride": pool_graph(WIDE, (1, 1), (255, 1), (0, 0, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("graph", FAR_ROWS.values(), ids=FAR_ROWS)
+def test_rows_further_apart_than_memory_is_large_are_planned(graph):
+    """255 rows of 66,000 values are beyond 24 bits; no two of them are on chip at once, so no such step is made."""
+    assert planned(graph, rows=4, columns=4, activation_kib=512).program
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 
 from systolith import golden
 from systolith.hw.compiler.formats import ONE, fixed_scales
-from systolith.hw.compiler.tables import addition_tables, normalization_tables, unary_tables
+from systolith.hw.compiler.tables import addition_tables, extremum_tables, normalization_tables, unary_tables
 from systolith.hw.engine.accumulators import Accumulators
 from systolith.hw.engine.activations import ActivationMemory
 from systolith.hw.engine.sizes import vector_configuration
@@ -25,11 +25,13 @@ from systolith.hw.isa.program import (
 )
 from systolith.quant import (
     AveragePool,
+    Extremum,
     FeatureMap,
     MaxPool,
     Normalization,
     Table,
 )
+from systolith.quant.graph import product_factor
 
 from .hw_streams import STALLS, plain, run, source
 
@@ -86,7 +88,7 @@ class Step:
 class Work:
     """Settings, and a few instructions that run with them.
 
-    kind : sums, max, total or normalize;  combine : what comes behind;  size : of the normalization
+    kind : sums, max, total, normalize or product;  combine : what comes behind;  size : of the normalization
     """
 
     def __init__(self, p, rng, board, kind, combine=Combine.NONE, *, pool=True, raw=False, size=1):
@@ -94,7 +96,8 @@ class Work:
         self.numpy = np.random.default_rng(rng.getrandbits(32))
         self.kind, self.combine, self.raw, self.size = kind, combine, raw, size
         self.before = (size - 1) // 2
-        pool = pool and kind != "normalize"
+        pool = pool and kind not in ("normalize", "product")
+        self.spread = kind == "product" and rng.random() < 0.5
         self.kernel = (rng.randint(1, 3), rng.randint(1, 3)) if pool else (1, 1)
         self.strides = (rng.randint(1, 3), rng.randint(1, 3)) if pool else (1, 1)
         if kind == "normalize":
@@ -127,10 +130,14 @@ class Work:
         if not self.p.multiplier:
             self.middle = self.source if self.kind == "max" else self._format(2.0 ** rng.randint(-6, -4))
         self.tables = None
+        if self.kind == "product":
+            self._products()
         if self.combine == Combine.TABLE:
             values = self.numpy.integers(self.final.low, self.final.high + 1, self.middle.high - self.middle.low + 1)
             self.table = Table("t", "Random", "x", "y", values.astype(np.int32))
             self.tables = unary_tables(self.table, self.middle, 0, 0)
+        elif self.combine in (Combine.MAXIMUM, Combine.MINIMUM):
+            self.tables = extremum_tables((self.middle, self.added), (0, 0), self.final, 0)
         elif self.combine == Combine.ADD:
             self.tables = addition_tables((self.middle, self.added), (0, 0), self.final, 0, "sum")
         if self.kind == "normalize":
@@ -142,6 +149,17 @@ class Work:
             self.norm = Normalization("n", "x", "y", self.size, 1e-4, 0.75, 1.0, shift, exponent, coarse, fine)
             self.tables = normalization_tables(self.norm)
 
+    def _products(self):
+        """Maps whose products have a factor, a power of two where there is no other."""
+        if not self.p.multiplier:
+            self.source, self.added = (self._format(2.0 ** self.rng.randint(-6, -4)) for _ in range(2))
+        scale = np.float32(self.source.scale * self.added.scale * 2.0 ** self.rng.randint(4, 8))
+        self.middle, self.factor = self._format(scale), None
+        while self.factor is None:
+            if self.p.multiplier:
+                self.middle = replace(self.middle, scale=np.float32(self.middle.scale * self.rng.uniform(0.9, 1.2)))
+            self.factor = product_factor(self.source, self.added, self.middle)
+
     def _settings(self):
         rng = self.rng
         f = {
@@ -151,13 +169,13 @@ class Work:
             "window_rows": self.kernel[0] - 1, "window_columns": self.kernel[1] - 1,
             "stride_rows": self.strides[0], "stride_columns": self.strides[1],
             "column_step": self.pixel, "tile_step": self.full * self.each,
-            "operand_column_step": self.depth, "operand_tile_step": self.full,
+            "operand_column_step": 0 if self.spread else self.depth, "operand_tile_step": self.full,
             "zero_point": self.middle.zero_point, "low": self.middle.low, "high": self.middle.high,
             "final_low": self.final.low, "final_high": self.final.high,
             # what does not matter, where it must not
             "source_zero": rng.randint(-99, 99), "mantissa": rng.getrandbits(24), "shift": rng.getrandbits(8),
             "depth": rng.getrandbits(16), "before": 0, "size": rng.getrandbits(4), "drop": rng.getrandbits(5),
-            "tables": rng.getrandbits(24),
+            "tables": rng.getrandbits(24), "operand_zero": rng.randint(-99, 99),
         }  # fmt: skip
         step = 1 if self.kind == "sums" else self.depth
         f |= {"source_column_step": self.strides[1] * step, "window_column_step": step}
@@ -175,6 +193,11 @@ class Work:
                 ratio = np.float32(self.source.scale / np.float32(self.middle.scale * np.float32(count)))
                 mantissas, shifts = fixed_scales(np.array([ratio]), "")
                 scale = int(mantissas[0]), int(shifts[0])
+                assert self.p.multiplier or scale[0] == ONE[0]
+            if self.kind == "product":
+                mantissas, shifts = fixed_scales(np.array([self.factor]), "")
+                scale = int(mantissas[0]), int(shifts[0])
+                f["operand_zero"] = self.added.zero_point
                 assert self.p.multiplier or scale[0] == ONE[0]
             f |= {"mantissa": scale[0], "shift": scale[1], "source_zero": self.source.zero_point}
             f["source_tile_step"] = self.full
@@ -222,16 +245,30 @@ class Work:
         if self.combine == Combine.TABLE:
             values = golden.look_up(values, self.table.values, self.middle)
         elif self.combine == Combine.ADD:
-            gap = rng.choice([0, 7])
-            operand = self.numpy.integers(self.added.low, self.added.high + 1, (self.depth, *outputs))
-            flat = np.zeros((outputs[0], outputs[1] * self.depth + gap), np.int64)
-            flat[:, : outputs[1] * self.depth] = operand.transpose(1, 2, 0).reshape(outputs[0], -1)
-            step.fields |= {"operand": self.board.place(flat.reshape(-1)), "operand_row_step": flat.shape[1]}
-            values = golden.add(values, operand[None], (self.middle, self.added), self.final)
+            operand = self._operand(step, outputs)
+            values = golden.add(values, operand, (self.middle, self.added), self.final)
+        elif self.combine in (Combine.MAXIMUM, Combine.MINIMUM):
+            operand = self._operand(step, outputs)
+            layer = Extremum("e", ("x", "z"), "y", "Max" if self.combine == Combine.MAXIMUM else "Min")
+            values = golden.extremum(layer, values, operand, (self.middle, self.added), self.final)
+        elif self.combine == Combine.MULTIPLY:
+            operand = self._operand(step, outputs)
+            values = golden.multiply(values, operand, (self.source, self.added), self.middle)
         self._results(step, outputs, values[0])
         window = self.kernel[0] * self.kernel[1]
-        step.interval = max(window + (self.combine == Combine.ADD), p.lane_groups)
+        step.interval = max(window + (self.combine not in (Combine.NONE, Combine.TABLE)), p.lane_groups)
         return step
+
+    def _operand(self, step, outputs):
+        """The other map, (1, channels, rows, columns), placed where ``step`` looks for it."""
+        rows, columns = (1, 1) if self.spread else outputs
+        gap = self.rng.choice([0, 7])
+        operand = self.numpy.integers(self.added.low, self.added.high + 1, (self.depth, rows, columns))
+        flat = np.zeros((rows, columns * self.depth + gap), np.int64)
+        flat[:, : columns * self.depth] = operand.transpose(1, 2, 0).reshape(rows, -1)
+        row_step = 0 if self.spread else flat.shape[1]
+        step.fields |= {"operand": self.board.place(flat.reshape(-1)), "operand_row_step": row_step}
+        return operand[None]
 
     def _sums(self, step, rows, columns):
         """Random accumulators and parameters, (channels, rows, columns), in tiles."""
@@ -268,6 +305,8 @@ class Work:
                 "", values.shape[1:], self.source.scale, self.source.zero_point, low, high
             )  # fmt: skip
             result = golden.average(layer, values, source, self.middle)
+        elif self.kind == "product":
+            result = values
         else:
             result = golden.normalize(self.norm, values, self.source, self.middle)
         return result, pitch, origin - self.before
@@ -392,7 +431,7 @@ def check(p, board, works, stall, seed=3):
         if not cycles:
             continue
         assert given >= cycles[-1] + ActivationMemory.WRITE_LATENCY, "a token before the last write"
-        reads_maps = settings["from_map"] or settings["combine"] == Combine.ADD
+        reads_maps = settings["from_map"] or settings["combine"] not in (Combine.NONE, Combine.TABLE)
         if not settings["raw"] and not (reads_maps and stall):
             gaps = [b - a for a, b in pairwise(cycles)]
             inside = [gap for n, gap in enumerate(gaps) if (n + 1) % step.vectors]
@@ -421,6 +460,9 @@ READERS = {
     "no tables, 12 bits": {"operands": True, "columns": 5, "lanes": 2, "activation_bits": 12},
     "no tables, one column": {"operands": True, "columns": 1, "lanes": 1},
     "shift only": {**WHOLE, "columns": 8, "lanes": 3, "multiplier": False},
+    "products": {"operands": True, "products": True, "columns": 5, "lanes": 2},
+    "products by shifts": {**WHOLE, "products": True, "columns": 4, "lanes": 3, "multiplier": False},
+    "all there is": {**WHOLE, "extrema": True, "products": True, "columns": 6, "lanes": 2, "normalization": 3},
     "normalization": {**WHOLE, "columns": 5, "lanes": 2, "normalization": 3},
 }
 
@@ -447,9 +489,12 @@ def test_whatever_the_settings_the_result_is_goldens(sizes, stall):
     rng = random.Random(p.columns * 10 + p.lanes)
     board = Board(p, rng)
     combines = [Combine.NONE, Combine.TABLE, Combine.ADD] if p.tables else [Combine.NONE]
+    combines += [Combine.MAXIMUM, Combine.MINIMUM] if p.extrema else []
     kinds = [(kind, combine) for kind in ("sums", "max", "total") for combine in combines]
     if p.normalization:
         kinds += [("normalize", Combine.NONE)]
+    if p.products:
+        kinds += [("product", Combine.MULTIPLY)] * 3
     kinds += [("raw", Combine.NONE), ("copy", Combine.NONE), rng.choice(kinds)]
     rng.shuffle(kinds)
     works = []

@@ -189,7 +189,7 @@ def test_weight_writer_needs_no_more_than_a_row_a_cycle(rows):
                 ctx.set(component.orders.valid, 0)
 
     run(component, bench)
-    assert swaps == [max(rows, ACCUMULATOR_HAZARD) * (n + 1) for n in range(6)]
+    assert swaps == [WeightWriter.LATENCY + max(rows, ACCUMULATOR_HAZARD) * (n + 1) for n in range(6)]
 
 
 def test_parameters_are_at_most_two_channel_tiles_ahead():

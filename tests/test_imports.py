@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "hw": {*HW, "quant.graph", "quant.files"},
     **SIM,
     "sim": {*SIM, *HW, "quant", *QUANT, "golden", "hw"},
-    "systolith.report": {"quant", *QUANT, "golden", "hw", "sim"},
+    "systolith.report": {"quant", *QUANT, "golden", "hw", "sim", "systolith"},
     "systolith.commands": {"quant", *QUANT, "golden", "hw", *HW, "sim", "systolith.report", "systolith"},
 }
 """The folders that each folder's files may import, besides its own.  A folder without a dot: files right in it."""

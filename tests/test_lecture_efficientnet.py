@@ -78,7 +78,7 @@ def test_the_program_computes_what_golden_does(sizes):
     check_against_golden(planned(graph, **sizes))
 
 
-@pytest.mark.xdist_group("lecture")
+@pytest.mark.xdist_group("bulk 16x16, 16-byte bus")
 def test_the_verilog_is_exact_in_the_predicted_cycles_and_they_are_all_accounted_for(tmp_path):
     _, images, graph = quantized()
     build = tmp_path / "build"

@@ -21,7 +21,7 @@ HARDWARE = {
 TOLERANCE = 0.01
 
 
-@pytest.mark.xdist_group("lecture")
+@pytest.mark.xdist_group("bulk 16x16, 16-byte bus")
 @pytest.mark.parametrize("name", SIZES)
 def test_a_whole_network_is_exact_in_the_predicted_cycles(name, tmp_path):
     model = lecture_network(name, SIZES[name])

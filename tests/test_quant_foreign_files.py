@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import helper
 from onnxruntime import GraphOptimizationLevel
 from onnxruntime.quantization import QuantFormat, QuantType
 
@@ -215,3 +216,112 @@ def test_onnxruntimes_qoperator_is_exact(options, tmp_path):
     }  # fmt: skip
     # With its optimizations ONNX Runtime 1.32 fails on S8S8; without, its sums of U8S8 saturate on some processors.
     assert different(quant.load(quantized), quantized, images, OFF if options == "S8S8" else ON) == 0
+
+
+@pytest.mark.parametrize("form", [QuantFormat.QOperator, QuantFormat.QDQ], ids=["QOperator", "QDQ"])
+def test_a_last_softmax_is_the_hosts_quantized_or_not(form, tmp_path):
+    model = models.Builder((3, 8, 8)).conv(3, 6, 3).relu().flatten().gemm(216, 5).node("Softmax", axis=1).model()
+    images = models.images(model, 8)
+    quantized = quantized_by_onnxruntime(tmp_path, model, images, activation_type=U8, quant_format=form)
+    graph = quant.load(quantized)
+    last = next(node for node in quantized.graph.node if node.op_type in ("QGemm", "Gemm"))
+    scores = last.output[0] if form == QuantFormat.QOperator else graph.output
+    assert graph.output == scores
+    quantized.graph.output.append(onnx.ValueInfoProto(name=scores))
+    (expected,) = session(quantized, ON).run([scores], {"image": images})
+    np.testing.assert_array_equal(golden.output(graph, images)[1].reshape(expected.shape), expected)
+
+
+class Fused(models.Builder):
+    """A network as TensorRT wants it: Q and DQ only before convolutions, and before a sum on the shortcut."""
+
+    def qdq(self, scale: float) -> Fused:
+        self.node("QuantizeLinear", np.float32(scale), np.int8(0))
+        return self.node("DequantizeLinear", np.float32(scale), np.int8(0))
+
+    def quantized_conv(self, inputs: int, outputs: int, kernel: int, scale: float, **attributes: int) -> Fused:
+        """A convolution of a quantized input, its weights by channel, its bias float; nothing after it."""
+        self.qdq(scale)
+        scales = self.random.uniform(0.003, 0.01, outputs).astype(np.float32)
+        weights = self.random.integers(-127, 128, (outputs, inputs, kernel, kernel)).astype(np.int8)
+        number = len(self.nodes)
+        names = [self.constant(values) for values in (weights, scales, np.zeros(outputs, np.int8))]
+        self.nodes.append(helper.make_node("DequantizeLinear", names, [f"weights{number}"], f"dq{number}", axis=0))
+        pads = [kernel // 2] * 4
+        return self.join(
+            "Conv", self.current, f"weights{number}", self.constant(self.bias(outputs)), pads=pads, **attributes
+        )
+
+
+def fused(shortcut_scale: float) -> onnx.ModelProto:
+    net = Fused((3, 8, 8)).quantized_conv(3, 6, 3, 0.03).relu()
+    for scale in (0.05, 0.09):
+        source = net.current
+        branch = net.quantized_conv(6, 6, 3, scale).relu().quantized_conv(6, 6, 3, 2 * scale).norm(6).current
+        shortcut = net.at(source).qdq(shortcut_scale * scale).current
+        net.join("Add", branch, shortcut).relu()
+    return net.qdq(0.09).model()
+
+
+@pytest.mark.parametrize("shortcut", [1.0, 1.7], ids=["same grid", "its own grid"])
+def test_shortcuts_as_tensorrt_fuses_them_are_exact(shortcut):
+    """The sum of a convolution that no Q ends and a map: one convolution over both, of weights up to 16 bits."""
+    model = fused(shortcut)
+    graph = quant.load(model)
+    assert sum(isinstance(layer, quant.Add) for layer in graph.layers) == 0
+    assert max(layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)) == 16
+    assert different(graph, model, noise(16), ON) == 0
+
+
+def with_quant(operator: str = "Quant", **attributes: int) -> onnx.ModelProto:
+    """A 1x1 convolution whose weights QONNX's ``operator`` quantizes to 4 bits."""
+    net = models.Builder((1, 2, 2))
+    net.node("QuantizeLinear", np.float32(0.1), np.int8(0)).node("DequantizeLinear", np.float32(0.1), np.int8(0))
+    values = np.float32([-99, -7.5, -0.5, 1.5, 99]).reshape(5, 1, 1, 1)
+    names = [net.constant(value) for value in (values, np.float32(1), np.float32(0), np.float32(4))]
+    domain = "qonnx.custom_op.general"
+    net.nodes.append(helper.make_node(operator, names, ["weights"], "weight_quant", domain=domain, **attributes))
+    return net.join("Conv", net.current, "weights").model()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"signed": 1, "narrow": 0}, [-8, -8, 0, 2, 7]),
+        ({"signed": 1, "narrow": 1}, [-7, -7, 0, 2, 7]),
+        ({"signed": 0, "narrow": 0}, [0, 0, 0, 2, 15]),
+        ({"signed": 0, "narrow": 1}, [0, 0, 0, 2, 14]),
+    ],
+    ids=str,
+)
+def test_a_quants_integers_are_those_of_its_width(attributes, expected):
+    (layer,) = quant.load(with_quant(**attributes)).layers
+    assert layer.weights.ravel().tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("operator", "reason"),
+    [
+        ("BipolarQuant", "values of -1 and 1 are not supported; a Quant of 2 bits, signed and narrow, has them"),
+        (
+            "Trunc",
+            "with 4 inputs is not supported; of QONNX Quant with four and Trunc with six are, so put one where the"
+            " values are to be rounded",
+        ),
+    ],
+)
+def test_what_qonnx_says_otherwise_is_refused_by_name(operator, reason):
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load(with_quant(operator))
+    assert str(caught.value) == f"node 'weight_quant' (qonnx.custom_op.general.{operator}): {reason}"
+
+
+def test_a_last_float_bias_is_added_to_the_reals_and_kept_in_the_file():
+    graph = quant.load(DATA / "4_float_bias.qcdq.onnx")
+    last = graph.tensors[graph.outputs[0]]
+    stored = {tensor.name: tensor for tensor in onnx.load(DATA / "4_float_bias.qcdq.onnx").graph.initializer}
+    np.testing.assert_array_equal(last.shifts, onnx.numpy_helper.to_array(stored["last.bias"]))
+    again = quant.load(quant.to_onnx(graph))
+    for one in (graph, again):
+        y, sums = golden.output(one, noise(4))
+        np.testing.assert_array_equal(y, sums.astype(np.float32) * last.scales + last.shifts)

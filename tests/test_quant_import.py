@@ -44,8 +44,7 @@ def test_both_torch_exporters(exporter):
     network = quant.load_float(model)
     assert [layer.operator for layer in network.layers] == ["Conv", "MaxPool", "Gemm"]
     assert network.layers[0].high == 6
-    assert len(network.dropped) == 1
-    assert network.dropped[0].startswith("LogSoftmax")
+    assert any(said.startswith("LogSoftmax along axis 1") for said in network.dropped)
     images = models.images(model, 3)
     *_, (_, logits) = run_float(network, images)
     scores = logits[:, :, 0, 0] - np.log(np.exp(logits[:, :, 0, 0]).sum(axis=1, keepdims=True))
@@ -164,8 +163,8 @@ def test_dropout_identity_and_softmax_are_dropped_and_the_softmax_recorded():
     net.node("Identity").gemm(48, 5).node("Identity").node("Softmax")
     network = quant.load_float(net.model())
     assert [layer.operator for layer in network.layers] == ["Conv", "Gemm"]
-    assert network.dropped == ("Softmax 'softmax1'",)
-    assert network.outputs[0] == "identity3_out"
+    assert network.dropped[-1].startswith("Softmax along axis 1, of '")
+    assert network.outputs[0] == "gemm1_out"
 
 
 def test_weights_computed_from_constants_are_folded():
@@ -250,9 +249,9 @@ def group_mismatch(net):
 REFUSED = {
     "operator": (
         lambda net: net.node("Einsum"),
-        "node 'einsum1' (Einsum): operator Einsum is not supported; Abs,",
+        "node 'einsum1' (Einsum): operator Einsum is not supported",
     ),
-    "nameless": (nameless, "node that makes 'einsum1_out' (Einsum): operator Einsum is not supported; Abs,"),
+    "nameless": (nameless, "node that makes 'einsum1_out' (Einsum): operator Einsum is not supported"),
     "domain": (
         foreign,
         "node 'act' (com.microsoft.Gelu): operators of domain 'com.microsoft' are not supported; "
@@ -272,8 +271,8 @@ REFUSED = {
         "node 'conv1' (Conv): its weight 'conv1_0' contains NaN or infinity; all must be finite",
     ),
     "pool dilations": (
-        lambda net: net.pool(dilations=[2, 1]),
-        "node 'maxpool1' (MaxPool): dilations is [2, 1]; only [1, 1] works",
+        lambda net: net.node("AveragePool", kernel_shape=[2, 2], dilations=[2, 1]),
+        "node 'averagepool1' (AveragePool): dilations are [2, 1]; an average over neighbours, [1, 1], works",
     ),
     "indices": (
         indices,
@@ -315,30 +314,17 @@ REFUSED = {
         lambda net: net.conv(2, 3, 3).node("Softmax", axis=1).conv(3, 2, 1),
         "node 'softmax1' (Softmax): only works as the last layer, where it is left to the host",
     ),
-    "softmax axis": (
-        lambda net: net.conv(2, 3, 3).node("Softmax", axis=3),
-        "node 'softmax1' (Softmax): axis is 3; only the channels, axis 1, work",
-    ),
     "reshape": (
-        lambda net: net.node("Reshape", np.array([0, 4, 4, 8])),
-        "node 'reshape1' (Reshape): shape is [0, 4, 4, 8] for an input of [1, 2, 8, 8]; "
-        "only flattening each image, [0, -1], works",
-    ),
-    "flatten last": (
-        lambda net: net.conv(2, 3, 3).flatten(),
-        "node 'flatten1' (Flatten): no fully connected layer follows it; leave the last tensor in its NxCxHxW shape",
+        lambda net: net.node("Reshape", np.array([0, 4, 4, 9])),
+        "node 'reshape1' (Reshape): shape is [0, 4, 4, 9] for an input of [1, 2, 8, 8]; it does not fit",
     ),
     "flatten axis": (
-        lambda net: net.node("Flatten", axis=2),
-        "node 'flatten1' (Flatten): axis is 2; only 1, which keeps the batch, works",
+        lambda net: net.node("Flatten", axis=5),
+        "node 'flatten1' (Flatten): axis is 5, beyond the 4 axes of its input",
     ),
     "gemm size": (
         lambda net: net.flatten().gemm(100, 5),
-        "node 'gemm1' (Gemm): its weights take 100 inputs, but 'flatten1_out' has 128",
-    ),
-    "add": (
-        lambda net: net.conv(2, 3, 3).node("Add", np.ones((3, 6, 6), np.float32)),
-        "node 'add1' (Add): adds a constant of shape (3, 6, 6); it must be one value for each of 3 channels",
+        "node 'gemm1' (Gemm): its weights take 100 inputs, but its input has 128",
     ),
     "training": (
         lambda net: net.conv(2, 3, 3).node("Dropout", np.float32(0.5), np.array(True)),
@@ -354,7 +340,7 @@ REFUSED = {
         "quantize the float model that it was made from",
     ),
     "opset": (old, "the model uses opset 0; 1 or newer works, so export it again"),
-    "nothing": (lambda net: net.node("Identity"), "the model has no convolution, pooling or fully connected layer; "),
+    "nothing": (lambda net: net.node("Identity"), "the model has no layers; there is nothing to quantize"),
     "weights computed": (
         lambda net: net.nodes.append(helper.make_node("Conv", ["image", "image"], ["out"], "conv1")),
         "node 'conv1' (Conv): reads 2 computed tensors; exactly one works",

@@ -101,9 +101,14 @@ def test_a_signal_is_sliced_along_its_samples():
 
 
 def test_channels_of_a_flat_map():
-    net = models.Builder((4, 3, 3)).node("Flatten").gemm(36, 10).node("Slice", *slices((1, 0, 6, 1))).relu()
+    net = models.Builder((4, 3, 3)).node("Flatten").gemm(36, 10).node("Sigmoid").node("Slice", *slices((1, 0, 6, 1)))
     graph = check_model(net.node("Gather", np.array([5, 0, 1]), axis=1).gemm(3, 2).model())
-    assert [layer.operator for layer in graph.layers] == ["Gemm", "Selection", "Selection", "Gemm"]
+    assert [layer.operator for layer in graph.layers] == ["Gemm", "Sigmoid", "Gemm"]
+
+
+def test_the_last_step_of_a_signal():
+    net = models.Builder((3, 9)).node("Conv", np.ones((4, 3, 2), np.float32)).node("Gather", np.array(-1), axis=2)
+    assert [layer.operator for layer in check_model(net.gemm(4, 3).model()).layers] == ["Conv", "Selection", "Gemm"]
 
 
 def test_a_clamp_behind_moved_values_belongs_to_what_computed_them():
@@ -113,12 +118,26 @@ def test_a_clamp_behind_moved_values_belongs_to_what_computed_them():
     assert graph.map_of(graph.output).zero_point == 0
 
 
+def test_an_order_of_channels_is_that_of_weights():
+    """Behind a convolution, before one, past a depthwise one; nothing is moved."""
+    shuffle = np.arange(8).reshape(2, 4).T.reshape(-1)
+    net = models.Builder((3, 6, 6)).conv(3, 8, 3).node("Gather", shuffle, axis=1).relu()
+    assert [layer.operator for layer in check_model(net.model()).layers] == ["Conv"]
+    net = models.Builder((8, 6, 6)).conv(8, 8, 1, group=2).node("Gather", shuffle, axis=1)
+    net.conv(8, 8, 3, group=8).relu().conv(8, 4, 1)
+    assert [layer.operator for layer in check_model(net.model()).layers] == ["Conv"] * 3
+    net = models.Builder((3, 6, 6)).conv(3, 8, 3).node("DepthToSpace", blocksize=2, mode="CRD")
+    assert [layer.operator for layer in check_model(net.model()).layers] == ["Conv", "DepthToSpace"]
+    net = models.Builder((3, 6, 6)).conv(3, 8, 3).node("Gather", np.array([1, 1]), axis=1)
+    assert [layer.operator for layer in check_model(net.model()).layers] == ["Conv", "Selection"]
+
+
 REFUSED = {
     "images": ("Gather", (np.array([0, 0]),), {}, "takes some of the images; only channels, rows and columns can"),
     "nothing": ("Slice", slices((2, 4, 4, 1)), {}, "takes nothing; at least one value must be left"),
     "step": ("Slice", slices((2, 0, 4, 0)), {}, "starts [0], ends [4], axes [2] and steps [0] do not fit"),
     "index": ("Gather", (np.array([8]),), {"axis": 1}, "its indices [8] must be -8 to 7"),
-    "one index": ("Gather", (np.array(1),), {"axis": 1}, "its indices must be a constant list of integers"),
+    "one index": ("Gather", (np.array(1),), {"axis": 1}, "turns [1, 8, 6, 10] into [1, 6, 10], other axes; a list of"),
     "block": ("DepthToSpace", (), {"blocksize": 3}, "[1, 8, 6, 10] is not made of whole blocks of 3 x 3"),
     "rows": ("SpaceToDepth", (), {"blocksize": 4}, "[1, 8, 6, 10] is not made of whole blocks of 4 x 4"),
 }

@@ -266,6 +266,10 @@ REFUSED = {
         lambda net: net.join("Add", "image", net.conv(2, 2, 3).current),
         "node 'add1' (Add): adds maps of shapes [1, 2, 8, 8] and [1, 2, 6, 6]; they must be equal",
     ),
+    "axis of a concatenation": (
+        lambda net: net.join("Concat", "image", "image", axis=0),
+        "node 'concat1' (Concat): axis is 0; only channels, rows and columns work",
+    ),
     "sizes of a concatenation": (
         lambda net: net.join("Concat", "image", net.conv(2, 2, 3).current, axis=1),
         "node 'concat1' (Concat): joins maps of shapes [1, 2, 8, 8], [1, 2, 6, 6]; only their axis 1 may differ",
@@ -297,28 +301,25 @@ REFUSED = {
     ),
     "division by zero": (lambda net: net.node("Div", np.float32(0)), "node 'div1' (Div): divides by 0"),
     "slopes": (
-        lambda net: net.node("PRelu", np.float32([[[0.1]], [[0.2]]])),
-        "node 'prelu1' (PRelu): its slopes differ; only one for all channels works",
-    ),
-    "mean over channels": (
-        lambda net: net.node("ReduceMean", np.array([1])),
-        "node 'reducemean1' (ReduceMean): takes the mean over [1]; only over all rows and columns works",
+        lambda net: net.node("PRelu", np.float32([[[0.1, 0.2]]])),
+        "node 'prelu1' (PRelu): has slopes of shape (1, 1, 2); it must be one value for each of 2 channels",
     ),
     "mean over everything": (
         lambda net: net.node("ReduceMean"),
-        "node 'reducemean1' (ReduceMean): takes the mean over every axis; only over all rows and columns works",
+        "node 'reducemean1' (ReduceMean): reduces axes [0, 1, 2, 3]; only channels, rows and columns work",
     ),
     "mode of padding": (
-        lambda net: net.node("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]), mode="reflect"),
-        "node 'pad1' (Pad): mode is 'reflect'; it must be constant",
+        lambda net: net.node("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]), mode="mirror"),
+        "node 'pad1' (Pad): mode is 'mirror'; it must be constant or reflect or edge or wrap",
     ),
     "value of padding": (
         lambda net: net.node("Pad", np.array([0, 0, 1, 1, 0, 0, 1, 1]), np.float32(3)),
-        "node 'pad1' (Pad): pads with 3; only 0 works",
+        "node 'pad1' (Pad): pads with 3; only 0 works, and -inf before a MaxPool",
     ),
     "cropping": (
-        lambda net: net.node("Pad", np.array([0, 0, -1, 1, 0, 0, 1, 1])),
-        "node 'pad1' (Pad): pads are [0, 0, -1, 1, 0, 0, 1, 1]; only rows and columns can be padded, by 0 or more",
+        lambda net: net.node("Pad", np.array([0, 0, -8, 0, 0, 0, 0, 0])),
+        "node 'pad1' (Pad): pads are [0, 0, -8, 0, 0, 0, 0, 0]; only channels, rows and columns can be padded, of"
+        " images and signals",
     ),
     "size of lrn": (lambda net: net.node("LRN"), "node 'lrn1' (LRN): size is 0; it must be at least 1"),
     "bias of lrn": (
@@ -333,11 +334,6 @@ REFUSED = {
     "a mean over rows too": (
         spelled(kernel=[5, 3, 1]),
         "node 'averagepool1' (AveragePool): reads the square of 'image', but only a local response normalization may",
-    ),
-    "reshape to five": (
-        lambda net: net.node("Reshape", np.array([0, 1, 2, 8, 8])),
-        "node 'reshape1' (Reshape): shape is [0, 1, 2, 8, 8] for an input of [1, 2, 8, 8];"
-        " only flattening each image, [0, -1], works",
     ),
     "squeezed rows": (
         lambda net: net.node("Squeeze", np.array([2])),

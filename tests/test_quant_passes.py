@@ -92,17 +92,6 @@ def test_a_map_is_flattened_for_one_reader_only():
     assert network.layers[1].weights.shape == (6, 3, 4, 4)
 
 
-def test_what_is_flat_cannot_be_concatenated_with_rows_and_columns():
-    net = models.Builder((2, 4, 4))
-    flat = net.flatten().current
-    net.join("Concat", flat, flat, axis=1).gemm(64, 3)
-    with pytest.raises(quant.ModelError) as caught:
-        quant.load_float(net.model())
-    assert str(caught.value) == (
-        "node 'concat1' (Concat): follows the flattening 'flatten1'; only a fully connected layer may"
-    )
-
-
 def test_every_image_gives_the_same_after_the_passes_as_before():
     """Folding in float64 changes no weight by more than a rounding."""
     net = models.Builder((3, 6, 6)).conv(3, 4, 3).norm(4).node("Mul", np.float32(0.5)).node("Add", np.float32(1))

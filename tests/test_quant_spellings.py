@@ -236,11 +236,6 @@ def test_a_choice_that_is_constant(taken):
 @pytest.mark.parametrize(
     ("condition", "other", "message"),
     [
-        (
-            np.array([True, False]),
-            None,
-            "its condition differs from value to value; only one that is the same everywhere works",
-        ),
         (np.array(False), np.float32(1), "always takes the constant 'constant_3'; only a map works"),
         (
             np.array(True),

@@ -4,13 +4,9 @@ import numpy as np
 import pytest
 
 from systolith import golden, quant
+from systolith.noise import classes, run_both
 from systolith.quant.graph.ports import real_name
-from systolith.report.accuracy import (
-    classes,
-    confusion,
-    load_network,
-    run_both,
-)
+from systolith.report.accuracy import confusion, load_network
 from tests import oracle
 
 NETWORK = quant.Network((2, 9, 9)).conv(4, 3).relu().conv(5, 3).max_pool(2, 1).fully_connected(3)

@@ -33,7 +33,7 @@ def test_golden_is_onnxruntime_and_as_right_as_the_float_network(scales):
     assert parameters_for(graph, rows=8, columns=8).multiplier == (scales == "float")
 
 
-@pytest.mark.xdist_group("lecture")
+@pytest.mark.xdist_group("bulk 16x16, 16-byte bus")
 def test_the_verilog_is_exact_in_the_predicted_cycles(tmp_path):
     graph = quantized("float")
     quant.save(graph, tmp_path / "q.onnx")

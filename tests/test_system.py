@@ -15,6 +15,7 @@ from .builds import rebuild
 from .graphs import integers
 from .hw_networks import ANY_SCALES, network, planned
 from .lenet import lenet5
+from .test_lecture_simulated import HARDWARE as LECTURE
 from .test_resnet8 import quantized as resnet8
 
 # One Verilog runs every network that fits it, so each of these is compiled once for each bench.
@@ -32,7 +33,7 @@ EVERYTHING = {  # what runs branches too
 }  # fmt: skip
 HARDWARE = {
     "4x4, 4-byte bus, small memories": {**WIDE, **SMALL, "rows": 4, "columns": 4, "bus_bytes": 4, "multiplier": True},
-    "16x16, 16-byte bus": {**WIDE, **LARGE, "rows": 16, "columns": 16, "bus_bytes": 16, "multiplier": True},
+    "16x16, 16-byte bus": LECTURE,
     "5x3, 16-byte bus, small memories": {**WIDE, **SMALL, "rows": 5, "columns": 3, "bus_bytes": 16, "multiplier": True},
     "5x3, 4-byte bus, shifts only": {**WIDE, **LARGE, "rows": 5, "columns": 3, "bus_bytes": 4, "multiplier": False},
     **EVERYTHING,
@@ -55,6 +56,8 @@ SHAPES = (
 TOLERANCE = 0.02
 SMALLEST = 0.07
 """Of networks of a few thousand cycles, where one wait is a percent."""
+MOVED = 0.1
+"""Where maps are moved about as well: small copies, while tables are loaded into the banks that they read."""
 ON_AVERAGE = 0.03
 
 
@@ -88,11 +91,12 @@ def grouped(bench, hardware=HARDWARE):
 
 
 def random_branches(sizes, count, first):
-    """Random graphs that fit, with every operator that the accelerator has."""
+    """Random graphs that fit, with every operator that the accelerator has; every other one moves maps about too."""
     for seed in itertools.count(first):
         if count == 0:
             break
-        graph = branches(seed, 9, normalization=sizes.get("normalization", 0), powers=not sizes["multiplier"])
+        normalization, powers = sizes.get("normalization", 0), not sizes["multiplier"]
+        graph = branches(seed, 9, normalization=normalization, powers=powers, moves=seed % 2 == 1)
         try:
             planned(graph, **sizes)
         except quant.ConfigurationError:
@@ -110,7 +114,7 @@ def test_random_branches_are_exact_in_about_the_predicted_cycles(sizes, tmp_path
         report, plan = run(graph, sizes, folder, images=2, seed=seed, saved=False)
         executed |= {instruction.operation for instruction in plan.program}
         errors.append(report.cycles_per_image / report.predicted_cycles - 1)
-        assert abs(errors[-1]) < SMALLEST, seed
+        assert abs(errors[-1]) < (MOVED if seed % 2 else SMALLEST), seed
     assert abs(np.mean(errors)) < ON_AVERAGE, errors
     assert executed == {*Operation} - {Operation.END, Operation.IMAGE}
 

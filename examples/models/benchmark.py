@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="for models, builds and results.json")
     parser.add_argument("names", nargs="*", help="networks, by default all")
     parser.add_argument("--no-simulation", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     results = options.folder / "results.json"
     rows = [Row(**row) for row in json.loads(results.read_text())] if results.exists() else []

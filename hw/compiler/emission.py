@@ -79,11 +79,14 @@ class TileEmitter:
         if not self.it.operand:
             return []
         if self.place.operand is not None:
+            height, width = (1, 1) if self.it.one_pixel else (height, width)
             self.added = Piece(self.place.operand + self.it.operand_at, (0, height), (0, depth * width))
             return []
         slots, columns = self.place.operand_slots, self.tile.columns
-        elements = (columns[0] * depth, columns[1] * depth)
-        self.added = Piece(slots[self.turn % len(slots)], self.tile.rows, elements)
+        rows, elements = self.tile.rows, (columns[0] * depth, columns[1] * depth)
+        if self.it.one_pixel:
+            rows, elements, width = (0, 1), (0, depth), 1
+        self.added = Piece(slots[self.turn % len(slots)], rows, elements)
         return self._fill(self.added, self.it.operand, self.it.operand_at, width * depth)
 
     def _fill(self, piece: Piece, tensor: str, first: int, row: int) -> list[Instruction]:
@@ -154,8 +157,8 @@ class TileEmitter:
             "kernel_column_step": it.dilations[1] * depth,
             "tile_step": group[1].input - group[0].input if len(group) > 1 else 0,
             "row": source.address(line, 0) % WRAP,
-            "row_step": it.strides[0] * pitch,
-            "kernel_row_step": it.dilations[0] * pitch,
+            "row_step": it.strides[0] * pitch % WRAP,
+            "kernel_row_step": it.dilations[0] * pitch % WRAP,
             "line": line,
             "line_step": it.strides[0],
             "kernel_line_step": it.dilations[0],
@@ -224,11 +227,12 @@ class TileEmitter:
             reads.append((low, low + size(tile.convolved_rows) * pitch))
         operand = {}
         if it.operand:
+            rows, column = ((0, 1), 0) if it.one_pixel else (tile.rows, tile.columns[0])
             added_pitch = size(self.added.elements)
-            where = self.added.address(tile.rows[0], tile.columns[0] * it.target[0])
-            operand = {"operand": where + group[0].output, "operand_row_step": added_pitch}
-            low = self.added.address(tile.rows[0], self.added.elements[0])
-            reads.append((low, low + size(tile.rows) * added_pitch))
+            where = self.added.address(rows[0], column * it.target[0])
+            operand = {"operand": where + group[0].output, "operand_row_step": 0 if it.one_pixel else added_pitch}
+            low = self.added.address(rows[0], self.added.elements[0])
+            reads.append((low, low + size(rows) * added_pitch))
         pixel, row_step = self._pixel_pitch(), self._row_pitch()
         chip = self._output(tile)
         last = chip + (size(tile.rows) - 1) * row_step + (size(tile.columns) - 1) * pixel
@@ -244,7 +248,7 @@ class TileEmitter:
                 "map_rows": size(tile.convolved_rows),
                 "map_columns": size(tile.convolved_columns),
                 "source": start % WRAP,
-                "source_row_step": pool.strides[0] * pitch,
+                "source_row_step": pool.strides[0] * pitch % WRAP,
                 "window_row_step": pitch,
                 "chip": chip + group[0].output * each,
                 "row_step": row_step,

@@ -53,6 +53,8 @@ class EngineLayer:
     padding : what stored pixels outside the map are;  source_zero : the zero point of a map that is read as it is
     pool : windows over the convolution's sums, or over the source
     format : of requantized values, None for raw sums;  combine, tables, final : tables behind them, and their clamp
+    scale : mantissa and shift of a map's values, unless ``pool`` has them;  operand_zero : see Combine.MULTIPLY
+    one_pixel : the operand has one pixel, for all results
     normalization : its tables are in ``tables``
     input_at, operand_at, output_at : first element in tensors that hold several images;  image : None for all of them
     tensor : the graph's name of the output, if ``output`` is another
@@ -83,6 +85,9 @@ class EngineLayer:
     combine: Combine = Combine.NONE
     tables: NDArray[np.int64] | None = None
     final: Pair = (0, 0)
+    scale: Pair = ONE
+    operand_zero: int = 0
+    one_pixel: bool = False
     normalization: Normalization | None = None
     macs: int = 0
     input_at: int = 0
@@ -104,7 +109,7 @@ class EngineLayer:
     def shifts_only(self) -> bool:
         """All its scales are powers of two."""
         scales = [] if self.mantissas is None else self.mantissas.tolist()
-        scales += [mantissa for mantissa, _ in self.pool.scales.values()] if self.pool else []
+        scales += [mantissa for mantissa, _ in self.pool.scales.values()] if self.pool else [self.scale[0]]
         return self.normalization is None and all(mantissa == ONE[0] for mantissa in scales)
 
     @property
@@ -116,7 +121,7 @@ class EngineLayer:
             return []
         if self.normalization is not None:
             return [self.normalization.exponent - SHIFT_BASE]
-        return [shift for _, shift in self.pool.scales.values()] if self.pool and self.pool.scales else [ONE[1]]
+        return [shift for _, shift in self.pool.scales.values()] if self.pool and self.pool.scales else [self.scale[1]]
 
     @property
     def raw(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from math import prod
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +17,20 @@ from ...quant.graph import (
     Concat,
     Conv,
     DepthToSpace,
+    Extremum,
     Graph,
     Layer,
     MaxPool,
+    Multiply,
     Normalization,
+    Pair,
     Selection,
     Sums,
     Table,
+    product_factor,
     requantization_scales,
 )
-from ...quant.graph.errors import unknown_kind
+from ...quant.graph.errors import ConfigurationError, unknown_kind
 from ..isa.program import TABLE_FRACTION, Combine
 from .engine_layer import EngineLayer, Pool
 from .formats import Format, fixed_scales, storage
@@ -32,10 +38,13 @@ from .pieces import interleaved, part_of, runs, scattered, selecting
 from .spread import Spread, dense
 from .tables import (
     addition_tables,
+    extremum_tables,
     normalization_tables,
     rescaling_tables,
     unary_tables,
 )
+
+EXTREMA = (Combine.MAXIMUM, Combine.MINIMUM)
 
 
 def lower(graph: Graph, bits: int) -> tuple[EngineLayer, ...]:
@@ -68,8 +77,10 @@ class _Lowering:
                 self.layers.append(self._average(layer))
             case Table():
                 self._table(layer)
-            case Add():
-                self._sum(layer)
+            case Add() | Extremum():
+                self._of_two(layer)
+            case Multiply():
+                self.layers.append(self._product(layer))
             case Concat():
                 self._concat(layer)
             case Normalization():
@@ -119,7 +130,8 @@ class _Lowering:
         )
 
     def _max_pool(self, layer: MaxPool) -> None:
-        pool, shape = Pool(layer.kernel, layer.strides, layer.pads), self.graph.tensors[layer.output].shape
+        shape = self.graph.tensors[layer.output].shape
+        pool = Pool(layer.kernel, _made(layer.strides, shape[1:]), layer.pads)
         maker = self._open(layer.input)
         if maker is not None and self._may_pool(maker):
             before = self.layers[maker]
@@ -130,7 +142,7 @@ class _Lowering:
 
     def _average(self, layer: AveragePool) -> EngineLayer:
         source, target = self.graph.map_of(layer.input), self.graph.map_of(layer.output)
-        pool = Pool(layer.kernel, layer.strides, layer.pads, layer)
+        pool = Pool(layer.kernel, _made(layer.strides, target.shape[1:]), layer.pads, layer)
         tall, wide = ({pool.count(n, i, source.shape[1 + n]) for i in range(target.shape[1 + n])} for n in (0, 1))
         counts = {r * c for r in tall for c in wide}
         ratios = {n: np.float32(source.scale / np.float32(target.scale * np.float32(n))) for n in sorted(counts)}
@@ -187,22 +199,51 @@ class _Lowering:
             max([maker, *(n + 1 for n, other in enumerate(self.layers) if other.output == operand)]), made
         )
 
-    def _sum(self, layer: Add) -> None:
+    def _of_two(self, layer: Add | Extremum) -> None:
+        """A sum or an extremum by tables, as a part of the layer that makes one of its inputs if it can be."""
         target = self._stored(layer.output)
         makers = [self._open(name) for name in layer.inputs]
         # the later one of two waits for the other anyway
         own = 1 if (makers[1] is not None and (makers[0] is None or makers[1] > makers[0])) else 0
         name, operand = layer.inputs[own], layer.inputs[1 - own]
-        tables = addition_tables(
-            (self.graph.map_of(layer.inputs[0]), self.graph.map_of(layer.inputs[1])),
-            (self._stored(layer.inputs[0]).offset, self._stored(layer.inputs[1]).offset),
-            self.graph.map_of(layer.output),
-            target.offset,
-            layer.name,
-        )
+        sources = self.graph.map_of(layer.inputs[0]), self.graph.map_of(layer.inputs[1])
+        offsets = self._stored(layer.inputs[0]).offset, self._stored(layer.inputs[1]).offset
+        grids = sources, offsets, self.graph.map_of(layer.output), target.offset
+        match layer:
+            case Add():
+                combine = Combine.ADD
+                tables = addition_tables(*grids, layer.name, subtracts=layer.operator == "Sub")
+            case Extremum():
+                combine = Combine.MAXIMUM if layer.operator == "Max" else Combine.MINIMUM
+                tables = extremum_tables(*grids)
+            case unknown:
+                assert_never(unknown)
         if own:
             tables = np.roll(tables, 256)
-        self._combined(layer, name, Combine.ADD, tables, target, operand)
+        self._combined(layer, name, combine, tables, target, operand)
+
+    def _product(self, layer: Multiply) -> EngineLayer:
+        """A layer of the vector unit alone, which reads the larger map and multiplies by the other."""
+        name, operand = sorted(layer.inputs, key=lambda name: -prod(self.graph.map_of(name).shape))
+        source, other = self.graph.map_of(name), self.graph.map_of(operand)
+        target = self.graph.map_of(layer.output)
+        factor = product_factor(source, other, target)
+        if factor is None:
+            scales = ", ".join(f"{tensor.scale:g}" for tensor in (source, other, target))
+            raise ConfigurationError(
+                f"layer '{layer.name}': its products at scales {scales} are those of no factor; requantize its output"
+                " to a scale that is a little different"
+            )
+        (mantissa,), (shift,) = fixed_scales(np.array([factor]), layer.name)
+        return replace(
+            self._reading(layer, name),
+            format=self._stored(layer.output),
+            operand=operand,
+            combine=Combine.MULTIPLY,
+            scale=(int(mantissa), int(shift)),
+            operand_zero=self._stored(operand).zero_point,
+            one_pixel=source.shape != other.shape,
+        )
 
     def _concat(self, layer: Concat) -> None:
         whole, target = self.graph.map_of(layer.output), self._stored(layer.output)
@@ -295,7 +336,8 @@ def _moved(layer: EngineLayer, offset: int) -> EngineLayer:
         return layer
     if layer.tables is not None and layer.combine != Combine.NONE:
         tables = layer.tables.copy()
-        tables[:256] -= offset << TABLE_FRACTION
+        for table in (tables[:256], tables[256:]) if layer.combine in EXTREMA else (tables[:256],):
+            table -= offset << TABLE_FRACTION
         return replace(layer, tables=tables, final=(layer.final[0] - offset, layer.final[1] - offset))
     form = layer.format
     moved = Format(form.offset + offset, form.zero_point - offset, form.low - offset, form.high - offset)
@@ -321,9 +363,9 @@ def _convolution(layer: Conv, graph: Graph, bits: int) -> EngineLayer:
         target=target.shape,
         weights=layer.weights,
         bias=layer.bias - stored.zero_point * weights.sum(axis=(1, 2, 3)),
-        strides=layer.strides,
+        strides=_made(layer.strides, target.shape[1:]),
         pads=layer.pads,
-        dilations=layer.dilations,
+        dilations=_made(layer.dilations, layer.weights.shape[2:]),
         groups=layer.groups,
         mantissas=mantissas,
         shifts=shifts,
@@ -331,6 +373,12 @@ def _convolution(layer: Conv, graph: Graph, bits: int) -> EngineLayer:
         format=form,
         macs=int(layer.weights.size) * target.shape[1] * target.shape[2],
     )
+
+
+def _made(steps: Pair, positions: tuple[int, ...]) -> Pair:
+    """``steps`` down and across, 1 where there is one position: none is made there, however long a file says it is."""
+    down, across = (step if count > 1 else 1 for step, count in zip(steps, positions, strict=True))
+    return down, across
 
 
 def _flattened(layer: EngineLayer) -> EngineLayer:
@@ -343,25 +391,3 @@ def _flattened(layer: EngineLayer) -> EngineLayer:
     outputs = layer.weights.shape[0]
     weights = layer.weights.transpose(0, 2, 3, 1).reshape(outputs, -1, 1, 1)
     return replace(layer, source=(channels * height * width, 1, 1), weights=weights, strides=(1, 1), dilations=(1, 1))
-
-
-def needed_sum_bits(layer: EngineLayer, bits: int) -> int:
-    """Accumulator width that every partial sum of ``layer`` fits, two's complement, in bits."""
-    if not layer.on_array:
-        elements = layer.pool.kernel[0] * layer.pool.kernel[1] if layer.pool and layer.pool.average else 1
-        return max(bits + 2, (elements << bits).bit_length() + 1)
-    worst = int(np.abs(layer.weights.astype(np.int64)).sum(axis=(1, 2, 3)).max()) << (bits - 1)
-    return worst.bit_length() + 1
-
-
-def needed_total_bits(layer: EngineLayer, bits: int) -> int:
-    """Width that every sum of ``layer`` with its bias fits, two's complement, in bits."""
-    if not layer.on_array:
-        return needed_sum_bits(layer, bits)
-    worst = (np.abs(layer.weights.astype(np.int64)).sum(axis=(1, 2, 3)) << (bits - 1)) + np.abs(layer.bias)
-    return min(32, int(worst.max()).bit_length() + 1)  # beyond int32 no network goes
-
-
-def has_lowest_weight(layer: EngineLayer, weight_bits: int) -> bool:
-    """Whether a weight of ``layer`` is the lowest number of ``weight_bits`` bits, two's complement."""
-    return layer.on_array and int(layer.weights.min()) <= -(1 << (weight_bits - 1))

@@ -8,8 +8,9 @@ from functools import partial
 from ...quant.graph import weight_width
 from ...quant.graph.errors import ConfigurationError
 from ..isa.parameters import SHIFT_MOST, Parameters
+from ..isa.program import Combine
 from .engine_layer import EngineLayer
-from .lowering import has_lowest_weight, needed_sum_bits, needed_total_bits
+from .widths import has_lowest_weight, needed_sum_bits, needed_total_bits
 
 LACKS = {
     "weight_bits": "has {}-bit weights, the array takes {} bits (generate it with --weight-bits {})",
@@ -21,6 +22,10 @@ LACKS = {
     "operands": "needs an accelerator with operands (generate it with --general)",
     "tables": "needs an accelerator with tables (generate it with --general, at most 8 activation bits and at least 4"
     " columns)",
+    "extrema": "takes the larger or the smaller of two maps, which needs an accelerator with extrema (generate it with"
+    " --general, at most 8 activation bits and at least 4 columns)",
+    "products": "multiplies two maps, which needs an accelerator with products (generate it with --general, at most 8"
+    " activation bits)",
     "normalization": "normalizes over {} channels, the accelerator over {} (generate it with --normalization {})",
 }
 """By the parameter that is too small (``shift_low``: too great): what is needed, what is there, what would do."""
@@ -43,6 +48,8 @@ def layer_needs(layer: EngineLayer, activation_bits: int) -> dict[str, int]:
         "multiplier": not layer.shifts_only,
         "operands": layer.reads_maps,
         "tables": layer.tables is not None,
+        "extrema": layer.combine in (Combine.MAXIMUM, Combine.MINIMUM),
+        "products": layer.combine == Combine.MULTIPLY,
         "normalization": layer.normalization.size if layer.normalization else 0,
     }
 

@@ -58,6 +58,8 @@ def _check(layer: EngineLayer) -> None:
         "kernel columns": (layer.kernel[1], 256),
         "row stride": (layer.strides[0], 255),
         "row dilation": (layer.dilations[0], 255),
+        "values in a column stride": (layer.strides[1] * layer.source[0], (1 << 22) - 1),
+        "values in a column dilation": (layer.dilations[1] * layer.source[0], (1 << 22) - 1),
         "rows": (layer.source[1], 32767),
         "values in a row": (layer.source[0] * layer.source[2], (1 << 22) - 1),
         "pooling window": (max(layer.pool.kernel) if layer.pool else 1, 256),

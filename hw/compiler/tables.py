@@ -75,16 +75,40 @@ def reference_sum(sources: tuple[FeatureMap, FeatureMap], target: FeatureMap) ->
     return np.asarray(np.clip(result, target.low, target.high), np.int64)
 
 
-def addition_tables(
-    sources: tuple[FeatureMap, FeatureMap], offsets: tuple[int, int], target: FeatureMap, target_offset: int, name: str
+def reference_difference(sources: tuple[FeatureMap, FeatureMap], target: FeatureMap) -> NDArray[np.int64]:
+    """As ``reference_sum``, for a subtraction: each step of the formula rounded to float32."""
+    a, b = (
+        (np.arange(source.low, source.high + 1) - source.zero_point).astype(np.float32) * source.scale
+        for source in sources
+    )
+    steps = np.rint(np.clip((a[:, None] - b) / target.scale, -(2.0**20), 2.0**20)).astype(np.int64)
+    return np.clip(steps + target.zero_point, target.low, target.high)
+
+
+def extremum_tables(
+    sources: tuple[FeatureMap, FeatureMap], offsets: tuple[int, int], target: FeatureMap, target_offset: int
 ) -> Tables:
-    """Integers A and B with ``clamp(rne(A[a] + B[b]))`` equal to ``reference_sum`` for all pairs (a, b).
+    """What each stored byte is on the target's grid: of the first source in table A, of the second in table B."""
+    a, b = (rescaling_tables(*source, target, target_offset) for source in zip(sources, offsets, strict=True))
+    return np.concatenate([a[:256], b[:256]])
+
+
+def addition_tables(
+    sources: tuple[FeatureMap, FeatureMap],
+    offsets: tuple[int, int],
+    target: FeatureMap,
+    target_offset: int,
+    name: str,
+    *,
+    subtracts: bool = False,
+) -> Tables:
+    """Integers A and B with ``clamp(rne(A[a] + B[b]))`` equal to ``reference_sum``, or difference, for all (a, b).
 
     For a pair with result y, A + B must lie between the ties around y, which belong to the even one; these are
     difference constraints, which Bellman and Ford's shortest paths solve exactly, from the rounded reals as a start.
     Raises ConfigurationError if they have no solution, or none in 32 bits.
     """
-    wanted = reference_sum(sources, target)
+    wanted = reference_difference(sources, target) if subtracts else reference_sum(sources, target)
     stored = wanted - target_offset
     odd = stored & 1
     lowest = np.where(wanted == target.low, -FAR, (stored << TABLE_FRACTION) - HALF + odd)
@@ -93,7 +117,7 @@ def addition_tables(
     reals = [(np.arange(s.low, s.high + 1) - s.zero_point) * (float(s.scale) / float(target.scale)) for s in sources]
     a, minus_b = (np.rint(np.clip(r * one, ENTRY.min / 2, ENTRY.max / 2)).astype(np.int64) for r in reals)
     a += (target.zero_point - target_offset) * one
-    minus_b = -minus_b
+    minus_b = minus_b if subtracts else -minus_b
     for _ in range(len(a) + len(minus_b)):
         nearer_a = np.minimum(a, (minus_b[None, :] + highest).min(axis=1))
         nearer_b = np.minimum(minus_b, (nearer_a[:, None] - lowest).min(axis=0))

@@ -7,7 +7,6 @@ from ..isa.parameters import Parameters
 from ..isa.program import SHIFT_BASE, Combine
 from .cutting import ChannelTile, SpatialTile, spatial_tile
 from .engine_layer import EngineLayer, Pool
-from .formats import ONE
 from .span import Span
 
 
@@ -15,7 +14,7 @@ def rectangles(layer: EngineLayer, tile: SpatialTile) -> Iterator[tuple[SpatialT
     """``tile``, cut where the number of elements that a window counts changes, and the scale of each piece."""
     pool = layer.pool
     if pool is None or pool.average is None:
-        yield tile, ONE
+        yield tile, layer.scale
         return
     for rows, high in _constant(pool, 0, tile.rows, layer.source[1]):
         for columns, wide in _constant(pool, 1, tile.columns, layer.source[2]):
@@ -49,10 +48,12 @@ def settings(it: EngineLayer, p: Parameters, group: Sequence[ChannelTile], scale
         fields["source_tile_step"] = group[1].input - group[0].input if len(group) > 1 else 0
     if it.format is not None:
         fields |= {n: getattr(it.format, n) for n in ("zero_point", "low", "high")}
-    if it.combine != Combine.NONE:
+    if it.combine == Combine.MULTIPLY:
+        fields["operand_zero"] = it.operand_zero
+    elif it.combine != Combine.NONE:
         fields |= {"final_low": it.final[0], "final_high": it.final[1]}
     if it.operand:
-        fields |= {"operand_column_step": it.target[0], "operand_tile_step": group[0].channels}
+        fields |= {"operand_column_step": 0 if it.one_pixel else it.target[0], "operand_tile_step": group[0].channels}
     if (layer := it.normalization) is not None:
         before = (layer.size - 1) // 2
         fields |= {

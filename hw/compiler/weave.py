@@ -107,7 +107,8 @@ class _Weaver:
         yield layer.input, self._rows_read(layer.input, layer.input_at, rows * width * depth)
         if layer.operand:
             depth, _, width = layer.target
-            yield layer.operand, self._rows_read(layer.operand, layer.operand_at, tile.rows[1] * width * depth)
+            rows = self._rows_read(layer.operand, layer.operand_at, tile.rows[1] * width * depth)
+            yield layer.operand, 1 if layer.one_pixel else rows
 
     def _background(self, step: float) -> None:
         """Tiles of the vector unit's own, for as long as it is ahead; ``step``: the array's time for a channel tile.

@@ -211,7 +211,7 @@ class Accelerator(wiring.Component):
             activations.window_high.eq(window.high),
             activations.padding.eq(window.padding),
             loading.eq(loader.write.valid & loader.write_ready),
-            activations.write.eq(Mux(loading, loader.write.as_value(), vector.write.as_value())),
+            activations.write.eq(Mux(vector.write.valid, vector.write.as_value(), loader.write.as_value())),
             activations.write.valid.eq(vector.write.valid | loading),
             loader.write_ready.eq(~vector.write.valid & ~refused),
             activations.read_address.eq(storer.read_address),

@@ -9,6 +9,7 @@ from ..isa.parameters import BURST_BEATS, BUS_BYTES
 from ..isa.program import STREAM
 from ..isa.ranges import check_choice, check_range
 from .counted_fifo import CountedFifo
+from .register_slice import RegisterSlice
 
 BURST = data.StructLayout({"address": 32, "length": ceil_log2(BURST_BEATS), "final": 1})
 """One AXI burst: byte address, beats less one, and whether its span ends with it."""
@@ -34,7 +35,7 @@ class Bursts(wiring.Component):
                 idle : Out, no span in work
     """
 
-    LATENCY = 2
+    LATENCY = 2 + RegisterSlice.LATENCY
 
     def __init__(self, *, bus_bytes: int, span_bits: int) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
@@ -52,12 +53,13 @@ class Bursts(wiring.Component):
         m = Module()
         in_block = ceil_log2(BURST_BEATS)
         end_bits = min(32, max(self._span_bits, self._shift + in_block) + 1)  # that tell a span's blocks apart
-        span, burst = self.spans.payload, self.bursts.payload
+        span = self.spans.payload
 
         # first, where the span begins and ends, in beats
         waiting, begins = Signal(), Signal()
         start = Signal(32 - self._shift, reset_less=True)
         end = Signal(end_bits - self._shift, reset_less=True)
+        first = start[in_block:]
         m.d.comb += self.spans.ready.eq(~waiting | begins)
         with m.If(self.spans.valid & self.spans.ready):
             m.d.sync += [
@@ -69,25 +71,35 @@ class Bursts(wiring.Component):
             m.d.sync += waiting.eq(0)
 
         # then block by block: only the first begins inside, only the last ends inside
+        m.submodules.ahead = ahead = RegisterSlice(shape=BURST)  # many ask the bus: what it answers moves no block here
+        wiring.connect(m, ahead.outgoing, wiring.flipped(self.bursts))
         busy, last = Signal(), Signal(reset_less=True)
         block = Signal(32 - self._shift - in_block, reset_less=True)
+        following = Signal.like(block, reset_less=True)  # block + 1: to add and to compare are two cycles' work
         final = Signal(len(end) - in_block, reset_less=True)  # the last one's number, as far as that tells
         lead = Signal(in_block, reset_less=True)
         tail = Signal(in_block, reset_less=True)
-        following = (block + 1)[: len(block)]
+        burst, goes_on, moves = ahead.incoming.payload, Signal(), Signal()
         m.d.comb += [
-            self.bursts.valid.eq(busy),
+            ahead.incoming.valid.eq(busy),
             burst.address.eq(Cat(Const(0, self._shift), lead, block)),
             burst.length.eq(Mux(last, tail, BURST_BEATS - 1) - lead),
             burst.final.eq(last),
-            begins.eq(waiting & (~busy | (self.bursts.ready & last))),
-            self.idle.eq(~waiting & ~busy),
+            goes_on.eq(busy & ~last),
+            moves.eq(~busy | ahead.incoming.ready),
+            begins.eq(waiting & ~goes_on & moves),
+            self.idle.eq(~waiting & ~busy & ~self.bursts.valid),
         ]
-        with m.If(begins):
-            m.d.sync += [busy.eq(1), lead.eq(start), block.eq(start >> in_block), tail.eq(end)]
-            m.d.sync += [final.eq(end >> in_block), last.eq(start[in_block:][: len(final)] == end[in_block:])]
-        with m.Elif(busy & self.bursts.ready):
-            m.d.sync += [busy.eq(~last), lead.eq(0), block.eq(following), last.eq(following[: len(final)] == final)]
+        with m.If(moves):
+            m.d.sync += [
+                busy.eq(waiting | goes_on),
+                lead.eq(Mux(goes_on, 0, start)),
+                block.eq(Mux(goes_on, following, first)),
+                following.eq(Mux(goes_on, following, first) + 1),
+                last.eq(Mux(goes_on, following[: len(final)] == final, first[: len(final)] == end[in_block:])),
+            ]
+            with m.If(~goes_on):
+                m.d.sync += [tail.eq(end), final.eq(end >> in_block)]
         return m
 
 

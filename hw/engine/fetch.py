@@ -169,7 +169,9 @@ class Fetch(wiring.Component):
             ]
         m.d.comb += used.eq((goes & ready.any()) | (there & dropping))
         image = Signal(32, reset_less=True)
-        foreign, other_image = Signal(), Signal()
+        foreign, other_image = Signal(), Signal()  # of whatever is there; looked at a cycle after BEGIN was
+        begin = BEGIN(word[: BEGIN.size])
+        m.d.sync += [foreign.eq(begin.fingerprint != self._fingerprint), other_image.eq(begin.image != image)]
 
         def fail(cause: int) -> None:
             m.d.sync += [self.failed.eq(1), self.cause.eq(cause)]
@@ -195,12 +197,7 @@ class Fetch(wiring.Component):
                 with m.If(~right):
                     refuse(Cause.CHECK)
                 with m.Elif(operation == Operation.BEGIN):
-                    begin = BEGIN(word[: BEGIN.size])
-                    m.d.sync += [
-                        dropping.eq(0),
-                        foreign.eq(begin.fingerprint != self._fingerprint),
-                        other_image.eq(begin.image != image),
-                    ]
+                    m.d.sync += dropping.eq(0)
                     m.next = "begun"
                 with m.Else():
                     fail(Cause.OPERATION)

@@ -1,4 +1,4 @@
-"""A lane of the vector unit: one value a cycle through normalization's factor, requantization and the tables."""
+"""A lane of the vector unit: a value a cycle, times another, or normalization's factor; requantization; the tables."""
 
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -32,6 +32,9 @@ MANTISSA_BITS = 9
 LOOKUP = 3
 """Cycles from an index to the sum of both tables: read, register, add."""
 
+PRODUCT = 2
+"""Cycles before requantization in which a value is multiplied by another map's: less its zero point, product."""
+
 ROUNDING = 2
 """Cycles from that sum to an activation: round, clamp."""
 
@@ -46,6 +49,8 @@ class LaneConfiguration:
     element_bits : of a stored activation, 8 or 16
     multiplier : False for scales that are powers of two;  multiply : else, as a Cell has it
     tables : lookup tables stand behind the requantizer
+    extrema : the tables' entries may be compared instead of added
+    products : a value may be multiplied by another map's before it is requantized
     table_entries : entries that lie side by side in a table's memory, and are written at once, a power of two
     normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
     """
@@ -58,6 +63,8 @@ class LaneConfiguration:
     multiplier: bool = True
     multiply: Multiply = multiplied
     tables: bool = False
+    extrema: bool = False
+    products: bool = False
     table_entries: int = 1
     normalization: int = 0
 
@@ -72,6 +79,11 @@ class LaneConfiguration:
         if self.normalization and not (self.tables and self.multiplier):
             raise ConfigurationError("normalization needs tables and the multiplier")
 
+        if self.extrema and not self.tables:
+            raise ConfigurationError("extrema need tables")
+        if self.products and self.element_bits > 8:
+            raise ConfigurationError(f"products need elements of 8 bits, not {self.element_bits}")
+
     @property
     def squares_latency(self) -> int:
         """Cycles from a lane's neighbours to normalization's index."""
@@ -83,9 +95,14 @@ class LaneConfiguration:
         return self.squares_latency + LOOKUP if self.normalization else 0
 
     @property
+    def before(self) -> int:
+        """Cycles from a lane's sum to its requantization."""
+        return max(self.factor_latency, PRODUCT if self.products else 0)
+
+    @property
     def latency(self) -> int:
         """Cycles from a lane's sum to its activation."""
-        return self.factor_latency + Requantize.LATENCY + (LOOKUP + ROUNDING if self.tables else 0)
+        return self.before + Requantize.LATENCY + (LOOKUP + ROUNDING if self.tables else 0)
 
     @property
     def settings_layout(self) -> data.StructLayout:
@@ -96,8 +113,9 @@ class LaneConfiguration:
                 "format": format_layout(self.element_bits),
                 "final_low": element,
                 "final_high": element,
-                "combine": 2,
+                "combine": 3,
                 "normalize": 1,
+                **({"operand_zero": element} if self.products else {}),
             }
         )
 
@@ -120,6 +138,7 @@ class Lane(wiring.Component):
 
     Without tables that is ``Requantize``.  With them, its activation and ``operand`` are looked up as ``combine`` says:
     ``clamp(rne(A[activation] + B[operand]), final_low, final_high)``, indices being the stored bytes as unsigned.
+    With ``combine`` MULTIPLY it is the requantized product of ``sum`` and ``operand - operand_zero``.
     With ``normalize``, the mantissa of the scale is instead ``A[i >> 4] + B[(i >> 8) << 4 | (i & 15)]`` for
     ``i = index``, which follows the sum by ``squares_latency`` cycles: bipartite tables (Das Sarma and Matula 1995).
     No flow control: whoever sends knows that the result is taken.
@@ -155,12 +174,16 @@ class Lane(wiring.Component):
             activation_bits=c.activation_bits,
             element_bits=c.element_bits,
             multiply=c.multiply if c.multiplier else None,
+            odd_ties=c.products,
         )
-        before = c.factor_latency
+        before = c.before
         channel = CHANNEL(delayed(m, self.channel.as_value(), before, name="channel"))
         settings = self.settings
+        if c.products:
+            multiplies = settings.combine == Combine.MULTIPLY
+            m.d.comb += requantize.odd_ties.eq(multiplies & settings.format.zero_point[0])
         m.d.comb += [
-            requantize.sum.eq(delayed(m, self.sum, before, name="sum")),
+            requantize.sum.eq(self._multiplied(m) if c.products else delayed(m, self.sum, before, name="sum")),
             requantize.channel.eq(channel),
             requantize.format.eq(settings.format),
         ]
@@ -176,7 +199,12 @@ class Lane(wiring.Component):
             index_b = Mux(settings.normalize, (index[8:] << 4) | index[:4], index_b)
         a, b = self._lookup(m, index_a, "a"), self._lookup(m, index_b, "b")
         total = Signal(signed(33), reset_less=True)
-        m.d.sync += total.eq(a + Mux(settings.normalize | (settings.combine == Combine.ADD), b, 0))
+        chosen = a + Mux(settings.normalize | (settings.combine == Combine.ADD), b, 0)
+        if c.extrema:
+            extreme = (settings.combine == Combine.MAXIMUM) | (settings.combine == Combine.MINIMUM)
+            other = (a < b) ^ (settings.combine == Combine.MINIMUM)
+            chosen = Mux(extreme, Mux(other, b, a), chosen)
+        m.d.sync += total.eq(chosen)
         if c.normalization:
             with m.If(settings.normalize):
                 m.d.comb += requantize.channel.mantissa.eq(total[:MANTISSA])
@@ -189,12 +217,28 @@ class Lane(wiring.Component):
         clamped = Mux(rounded > settings.final_high, settings.final_high, clamped)
         final = Signal(signed(c.element_bits), reset_less=True)
         passed = delayed(m, requantize.activation, LOOKUP + ROUNDING - 1, name="passed")
-        m.d.sync += final.eq(Mux(settings.combine == Combine.NONE, passed, clamped))
+        tabled = (settings.combine != Combine.NONE) & (settings.combine != Combine.MULTIPLY)
+        m.d.sync += final.eq(Mux(tabled, clamped, passed))
         m.d.comb += [
             self.activation.eq(final),
             self.raw_sum.eq(delayed(m, requantize.raw_sum, LOOKUP + ROUNDING, name="raw")),
         ]
         return m
+
+    def _multiplied(self, m: Module) -> Value:
+        """The sum, or its product with the operand, when requantization takes it."""
+        c = self._configuration
+        settings = self.settings
+        multiplies = settings.combine == Combine.MULTIPLY
+        value = delayed(m, self.sum, c.before - PRODUCT + 1, name="sum")
+        operand = delayed(m, self.operand, c.before - PRODUCT, name="factor")
+        factor = Signal(signed(c.element_bits + 1), reset_less=True)
+        product = Signal(signed(c.sum_bits), name="product", reset_less=True)
+        m.d.sync += [
+            factor.eq(operand.as_signed() - settings.operand_zero),
+            product.eq(Mux(multiplies, value[: c.element_bits + 1].as_signed() * factor, value)),
+        ]
+        return product
 
     def _lookup(self, m: Module, index: Value, name: str) -> Value:
         """The entry of one table, two cycles later."""

@@ -35,12 +35,15 @@ class Requantize(wiring.Component):
     window; no normalization, no second adder (docs/architecture.md has the proof).  Magnitudes of
     2**activation_bits and more saturate whatever they are.
 
+    With ``odd_ties`` a tie makes the sum with the zero point even, not the integer that the zero point is added to.
+
     Latency LATENCY cycles, no flow control: whoever sends knows that the result is taken.
     ``raw`` passes ``sum + bias`` through, as ``raw_sum``, with the same latency.
 
     Parameters: sum_bits, activation_bits : int;  element_bits : int, of a stored activation
                 total_bits : int, of sum + bias;  shifts : (int, int), the least and the greatest that a channel has
                 multiply : as a Cell has it, or None for scales that are powers of two
+                odd_ties : whether the member of this name is there: In, 1 where the zero point is odd and matters
     Members:    sum : In, signed;  channel : In, see program.CHANNEL;  format : In, see format_layout
                 activation : Out, signed element_bits;  raw_sum : Out, signed 32
     Source:     ONNX QuantizeLinear-21; IEEE 754-2019, 4.3.1
@@ -57,6 +60,7 @@ class Requantize(wiring.Component):
         activation_bits: int,
         element_bits: int,
         multiply: Multiply | None,
+        odd_ties: bool = False,
     ) -> None:
         check_range("sum bits", sum_bits, 8, 32)
         check_range("total bits", total_bits, 8, 32)
@@ -65,7 +69,7 @@ class Requantize(wiring.Component):
         check_range("activation bits", activation_bits, 2, 16)
         check_range("element bits", element_bits, activation_bits, 16)
         self._activation_bits, self._element_bits, self._multiply = activation_bits, element_bits, multiply
-        self._total_bits, self._shifts = total_bits, shifts
+        self._total_bits, self._shifts, self._odd_ties = total_bits, shifts, odd_ties
         super().__init__(
             {
                 "sum": In(signed(sum_bits)),
@@ -73,6 +77,7 @@ class Requantize(wiring.Component):
                 "format": In(format_layout(element_bits)),
                 "activation": Out(signed(element_bits)),
                 "raw_sum": Out(signed(32)),
+                **({"odd_ties": In(1)} if odd_ties else {}),
             }
         )
 
@@ -153,7 +158,8 @@ class Requantize(wiring.Component):
         above = register(fraction[-1], "above")
         huge = register(huge | whole[width:].any(), "huge_10")
         whole = register(whole[:width], "whole")
-        rounded = register(whole + Mux(tie, whole[0], above), "rounded")
+        odd = delayed(m, self.odd_ties, 10, name="odd") if self._odd_ties else 0
+        rounded = register(whole + Mux(tie, whole[0] ^ odd, above), "rounded")
         huge = register(huge, "huge_11")
 
         # 12, 13: sign and zero point; clamp

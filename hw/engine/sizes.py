@@ -29,6 +29,8 @@ def vector_configuration(p: Parameters) -> VectorConfiguration:
         multiplier=p.multiplier,
         multiply=array_cell(p).multiply,
         tables=p.tables,
+        extrema=p.extrema,
+        products=p.products,
         table_entries=p.table_entries,
         normalization=p.normalization,
     )

@@ -187,7 +187,7 @@ class VectorUnit(wiring.Component):
         best = [Signal(signed(c.lane.sum_bits), name=f"best_{n}", reset_less=True) for n in range(c.columns)]
         total = settings.total if c.operands else Const(0)
         better = [Mux(empty, v, _reduced(m, total, v, b)) for v, b in zip(values, best, strict=True)]
-        added = range(c.columns) if c.lane.tables else ()
+        added = range(c.columns) if c.lane.tables or c.lane.products else ()
         operands = [Signal(8, name=f"operand_{n}", reset_less=True) for n in added]
         with m.If(step.valid):
             with m.If(step.operand):
@@ -233,6 +233,8 @@ class VectorUnit(wiring.Component):
             constant.combine.eq(settings.combine),
             constant.normalize.eq(settings.normalize),
         ]
+        if c.lane.products:
+            m.d.comb += constant.operand_zero.eq(settings.operand_zero[:bits])
         reach = c.lanes + max(1, normalization) - 1
         neighbours = Array([*held, *(Const(0, signed(c.lane.sum_bits)) for _ in range(reach))])
         lanes = []

@@ -57,6 +57,8 @@ class VectorConfiguration:
         )
         if self.lane.tables and not self.operands:
             raise ConfigurationError("tables need operands: they are read like feature maps")
+        if self.lane.products and not self.operands:
+            raise ConfigurationError("products need operands: they are of feature maps")
         if self.lane.tables and 4 * self.lane.table_entries > self.columns:
             raise ConfigurationError(
                 f"table entries must be at most a quarter of the columns, {self.columns // 4}, not"

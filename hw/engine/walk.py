@@ -1,6 +1,7 @@
 """Walks the vector unit's instructions: which vector is read in each cycle, and where its result goes."""
 
-from amaranth import Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +14,6 @@ from ..isa.program import (
     Operation,
 )
 from .cursor import Cursor
-from .delay import delayed
 from .register_slice import RegisterSlice
 from .tokens import TOKEN_PORT
 from .vector_configuration import VectorConfiguration
@@ -67,11 +67,12 @@ class Walk(wiring.Component):
         c = self._configuration
         tables = c.lane.tables
         m = Module()
-        i = Signal(DRAIN, reset_less=True)
-        settings = Signal(SETTINGS, reset_less=True)
+        taken = Signal(VECTOR_BITS, reset_less=True)  # the instruction in work, or what the queue shows
+        i = DRAIN(taken[: DRAIN.size])
+        settings, set_up = Signal(SETTINGS, reset_less=True), Signal()
         cursor = Cursor(c.memory.address_bits, c.source_bits)
         from_map = settings.from_map if c.operands else Const(0)
-        adds = (settings.combine == Combine.ADD) if tables else Const(0)
+        adds = self._reads_another(settings)
         complete = Signal(2)  # channel tiles whose sums wait to be drained
         half = Signal()
         post = Signal(4, reset_less=True)
@@ -89,9 +90,13 @@ class Walk(wiring.Component):
             tile_done.eq(go & ~in_tables & vector_last & cursor.position_last),
         ]
 
+        # what stays for the next VECTOR is taken a cycle later, so that no decoding moves all of it
+        m.d.sync += set_up.eq(0)
+        with m.If(set_up):
+            m.d.sync += settings.eq(SETTINGS(taken[: SETTINGS.size]))
         with m.FSM():
             with m.State("idle"):
-                self._take(m, i, settings, cursor, post, table_row)
+                self._take(m, taken, set_up, cursor, post, table_row)
             with m.State("tile"):
                 with m.If(from_map):
                     m.d.sync += asks.eq(1)
@@ -119,10 +124,10 @@ class Walk(wiring.Component):
                 m.d.comb += self.tokens.give.eq(1)
                 m.next = "idle"
 
-        renews = delayed(m, tile_done | self.tokens.take, 1, name="renews", init=0)
-        with m.If(renews):
+        # not only at a tile's beginning: nobody looks, while no step is asked for
+        with m.If(~asks):
             cursor.restart(m, i, settings)
-        with m.Elif(go):
+        with m.Elif(issue.incoming.ready):
             with m.If(in_tables):
                 entries = c.lane.table_entries
                 m.d.sync += [table_row.eq(table_row + entries), cursor.operand.eq(cursor.operand + 4 * entries)]
@@ -158,6 +163,14 @@ class Walk(wiring.Component):
         self._issue(m, issue)
         return m
 
+    def _reads_another(self, settings: data.View) -> ValueLike:
+        """Whether an operand's vector is read behind each window's."""
+        lane = self._configuration.lane
+        kinds = [Combine.ADD] if lane.tables else []
+        kinds += [Combine.MAXIMUM, Combine.MINIMUM] if lane.extrema else []
+        kinds += [Combine.MULTIPLY] if lane.products else []
+        return Cat(settings.combine == kind for kind in kinds).any() if kinds else Const(0)
+
     def _asked_layout(self) -> data.StructLayout:
         """A step before it is issued, where its vector lies, and whether it is the last that its half holds."""
         c = self._configuration
@@ -188,9 +201,7 @@ class Walk(wiring.Component):
         with m.Elif(resting):
             m.d.sync += [gap.eq(gap - 1), resting.eq(gap != 1)]
 
-    def _take(
-        self, m: Module, i: data.View, settings: data.View, cursor: Cursor, post: Signal, table_row: Signal
-    ) -> None:
+    def _take(self, m: Module, taken: Signal, set_up: Signal, cursor: Cursor, post: Signal, table_row: Signal) -> None:
         """The next instruction, once its tokens are there: SETUP, with its tables perhaps, or VECTOR.
 
         Registers may take it before: nothing is in work that they belong to.
@@ -204,15 +215,15 @@ class Walk(wiring.Component):
             self.instructions.ready.eq(self.tokens.ready),
             self.waiting.tokens.eq(self.instructions.valid & ~self.tokens.ready),
         ]
-        m.d.sync += [i.eq(new), post.eq(new.post)]
+        m.d.sync += [taken.eq(self.instructions.payload), post.eq(new.post)]
         cursor.begin(m, new)
-        with m.If(self.instructions.valid & sets_up):
-            m.d.sync += settings.eq(setup)
-            if self._configuration.lane.tables:
+        if self._configuration.lane.tables:
+            with m.If(sets_up):
                 cursor.begin_tables(m, setup)
                 m.d.sync += table_row.eq(0)
         with m.If(self.instructions.valid & self.tokens.ready):
             m.d.comb += self.tokens.take.eq(1)
+            m.d.sync += set_up.eq(sets_up)
             m.next = "tile"
             with m.If(sets_up):
                 m.next = "finish"

@@ -2,11 +2,12 @@
 
 from math import gcd
 
-from amaranth import Cat, Module, Mux, ResetInserter, Signal
+from amaranth import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..isa.ranges import check_range
+from .credits import Credits
 from .register_slice import RegisterSlice
 
 
@@ -85,7 +86,7 @@ class WeightWriter(wiring.Component):
     An order asks for ``tiles`` channel tiles of ``passes`` weight tiles each; a channel tile may begin with its
     requantization parameters, which go to the vector unit's parameter rows instead, two channel tiles ahead.
     ``loaded`` is up from the cycle after a tile's last row until ``swap``; a new tile's first row may be written
-    in the cycle of ``swap``.
+    in the cycle of ``swap``.  An order's first row follows it by LATENCY cycles.
 
     Parameters: rows : int, R;  row_bits : int, a weight for each column
                 pass_cycles : int, at least R and 2: fewest cycles from one tile's first row to the next one's
@@ -96,11 +97,14 @@ class WeightWriter(wiring.Component):
                 parameter_write : Out;  parameter_row : Out, address in two slots;  parameter_slot_free : In, pulse
     """
 
+    LATENCY = 1
+    SLOTS = 2
+
     def __init__(self, *, rows: int, row_bits: int, pass_cycles: int, parameter_rows: int) -> None:
         check_range("rows", rows, 1, 128)
         check_range("row bits", row_bits, 1, 1 << 12)
         check_range("pass cycles", pass_cycles, max(rows, 2), 1 << 12)
-        check_range("parameter rows", parameter_rows, 1, 1 << 12)
+        check_range("parameter rows", parameter_rows, 2, 1 << 12)
         self._rows, self._pass_cycles, self._parameter_rows = rows, pass_cycles, parameter_rows
         super().__init__(
             {
@@ -124,54 +128,57 @@ class WeightWriter(wiring.Component):
         passes = Signal(order.passes.shape())
         tiles = Signal(order.tiles.shape())
         last_pass, last_tile = Signal(), Signal()  # looked at two cycles after a count or the order changes, or later
-        in_parameters = Signal(init=1)
+        ordered = Signal()  # there is an order, since the cycle before
+        in_parameters = Signal(reset_less=True)
         slot = Signal()
-        free_slots = Signal(2, init=2)
+        free_slots = Credits(self.SLOTS, init=self.SLOTS, name="free_slots")
         slot_taken = Signal()
 
-        wants_parameters = Signal()
-        last_row = Signal()
-        step = Signal()
+        last_row = Signal()  # as a register, like all that a step asks
+        step, done = Signal(), Signal()
         m.d.comb += [
-            wants_parameters.eq(order.parameters & in_parameters),
             self.weights.eq(self.rows.payload),
             self.parameter_row.eq(Mux(slot, self._parameter_rows, 0) + row),
         ]
-        with m.If(wants_parameters):
+        with m.If(in_parameters):
             m.d.comb += [
                 step.eq(self.rows.valid & self.rows.ready),
-                self.rows.ready.eq(self.orders.valid & ~self.flush & (free_slots != 0)),
+                self.rows.ready.eq(ordered & free_slots.some),
                 self.parameter_write.eq(step),
-                last_row.eq(row == self._parameter_rows - 1),
             ]
         with m.Else():
-            may_write = self.orders.valid & ~self.flush & (~self.loaded | self.swap)
-            real = row < self._rows  # the rest only waits, for the accumulators
+            may_write = ordered & (~self.loaded | self.swap)
+            # the rest only waits, for the accumulators
+            real = row < self._rows if self._rows < self._pass_cycles else Const(1)
             m.d.comb += [
                 step.eq(may_write & (self.rows.valid | ~real)),
                 self.rows.ready.eq(may_write & real),
                 self.weight_row.eq(Mux(step & real, 1 << row, 0)[: self._rows]),
-                last_row.eq(row == self._pass_cycles - 1),
             ]
 
         m.d.sync += [last_pass.eq(passes == order.passes), last_tile.eq(tiles == order.tiles), self.flush.eq(0)]
+        # an order leaves in the cycle after its last row
+        m.d.comb += self.orders.ready.eq(done)
+        m.d.sync += [ordered.eq(self.orders.valid & ~done), done.eq(0)]
+        with m.If(~ordered):
+            m.d.sync += in_parameters.eq(order.parameters)
         with m.If(self.swap):
             m.d.sync += self.loaded.eq(0)
         with m.If(step):
-            m.d.sync += row.eq(row + 1)
+            before_last = Mux(in_parameters, self._parameter_rows - 2, self._pass_cycles - 2)
+            m.d.sync += [row.eq(row + 1), last_row.eq(row == before_last)]
             with m.If(last_row):
-                m.d.sync += row.eq(0)
-                with m.If(wants_parameters):
+                m.d.sync += [row.eq(0), last_row.eq(0)]
+                with m.If(in_parameters):
                     m.d.sync += [in_parameters.eq(0), slot.eq(~slot)]
                     m.d.comb += slot_taken.eq(1)
                 with m.Else():
                     m.d.sync += [self.loaded.eq(1), passes.eq(passes + 1)]
                     with m.If(last_pass):
-                        m.d.sync += [passes.eq(0), tiles.eq(tiles + 1), in_parameters.eq(1)]
+                        m.d.sync += [passes.eq(0), tiles.eq(tiles + 1), in_parameters.eq(order.parameters)]
                         with m.If(last_tile):
-                            m.d.sync += [tiles.eq(0), self.flush.eq(order.flush)]
-                            m.d.comb += self.orders.ready.eq(1)
-        m.d.sync += free_slots.eq(free_slots + self.parameter_slot_free - slot_taken)
+                            m.d.sync += [tiles.eq(0), self.flush.eq(order.flush), done.eq(1), ordered.eq(0)]
+        free_slots.change(m, self.parameter_slot_free, slot_taken)
         return m
 
 

@@ -20,7 +20,7 @@ ACCUMULATOR_HAZARD = 4
 SHIFT_MOST = 60
 """The greatest shift of a scale, see ``program.CHANNEL``: with it any int32 becomes 0."""
 
-VERSION = 3
+VERSION = 4
 """Of the program format and the registers."""
 Target = Literal["generic", "ecp5", "ice40", "xilinx", "gowin"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -60,6 +60,8 @@ class Parameters:
     multiplier : False leaves out the requantizers' multiplier: power-of-two scales only
     operands : the vector unit reads feature maps: additions, averages, poolings that stand alone
     tables : lookup tables behind the requantizers: additions, other scales in a concatenation, unary functions
+    extrema : the tables' entries may be compared, not added: the larger or the smaller of two maps
+    products : the requantizers' values may be products of two maps
     normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
     axi_protection, axi_cache, axi_quality : AxPROT, AxCACHE and AxQOS of every access
     target : whose multipliers the array names, on an ecp5 the requantizers too
@@ -82,6 +84,8 @@ class Parameters:
     multiplier: bool = True
     operands: bool = False
     tables: bool = False
+    extrema: bool = False
+    products: bool = False
     normalization: int = 0
     axi_protection: int = 0b000
     axi_cache: int = 0b0011
@@ -131,6 +135,12 @@ class Parameters:
     def _check_features(self) -> None:
         if self.tables and not (self.operands and self.activation_bits <= 8 and self.columns >= 4):
             raise ConfigurationError("tables need operands, at most 8 activation bits and at least 4 columns")
+        if self.extrema and not self.tables:
+            raise ConfigurationError("extrema need tables")
+        if self.products and not (self.operands and self.activation_bits <= 8):
+            raise ConfigurationError("products need operands and at most 8 activation bits")
+        if self.products and min(self.sum_bits, self.total_bits) < self.product_bits:
+            raise ConfigurationError(f"products of {self.activation_bits} bits need sums of {self.product_bits} bits")
         if self.normalization and not (self.tables and self.multiplier and self.columns >= self.normalization):
             raise ConfigurationError(
                 f"normalization over {self.normalization} channels needs tables, the multiplier and at least as many"
@@ -147,6 +157,11 @@ class Parameters:
                 f"paired columns do not fit a multiplier of 18 bits with {self.weight_bits} weight bits and "
                 f"{self.activation_bits} activation bits; generate without paired"
             )
+
+    @property
+    def product_bits(self) -> int:
+        """Width of the product of two activations less their zero points, two's complement."""
+        return 2 * (self.activation_bits + 1)
 
     @property
     def element_bytes(self) -> int:

@@ -117,7 +117,7 @@ SETTINGS = _struct(
     from_map=1,  # windows lie in activation memory (else in the accumulators)
     total=1,  # add a window's elements (else their maximum)
     raw=1,  # hand out int32 sums
-    combine=2,  # see Combine
+    combine=3,  # see Combine
     normalize=1,  # scale by the tables at the sum of neighbouring channels' squares
     window_rows=8,  # less one
     window_columns=8,
@@ -144,18 +144,28 @@ SETTINGS = _struct(
     before=4,  # of them before the channel itself
     drop=5,  # low bits of their sum that the tables do not see
     depth=16,  # the map's channels, and ``before``
+    operand_zero=16,  # of a map that is multiplied, subtracted from its elements
 )
 """SETUP: how the vector unit runs the VECTOR instructions behind it."""
 
 
 class Combine(IntEnum):
-    """What the two tables A and B (256 signed entries each, TABLE_FRACTION fraction bits) make of an activation."""
+    """What is made with another map, or of an activation by the two tables A and B.
+
+    Tables have 256 signed entries each, with TABLE_FRACTION fraction bits.
+    """
 
     NONE = 0
     TABLE = 1
     """``rne(A[activation])``."""
     ADD = 2
     """``rne(A[activation] + B[operand])``; entries are indexed by the stored byte, unsigned."""
+    MULTIPLY = 3
+    """No tables: what is requantized is the map's value times ``operand - operand_zero``."""
+    MAXIMUM = 4
+    """``rne(max(A[activation], B[operand]))``."""
+    MINIMUM = 5
+    """``rne(min(A[activation], B[operand]))``."""
 
 
 TABLE_ENTRIES = 512

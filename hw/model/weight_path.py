@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 from ..engine.counted_fifo import CountedFifo
 from ..engine.dma import Bursts
-from ..engine.weights import Gearbox
+from ..engine.weights import Gearbox, WeightWriter
 from ..isa.parameters import BURST_BEATS
 from ..isa.program import Operation
 from .clockwork import Channel, Process
@@ -87,7 +87,7 @@ def weight_writer(run: Run) -> Process:
     now = 0
     while True:
         visible, order = yield from run.orders.items.take()
-        now, f = max(now, visible), order.fields
+        now, f = max(now, visible + WeightWriter.LATENCY), order.fields
         positions = (f["rows"] + 1) * (f["columns"] + 1)
         parameter_rows = p.parameter_rows if f["parameters"] else 0
         weights.left = (f["tiles"] + 1) * (parameter_rows + (f["passes"] + 1) * p.rows)
@@ -107,7 +107,7 @@ def weight_writer(run: Run) -> Process:
                 following = swapped + positions
                 now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped))
             run.loaded.put(max(following, now))
-        run.orders.room.put(now)
+        run.orders.room.put(now + 1)  # it leaves in the cycle after its last row
         if f["flush"]:
             weights.flush()
-            now += 1 + Gearbox.LATENCY
+        now += 2 + max(WeightWriter.LATENCY, Gearbox.LATENCY - 1)  # as long as a flushed gearbox takes

@@ -14,9 +14,11 @@ from ..graph import (
     AveragePool,
     Concat,
     DepthToSpace,
+    Extremum,
     FeatureMap,
     Layer,
     MaxPool,
+    Multiply,
     Selection,
     Table,
 )
@@ -34,7 +36,6 @@ from ..networks.layers import (
     Pooling,
     Product,
     Slicing,
-    refusal,
     simple,
 )
 from .normalization import normalization
@@ -52,15 +53,18 @@ def layer_without_weights(layer: FloatLayer, sources: tuple[FeatureMap, ...], ta
     """The quantized form of a simplified float ``layer`` that has no weights, from ``sources`` to ``target``."""
     layer = simple(layer)
     names = layer.name, sources[0].name, target.name
+    of_two = layer.name, (sources[0].name, sources[-1].name), target.name
     match layer:
         case Pooling():
             return MaxPool(*names, layer.kernel, layer.strides, layer.pads)
         case Average():
             return AveragePool(*names, layer.kernel, layer.strides, layer.pads, layer.include_pad, layer.ceil)
-        case Product() | Extreme():
-            raise refusal(layer, "reads two maps; only one works")
+        case Product():
+            return Multiply(*of_two)
+        case Extreme():
+            return Extremum(*of_two, "Min" if layer.operator == "Min" else "Max")
         case Addition():
-            return Add(layer.name, (sources[0].name, sources[1].name), target.name)
+            return Add(*of_two, "Sub" if layer.operator == "Sub" else "Add")
         case Concatenation():
             return Concat(layer.name, tuple(source.name for source in sources), target.name, layer.axis)
         case Slicing():

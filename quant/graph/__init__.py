@@ -18,6 +18,7 @@ from .layers import (
     Pads,
     Pair,
     Shape,
+    SumOperator,
     Sums,
     Table,
     Tensor,
@@ -29,6 +30,8 @@ from .layers import (
     window_outputs,
 )
 from .moves import DepthToSpace, Selection, Steps
+from .of_two import ExtremeOperator, Extremum, Multiply
+from .products import product_factor, products
 
 __all__ = [
     "EXPONENTS",
@@ -41,21 +44,27 @@ __all__ = [
     "Conv",
     "ConvOperator",
     "DepthToSpace",
+    "ExtremeOperator",
+    "Extremum",
     "FeatureMap",
     "Graph",
     "Layer",
     "MaxPool",
+    "Multiply",
     "Normalization",
     "Pads",
     "Pair",
     "Selection",
     "Shape",
     "Steps",
+    "SumOperator",
     "Sums",
     "Table",
     "Tensor",
     "macs",
     "output_shape",
+    "product_factor",
+    "products",
     "requantization_scales",
     "sum_bounds",
     "weight_width",

@@ -19,11 +19,13 @@ from .layers import (
     Layer,
     MaxPool,
     Normalization,
+    SumOperator,
     Sums,
     Table,
     Tensor,
 )
 from .moves import DepthToSpace, Selection
+from .of_two import ExtremeOperator, Extremum, Multiply
 
 STORAGE = (np.iinfo(np.int16), np.iinfo(np.uint16))
 """The widest types of a feature map."""
@@ -99,9 +101,13 @@ def check_layer(layer: Layer) -> None:
             _integers(where, "ceil", layer.ceil, 2, 0)
             if type(layer.include_pad) is not bool:
                 raise GraphError(f"{where}: include_pad must be True or False, not {layer.include_pad!r}")
-        case Add():
-            if len(layer.inputs) != 2:
-                raise GraphError(f"{where}: adds {len(layer.inputs)} maps; it must be 2")
+        case Add() | Extremum():
+            known = get_args(SumOperator if isinstance(layer, Add) else ExtremeOperator)
+            if layer.operator not in known:
+                raise GraphError(f"{where}: operator must be {' or '.join(known)}, not {layer.operator!r}")
+            _check_two(where, layer, {"Add": "adds", "Sub": "subtracts"}.get(layer.operator, "compares"))
+        case Multiply():
+            _check_two(where, layer, "multiplies")
         case Concat():
             _integers(where, "axis", (layer.axis,), 1, 1, 3)
         case Table():
@@ -120,6 +126,11 @@ def check_layer(layer: Layer) -> None:
             _integers(where, "block", layer.block, 2, 1)
         case unknown:
             unknown_kind(unknown)
+
+
+def _check_two(where: str, layer: Layer, verb: str) -> None:
+    if len(layer.inputs) != 2:
+        raise GraphError(f"{where}: {verb} {len(layer.inputs)} maps; it must be 2")
 
 
 def _check_window(where: str, layer: Conv | MaxPool | AveragePool) -> None:

@@ -15,6 +15,7 @@ from .layers import (
     Table,
 )
 from .moves import DepthToSpace, Selection
+from .of_two import Extremum, Multiply
 
 
 def flat_tensors(graph: Graph) -> set[str]:
@@ -33,7 +34,7 @@ def _is_flat(layer: Layer, inputs_are: bool) -> bool:
             return layer.operator == "Gemm"
         case Concat():
             return inputs_are and layer.axis == 1
-        case Add() | Table() | Selection():
+        case Add() | Extremum() | Multiply() | Table() | Selection():
             return inputs_are
         case MaxPool() | AveragePool() | Normalization() | DepthToSpace():
             return False

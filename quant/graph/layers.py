@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import GraphError, unknown_kind
+from .host import HostArray
 from .moves import DepthToSpace, Selection
+from .of_two import Extremum, Multiply
 
 INT32 = np.iinfo(np.int32)
 LARGEST_WEIGHT = 2**15 - 1
@@ -34,6 +36,7 @@ Pads = tuple[int, int, int, int]
 Shape = tuple[int, int, int]
 
 ConvOperator = Literal["Conv", "Gemm"]
+SumOperator = Literal["Add", "Sub"]
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,11 @@ class AveragePool:
 class Add:
     """Elementwise sum of two maps of one shape, each with its own scale: ONNX Runtime's QLinearAdd, at most 8 bits.
 
-    With ``r_a = fl32(s_a / s_y)``, ``r_b = fl32(s_b / s_y)`` and every multiply-add rounded once to float32:
+    Or their difference, if ``operator`` is Sub, which ONNX Runtime computes in float32:
+
+        y = clamp(rne(fl32(fl32(fl32(s_a * (a - zp_a)) - fl32(s_b * (b - zp_b))) / s_y)) + zp_y)
+
+    For a sum, with ``r_a = fl32(s_a / s_y)``, ``r_b = fl32(s_b / s_y)`` and every multiply-add rounded once to float32:
 
         offset = fl32(zp_y - fl32(r_a * zp_a + fl32(r_b * zp_b)))
         y = clamp(rne(fl32(r_a * a + fl32(r_b * b + offset))))
@@ -175,8 +182,7 @@ class Add:
     name: str
     inputs: tuple[str, str]
     output: str
-
-    operator = "Add"
+    operator: SumOperator = "Add"
 
 
 @dataclass(frozen=True)
@@ -255,7 +261,9 @@ class Normalization:
         return (self.input,)
 
 
-Layer = Conv | MaxPool | AveragePool | Add | Concat | Table | Normalization | Selection | DepthToSpace
+Layer = (
+    Conv | MaxPool | AveragePool | Add | Extremum | Multiply | Concat | Table | Normalization | Selection | DepthToSpace
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,12 +271,14 @@ class Graph:
     """Layers in execution order, with the tensors that they read and write by name; a tensor may have many readers.
 
     inputs, outputs : what the host writes and reads, in the model's order; layers may read an output too
+    arrays : how those of them lie in the model's file that are not just their maps
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     layers: tuple[Layer, ...]
     tensors: Mapping[str, Tensor]
+    arrays: Mapping[str, HostArray] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Graph: {len(self.layers)} layers, {self.macs:,} MACs an image>"
@@ -331,7 +341,9 @@ def output_shape(layer: Layer, sources: tuple[Shape, ...]) -> Shape:
         case DepthToSpace():
             high, wide = layer.block
             return channels // (high * wide), height * high, width * wide
-        case Add() | Table() | Normalization():
+        case Multiply():
+            return channels, *max(shape[1:] for shape in sources)
+        case Add() | Extremum() | Table() | Normalization():
             return sources[0]
         case unknown:
             unknown_kind(unknown)

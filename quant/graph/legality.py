@@ -6,8 +6,9 @@ from math import prod
 
 import numpy as np
 
-from .errors import GraphError, unknown_kind
+from .errors import GraphError, ModelError, unknown_kind
 from .fields import check_layer, check_tensor
+from .host import Reshape, Transpose, sizes_after
 from .layers import (
     INT32,
     Add,
@@ -26,6 +27,7 @@ from .layers import (
     sum_bounds,
 )
 from .moves import DepthToSpace, Selection
+from .of_two import Extremum, Multiply
 
 TABLE_BITS = 8  # widest map that an operator made of tables takes
 TABLE_INDEX = 2**16 - 1  # largest sum of squares, shifted, that a normalization's tables take
@@ -53,6 +55,7 @@ def check(graph: Graph) -> Graph:
     for name in graph.outputs:
         if name not in known or name in graph.inputs:
             raise GraphError(f"no layer writes the graph's output '{name}'")
+    _check_arrays(graph)
     if idle := [name for name in graph.tensors if name not in known]:
         raise GraphError(f"no layer makes the tensor '{idle[0]}'; leave it out")
     return graph
@@ -64,6 +67,24 @@ def _check_ports(graph: Graph) -> None:
             raise GraphError(f"the graph's {what}s are {names!r}; they must be a tuple of at least one tensor's name")
         if len(set(names)) < len(names):
             raise GraphError(f"the graph's {what}s {', '.join(map(repr, names))} name one tensor twice")
+
+
+def _check_arrays(graph: Graph) -> None:
+    for name, array in graph.arrays.items():
+        if name not in (*graph.inputs, *graph.outputs):
+            raise GraphError(f"the graph says how '{name}' lies in the model's file, but it is no input or output")
+        shape = graph.tensors[name].shape
+        first, last = (array.shape, shape) if name in graph.inputs else (shape, array.shape)
+        sizes: tuple[int, ...] = (1, *first)
+        try:
+            for step in array.steps:
+                sizes = sizes_after(step, sizes)
+        except ModelError as error:
+            raise GraphError(f"'{name}': {error}") from error
+        if sizes[1:] != last:
+            raise GraphError(f"'{name}': the host's steps make {sizes[1:]} of it, not {last}")
+        if name in graph.inputs and not all(isinstance(step, Reshape | Transpose) for step in array.steps):
+            raise GraphError(f"'{name}': the host arranges an input, and computes nothing")
 
 
 def _check_layer(layer: Layer, graph: Graph) -> None:
@@ -88,9 +109,12 @@ def _check_layer(layer: Layer, graph: Graph) -> None:
             _check_pads(layer)
         case AveragePool():
             _check_average(layer, sources[0], graph.map_of(layer.output))
-        case Add():
+        case Add() | Extremum():
             _check_widths(layer, (*sources, graph.map_of(layer.output)))
             _check_ratios(layer, sources, graph.map_of(layer.output))
+        case Multiply():
+            _check_widths(layer, (*sources, graph.map_of(layer.output)))
+            _check_factor(layer, sources, graph.map_of(layer.output))
         case Concat():
             _check_concat(layer, sources, graph.map_of(layer.output))
         case Table():
@@ -106,7 +130,7 @@ def _check_layer(layer: Layer, graph: Graph) -> None:
 
 
 def _check_shapes(layer: Layer, sources: tuple[FeatureMap, ...]) -> None:
-    """All inputs of one layer have one shape; those of a Concat may differ along its axis.  What is moved is there."""
+    """All inputs of one layer have one shape; a Concat's may differ along its axis, a Multiply's be one pixel."""
     joined = layer.axis - 1 if isinstance(layer, Concat) else -1
     if isinstance(layer, Selection):
         _check_selection(layer, sources[0])
@@ -114,6 +138,10 @@ def _check_shapes(layer: Layer, sources: tuple[FeatureMap, ...]) -> None:
         raise GraphError(
             f"layer '{layer.name}': {sources[0].shape[0]} channels are no multiple of its block {layer.block}"
         )
+    if isinstance(layer, Multiply):
+        pixels = {(source.shape[0], 1, 1) for source in sources}
+        if len(pixels) == 1 and len({source.shape for source in sources} - pixels) <= 1:
+            return
     if len({tuple(size for n, size in enumerate(source.shape) if n != joined) for source in sources}) > 1:
         shapes = ", ".join(str(source.shape) for source in sources)
         raise GraphError(f"layer '{layer.name}': its inputs {shapes} do not fit together")
@@ -208,6 +236,17 @@ def _check_ratios(layer: Layer, sources: tuple[FeatureMap, ...], target: Feature
                 f"layer '{layer.name}': its scales {source.scale:g} and {target.scale:g} are too far apart for float32;"
                 " rescale the model's weights"
             )
+
+
+def _check_factor(layer: Multiply, sources: tuple[FeatureMap, ...], target: FeatureMap) -> None:
+    """What products are multiplied by, ``fl32(fl32(s_a * s_b) / s_y)``, is a normal float32."""
+    with np.errstate(over="ignore", under="ignore"):
+        factor = sources[0].scale * sources[1].scale / target.scale
+    if not SMALLEST_NORMAL <= factor <= LARGEST_RATIO:
+        scales = ", ".join(f"{tensor.scale:g}" for tensor in (*sources, target))
+        raise GraphError(
+            f"layer '{layer.name}': its scales {scales} are too far apart for float32; rescale the model's weights"
+        )
 
 
 def _check_widths(layer: Layer, maps: tuple[FeatureMap, ...]) -> None:

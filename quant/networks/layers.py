@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..graph import ConvOperator, Pads, Pair, Shape, Steps
 from ..graph.errors import ModelError
+from ..graph.host import HostArray, told
 from .expressions import Step
 
 Floats = NDArray[np.float32]
@@ -51,6 +52,24 @@ class Convolution(Clamped):
     bias: Floats
     strides: Pair = (1, 1)
     pads: Pads = (0, 0, 0, 0)
+    dilations: Pair = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class TransposedConvolution(Clamped):
+    """Each input adds its weights to a window of the result: input (row, column) times weight (j, i) to the result
+
+    ``(row * stride + j * dilation - pad, ...)``, if there is one.  Weights and bias as Convolution's.
+
+    size : (rows, columns) of the result;  pads : (top, left)
+    """
+
+    weights: Floats
+    bias: Floats
+    size: Pair
+    strides: Pair
+    pads: Pair
     dilations: Pair = (1, 1)
     groups: int = 1
 
@@ -138,19 +157,21 @@ class LocalResponse(Clamped):
 
 
 @dataclass(frozen=True, eq=False)
-class Dense(_Layer):
-    """``y = x @ weights.T + bias`` on a flat input.  weights : float32, (outputs, inputs);  bias : (outputs,)"""
-
-    weights: Floats
-    bias: Floats
-
-
-@dataclass(frozen=True, eq=False)
 class Affine(_Layer):
-    """``y[c] = scale[c] * x[c] + shift[c]``, float64, (channels,): batch norm, a constant added or multiplied."""
+    """``y = scale * x + shift``, float64: batch norm, a constant added or multiplied.
+
+    scale, shift : (channels,), one value for each channel, or (channels, rows, columns), one for each of an image
+    """
 
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Slopes(_Layer):
+    """``y[c] = x[c] if x[c] > 0 else slopes[c] * x[c]``, float64, (channels,): PRelu."""
+
+    slopes: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,24 +184,10 @@ class Clamp(_Layer):
 
 @dataclass(frozen=True, eq=False)
 class Padding(_Layer):
-    """Zeros around the map; ``pads`` are (top, left, bottom, right)."""
+    """``value`` around the map, 0 or -infinity; ``pads`` are (top, left, bottom, right)."""
 
     pads: Pads
-
-
-@dataclass(frozen=True, eq=False)
-class Flatten(_Layer):
-    """(channels, rows, columns) to (channels * rows * columns, 1, 1), in that order."""
-
-
-@dataclass(frozen=True, eq=False)
-class Pass(_Layer):
-    """Leaves values and their order as they are in inference: Dropout, Identity, a Reshape that only renames axes."""
-
-
-@dataclass(frozen=True, eq=False)
-class Softmax(_Layer):
-    """Softmax or LogSoftmax over the channels, at the end only."""
+    value: float = 0.0
 
 
 Moving = Pooling | Slicing | PixelShuffle
@@ -189,7 +196,7 @@ Moving = Pooling | Slicing | PixelShuffle
 Simple = Convolution | Moving | Average | Addition | Product | Extreme | Concatenation | Function | LocalResponse
 """What passes leave, and quantization knows."""
 
-Exported = Dense | Affine | Clamp | Padding | Flatten | Pass | Softmax
+Exported = TransposedConvolution | Affine | Slopes | Clamp | Padding
 """What exporters write besides, and passes turn into those, or drop."""
 
 FloatLayer = Simple | Exported
@@ -207,13 +214,18 @@ class FloatGraph:
     """Float layers in an order of execution.
 
     inputs : shape of each by name, (channels, rows, columns);  outputs : in the model's order
-    dropped : what was left to the host, such as the last softmax
+    arrays : how those of inputs and outputs lie in the model's file that are not just their maps
     """
 
     inputs: Mapping[str, Shape]
     outputs: tuple[str, ...]
     layers: tuple[FloatLayer, ...]
-    dropped: tuple[str, ...] = ()
+    arrays: Mapping[str, HostArray] = field(default_factory=dict)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """What is left to the host, in words."""
+        return told(self.arrays)
 
     def with_layers(self, layers: Iterable[FloatLayer]) -> FloatGraph:
         return replace(self, layers=tuple(layers))
@@ -247,7 +259,8 @@ def renamed(graph: FloatGraph, names: Mapping[str, str]) -> FloatGraph:
         for layer in graph.layers
     ]
     outputs = tuple(names.get(name, name) for name in graph.outputs)
-    return replace(graph, layers=tuple(layers), outputs=outputs)
+    arrays = {names.get(name, name): array for name, array in graph.arrays.items()}
+    return replace(graph, layers=tuple(layers), outputs=outputs, arrays=arrays)
 
 
 def refusal(layer: FloatLayer, reason: str) -> ModelError:

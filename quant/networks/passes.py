@@ -5,85 +5,57 @@ A layer is fused into the one before it only if nobody else reads what lies betw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Shape
 from ..graph.errors import ModelError
+from .by_pixel import fold_by_pixel
 from .chains import fuse_chains, scale_before_clamp
-from .flattening import lower_dense
+from .channel_order import fold_channel_order
+from .large_windows import split_windows
 from .layers import (
     Affine,
     Clamp,
     Clamped,
     Convolution,
-    Flatten,
     FloatGraph,
     FloatLayer,
     Function,
     Moving,
     Padding,
-    Pass,
+    Pooling,
     Simple,
-    Softmax,
+    TransposedConvolution,
     refusal,
-    renamed,
 )
 from .shapes import shapes
-
-
-def drop_passes(graph: FloatGraph) -> FloatGraph:
-    """Remove layers that leave values as they are in inference; what they read takes over the name of their output."""
-    size = shapes(graph)
-    origin: dict[str, str] = {}  # of what such a layer makes: the tensor whose values it has
-    names: dict[str, str] = {}  # what that tensor is called from now on
-    kept = []
-    for layer in graph.layers:
-        if not _changes_nothing(layer, size):
-            kept.append(layer)
-            continue
-        first = origin[layer.output] = origin.get(layer.inputs[0], layer.inputs[0])
-        if first not in graph.inputs and names.get(first, first) not in graph.outputs:
-            names[first] = layer.output
-    names |= {name: names.get(first, first) for name, first in origin.items()}
-    return renamed(graph.with_layers(kept), names)
-
-
-def _changes_nothing(layer: FloatLayer, size: Mapping[str, Shape]) -> bool:
-    return isinstance(layer, Pass) or (isinstance(layer, Flatten) and size[layer.inputs[0]] == size[layer.output])
-
-
-def drop_last_softmax(graph: FloatGraph) -> FloatGraph:
-    """Leave a last Softmax or LogSoftmax to the host; anywhere else it is refused."""
-    last = [layer for layer in graph.layers if isinstance(layer, Softmax)]
-    readers = graph.readers()
-    for layer in last:
-        if layer.output not in graph.outputs or readers[layer.output]:
-            raise refusal(layer, "only works as the last layer, where it is left to the host")
-    before = {layer.output: layer.inputs[0] for layer in last}
-    outputs = tuple(dict.fromkeys(before.get(name, name) for name in graph.outputs))
-    dropped = (*graph.dropped, *(f"{layer.operator} '{layer.name}'" for layer in last))
-    left = graph.with_layers(layer for layer in graph.layers if layer not in last)
-    return replace(left, outputs=outputs, dropped=dropped)
+from .slopes import split_slopes
+from .transposed import lower_transposed
 
 
 def merge_padding(graph: FloatGraph) -> FloatGraph:
-    """Zeros around a map become pads of the convolutions that read it, or else a convolution that copies channels."""
+    """What surrounds a map becomes pads of the layers that read it.
+
+    Zeros do of convolutions, or else a convolution that copies channels; what is below all of max poolings.
+    """
     found: list[FloatLayer] = []
     size, readers = shapes(graph), graph.readers()
     merged: dict[str, Padding] = {}
     for layer in graph.layers:
         if isinstance(layer, Padding):
             after = readers[layer.output]
-            if layer.output not in graph.outputs and all(isinstance(reader, Convolution) for reader in after):
+            takes = Convolution if layer.value == 0 else Pooling
+            if layer.output not in graph.outputs and all(isinstance(reader, takes) for reader in after):
                 merged[layer.output] = layer
                 continue
+            if layer.value != 0:
+                raise refusal(layer, f"pads with {layer.value:g}; that works before a MaxPool alone, else 0")
             ones = np.ones(size[layer.output][0])
             layer = replace(_by_channel(layer, ones, np.zeros_like(ones)), pads=layer.pads)
-        elif isinstance(layer, Convolution) and layer.inputs[0] in merged:
+        elif isinstance(layer, Convolution | Pooling) and layer.inputs[0] in merged:
             before = merged[layer.inputs[0]]
             top, left, bottom, right = (one + other for one, other in zip(layer.pads, before.pads, strict=True))
             layer = replace(layer, inputs=before.inputs, pads=(top, left, bottom, right))
@@ -92,7 +64,7 @@ def merge_padding(graph: FloatGraph) -> FloatGraph:
 
 
 def fold_affine(graph: FloatGraph) -> FloatGraph:
-    """Fold batch normalization and constants per channel into the convolution before, or make one of 1x1 of them.
+    """Fold batch normalization and constants into the convolution before, or make one of 1x1 of them.
 
     ``s * (W x + b) + t = (s W) x + (s b + t)``, computed in float64.  Zero padding of the folded convolution stays
     right because the normalization comes after it.
@@ -102,7 +74,7 @@ def fold_affine(graph: FloatGraph) -> FloatGraph:
     for layer in graph.layers:
         if isinstance(layer, Affine):
             before = found.get(layer.inputs[0])
-            if isinstance(before, Convolution) and before.output in private:
+            if isinstance(before, Convolution | TransposedConvolution) and before.output in private:
                 del found[before.output]
                 weights = before.weights * layer.scale[:, None, None, None]
                 bias = before.bias * layer.scale + layer.shift
@@ -148,16 +120,19 @@ def fuse_clamps(graph: FloatGraph) -> FloatGraph:
     return graph.with_layers(found.values())
 
 
-# Order matters: names fall away first, shapes settle before arithmetic folds, clamps meet their convolution last.
+# Order matters: what moves values settles before arithmetic folds, clamps meet their convolution before a transposed
+# one is taken apart.
 PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
-    drop_passes,
-    drop_last_softmax,
-    lower_dense,
     merge_padding,
+    fold_by_pixel,
+    split_slopes,
     scale_before_clamp,
     fuse_chains,
     fold_affine,
     fuse_clamps,
+    fold_channel_order,
+    lower_transposed,
+    split_windows,
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ..graph import Shape, Steps
 from .layers import Concatenation, FloatLayer, Slicing
 
+AXES = ("channels", "rows", "columns")
 MOST = 64
 """Pieces of evenly spaced rows or columns that a map may be joined of."""
 
@@ -42,18 +43,18 @@ def pick(
     for axis, found in wanted.items():
         if axis and len(found) > MOST:
             raise ValueError(f"{len(found)} pieces")
-        whole = output if axis == list(wanted)[-1] else f"{output}/{axis}"
+        whole = output if axis == list(wanted)[-1] else f"{output}/{AXES[axis]}"
         if axis == 0 or len(found) == 1:
-            made.append(_slicing((f"{name}/{axis}", operator, (source,), whole), shape, {axis: indices[axis]}))
+            made.append(_slicing((f"{name}/{AXES[axis]}", operator, (source,), whole), shape, {axis: indices[axis]}))
         else:
             parts = [f"{whole}/{number}" for number in range(len(found))]
             for number, (first, step, count) in enumerate(found):
                 if (first, step, count) == (0, 1, shape[axis]):
                     parts[number] = source
                     continue
-                names = f"{name}/{axis}/{number}", operator, (source,), parts[number]
+                names = f"{name}/{AXES[axis]}/{number}", operator, (source,), parts[number]
                 made.append(_slicing(names, shape, {axis: range(first, first + step * count, step)}))
-            made.append(Concatenation(f"{name}/{axis}", operator, tuple(parts), whole, axis + 1))
+            made.append(Concatenation(f"{name}/{AXES[axis]}", operator, tuple(parts), whole, axis + 1))
         source = whole
         channels, rows, columns = (len(indices[axis]) if n == axis else size for n, size in enumerate(shape))
         shape = channels, rows, columns

@@ -13,20 +13,18 @@ from .layers import (
     Clamp,
     Concatenation,
     Convolution,
-    Dense,
     Extreme,
-    Flatten,
     FloatGraph,
     FloatLayer,
     Function,
     LocalResponse,
     Padding,
-    Pass,
     PixelShuffle,
     Pooling,
     Product,
     Slicing,
-    Softmax,
+    Slopes,
+    TransposedConvolution,
     refusal,
 )
 
@@ -55,6 +53,15 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
                     " channels",
                 )
             return outputs, *_windows(layer, source, layer.weights.shape[2:], layer.dilations)
+        case TransposedConvolution():
+            outputs, inputs = layer.weights.shape[:2]
+            if inputs * layer.groups != channels or outputs % layer.groups or min(layer.size) < 1:
+                raise refusal(
+                    layer,
+                    f"weights {layer.weights.shape} with group {layer.groups} make {layer.size} of its input {source};"
+                    " they do not fit",
+                )
+            return outputs, *layer.size
         case Pooling() | Average():
             return channels, *_windows(layer, source, layer.kernel, (1, 1))
         case Addition() | Extreme() | Function():
@@ -86,14 +93,8 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
             if channels % (high * wide):
                 raise refusal(layer, f"its input has {channels} channels; it must be a multiple of {high} x {wide}")
             return channels // (high * wide), rows * high, columns * wide
-        case Dense():
-            if (rows, columns) != (1, 1) or layer.weights.shape[1] != channels:
-                raise refusal(
-                    layer, f"weights {layer.weights.shape} do not fit its input of shape {source}; flatten it before"
-                )
-            return layer.weights.shape[0], 1, 1
         case Affine():
-            if layer.scale.shape != (channels,):
+            if layer.scale.shape not in ((channels,), source):
                 raise refusal(
                     layer, f"{layer.scale.size} parameters do not fit {channels} channels; it needs one for each"
                 )
@@ -101,9 +102,13 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
         case Padding():
             top, left, bottom, right = layer.pads
             return channels, rows + top + bottom, columns + left + right
-        case Flatten():
-            return channels * rows * columns, 1, 1
-        case LocalResponse() | Clamp() | Pass() | Softmax():
+        case Slopes():
+            if layer.slopes.shape != (channels,):
+                raise refusal(
+                    layer, f"{layer.slopes.size} slopes do not fit {channels} channels; it needs one for each"
+                )
+            return source
+        case LocalResponse() | Clamp():
             return source
         case unknown:
             unknown_kind(unknown)

@@ -11,8 +11,9 @@ import onnx
 from ..graph import Shape
 from ..networks.layers import FloatLayer, Floats
 from .file import Array, Attributes, integer_list, node_name, refuse
+from .view import Dimensions as Dimensions
+from .view import View
 
-Dimensions = tuple[int, ...]
 Built = tuple[FloatLayer, Dimensions]
 
 
@@ -25,12 +26,16 @@ def image_of(dimensions: Dimensions) -> Shape:
 
 @dataclass(frozen=True)
 class Context:
-    """A node, the constants known before it, and the sizes of computed tensors: (N, C, H, W), (N, C, L) or (N, K)."""
+    """A node, the constants known before it, and the sizes of computed tensors: (N, C, H, W), (N, C, L) or (N, K).
+
+    view : where the input lies in its map, if it is not the map itself: then the builder puts its parameters there
+    """
 
     node: onnx.NodeProto
     constants: Mapping[str, Array]
     sizes: Mapping[str, Dimensions]
     opset: int
+    view: View | None = None
 
     @property
     def name(self) -> str:

@@ -1,22 +1,20 @@
-"""Gemm and MatMul: ONNX nodes that multiply a flat tensor with a constant matrix."""
+"""Gemm and MatMul: ONNX nodes that multiply a tensor's last axis with a constant matrix, which is a convolution."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..networks.layers import Dense, Floats
+from ..graph import ConvOperator
+from ..networks.layers import Convolution, Floats
 from .context import Built, Context
 from .file import Attributes, refuse
 
 
-def _flat(context: Context) -> int:
-    if len(context.dimensions) != 2:
-        raise refuse(context.node, f"its input has {len(context.dimensions)} dimensions; flatten it before, to 2")
-    return context.dimensions[1]
-
-
 def gemm(context: Context) -> Built:
     context.data_is_first()
+    if len(context.dimensions) != 2:
+        raise refuse(context.node, f"its input has {len(context.dimensions)} dimensions; flatten it before, to 2")
     attributes = Attributes(context.node)
     if attributes.integer("transA", 0):
         raise refuse(context.node, "transA is 1; only 0 works")
@@ -62,8 +60,23 @@ def _row(context: Context, bias: Floats, outputs: int) -> Floats:
 
 
 def _dense(context: Context, weights: Floats, bias: Floats) -> Built:
-    inputs = _flat(context)
+    inputs = context.dimensions[-1]
     if weights.shape[1] != inputs:
-        raise refuse(context.node, f"its weights take {weights.shape[1]} inputs, but '{context.current}' has {inputs}")
-    layer = Dense(context.name, context.operator, (context.current,), context.output, weights, bias)
-    return layer, (context.dimensions[0], weights.shape[0])
+        raise refuse(context.node, f"its weights take {weights.shape[1]} inputs, but its input has {inputs}")
+    places = kernel_places(context)
+    kernel = weights[:, places.reshape(-1)].reshape(len(weights), *places.shape)
+    assert context.view is not None
+    batch, *shape = context.view.shape
+    covers = tuple(shape) == places.shape
+    operator: ConvOperator = "Gemm" if covers else "Conv"
+    layer = Convolution(context.name, operator, (context.current,), context.output, kernel, bias)
+    rest = () if covers else tuple(size // taken for size, taken in zip(shape[1:], places.shape[1:], strict=True))
+    return layer, (batch, len(weights), *rest)
+
+
+def kernel_places(context: Context) -> NDArray[np.int64]:
+    """Which of the inputs each weight of the convolution's kernel is for, (channels, rows, columns)."""
+    assert context.view is not None
+    numbers = np.arange(context.dimensions[-1])
+    places: NDArray[np.int64] = context.view.to_map(numbers, 4)[0]
+    return places

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import prod
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,12 +16,15 @@ from ..networks.layers import (
     Affine,
     Clamp,
     Concatenation,
+    Floats,
     Function,
     Product,
+    Slopes,
 )
-from .context import Built, Context
+from .context import Built, Context, image_of
 from .file import Attributes, refuse
 from .mixtures import mixture
+from .view import MOST_SPREAD
 
 
 def add(context: Context) -> Built:
@@ -101,30 +107,54 @@ def batch_normalization(context: Context) -> Built:
     if (variance + epsilon <= 0).any():
         raise refuse(context.node, "its variance plus epsilon is not positive; it must be")
     slope = scale / np.sqrt(variance + epsilon)
-    return _affine(context, slope, bias - mean * slope)
+    shift = bias - mean * slope
+    if context.view is None:
+        return _affine(context, slope, shift)
+    ones = (1,) * (len(context.dimensions) - 2)
+    places = [context.view.to_map(values.reshape(-1, *ones), 4) for values in (slope, shift)]
+    return _affine(replace(context, sizes={context.current: context.view.shape}), *map(_of_map, places))
+
+
+def _of_map(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(1, C, 1, 1) as (C,), one value for each channel; else (C, H, W)."""
+    return values.reshape(-1) if values.shape[2:] == (1, 1) else values[0]
 
 
 def _affine(context: Context, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> Built:
+    """``scale`` and ``shift`` have one value for each channel, or spread to (C, H, W)."""
+    shape = image_of(context.dimensions)
+    wanted = shape[:1] if scale.ndim == 1 else shape
+    scale, shift = np.broadcast_to(scale, wanted), np.broadcast_to(shift, wanted)
     layer = Affine(context.name, context.operator, (context.current,), context.output, scale, shift)
     return layer, context.dimensions
 
 
 def _for_each_channel(context: Context) -> NDArray[np.float64]:
-    """The constant input as (channels,) float64."""
+    """The constant input, float64: a value for each channel, (channels,), or for each of an image, (C, H, W)."""
     verb = {"Add": "adds", "Sum": "adds", "Sub": "subtracts", "Mul": "multiplies by", "Div": "divides by"}
     if len(context.node.input) != 2:
         raise refuse(context.node, f"has {len(context.node.input)} inputs; it must have two")
     index = 1 if context.node.input[0] == context.current else 0
     values = context.floats(index, "constant")
     assert values is not None
+    return _per_channel(context, values, f"{verb[context.operator]} a constant")
+
+
+def _per_channel(context: Context, values: Floats, said: str) -> NDArray[np.float64]:
+    """``values`` as (channels,) float64, as ONNX spreads them over the input."""
     channels, rank = context.dimensions[1], len(context.dimensions)
     shape = (1,) * (rank - values.ndim) + values.shape
-    if len(shape) != rank or shape[0] != 1 or shape[1] not in (1, channels) or any(size != 1 for size in shape[2:]):
+    fits = len(shape) == rank and shape[0] == 1
+    if not fits or any(size not in (1, whole) for size, whole in zip(shape, context.dimensions, strict=True)):
         raise refuse(
             context.node,
-            f"{verb[context.operator]} a constant of shape {values.shape};"
-            f" it must be one value for each of {channels} channels",
+            f"{said} of shape {values.shape}; it must be one value for each of {channels} channels",
         )
+    if any(size != 1 for size in shape[2:]):
+        if prod(context.dimensions[1:]) > max(MOST_SPREAD, values.size):
+            raise refuse(context.node, f"its constant of shape {values.shape} is spread over too many values")
+        _, *inside = (shape[0], shape[1], *((1,) * (4 - rank)), *shape[2:])
+        return np.broadcast_to(values.reshape(inside), image_of(context.dimensions)).astype(np.float64)
     return np.broadcast_to(values.reshape(-1), (channels,)).astype(np.float64)
 
 
@@ -167,8 +197,11 @@ def function(context: Context) -> Built:
 def prelu(context: Context) -> Built:
     context.data_is_first()
     slope = context.floats(1, "slope")
-    if slope is None or slope.size == 0 or (slope != slope.flat[0]).any():
-        raise refuse(context.node, "its slopes differ; only one for all channels works")
+    if slope is None or slope.size == 0:
+        raise refuse(context.node, "has no slopes; one, or one for each channel, works")
+    if (slope != slope.flat[0]).any():
+        slopes = _per_channel(context, slope, "has slopes")
+        return Slopes(context.name, "PRelu", (context.current,), context.output, slopes), context.dimensions
     alpha = {"alpha": float(slope.flat[0])}
     return Function(context.name, "LeakyRelu", (context.current,), context.output, alpha), context.dimensions
 

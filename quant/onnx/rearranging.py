@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -72,14 +72,21 @@ def gather(context: Context) -> Composed:
     axis = attributes.integer("axis", 0)
     attributes.finish()
     indices = context.constant(1, "indices")
-    if indices is None or indices.dtype.kind not in "iu" or indices.ndim != 1 or not -len(sizes) <= axis < len(sizes):
-        raise refuse(node, "its indices must be a constant list of integers, along an axis that there is")
+    if indices is None or indices.dtype.kind not in "iu" or indices.ndim > 1 or not -len(sizes) <= axis < len(sizes):
+        raise refuse(node, "its indices must be a constant, a list of integers or one, along an axis that there is")
     axis %= len(sizes)
     size = sizes[axis]
-    places = [index + size if index < 0 else index for index in indices.tolist()]
+    places = [index + size if index < 0 else index for index in indices.reshape(-1).tolist()]
     if not all(0 <= place < size for place in places):
         raise refuse(node, f"its indices {indices.tolist()} must be -{size} to {size - 1}")
-    return picked(context, context.output, {axis: places})
+    layers, made = picked(context, context.output, {axis: places})
+    if indices.ndim:
+        return layers, made
+    kept = made[context.output]
+    left = (*kept[:axis], *kept[axis + 1 :])  # one index: its axis falls away
+    if axis == 0 or len(left) < 2 or image_of(left) != image_of(kept):
+        raise refuse(node, f"turns {list(sizes)} into {list(left)}, other axes; a list of one index keeps them")
+    return layers, {context.output: left}
 
 
 def split(context: Context) -> Composed:
@@ -138,6 +145,7 @@ def shuffled(context: Context, shape: Shape, block: tuple[int, int], *, rows_fir
 def space_to_depth(context: Context) -> Composed:
     attributes = Attributes(context.node)
     block = attributes.integer("blocksize", 0)
+    mode = attributes.text("mode", "DCR", "CRD")
     attributes.finish()
     channels, rows, columns = _whole_blocks(context, block, block, channels=False)
     made: list[FloatLayer] = []
@@ -147,9 +155,16 @@ def space_to_depth(context: Context) -> Composed:
             number = i * block + j
             made += picked(context, f"{context.output}/{number}", places, f"{context.name}/{number}")[0]
     parts = tuple(layer.output for layer in made)
-    joined = Concatenation(context.name, context.operator, parts, context.output)
-    size = channels * block * block, rows // block, columns // block
-    return [*made, joined], {context.output: context.like_input(size)}
+    count, size = block * block, (channels * block * block, rows // block, columns // block)
+    if mode == "DCR" or channels == 1:
+        made.append(Concatenation(context.name, context.operator, parts, context.output))
+    else:
+        joined = f"{context.output}/parts"
+        made.append(Concatenation(f"{context.name}/parts", context.operator, parts, joined))
+        order = tuple(place * channels + channel for channel in range(channels) for place in range(count))
+        whole = (0, 1, size[1]), (0, 1, size[2])
+        made.append(Slicing(context.name, context.operator, (joined,), context.output, order, *whole))
+    return made, {context.output: context.like_input(size)}
 
 
 def _whole_blocks(context: Context, high: int, wide: int, *, channels: bool) -> Shape:
@@ -160,13 +175,3 @@ def _whole_blocks(context: Context, high: int, wide: int, *, channels: bool) -> 
     if (shape[0] % (high * wide)) if channels else (shape[1] % high or shape[2] % wide):
         raise refuse(context.node, f"{list(context.dimensions)} is not made of whole blocks of {high} x {wide}")
     return shape
-
-
-COMPOSED: Mapping[str, Callable[[Context], Composed]] = {
-    "DepthToSpace": depth_to_space,
-    "Gather": gather,
-    "Slice": slice_,
-    "SpaceToDepth": space_to_depth,
-    "Split": split,
-}
-"""Operators of which a node may become several layers, or have several outputs."""

@@ -1,4 +1,4 @@
-"""Conv, MaxPool, averages and Pad: ONNX nodes whose windows slide over an image, or over the row of N, C, L."""
+"""Conv, ConvTranspose and averages: ONNX nodes whose windows slide over an image, or over the row of N, C, L."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from ..networks.layers import (
     Average,
     Convolution,
     FloatLayer,
-    Padding,
-    Pooling,
+    TransposedConvolution,
 )
 from ..networks.shapes import next_shape
 from .context import Built, Context
 from .file import Attributes, refuse
-from .windows import ceil_pads, pads_of, window_pair
+from .windows import ceil_pads, pads_of, transposed_window, window_pair
 
 
 def conv(context: Context) -> Built:
@@ -53,28 +52,49 @@ def conv(context: Context) -> Built:
     return layer, _image_after(context, layer)
 
 
-def max_pool(context: Context) -> Built:
-    node = context.node
-    if len(node.output) > 1 and node.output[1]:
-        raise refuse(node, f"its second output, the indices '{node.output[1]}', is not supported; remove it")
+def conv_transpose(context: Context) -> Built:
+    context.data_is_first()
+    node, (channels, *size) = context.node, context.image()
+    spatial = len(context.dimensions) - 2
+    weights, bias = context.floats(1, "weight"), context.floats(2, "bias")
     attributes = Attributes(node)
-    attributes.raw("storage_order", 0)  # orders the indices only
-    kernel, strides, pads, ceil = _pooling_window(context, attributes)
+    groups = attributes.integer("group", 1)
+    if weights is None or weights.ndim != spatial + 2 or 0 in weights.shape or groups < 1 or channels % groups:
+        shape = "missing" if weights is None else weights.shape
+        raise refuse(node, f"its weights are {shape} with group {groups}; they must fit its {channels} input channels")
+    if weights.shape[0] != channels:
+        raise refuse(node, f"its weights are for {weights.shape[0]} input channels; it has {channels}")
+    kernel = attributes.integers("kernel_shape", weights.shape[2:], 1)
+    if kernel != weights.shape[2:]:
+        raise refuse(
+            node, f"kernel_shape is {list(kernel)}, but its weights have {list(weights.shape[2:])}; they must agree"
+        )
+    strides, dilations = (window_pair(attributes, name, spatial) for name in ("strides", "dilations"))
+    pads, result = transposed_window(attributes, _pair(size), _pair((1, *kernel)[-2:]), strides, dilations, spatial)
     attributes.finish()
-    pads = pads[0], pads[1], pads[2] + ceil[0], pads[3] + ceil[1]
-    _check_pads(context, pads, kernel)
-    layer = Pooling(context.name, "MaxPool", (context.current,), context.output, kernel, strides, pads)
+    # (groups, inputs of each, outputs of each, rows, columns): a convolution's has outputs before inputs
+    apart = weights.reshape(groups, channels // groups, weights.shape[1], *_pair((1, *kernel)[-2:]))
+    weights = np.ascontiguousarray(apart.transpose(0, 2, 1, 3, 4)).reshape(-1, *apart.shape[1:2], *apart.shape[3:])
+    bias = np.zeros(len(weights), np.float32) if bias is None else bias
+    if bias.shape != weights.shape[:1]:
+        raise refuse(
+            node, f"its bias has shape {bias.shape}; it must have one value for each of {len(weights)} outputs"
+        )
+    names = context.name, "ConvTranspose", (context.current,), context.output
+    layer = TransposedConvolution(*names, weights, bias, result, strides, pads, dilations, groups)
     return layer, _image_after(context, layer)
 
 
 def average_pool(context: Context) -> Built:
     attributes = Attributes(context.node)
     include_pad = bool(attributes.integer("count_include_pad", 0))
-    kernel, strides, pads, ceil = _pooling_window(context, attributes)
+    kernel, strides, pads, ceil, dilations = pooling_window(context, attributes)
     attributes.finish()
+    if dilations != (1, 1):
+        raise refuse(context.node, f"dilations are {list(dilations)}; an average over neighbours, [1, 1], works")
     include_pad = include_pad and any(pads)  # what ceil_mode adds never counts
     pads = pads[0], pads[1], pads[2] + ceil[0], pads[3] + ceil[1]
-    _check_pads(context, pads, kernel)
+    check_pads(context, pads, kernel)
     names = (context.name, "AveragePool", (context.current,), context.output)
     layer = Average(*names, kernel, strides, pads, include_pad, ceil if include_pad else (0, 0))
     channels, *size = context.image()
@@ -97,54 +117,13 @@ def global_average_pool(context: Context) -> Built:
     return layer, _image_after(context, layer)
 
 
-def reduce_mean(context: Context) -> Built:
-    attributes = Attributes(context.node)
-    keeps = attributes.integer("keepdims", 1)
-    nothing = attributes.integer("noop_with_empty_axes", 0)
-    rank = len(context.dimensions)
-    axes = sorted(context.axes(attributes, 18, rank))
-    attributes.finish()
-    if axes != list(range(2, rank)) or rank == 2:
-        none = "no axis" if nothing else "every axis"
-        raise refuse(context.node, f"takes the mean over {axes or none}; only over all rows and columns works")
-    layer = _global(context)
-    return layer, _image_after(context, layer) if keeps else context.dimensions[:2]
-
-
 def _global(context: Context) -> Average:
     _, rows, columns = context.image()
     return Average(context.name, context.operator, (context.current,), context.output, (rows, columns))
 
 
-def pad(context: Context) -> Built:
-    context.data_is_first()
-    node, rank = context.node, len(context.dimensions)
-    attributes = Attributes(node)
-    attributes.text("mode", "constant")
-    value = attributes.real("value", 0.0)
-    amounts = context.integers(attributes, "pads", 11) or []
-    order = context.axes(attributes, 18, rank, 3) if context.opset >= 18 else []
-    order = order or list(range(rank))
-    attributes.finish()
-    given = context.floats(2, "value")
-    if given is not None and given.size:
-        value = float(given.flat[0])
-    if value != 0:
-        raise refuse(node, f"pads with {value:g}; only 0 works")
-    if len(amounts) != 2 * len(order):
-        raise refuse(node, f"pads are {amounts}; there must be two for each of {len(order)} axes")
-    before, after = ([0, 0, *[0] * rank] for _ in range(2))
-    for axis, first, last in zip(order, amounts[: len(order)], amounts[len(order) :], strict=True):
-        before[axis + 2], after[axis + 2] = first, last
-    if any(before[2:4]) or any(after[2:4]) or min(*before, *after) < 0 or rank == 2:
-        raise refuse(node, f"pads are {amounts}; only rows and columns can be padded, by 0 or more")
-    found = before[-2] if rank == 4 else 0, before[-1], after[-2] if rank == 4 else 0, after[-1]
-    layer = Padding(context.name, "Pad", (context.current,), context.output, found)
-    return layer, _image_after(context, layer)
-
-
-def _pooling_window(context: Context, attributes: Attributes) -> tuple[Pair, Pair, Pads, Pair]:
-    """Kernel, strides, pads without and growth with ceil_mode (rows below, columns to the right)."""
+def pooling_window(context: Context, attributes: Attributes) -> tuple[Pair, Pair, Pads, Pair, Pair]:
+    """Kernel, strides, pads without and growth with ceil_mode (rows below, columns to the right), and dilations."""
     node, (_, *size) = context.node, context.image()
     spatial = len(context.dimensions) - 2
     if attributes.raw("kernel_shape", None) is None:
@@ -152,17 +131,16 @@ def _pooling_window(context: Context, attributes: Attributes) -> tuple[Pair, Pai
     kernel, strides, dilations = (
         window_pair(attributes, name, spatial) for name in ("kernel_shape", "strides", "dilations")
     )
-    if dilations != (1, 1):
-        raise refuse(node, f"dilations is {list(dilations)[-spatial:]}; only {[1] * spatial} works")
-    pads = pads_of(attributes, _pair(size), kernel, strides, (1, 1), spatial)
+    pads = pads_of(attributes, _pair(size), kernel, strides, dilations, spatial)
     ceil = (0, 0)
     if attributes.integer("ceil_mode", 0) and attributes.raw("auto_pad", b"NOTSET") == b"NOTSET":
-        grown = ceil_pads(_pair(size), kernel, strides, pads)
+        extent = dilations[0] * (kernel[0] - 1) + 1, dilations[1] * (kernel[1] - 1) + 1
+        grown = ceil_pads(_pair(size), extent, strides, pads)
         ceil = grown[2] - pads[2], grown[3] - pads[3]
-    return kernel, strides, pads, ceil
+    return kernel, strides, pads, ceil, dilations
 
 
-def _check_pads(context: Context, pads: Pads, kernel: Pair) -> None:
+def check_pads(context: Context, pads: Pads, kernel: Pair) -> None:
     for amount, length in zip(pads, kernel * 2, strict=True):
         if amount >= length:
             raise refuse(context.node, f"pads {list(pads)} must each be smaller than the kernel {list(kernel)}")

@@ -55,3 +55,29 @@ def _ceil_after(size: int, kernel: int, stride: int, before: int, after: int) ->
     if outputs <= window_outputs(size, kernel, stride, before, after):
         return after
     return (outputs - 1) * stride + kernel - size - before
+
+
+def transposed_window(
+    attributes: Attributes, size: Pair, kernel: Pair, strides: Pair, dilations: Pair, spatial: int
+) -> tuple[Pair, Pair]:
+    """Pads (top, left) and size (rows, columns) of what a ConvTranspose makes of a map of ``size`` (ONNX -22)."""
+    explicit = attributes.integers("pads", (0,) * (2 * spatial), 0)
+    extra = (0, *attributes.integers("output_padding", (0,) * spatial, 0))[-2:]
+    mode = attributes.text("auto_pad", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+    wanted = attributes.listed("output_shape")
+    before, after = ([0, 0], [0, 0]) if mode == "VALID" else ([0, *explicit[:spatial]], [0, *explicit[spatial:]])
+    pads, result = [], []
+    for axis in (0, 1):
+        extent = dilations[axis] * (kernel[axis] - 1) + 1
+        full = strides[axis] * (size[axis] - 1) + extra[axis] + extent
+        asked = [1, *wanted][axis - 2] if wanted and axis >= 2 - spatial else None
+        if mode.startswith("SAME") and asked is None:
+            asked = size[axis] * strides[axis]
+        if axis < 2 - spatial or asked is None:
+            pads.append(before[axis - 2])
+            result.append(full - before[axis - 2] - after[axis - 2])
+        else:
+            total = max(0, full - asked)
+            pads.append(total // 2 if mode == "SAME_UPPER" else total - total // 2)
+            result.append(asked)
+    return (pads[0], pads[1]), (result[0], result[1])

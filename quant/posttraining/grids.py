@@ -16,6 +16,7 @@ from ..networks.layers import (
     simple,
 )
 from .histogram import Histogram, merged
+from .products import with_factors
 from .range_search import Grid, choose_grid
 from .settings import Settings
 
@@ -40,7 +41,7 @@ def grids(network: FloatGraph, histograms: Mapping[str, Histogram], settings: Se
         ]
         grid = choose_grid(merged([histograms[name] for name in leaving]), settings)
         found |= dict.fromkeys(names, grid)
-    return found
+    return with_factors(network, found, group, settings)
 
 
 def groups(network: FloatGraph) -> dict[str, str]:

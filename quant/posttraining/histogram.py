@@ -71,6 +71,18 @@ class Histogram:
         low = -self.limit + width * int(np.searchsorted(below, spare, side="right"))
         return max(self.low, min(low, 0.0)), min(self.high, max(high, 0.0))
 
+    def nonzero(self, share: float) -> tuple[float, float]:
+        """Range of the middle ``share`` of the values that are not 0, and 0, to the edges of bins."""
+        total = int(self.counts.sum())
+        if not total:
+            return 0.0, 0.0
+        width = 2 * self.limit / BINS
+        below = np.cumsum(self.counts)
+        first = int(np.searchsorted(below, (1 - share) / 2 * total, side="right"))
+        last = int(np.searchsorted(below, (1 + share) / 2 * total))
+        low, high = -self.limit + width * first, -self.limit + width * (last + 1)
+        return max(self.low, min(low, 0.0)), min(self.high, max(high, 0.0))
+
 
 def merged(histograms: Sequence[Histogram]) -> Histogram:
     """The distribution of all values that ``histograms`` counted."""

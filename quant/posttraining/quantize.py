@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
@@ -30,10 +31,12 @@ from ..networks.layers import (
     Convolution,
     FloatGraph,
     Floats,
+    Function,
     PixelShuffle,
     Pooling,
     Simple,
     Slicing,
+    refusal,
     simple,
 )
 from ..networks.passes import simplify
@@ -134,10 +137,22 @@ def build(network: FloatGraph, histograms: dict[str, Histogram], settings: Setti
                 continue
             layers.append(_conv(layer, maps[0], target, integers))
         else:
+            _check_poles(layer, maps[0])
             layers.append(layer_without_weights(layer, tuple(maps), target))
         tensors[target.name] = target
     outputs = [name if name in tensors else integer_name(name) for name in network.outputs]
-    return check(Graph(tuple(source.name for source in inputs), tuple(outputs), tuple(layers), tensors))
+    arrays = {name if name in tensors else integer_name(name): array for name, array in network.arrays.items()}
+    return check(Graph(tuple(source.name for source in inputs), tuple(outputs), tuple(layers), tensors, arrays))
+
+
+def _check_poles(layer: Simple, source: FeatureMap) -> None:
+    """Raises ModelError for a tangent whose input crosses a pole: beside it one step is the whole range."""
+    reach = max(source.high - source.zero_point, source.zero_point - source.low) * float(source.scale)
+    if isinstance(layer, Function) and layer.operator == "Tan" and reach >= math.pi / 2:
+        raise refusal(
+            layer,
+            f"its input reaches {reach:g}, beyond the pole at {math.pi / 2:g}; keep it below or leave it to the host",
+        )
 
 
 def integer_name(name: str) -> str:

@@ -26,6 +26,7 @@ from .linear import StoredGrid
 from .lookup import Lookup
 from .read_layers import clamp_function, rounded
 from .reals import Reals, Weighted, by_channel, finished, handed_out, maps_of
+from .residual import joined, moved_to, tap, with_residual
 
 
 class Assembly:
@@ -43,8 +44,8 @@ class Assembly:
         self.layers[target.name] = replace(layer, name=name, output=target.name)
         self.tensors[target.name] = target
 
-    def constant(self, layer: Layer, target: FeatureMap) -> FeatureMap:
-        """``target``, what ``layer`` makes of no matter what."""
+    def made_of(self, layer: Layer, target: FeatureMap) -> FeatureMap:
+        """``target``, which ``layer`` makes."""
         target = replace(target, name=self._fresh(target.name))
         self.add(layer, target)
         return target
@@ -98,6 +99,19 @@ class Assembly:
                 f" multiple of its scale {grid.scale:g}; it needs QuantizeLinear and DequantizeLinear before",
             )
         return self.quantized(node, value, grid, self._fresh(name))
+
+    def with_map(self, value: Reals, other: FeatureMap, name: str) -> Reals | None:
+        """A convolution plus a map, reals called ``name``, as one convolution over both; None if they cannot be."""
+        layer, (source,) = value.layer, maps_of(value)
+        assert isinstance(layer, Weighted)
+        place = tap(layer.conv, source, other)
+        if place is None:
+            return None
+        near = other
+        if not on_grid(other, source):
+            near = self.made_of(*moved_to(other, source, f"{name}_moved"))
+        both = self.made_of(*joined(source, near, f"{name}_joined"))
+        return Reals(with_residual(layer, source, other, place, both.name), (both,), value.shape)
 
     def _computed(self, node: onnx.NodeProto, value: Reals, grid: StoredGrid, target: FeatureMap) -> FeatureMap:
         """``target``, what the layer of ``value`` makes before it is moved."""
@@ -212,14 +226,24 @@ class Assembly:
 
 def _common_grid(value: Reals) -> StoredGrid | None:
     """The grid of the maps that ``value`` only moves or joins, None if there are several or it computes."""
+    maps = _copied(value)
+    if not maps or len({(source.scale, source.zero_point) for source in maps}) > 1:
+        return None
+    low, high = min(source.low for source in maps), max(source.high for source in maps)
+    return StoredGrid(maps[0].scale, maps[0].zero_point, low, high, "")
+
+
+def _copied(value: Reals) -> list[FeatureMap]:
+    """The maps that ``value`` is made of if it only moves and joins them, else none."""
     if not (value.layer is None or isinstance(value.layer, Concatenation)):
-        return None
-    maps = [source if isinstance(source, FeatureMap) else source.map for source in value.sources]
-    known = [source for source in maps if source is not None]
-    if len(known) < len(maps) or len({(source.scale, source.zero_point) for source in known}) > 1:
-        return None
-    low, high = min(source.low for source in known), max(source.high for source in known)
-    return StoredGrid(known[0].scale, known[0].zero_point, low, high, "")
+        return []
+    found = []
+    for source in value.sources:
+        parts = [source] if isinstance(source, FeatureMap) else [] if source.clamped else _copied(source)
+        if not parts:
+            return []
+        found += parts
+    return found
 
 
 def _on_steps(bound: float, grid: StoredGrid) -> bool:

@@ -38,6 +38,11 @@ class Lookup:
         return Table(self.name, LOOKUP, source.name, target.name, on_grid(self.reals, target))
 
 
+def is_index(node: onnx.NodeProto) -> bool:
+    """Whether what ``node``, a Cast of integers, makes are the same integers, for a Gather to count by."""
+    return Attributes(node).integer("to", 0) in INDEX_TYPES
+
+
 def lookup(node: onnx.NodeProto, name: str, values: Array, source: FeatureMap) -> Lookup:
     """The table that ``node``, a Gather of the constant ``values`` by the integers of ``source``, is."""
     attributes = Attributes(node)

@@ -17,6 +17,7 @@ ALONE = {
     "QLinearLeakyRelu": "LeakyRelu",
     "QLinearReduceMean": "ReduceMean",
     "QLinearSigmoid": "Sigmoid",
+    "QLinearSoftmax": "Softmax",
 }
 PAIRS = {"QLinearAdd": "Add", "QLinearMul": "Mul"}
 WITH_WEIGHTS = {"QLinearConv": "Conv", "QLinearMatMul": "MatMul", "QGemm": "Gemm"}
@@ -83,6 +84,8 @@ class _Spelling:
             if item.name == "channels_last":
                 if item.i:
                     raise refuse(node, "channels_last is 1; only channels first, 0, works")
+            elif operator == "Softmax" and item.name == "opset":
+                continue
             elif operator == "ReduceMean" and item.name == "axes" and self.constants.opset >= 18:
                 made.input.append(self._stored("axes", np.array(item.ints, np.int64)))
             else:

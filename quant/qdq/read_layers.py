@@ -10,19 +10,33 @@ import onnx
 
 from ..graph import Conv, FeatureMap, Pads
 from ..networks.layers import Average, Convolution, Function
-from ..onnx.context import Context, Dimensions
+from ..onnx.composed import COMPOSED
+from ..onnx.context import Built, Context
+from ..onnx.dense import kernel_places
 from ..onnx.file import Attributes, refuse
 from ..onnx.operators import BUILDERS
+from ..onnx.view import Dimensions
 from .linear import StoredGrid
 from .parameters import Parameter, bias_of, weights_of
 from .reals import Weighted
 
 
+def one_layer(context: Context) -> Built:
+    """The one layer of a node.  Raises ModelError if it becomes several."""
+    if context.operator in BUILDERS:
+        return BUILDERS[context.operator](context)
+    layers, sizes = COMPOSED[context.operator](context)
+    if len(layers) != 1:
+        raise refuse(context.node, f"becomes {len(layers)} layers; in a quantized model it must be one")
+    return layers[0], sizes[context.output]
+
+
 def weighted(
-    context: Context, parameters: Mapping[str, Parameter], source: FeatureMap, of_mean: bool = False
+    context: Context, parameters: Mapping[str, Parameter], source: FeatureMap, *, rounds: bool, of_mean: bool
 ) -> tuple[Weighted, Dimensions]:
     """The convolution or fully connected layer of ``context`` over ``source``; its output is named later.
 
+    rounds : a float bias is rounded to the scale of the sums
     of_mean : it reads the mean of each channel, so every pixel has the same weights, ``w / count``
     """
     node = context.node
@@ -30,34 +44,48 @@ def weighted(
     if name not in parameters:
         raise refuse(node, f"its weights '{name}' are not quantized; they need a DequantizeLinear before")
     found = parameters[name]
-    # The float builder checks attributes and shapes; it is given zeros of the right shape.
-    constants = {**context.constants, name: np.broadcast_to(np.float32(0), found.integers.shape)}
     bias_name = node.input[2] if len(node.input) > 2 else ""
     bias: Parameter | np.ndarray[tuple[int, ...], np.dtype[np.float32]] | None = None
     if bias_name:
         bias = parameters[bias_name] if bias_name in parameters else context.floats(2, "bias")
-        if bias_name in parameters:
-            constants[bias_name] = np.broadcast_to(np.float32(0), parameters[bias_name].integers.shape)
-    built, sizes = BUILDERS[node.op_type](replace(context, constants=constants))
-    if isinstance(built, Convolution):
-        weights, scales = weights_of(node, found, 0)
-        layer = replace(
-            Conv(built.name, "Conv", source.name, "", weights, scales, np.zeros(len(weights), np.int64)),
-            weights=weights.reshape(built.weights.shape),
-            strides=built.strides,
-            pads=built.pads,
-            dilations=built.dilations,
-            groups=built.groups,
-        )
-    else:
-        weights, scales = weights_of(node, found, _dense_outputs_axis(context))
-        if of_mean:
-            weights = np.broadcast_to(weights.reshape(*weights.shape, 1, 1), (len(weights), *source.shape)).copy()
-            scales = scales / np.float32(source.shape[1] * source.shape[2])
-        weights = weights.reshape(len(weights), *source.shape)
-        layer = Conv(context.name, "Gemm", source.name, "", weights, scales, np.zeros(len(weights), np.int64))
+    built, sizes = BUILDERS[node.op_type](context)  # checks attributes and shapes: of zeros, here
+    assert isinstance(built, Convolution)
+    weights, scales = weights_of(node, found, 0 if node.op_type == "Conv" else _dense_outputs_axis(context))
+    if node.op_type != "Conv":
+        weights = weights[:, kernel_places(context).reshape(-1)]
+    weights = weights.reshape(built.weights.shape)
+    if of_mean:
+        weights = np.broadcast_to(weights, (len(weights), *source.shape)).copy()
+        scales = scales / np.float32(source.shape[1] * source.shape[2])
+    layer = Conv(
+        built.name,
+        built.operator,
+        source.name,
+        "",
+        weights,
+        scales,
+        np.zeros(len(weights), np.int64),
+        strides=built.strides,
+        pads=built.pads,
+        dilations=built.dilations,
+        groups=built.groups,
+    )
     steps = np.zeros(len(scales)) if bias is None else bias_of(node, bias, source.scale * scales)
-    return Weighted(layer, steps, exact=isinstance(bias, Parameter)), sizes
+    return Weighted(layer, steps, exact=isinstance(bias, Parameter) or not rounds), sizes
+
+
+def rounds_bias(name: str, readers: Mapping[str, list[onnx.NodeProto]]) -> bool:
+    """Whether ONNX Runtime rounds a float bias added in ``name`` to the scale of the sums.
+
+    It does where one Q ends the layer, perhaps after activation functions and max poolings (measured: version 1.32).
+    """
+    following = readers.get(name, [])
+    if len(following) != 1:
+        return False
+    (node,) = following
+    return node.op_type == "QuantizeLinear" or (
+        node.op_type in ("Clip", "MaxPool", "Relu") and rounds_bias(node.output[0], readers)
+    )
 
 
 def constant_map(context: Context, constant: Parameter, source: FeatureMap) -> tuple[Conv, FeatureMap]:

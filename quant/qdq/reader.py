@@ -8,65 +8,67 @@ activation functions make of them until the next Q (``reals.py``).  Q is monoton
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 
-from ..graph import LOOKUP, FeatureMap, Graph, Shape
+from ..arithmetic.weightless import layer_without_weights
+from ..graph import LOOKUP, FeatureMap, Graph
 from ..graph.errors import ModelError
 from ..graph.legality import check
-from ..networks.functions import DEFAULTS
 from ..networks.layers import (
     Addition,
     Affine,
     Average,
     Clamp,
     Concatenation,
-    FloatLayer,
-    Function,
     Moving,
+    Padding,
 )
+from ..networks.shapes import next_shape
 from ..onnx.budget import check_dimensions, check_memory
+from ..onnx.composed import COMPOSED
 from ..onnx.constants import Constants
-from ..onnx.context import Built, Context, Dimensions, image_of
+from ..onnx.context import Context, Dimensions, image_of
 from ..onnx.file import (
     STANDARD_DOMAINS,
-    Attributes,
+    Array,
     describe,
     inputs_of,
     node_name,
     opset,
     refuse,
 )
-from ..onnx.importer import shape_of
+from ..onnx.hosted import Hosted, array_of_input
 from ..onnx.load import load_model
 from ..onnx.operators import BUILDERS
-from ..onnx.rearranging import COMPOSED
+from ..onnx.placing import Maps, Placed, place
+from ..onnx.shaping import SHAPING, only_seen
+from ..onnx.view import View
 from .assembly import Assembly, on_grid
-from .linear import activation_grid, quantize_constant
-from .lookup import INDEX_TYPES, lookup
-from .normal import normal_form
-from .oblong import joined
-from .parameters import (
-    Parameter,
-    clipped,
-    dequantized,
-    integer_bounds,
-    moved,
+from .linear import activation_grid
+from .lookup import is_index, lookup
+from .normal import merged, normal_form
+from .operators import BY_CHANNEL, DEQUANTIZE, LAYERS, LINEAR_DOMAINS, MOVES, QUANTIZE, WITH_WEIGHTS
+from .parameters import Parameter, integer_bounds
+from .read_constants import taken
+from .read_layers import average_of, constant_map, one_layer, rounds_bias, weighted
+from .reals import (
+    Integers,
+    Reals,
+    Value,
+    Weighted,
+    by_channel,
+    maps_of,
+    mean_of,
+    on_map,
+    reals_of,
+    scaled,
+    zeros_around,
 )
-from .read_layers import average_of, constant_map, weighted
-from .reals import Integers, Reals, Value, Weighted, by_channel, maps_of, mean_of, reals_of, scaled, zeros_around
-
-DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
-UNCHANGED = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
-MOVES = ("DepthToSpace", "Gather", "MaxPool", "Slice")
-WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
-FUNCTIONS = tuple(sorted(set(DEFAULTS) - {"Clip", "Relu"} | {"PRelu"}))
-WINDOWS = ("AveragePool", "GlobalAveragePool", "ReduceMean")
-LAYERS = ("Add", "Concat", "LRN", "Sum", *WINDOWS, *FUNCTIONS)
-BY_CHANNEL = ("Add", "BatchNormalization", "Div", "Mul", "Neg", "Sub", "Sum")
-LINEAR_DOMAINS = (*STANDARD_DOMAINS, "com.microsoft")  # ONNX Runtime's own Q and DQ, for 16 bits before opset 21
 
 
 def load(source: onnx.ModelProto | str | Path) -> Graph:
@@ -80,22 +82,32 @@ def load(source: onnx.ModelProto | str | Path) -> Graph:
 
 
 class _Reader:
-    """Walks the nodes in order; ``values`` and ``sizes`` know every tensor that depends on the image."""
+    """Walks the nodes in order; ``values`` and ``maps`` know every tensor that depends on the image."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
         self.constants = Constants(model, opset(model))
-        self.nodes = joined(normal_form(model.graph, self.constants), self.constants)
+        nodes = normal_form(model.graph, self.constants)
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in nodes:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+        self.nodes = merged(nodes, self.constants, [value.name for value in model.graph.output])
         self.read = Counter(name for node in self.nodes for name in node.input)
         self.read.update(value.name for value in model.graph.output)
-        self.sizes: dict[str, Dimensions] = inputs_of(model, self.constants)
+        inputs = inputs_of(model, self.constants)
+        self.maps = Maps(inputs=set(inputs))
+        for name, dimensions in inputs.items():
+            self.maps.add_map(name, dimensions)
         self.outputs = tuple(value.name for value in model.graph.output)
         self.values: dict[str, Value] = {
-            name: Reals(None, (), image_of(size), name=name) for name, size in self.sizes.items()
+            name: Reals(None, (), image_of(size), name=name) for name, size in inputs.items()
         }
+        self.hosted = Hosted()
+        self.arranged: set[str] = set()  # of ``values``: maps made of views
         self.parameters: dict[str, Parameter] = {}
         self.made = Assembly()
-        self.made.inputs = dict.fromkeys(self.sizes, "")
+        self.made.inputs = dict.fromkeys(inputs, "")
 
     def graph(self) -> Graph:
         for node in self.nodes:
@@ -104,26 +116,10 @@ class _Reader:
                 raise refuse(
                     node, f"operators of domain '{node.domain}' are not supported; only standard ONNX ones are"
                 )
-            if not self._constant(node):
+            computed = self._computed(node)
+            if not taken(node, self.constants, self.parameters, self.maps.sizes, computed=bool(computed)):
                 self._step(node)
-        return self.made.graph(self._finish())
-
-    def _constant(self, node: onnx.NodeProto) -> bool:
-        """Take ``node`` as part of a parameter or a constant, if that is what it is."""
-        name = node.input[0] if node.input else ""
-        if node.op_type == "Shape" and name in self.sizes:
-            self.constants.add(node, shape_of(node, self.sizes[name]))
-        elif name in self.parameters and not self._computed(node):
-            self.parameters[node.output[0]] = moved(node, self.parameters[name])
-        elif name in self.constants and node.op_type == DEQUANTIZE:
-            self.parameters[node.output[0]] = dequantized(node, self.constants)
-        elif name in self.constants and node.op_type == QUANTIZE:
-            self.constants.add(node, quantize_constant(node, self.constants, self.constants[name]))
-        elif name in self.constants and node.op_type == "Clip":
-            self.constants.add(node, clipped(node, self.constants, self.constants[name]))
-        else:
-            return self.constants.fold(node)
-        return True
+        return self._finish()
 
     def _computed(self, node: onnx.NodeProto) -> list[str]:
         """What ``node`` reads that depends on the image."""
@@ -132,53 +128,104 @@ class _Reader:
     def _step(self, node: onnx.NodeProto) -> None:
         names = self._computed(node)
         for name in names:
-            if name not in self.values:
+            if name not in self.values and name not in self.hosted.sizes:
                 raise refuse(node, f"reads '{name}', which no supported node before it makes")
+        context = self._context(node)
+        if self.hosted.takes(context):
+            self.hosted.add(context, self.maps.sizes)
+            return
         if not names or (len(names) > 1 and node.op_type not in LAYERS):
             raise refuse(node, f"reads {len(names)} computed tensors; exactly one works")
         output, first = node.output[0], self.values[names[0]]
-        sizes = self.sizes[names[0]]
+        view = self.maps.views[names[0]]
+        looks_up = node.op_type == LOOKUP and node.input[0] in self.constants
+        if node.op_type in MOVES and not looks_up:
+            self._move(node)
+            return
         if node.op_type == QUANTIZE:
-            value: Value = self._quantize(node, first, sizes)
+            value: Value = self._quantize(node, first, view)
         elif node.op_type == DEQUANTIZE:
-            value = self._dequantize(node, first, sizes)
-        elif node.op_type in UNCHANGED:
-            value, sizes = first, BUILDERS[node.op_type](self._context(node))[1]
-        elif isinstance(first, Integers) and node.op_type == "Cast" and self._is_index(node):
+            value = self._dequantize(node, first, view.dimensions)
+        elif isinstance(first, Integers) and node.op_type == "Cast" and is_index(node):
             value = first
-        elif isinstance(first, Integers) and node.op_type == LOOKUP and node.input[0] in self.constants:
+        elif only_seen(self._context(node)):
+            value, view = first, SHAPING[node.op_type](self._context(node), self.maps.views)
+        elif isinstance(first, Integers) and looks_up:
             found = lookup(node, node_name(node), self.constants[node.input[0]], first.map)
             value = Reals(found, (first.map,), first.map.shape)
-        elif node.op_type in MOVES:
-            value, sizes = self._move(node, first)
         elif isinstance(first, Integers):
             value = self._clamp_integers(node, first)
         elif node.op_type in ("Relu", "Clip"):
             value = self._clamp(node, first)
         elif node.op_type in BY_CHANNEL and len(names) == 1:
-            value = self._by_channel(node, first)
+            value = self._by_channel(node)
         elif node.op_type in (*WITH_WEIGHTS, *LAYERS, "Pad"):
-            value, sizes = self._layer(node, names)
-        elif node.op_type in ("Softmax", "LogSoftmax") and output in self.outputs:
-            value = first  # left to the host
+            value = self._layer(node)
         else:
             raise refuse(node, "is not supported in a quantized model; quantize the float model")
-        check_dimensions(describe(node), sizes)
+        if output not in self.maps.views:
+            self.maps.add_view(output, view)
+        self._keep(node, output, value)
+
+    def _keep(self, node: onnx.NodeProto, output: str, value: Value) -> None:
+        check_dimensions(describe(node), self.maps.sizes[output])
         self.values[output] = replace(value, alone=value.alone and self.read[output] == 1)
-        self.sizes[output] = sizes
 
-    def _is_index(self, node: onnx.NodeProto) -> bool:
-        """Whether what ``node``, a Cast, makes are the same integers, for a Gather to count by."""
-        return Attributes(node).integer("to", 0) in INDEX_TYPES
+    def _context(self, node: onnx.NodeProto, given: Mapping[str, Array] | None = None) -> Context:
+        """``node`` with what is known, and constants that are ``given``.
 
-    def _context(self, node: onnx.NodeProto) -> Context:
-        return Context(node, self.constants, self.sizes, self.constants.opset)
+        Quantized weights are zeros of their shapes otherwise, which builders check.
+        """
+        known = {name: self.parameters[name].integers.shape for name in node.input if name in self.parameters}
+        zeros = {name: np.broadcast_to(np.float32(0), shape) for name, shape in known.items()}
+        constants = {name: self.constants[name] for name in node.input if name in self.constants}
+        constants.update({**zeros, **(given or {})})
+        return Context(node, constants, self.maps.sizes, self.constants.opset)
 
-    def _quantize(self, node: onnx.NodeProto, value: Value, sizes: Dimensions) -> Integers:
+    def _place(self, node: onnx.NodeProto, given: Mapping[str, Array] | None = None) -> tuple[Placed, list[str]]:
+        """``node`` on maps, and by which names ``values`` has what it reads there."""
+        names = self._computed(node)
+        placed = place(self._context(node, given), self.maps)
+        self._reshape_inputs()
+        maps: dict[str, FeatureMap] = {}
+        if placed.layers:
+            maps = {self.maps.views[name].map: self._settled(node, name) for name in names}
+        for moving in placed.layers:
+            sources = tuple(maps[name] for name in moving.inputs)
+            shape = next_shape(moving, [source.shape for source in sources])
+            made = maps[moving.output] = replace(sources[0], name=moving.output, shape=shape)
+            self.made.add(layer_without_weights(moving, sources, made), made)
+            self.values[made.name] = reals_of(made)
+            self.arranged.add(made.name)
+        self.maps.inputs.difference_update(placed.context.computed)
+        put = [name for name in placed.context.node.input if name in placed.context.sizes]
+        return placed, [on if on in self.arranged else name for name, on in zip(names, put, strict=True)]
+
+    def _add_map(self, output: str, placed: Placed, dimensions: Dimensions) -> None:
+        """What a node makes as ``output``, a map of ``dimensions``."""
+        self.maps.add_map(output, dimensions, placed.seen(dimensions) if placed.seen else None)
+
+    def _reshape_inputs(self) -> None:
+        """An input's map has another shape since a layer wanted its axes in another order."""
+        if not self.maps.inputs:
+            return
+        for name, made in self.made.inputs.items():
+            shape = image_of(self.maps.own[name])
+            before = self.made.tensors.get(made)
+            if isinstance(before, FeatureMap) and before.shape != shape:
+                after = self.made.tensors[made] = replace(before, shape=shape)
+                self.values.update((key, on_map(value, before, after)) for key, value in self.values.items())
+            for key, value in self.values.items():
+                if isinstance(value, Reals) and value.name == name:
+                    self.values[key] = replace(value, shape=shape)
+
+    def _quantize(self, node: onnx.NodeProto, value: Value, view: View) -> Integers:
         if isinstance(value, Integers):
             raise refuse(node, f"reads integers, '{node.input[0]}'; it must read reals")
-        grid = activation_grid(node, self.constants, sizes)
+        grid = activation_grid(node, self.constants, view.dimensions)
         made = self.made.quantized(node, value, grid)
+        if view.map not in self.maps.inputs:
+            self.maps.add_map(node.output[0], self.maps.own[view.map], view.axes)
         return Integers(made, grid.kind, value.map is None or value.alone)
 
     def _dequantize(self, node: onnx.NodeProto, value: Value, sizes: Dimensions) -> Reals:
@@ -194,25 +241,32 @@ class _Reader:
             )
         return reals_of(source, value.alone)
 
-    def _move(self, node: onnx.NodeProto, value: Value) -> tuple[Value, Dimensions]:
+    def _move(self, node: onnx.NodeProto) -> None:
         """A node that moves values: it commutes with Q and DQ, so it may stand on either side of them."""
-        layer, sizes = self._moving(self._context(node))
-        assert isinstance(layer, Moving)
-        before = reals_of(value.map, value.alone) if isinstance(value, Integers) else value
-        if not before.moves:
-            self._check_image(node, node.input[0], before.shape)
-        after = replace(before, moves=(*before.moves, layer))
-        if isinstance(value, Integers):
-            return replace(value, map=self.made.settled(node, after, node.output[0])), sizes
-        return after, sizes
-
-    def _moving(self, context: Context) -> Built:
-        if context.operator in BUILDERS:
-            return BUILDERS[context.operator](context)
-        layers, sizes = COMPOSED[context.operator](context)
-        if len(layers) > 1:
-            raise refuse(context.node, f"becomes {len(layers)} layers; in a quantized model it must be one")
-        return layers[0], sizes[context.output]
+        (name,) = self._computed(node)
+        if isinstance(value := self.values[name], Integers):
+            self.values[name] = reals_of(value.map, value.alone and len(node.output) == 1)
+        placed, (on,) = self._place(node)
+        before = self.values[on]
+        self.values[name] = value
+        assert isinstance(before, Reals)
+        layers, sizes = COMPOSED[node.op_type](placed.context)
+        found = {placed.context.current: before}
+        for layer in layers:
+            if isinstance(layer, Concatenation):
+                made = Reals(layer, tuple(found[name] for name in layer.inputs), image_of(sizes[layer.output]))
+            elif isinstance(layer, Moving):
+                source = found[layer.inputs[0]]
+                made = replace(source, moves=(*source.moves, layer), alone=source.alone and len(layers) == 1)
+            else:
+                raise refuse(node, "computes new values; in a quantized model only what moves them works")
+            found[layer.output] = made
+        for output, dimensions in sizes.items():
+            self._add_map(output, placed, dimensions)
+            after: Value = found[output]
+            if isinstance(value, Integers):
+                after = replace(value, map=self.made.settled(node, found[output], output))
+            self._keep(node, output, after)
 
     def _clamp_integers(self, node: onnx.NodeProto, value: Integers) -> Integers:
         if node.op_type != "Clip":
@@ -228,70 +282,75 @@ class _Reader:
         low, high = max(value.low, clamp.low), min(value.high, clamp.high)
         return replace(value, low=low, high=high, function=clamp.name)
 
-    def _by_channel(self, node: onnx.NodeProto, value: Reals) -> Reals:
+    def _by_channel(self, node: onnx.NodeProto) -> Reals:
         """``scale * x + shift`` of each channel: part of the convolution before, or a convolution of its own."""
         reals = {name: self.parameters[name].reals for name in node.input if name in self.parameters}
-        context = replace(self._context(node), constants={**self.constants, **reals})
-        layer, _ = BUILDERS[node.op_type](context)
+        placed, (name,) = self._place(node, reals)
+        layer, sizes = BUILDERS[node.op_type](placed.context)
+        self._add_map(node.output[0], placed, sizes)
+        value = self.values[name]
         assert isinstance(layer, Affine)
+        assert isinstance(value, Reals)
+        if layer.scale.ndim > 1:
+            raise refuse(node, "has a value for each pixel; one for each channel works in a quantized model")
         before = value.layer
         if not isinstance(before, Weighted) or value.clamped or (value.moves and (layer.scale < 0).any()):
-            source = self._settled(node, context.current)
+            source = self._settled(node, name)
             constant = self.parameters.get(next(iter(reals), ""))
             if node.op_type in ("Add", "Sum") and constant is not None and constant.is_map:
-                other = self.made.constant(*constant_map(context, constant, source))
-                addition = Addition(context.name, "Add", (source.name, other.name), context.output)
+                other = self.made.made_of(*constant_map(placed.context, constant, source))
+                addition = Addition(layer.name, "Add", (source.name, other.name), layer.output)
                 return Reals(addition, (source, other), source.shape)
             return Reals(scaled(by_channel(layer, source), source, layer, exact=True), (source,), source.shape)
-        exact = before.exact or node.op_type != "Add" or before.conv.operator != "Gemm" or bool(before.bias.any())
+        is_bias = node.op_type == "Add" and before.conv.operator == "Gemm" and not before.bias.any()
+        exact = not (is_bias and rounds_bias(placed.context.output, self.readers))
         (read,) = maps_of(value)
         return replace(value, layer=scaled(before, read, layer, exact))
 
-    def _layer(self, node: onnx.NodeProto, names: list[str]) -> tuple[Reals, Dimensions]:
-        context = self._context(node)
-        layer: FloatLayer
+    def _layer(self, node: onnx.NodeProto) -> Reals:
+        constant = next((name for name in node.input if name in self.parameters), None)
+        if constant and node.op_type not in WITH_WEIGHTS:
+            raise refuse(node, f"reads '{constant}', a dequantized constant; only weights and biases may be one")
+        placed, names = self._place(node)
         if node.op_type in WITH_WEIGHTS:
             mean = None if node.op_type == "Conv" else mean_of(self.values[names[0]])
             source = mean or self._settled(node, names[0])
-            if node.op_type == "Conv":
-                self._check_image(node, names[0], source.shape)
-            made, sizes = weighted(context, self.parameters, source, of_mean=mean is not None)
+            rounds = rounds_bias(placed.context.output, self.readers)
+            made, sizes = weighted(placed.context, self.parameters, source, rounds=rounds, of_mean=mean is not None)
             self.constants.budget.spend(describe(node), made.conv.weights.size)
-            return Reals(made, (source,), image_of(sizes)), sizes
-        if constant := next((name for name in node.input if name in self.parameters), None):
-            raise refuse(node, f"reads '{constant}', a dequantized constant; only weights and biases may be one")
-        layer, sizes = BUILDERS[node.op_type](context)
+            self._add_map(node.output[0], placed, sizes)
+            return Reals(made, (source,), image_of(sizes))
+        layer, sizes = one_layer(placed.context)
+        self._add_map(node.output[0], placed, sizes)
         if isinstance(layer, Concatenation):
-            return self._joined(node, names, layer, sizes)
+            return Reals(layer, tuple(self._part(node, name) for name in names), image_of(sizes))
+        if isinstance(layer, Addition) and (whole := self._with_map(node, names)):
+            return whole
+        if isinstance(layer, Padding) and layer.value:
+            raise refuse(node, f"pads with {layer.value:g}; in a quantized model only 0 works")
         if isinstance(layer, Average):
             value = self.values[names[0]]
             zeros = zeros_around(value)
             layer = average_of(node, layer, zeros)
             if isinstance(value, Reals) and zeros:
-                return Reals(layer, value.sources, image_of(sizes)), sizes
+                return Reals(layer, value.sources, image_of(sizes))
         found = tuple(self._settled(node, name) for name in names)
-        if node.op_type in ("LRN", "Pad", *WINDOWS):
-            self._check_image(node, names[0], found[0].shape)
-        shape = found[0].shape if isinstance(layer, Function | Addition) else image_of(sizes)
-        return Reals(layer, found, shape), sizes
+        return Reals(layer, found, image_of(sizes))
 
-    def _joined(
-        self, node: onnx.NodeProto, names: list[str], layer: Concatenation, sizes: Dimensions
-    ) -> tuple[Reals, Dimensions]:
-        """A concatenation of reals, quantized or not: its Q is one of each."""
-        parts = []
-        for name in names:
+    def _with_map(self, node: onnx.NodeProto, names: list[str]) -> Reals | None:
+        """A sum of a map and a convolution that no Q has ended, or None if it is not one."""
+        for name, other in (names, names[::-1]):
             value = self.values[name]
-            if isinstance(value, Integers):
-                raise refuse(node, f"reads integers, '{name}'; a DequantizeLinear must come before")
-            if not value.moves:
-                self._check_image(node, name, value.shape)
-            parts.append(value)
-        return Reals(layer, tuple(parts), image_of(sizes)), sizes
+            if isinstance(value, Reals) and isinstance(value.layer, Weighted) and not (value.clamped or value.moves):
+                return self.made.with_map(value, self._settled(node, other), node.output[0])
+        return None
 
-    def _check_image(self, node: onnx.NodeProto, name: str, shape: Shape) -> None:
-        if image_of(self.sizes[name]) != shape:
-            raise refuse(node, f"reads '{name}', which is flattened; only a fully connected layer may")
+    def _part(self, node: onnx.NodeProto, name: str) -> Reals:
+        """What a concatenation reads: reals, quantized or not, as its Q is one of each."""
+        value = self.values[name]
+        if isinstance(value, Integers):
+            raise refuse(node, f"reads integers, '{name}'; a DequantizeLinear must come before")
+        return value
 
     def _settled(self, node: onnx.NodeProto, name: str) -> FeatureMap:
         """The map of ``name``, which ``node`` reads as reals."""
@@ -302,21 +361,28 @@ class _Reader:
         self.values[name] = replace(reals_of(found), alone=value.map is not None and value.alone)
         return found
 
-    def _finish(self) -> tuple[str, ...]:
-        """The tensors that the model hands out."""
+    def _finish(self) -> Graph:
+        """What the model hands out, and all that it depends on."""
         if not self.made.tensors:
             raise ModelError(
                 "the model has no QuantizeLinear node; it is not quantized (systolith quantize makes one that is)"
             )
-        found = tuple(self._end_with(name) for name in self.outputs)
+        arrays = {self.made.inputs[n]: array_of_input(n, self.maps.views, self.maps.own) for n in self.made.inputs}
+        ends: list[str] = []
+        for name in self.outputs:
+            _, array = self.hosted.array(name, self.maps.views, self.maps.own)
+            source, _ = self.hosted.steps.get(name, (name, ()))
+            ends.append(self._end_with(source, name))
+            arrays[ends[-1]] = array
         if idle := [name for name, made in self.made.inputs.items() if not made]:
             raise ModelError(f"no QuantizeLinear reads the input '{idle[0]}'; quantize the model first")
         if not self.made.layers:
             raise ModelError("the model has no layers; there is nothing to compute")
-        return found
+        graph = self.made.graph(tuple(ends))
+        return replace(graph, arrays={name: array for name, array in arrays.items() if array.steps})
 
-    def _end_with(self, name: str) -> str:
-        """The tensor of output ``name``; without a Q a convolution hands out its sums, what moves integers those."""
+    def _end_with(self, name: str, output: str) -> str:
+        """The tensor of output ``name``: without a Q a convolution hands out sums, what only moves integers those."""
         value = self.values.get(name)
         if value is None:
             raise ModelError(f"the output '{name}' is not what any node makes from the input")
@@ -324,7 +390,7 @@ class _Reader:
             return value.map.name
         assert isinstance(value, Reals)
         if isinstance(value.layer, Weighted) and not value.clamped and not value.moves:
-            self.made.sums(value, name)
-            return name
+            self.made.sums(value, output)
+            return output
         maker = next(node for node in self.nodes if name in node.output)
         return self.made.settled(maker, value, name).name

@@ -92,6 +92,13 @@ def maps_of(value: Reals) -> tuple[FeatureMap, ...]:
     return found
 
 
+def on_map(value: Value, before: FeatureMap, after: FeatureMap) -> Value:
+    """``value`` with ``after`` in the place of the map ``before``, which no layer has read."""
+    if isinstance(value, Integers):
+        return replace(value, map=after) if value.map is before else value
+    return replace(value, sources=(after,), shape=after.shape) if value.sources == (before,) else value
+
+
 def mean_of(value: Value) -> FeatureMap | None:
     """The map of which ``value`` is the mean of each channel; None if it is something else."""
     if not isinstance(value, Reals) or not isinstance(value.layer, Average) or value.clamped or value.moves:

@@ -17,10 +17,12 @@ from ..graph import (
     Concat,
     Conv,
     DepthToSpace,
+    Extremum,
     FeatureMap,
     Graph,
     Layer,
     MaxPool,
+    Multiply,
     Normalization,
     Pads,
     Selection,
@@ -42,8 +44,10 @@ def node_of(layer: Layer, graph: Graph) -> tuple[str, Attributes]:
             return "MaxPool", _window(layer)
         case AveragePool():
             return _average(layer, graph.map_of(layer.input))
-        case Add():
-            return "Add", {}
+        case Add() | Extremum():
+            return layer.operator, {}
+        case Multiply():
+            return "Mul", {}
         case Concat():
             return "Concat", {"axis": layer.axis}
         case Table():
@@ -86,7 +90,7 @@ def clamps(layer: Layer, sources: Sequence[FeatureMap], target: FeatureMap) -> b
             return False
         case Concat():
             return copied_bounds(sources, target.scale, target.zero_point) is None
-        case Conv() | AveragePool() | Add() | Table() | Normalization():
+        case Conv() | AveragePool() | Add() | Extremum() | Multiply() | Table() | Normalization():
             return True
         case unknown:
             unknown_kind(unknown)

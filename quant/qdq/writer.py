@@ -7,7 +7,8 @@ Q that ONNX Runtime needs to run it in integers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from ..graph import (
 )
 from ..graph.errors import GraphError
 from ..graph.flat import flat_tensors
+from ..graph.host import ArgMax, HostArray, HostStep, Reshape, onnx_operator
 from ..graph.legality import check
 from ..graph.ports import SUFFIXES, real_name
 from .lookup import entries
@@ -87,20 +89,23 @@ class _Writer:
         inputs = []
         for source in map(graph.map_of, graph.inputs):
             name = self._fresh(real_name(source.name))
-            inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *source.shape]))
-            self._quantize(name, source)
-        ends = [graph.tensors[name] for name in graph.outputs]
-        for end in ends:
-            is_map = isinstance(end, FeatureMap)
-            self.results[end.name] = self._fresh(real_name(end.name)) if is_map else end.name
+            array = graph.arrays.get(source.name, HostArray(source.shape, ()))
+            inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *array.shape]))
+            self._quantize(self._hosted(name, array.steps), source)
+        ends = [(graph.tensors[name], self._array(graph.tensors[name])) for name in graph.outputs]
+        for end, array in ends:
+            name = end.name if isinstance(end, Sums) else self._fresh(real_name(end.name))
+            self.results[end.name] = self._fresh(f"{name}_last") if array.steps else name
         for layer in graph.layers:
             self._layer(layer)
         outputs = []
-        for end in ends:
+        for end, array in ends:
+            last = self.results[end.name]
             if isinstance(end, FeatureMap):
-                self._dequantize(end.name, end, self.results[end.name])
-            shape = end.shape[:1] if end.name in self.flat else end.shape
-            outputs.append(helper.make_tensor_value_info(self.results[end.name], TensorProto.FLOAT, ["N", *shape]))
+                self._dequantize(end.name, end, last)
+            name = self._hosted(last, array.steps, last.removesuffix("_last") if array.steps else last)
+            kind = TensorProto.INT64 if any(isinstance(step, ArgMax) for step in array.steps) else TensorProto.FLOAT
+            outputs.append(helper.make_tensor_value_info(name, kind, ["N", *array.shape]))
         model = helper.make_model(
             helper.make_graph(self.nodes, "systolith", inputs, outputs, self.constants),
             opset_imports=[helper.make_opsetid("", OPSET)],
@@ -109,6 +114,25 @@ class _Writer:
         )
         onnx.checker.check_model(model)
         return model
+
+    def _array(self, end: Tensor) -> HostArray:
+        """What the host makes of the output ``end``, from (N, channels) on where the file has it so."""
+        flat = end.name in self.flat
+        array = self.graph.arrays.get(end.name, HostArray(end.shape[:1] if flat else end.shape, ()))
+        if flat and array.steps[:1] == (Reshape(end.shape[:1]),):
+            return replace(array, steps=array.steps[1:])
+        return array
+
+    def _hosted(self, source: str, steps: Sequence[HostStep], output: str = "") -> str:
+        """What the host's ``steps`` make of ``source``, called ``output`` if that is not empty."""
+        for number, step in enumerate(steps):
+            operator, attributes = onnx_operator(step)
+            made = output if output and number == len(steps) - 1 else self._fresh(f"{source}_arranged")
+            shape = attributes.pop("shape", None)
+            constants = [] if shape is None else [self._constant(f"{made}_shape", np.array(shape))]
+            self._node(operator, [source, *constants], made, **attributes)
+            source = made
+        return source
 
     def _layer(self, layer: Layer) -> None:
         sources = [self.graph.map_of(name) for name in layer.inputs]

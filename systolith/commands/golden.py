@@ -85,8 +85,10 @@ def run_golden(
         found = golden.outputs(graph, images, progress)
     reals = {real_name(name): y for name, (y, _) in found.items()}
     integers = {real_name(name): y_q for name, (_, y_q) in found.items()}
-    first = next(iter(reals.values()))
-    ran = GoldenRun(reals, integers, None if output is None else Path(output), accuracy(first, data.y))
+    first = graph.outputs[0]
+    integers_of_first = found[first][1].reshape(-1, *graph.tensors[first].shape)
+    scores = golden.dequantize(integers_of_first, graph.tensors[first])
+    ran = GoldenRun(reals, integers, None if output is None else Path(output), accuracy(scores, data.y))
     if output is not None:
         save_arrays(output, **ran.arrays)
     return ran
@@ -98,7 +100,8 @@ def load_images(
     """The data in ``inputs``, and of it what each of ``graph.inputs`` reads.  Raises DataError if it does not fit."""
     names = {real_name(name): name for name in graph.inputs}
     data = load_data(inputs, labels, list(names))
-    checked = data.checked({real: graph.map_of(name).shape for real, name in names.items()})
+    arranged = {real: graph.arrays[name] for real, name in names.items() if name in graph.arrays}
+    checked = data.checked({real: graph.map_of(name).shape for real, name in names.items()}, arranged)
     return data, {names[real]: values for real, values in checked.items()}
 
 

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+from rich.markup import escape
+from rich.table import Table
 
 from .. import quant
+from ..calibration import Calibrated, Choice, calibrated
 from ..data import Inputs, load_data
 from ..progress import progress_bar
 from ..quant.onnx.load import load_model
 from ..quant.posttraining.settings import Ranges, Scales
+
+LEAST_LOSS, MOST_LOSSES = 0.5, 5  # dB, layers: what is worth a line
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +28,7 @@ class QuantizedModel:
     dropped: tuple[str, ...]
     images: int
     weight_bits: int
+    calibrated: Calibrated
 
     def __repr__(self) -> str:
         return f"<QuantizedModel: {self._summary()}>"
@@ -46,7 +52,34 @@ class QuantizedModel:
             if isinstance(layer, quant.Conv) and layer.weight_bits < self.weight_bits and layer.weights.any():
                 used = f"{layer.weight_bits} of {self.weight_bits} weight bits"
                 lines.append(f"layer '{layer.name}': {used}, so that its sums fit int32")
-        return lines + [f"left to the host: {what}" for what in self.dropped]
+        lines += [f"left to the host: {what}" for what in self.dropped]
+        return lines + self._noise_lines() + [f"warning: {what}" for what in self.calibrated.warnings]
+
+    def _noise_lines(self) -> list[str]:
+        """What quantization costs: dB of each output, classes that stay, and what other ranges would have cost."""
+        found = self.calibrated
+        on = f"{found.measured} image{'s' if found.measured > 1 else ''}"
+        lines = [f"output '{name}': {each:.1f} dB against float on {on}" for name, each in found.run.outputs.items()]
+        channels, *size = self.graph.tensors[self.graph.outputs[0]].shape
+        if channels > 1 and size == [1, 1]:
+            lines.append(f"classes: as the float model's on {found.run.agreeing} of {on}")
+        if len(found.tried) > 1:
+            tried = ", ".join(f"{method} {decibels:.1f} dB" for method, decibels in found.tried.items())
+            lines.append(f"ranges: {max(found.tried, key=lambda method: found.tried[method])}, the best of {tried}")
+        return lines
+
+    def losses(self) -> Table | None:
+        """The layers whose outputs are noisier than what they read, worst first; None if none is."""
+        rows = [row for row in self.calibrated.run.noise if row.lost is not None and row.lost >= LEAST_LOSS]
+        if not rows:
+            return None
+        table = Table(box=None, header_style="bold")
+        table.add_column("layers that lose most")
+        for title in ("dB", "lost"):
+            table.add_column(title, justify="right")
+        for row in sorted(rows, key=lambda row: -(row.lost or 0))[:MOST_LOSSES]:
+            table.add_row(escape(row.layer), f"{row.each:.1f}", f"{row.lost:.1f}")
+        return table
 
 
 Quantized = str | Path | onnx.ModelProto | quant.Graph | QuantizedModel
@@ -75,24 +108,26 @@ def quantize_model(
     scales: Scales = "float",
     weight_bits: int = 8,
     activation_bits: int = 8,
-    range_method: Ranges = "mse",
+    range_method: Choice = "best",
     show_progress: bool = False,
 ) -> QuantizedModel:
     """Quantize a float ONNX model on images, and write it as a QDQ ONNX model if ``output`` names a file.
 
     calibration : an .npz file with the images ``x``, or an array of (N, C, rows, columns) or (N, C, length)
-    scales : "float" or "pow2";  weight_bits, activation_bits : 2 to 16;  range_method : "minmax", "percentile", "mse"
+    scales : "float" or "pow2";  weight_bits, activation_bits : 2 to 16
+    range_method : "minmax", "percentile", "mse", or "best": the one with the least noise on some of the images
     Raises a SystolithError that says what is wrong with the arguments, the model, the data or the output.
     """
-    settings = quant.Settings(scales, weight_bits, activation_bits, range_method)
+    ranges: Ranges = "mse" if range_method == "best" else range_method
+    settings = quant.Settings(scales, weight_bits, activation_bits, ranges)
     if output is not None:
         quant.check_target(output)
     network = quant.load_float(model)
     data = load_data(calibration, names=list(network.inputs))
-    images = data.checked(network.inputs)
+    images = data.checked(network.inputs, network.arrays)
     with progress_bar("calibrating", show_progress) as progress:
-        graph = quant.quantize(network, images, settings, progress)
+        found = calibrated(network, images, settings, range_method, progress)
     if output is not None:
-        quant.save(graph, output)
+        quant.save(found.graph, output)
     path = None if output is None else Path(output)
-    return QuantizedModel(graph, path, network.dropped, len(data), weight_bits)
+    return QuantizedModel(found.graph, path, network.dropped, len(data), weight_bits, found)

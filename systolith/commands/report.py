@@ -17,6 +17,7 @@ from .. import golden, quant
 from ..hw.compiler.planner import plan
 from ..hw.manifest import LATENCY
 from ..hw.model.schedule import predict
+from ..noise import run_both
 from ..progress import progress_bar
 from ..quant import ConfigurationError, DataError
 from ..report import accuracy, drawing, pictures
@@ -180,13 +181,13 @@ def _on_images(
     outputs = [layer.output for layer in graph.layers]
     ran = None
     if float_model is not None:
-        ran = accuracy.run_both(graph, accuracy.load_network(float_model, graph), data.images, progress)
+        ran = run_both(graph, accuracy.load_network(float_model, graph), data.images, progress)
     confusion = agreeing = None
     if data.labels is not None:
         scores = golden.outputs(graph, data.images)[graph.outputs[0]][0]
         confusion = accuracy.confusion(scores, data.labels)
         if ran is not None:
-            agreeing = int(np.sum(ran.guesses == accuracy.classes(scores)))
+            agreeing = ran.agreeing
     return {
         "images": len(data),
         "maps": pictures.feature_maps(graph, {name: values[:1] for name, values in data.images.items()}, outputs),

@@ -11,11 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import sim
-from ..data import Inputs, load_data
-from ..hw.folder import SIMULATION, read_manifest
+from ..data import Inputs
+from ..hw.folder import SIMULATION
 from ..progress import stage_bars
 from ..quant import check_target
-from ..quant.graph.ports import real_name
+from ..sim import accelerator as accelerators
+from .golden import load_images
 
 if TYPE_CHECKING:
     from ..sim.toolchain import BenchName, Simulator
@@ -52,14 +53,13 @@ def simulate_build(
     hangs.  Wrong bytes raise nothing: they are in the report.
     """
     simulate = sim.simulate  # raises now, not after long work, if the simulator is not installed
-    manifest, _ = read_manifest(Path(build))
-    names = {real_name(source.tensor): source.tensor for source in manifest.inputs}
-    data = load_data(inputs, labels, list(names))
+    graph = accelerators.load(Path(build)).graph()
+    data, arrays = load_images(graph, inputs, labels)
     check_target(Path(build) / SIMULATION)
     with stage_bars(STAGES, show_progress) as progress:
         report = simulate(
             build,
-            {names[real]: values for real, values in data.arrays.items()},
+            arrays,
             labels=data.y,
             images=images,
             bench=bench,

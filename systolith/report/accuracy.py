@@ -1,8 +1,7 @@
-"""How far quantization moves a network: noise by tensor, the float model's classes, which are taken for which."""
+"""Which classes a network takes for which, and the float model that it was made from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,38 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import golden, quant
+from .. import quant
+from ..noise import classes
 from ..quant.graph.ports import real_name
-from ..quant.networks.execute import run_float
-from ..quant.posttraining.quantize import batch_size
 
 MOST_CLASSES = 20
 MOST_MISTAKES = 15
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Signal-to-noise ratio of one tensor, dequantized, against the float model's.
-
-    decibels : 10 log10(sum of float**2 / sum of (float - dequantized)**2), infinite if they are equal, None if the
-    float model has no tensor of this name
-    """
-
-    tensor: str
-    layer: str
-    bits: int | None
-    decibels: float | None
-
-
-@dataclass(frozen=True, eq=False)
-class FloatRun:
-    """What the float model says of some images.
-
-    noise : of every tensor of the quantized graph;  guesses : (N,), the class of its highest score
-    """
-
-    noise: list[Noise]
-    guesses: NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,61 +38,6 @@ class Confusion:
         order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_MISTAKES]
         places = zip(*np.unravel_index(order, wrong.shape), strict=True)
         return [(int(row), int(column), int(wrong[row, column])) for row, column in places if wrong[row, column]]
-
-
-def run_both(
-    graph: quant.Graph,
-    network: quant.FloatGraph,
-    images: Mapping[str, NDArray[np.float32]],
-    progress: Callable[[int, int], None],
-) -> FloatRun:
-    """The float ``network`` on ``images``, (N, C, rows, columns) by input, batch by batch, against golden on ``graph``.
-
-    network : simplified, of the float model that was quantized;  progress : of (images done, images in all)
-    """
-    signal = dict.fromkeys(graph.tensors, 0.0)
-    error = dict.fromkeys(graph.tensors, 0.0)
-    names = {real_name(name): name for name in graph.tensors}
-    seen: set[str] = set()
-    guesses: list[NDArray[np.intp]] = []
-    size, count = batch_size(network), len(next(iter(images.values())))
-    for start in range(0, count, size):
-        batch = {name: values[start : start + size] for name, values in images.items()}
-        integers = golden.run(graph, golden.quantize_inputs(graph, batch))
-        for float_name, values in run_float(network, {real_name(name): values for name, values in batch.items()}):
-            if float_name == network.outputs[0]:
-                guesses.append(classes(values))
-            name = names.get(float_name)
-            if name is None or values.shape != integers[name].shape:
-                continue
-            seen.add(name)
-            exact = values.astype(np.float64)
-            signal[name] += float(np.sum(exact**2))
-            error[name] += float(np.sum((exact - golden.dequantize(integers[name], graph.tensors[name])) ** 2))
-        progress(min(start + size, count), count)
-    makers = {layer.output: layer.name for layer in graph.layers}
-    ratios = {name: _ratio(signal[name], error[name]) for name in seen}
-    noise = [
-        Noise(name, makers.get(name, "input"), _bits(tensor), ratios.get(name))
-        for name, tensor in graph.tensors.items()
-    ]
-    return FloatRun(noise, np.concatenate(guesses))
-
-
-def _bits(tensor: quant.Tensor) -> int | None:
-    return tensor.bits if isinstance(tensor, quant.FeatureMap) else None
-
-
-def _ratio(signal: float, error: float) -> float:
-    if error == 0:
-        return np.inf
-    return float(10 * np.log10(signal / error)) if signal else -np.inf
-
-
-def classes(scores: NDArray[np.float32]) -> NDArray[np.intp]:
-    """The class of each image's highest score, (N,), of ``scores``, (N, classes, ...)."""
-    highest: NDArray[np.intp] = scores.reshape(len(scores), -1).argmax(axis=1)
-    return highest
 
 
 def confusion(scores: NDArray[np.float32], labels: NDArray[np.integer[Any]]) -> Confusion:

@@ -20,7 +20,7 @@ BITS = ((8, 8), (16, 8), (8, 5), (4, 8))  # of weights and activations, in turn
 def float_models() -> list[onnx.ModelProto]:
     found = [models.single(name) for name in models.SINGLE]
     found += [models.branched(name) for name in models.BRANCHED]
-    found += [models.tiny(), functions(), signal(), folded(), old(), oldest(), modules()]
+    found += [models.tiny(), functions(), signal(), folded(), old(), oldest(), modules(), channels_last()]
     found += [onnx.load(path) for path in sorted((ROOT / "tests" / "data").glob("*.onnx"))]
     return [*found, onnx.load(ROOT / "examples" / "lenet5" / "lenet5.onnx")]
 
@@ -32,7 +32,9 @@ def quantized_models() -> list[onnx.ModelProto]:
         weight_bits, activation_bits = BITS[number % len(BITS)]
         settings = quant.Settings("float" if number % 3 else "pow2", weight_bits, activation_bits, "minmax")
         network = quant.load_float(model)
-        images = np.random.default_rng(number).standard_normal((2, *network.shape)).astype(np.float32)
+        images = (
+            np.random.default_rng(number).standard_normal((2, *next(iter(network.inputs.values())))).astype(np.float32)
+        )
         found.append(quant.to_onnx(quant.quantize(network, images, settings)))
     clipped = conv_chain().node("Clip", np.float32(0), np.float32(6)).qdq()
     found += [onnx.load(path) for path in sorted((ROOT / "tests" / "data" / "brevitas").glob("*.onnx"))]
@@ -124,3 +126,13 @@ def modules() -> onnx.ModelProto:
     for name, nodes in (("Inner", body), ("Outer", call)):
         model.functions.append(helper.make_function("own", name, ["X", "W"], ["Y"], nodes, opsets))
     return model
+
+
+def channels_last() -> onnx.ModelProto:
+    """Views of most kinds: an input in another order, constants, a join and a mean there, a shuffle, a matrix."""
+    net = models.Builder((4, 4, 3)).node("Transpose", perm=[0, 3, 1, 2]).conv(3, 4, 1)
+    net.node("Reshape", np.array([0, 2, 2, 4, 4])).node("Transpose", perm=[0, 2, 1, 3, 4])
+    net.node("Reshape", np.array([0, 4, 4, 4])).conv(4, 4, 1, group=2).node("Transpose", perm=[0, 2, 3, 1])
+    net.node("Mul", np.float32([1, 2, 3, 4])).node("MatMul", net.he(4, 2))
+    net.join("Concat", net.current, net.current, axis=3).flatten().norm(64).gemm(64, 3)
+    return net.model()

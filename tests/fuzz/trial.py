@@ -66,7 +66,7 @@ def run(path: Path) -> Outcome:
 def _float(path: Path) -> None:
     network = quant.load_float(path)
     settings = SETTINGS[len(network.layers) % len(SETTINGS)]
-    graph = quant.quantize(network, _images(network.shape), settings)
+    graph = quant.quantize(network, _images(next(iter(network.inputs.values()))), settings)
     quant.save(graph, path.with_suffix(".q"))
     _compute(quant.load(path.with_suffix(".q")))
 
@@ -76,8 +76,8 @@ def _quantized(path: Path) -> None:
 
 
 def _compute(graph: quant.Graph) -> None:
-    images = _images(graph.map_of(graph.input).shape)
-    quant.check_images(images, graph.map_of(graph.input).shape, "the images")
+    images = _images(graph.map_of(graph.inputs[0]).shape)
+    quant.check_images(images, graph.map_of(graph.inputs[0]).shape, "the images")
     golden.output(graph, images)
     if graph.macs <= PLANNED_MACS and len(graph.layers) <= PLANNED_LAYERS:
         plan(graph, parameters_for(graph, rows=4, columns=4))

@@ -1,0 +1,92 @@
+"""Scales and shifts of their own for each value of an image: batch normalization of a flattened map, for one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import numpy as np
+
+from ..graph import Shape
+from .layers import Affine, Concatenation, Convolution, FloatGraph, FloatLayer, PixelShuffle, Slicing, refusal
+from .picking import MOST
+from .shapes import shapes
+
+
+def fold_by_pixel(graph: FloatGraph) -> FloatGraph:
+    """Fold each into the one before, or into the fully connected layers that read it, or make pixels channels for it.
+
+    ``W (s x + t) + b = (W s) x + (W t + b)``, computed in float64.  Raises ModelError, naming the node, for a map of
+    more than MOST pixels that something else reads.
+    """
+    size, readers, private = shapes(graph), graph.readers(), graph.private()
+    found: dict[str, FloatLayer] = {}
+    folded: dict[str, Affine] = {}
+    for layer in graph.layers:
+        before = found.get(layer.inputs[0])
+        if isinstance(layer, Affine) and isinstance(before, Affine) and _joins(before, layer, private):
+            layer = _after(before, layer, size[layer.output])
+            del found[before.output]
+        if isinstance(layer, Convolution) and layer.inputs[0] in folded:
+            affine = folded[layer.inputs[0]]
+            bias = layer.bias + (layer.weights * affine.shift.astype(np.float64)).sum(axis=(1, 2, 3))
+            weights = (layer.weights * affine.scale).astype(np.float32)
+            layer = replace(layer, inputs=affine.inputs, weights=weights, bias=bias.astype(np.float32))
+        found[layer.output] = layer
+        if isinstance(layer, Affine) and layer.scale.ndim > 1:
+            after = readers[layer.output]
+            if layer.output not in graph.outputs and all(_covers(reader, size[layer.output]) for reader in after):
+                folded[layer.output] = layer
+                del found[layer.output]
+    return graph.with_layers(part for layer in found.values() for part in _apart(layer, size))
+
+
+def _joins(before: Affine, layer: Affine, private: Collection[str]) -> bool:
+    """Whether one of two that follow each other has a value for each pixel, and only the second reads the first."""
+    return {layer.scale.ndim, before.scale.ndim} != {1} and before.output in private
+
+
+def _after(before: Affine, layer: Affine, shape: Shape) -> Affine:
+    """``layer`` of ``before``, on a map of ``shape``, as one."""
+    one, other = _spread(before, shape), _spread(layer, shape)
+    shift = one.shift * other.scale + other.shift
+    return replace(layer, inputs=before.inputs, scale=one.scale * other.scale, shift=shift)
+
+
+def _spread(layer: Affine, shape: Shape) -> Affine:
+    """``layer`` with a value for each of ``shape``."""
+    if layer.scale.ndim > 1:
+        return layer
+    scale, shift = (np.broadcast_to(values[:, None, None], shape) for values in (layer.scale, layer.shift))
+    return replace(layer, scale=scale, shift=shift)
+
+
+def _covers(layer: FloatLayer, shape: Shape) -> bool:
+    """Whether ``layer`` has a weight for each value of its input, of ``shape``, and no padding."""
+    return isinstance(layer, Convolution) and layer.weights.shape[1:] == shape and not any(layer.pads)
+
+
+def _apart(layer: FloatLayer, size: dict[str, Shape]) -> list[FloatLayer]:
+    """``layer``, or if it has a value for each pixel: pixels as channels, scaled each, and back."""
+    if not isinstance(layer, Affine) or layer.scale.ndim == 1:
+        return [layer]
+    channels, rows, columns = shape = size[layer.output]
+    if rows * columns > MOST:
+        raise refusal(
+            layer,
+            f"has a value of its own for each of {rows} x {columns} pixels; that works before a fully connected layer,"
+            f" and on maps of {MOST} pixels at most",
+        )
+    parts: list[FloatLayer] = []
+    for place in range(rows * columns):
+        one = f"{layer.name}/{place}"
+        names = one, layer.operator, layer.inputs, f"{one}_out"
+        row, column = divmod(place, columns)
+        parts.append(Slicing(*names, tuple(range(channels)), (row, 1, 1), (column, 1, 1)))
+    joined, scaled = f"{layer.name}/joined", f"{layer.name}/scaled"
+    join = Concatenation(joined, layer.operator, tuple(part.output for part in parts), f"{joined}_out")
+    scale, shift = (values.transpose(1, 2, 0).reshape(-1).astype(np.float32) for values in (layer.scale, layer.shift))
+    weights = scale.reshape(-1, 1, 1, 1)
+    affine = Convolution(scaled, "Conv", (join.output,), f"{scaled}_out", weights, shift, groups=scale.size)
+    back = PixelShuffle(layer.name, layer.operator, (affine.output,), layer.output, shape[1:])
+    return [*parts, join, affine, back]
