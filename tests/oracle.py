@@ -30,7 +30,13 @@ def session(model: onnx.ModelProto, level: str = "ENABLE_ALL") -> onnxruntime.In
 
 def run(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
     """The one output of ``model``."""
-    return session(model).run(None, {model.graph.input[0].name: images})[0]
+    return session(model).run(None, {model.graph.input[0].name: fed(model, images)})[0]
+
+
+def fed(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
+    """``images``, (N, C, rows, columns), in the shape of the model's input: a signal has no rows, a vector neither."""
+    sizes = [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+    return images.reshape(len(images), *sizes) if len(sizes) < 3 else images
 
 
 def run_tensors(
@@ -57,7 +63,7 @@ def run_tensors(
         kind = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
         graph.input.append(onnx.helper.make_tensor_value_info(name, kind, values.shape))
     wanted = [name for name in names if name not in given]
-    feeds = {graph.input[0].name: images, **given}
+    feeds = {graph.input[0].name: fed(model, images), **given}
     found = dict(zip(wanted, session(watched, level).run(wanted, feeds), strict=True))
     return [given[name] if name in given else found[name] for name in names]
 

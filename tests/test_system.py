@@ -26,6 +26,7 @@ WHOLE = {**WIDE, "tables": True}
 EVERYTHING = {  # what runs branches too
     "8x8, 8-byte bus, all fits": {
         **WHOLE, **LARGE, "rows": 8, "columns": 8, "bus_bytes": 8, "normalization": 5, "multiplier": True,
+        "products": True, "extrema": True,
     },
     "6x5, 8-byte bus, shifts only": {
         **WHOLE, **SMALL, "rows": 6, "columns": 5, "bus_bytes": 8, "activation_kib": 8, "multiplier": False,
@@ -96,7 +97,8 @@ def random_branches(sizes, count, first):
         if count == 0:
             break
         normalization, powers = sizes.get("normalization", 0), not sizes["multiplier"]
-        graph = branches(seed, 9, normalization=normalization, powers=powers, moves=seed % 2 == 1)
+        products = sizes.get("products", False)
+        graph = branches(seed, 9, normalization=normalization, powers=powers, moves=seed % 2 == 1, products=products)
         try:
             planned(graph, **sizes)
         except quant.ConfigurationError:

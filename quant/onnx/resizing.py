@@ -106,8 +106,15 @@ def _scales(context: Context, attributes: Attributes, index: int) -> tuple[list[
     for axis, value in zip(axes, given.tolist(), strict=True):
         if by_sizes:
             after[axis], factors[axis] = int(value), float(np.float32(value) / np.float32(sizes[axis]))
-        else:
-            after[axis], factors[axis] = floor(np.float32(value) * np.float32(sizes[axis])), value
+            continue
+        exact = np.float32(value) * np.float32(sizes[axis])
+        after[axis], factors[axis] = floor(exact), value
+        if exact != after[axis] and attributes.raw("coordinate_transformation_mode", b"") == b"align_corners":
+            raise refuse(
+                node,
+                f"has align_corners and {exact:g} of {sizes[axis]} values, which ONNX and its runtimes take"
+                " differently; give sizes in place of scales",
+            )
     if min(after) < 1:
         raise refuse(node, f"resizes {list(sizes)} to {after}; something must be left")
     return factors, after
