@@ -60,7 +60,7 @@ bench-fpga: $(VENV)/.fpga
 	$(BIN)/python -m examples.fpga.benchmark "$(BUILD)/fpga" $(PARTS)
 
 bench-models: $(VENV)/.models
-	$(BIN)/python -m examples.models.benchmark "$(BUILD)/models" $(NAMES)
+	$(BIN)/python -m examples.models.benchmark "$(BUILD)/models" $(NAMES) --write docs/models.md
 
 bench-quantizers: $(VENV)/.check
 	$(BIN)/python -m examples.quantizers

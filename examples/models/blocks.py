@@ -68,6 +68,7 @@ def alive(model: nn.Module, inputs: tuple[Tensor, ...], seed: int) -> nn.Module:
             layer.weight.data.copy_(1 + GAIN * torch.randn(layer.weight.shape, generator=generator))
             layer.bias.data.copy_(GAIN * torch.randn(layer.bias.shape, generator=generator))
     model.train()
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(seed)  # what a dropout draws
         model(*inputs)
     return model.eval()

@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -25,26 +25,38 @@ from .keras import keras_cnn
 Exporter = Literal["script", "dynamo", "tf2onnx"]
 Data = Literal["photographs", "gray", "noise"]
 SEED = 0
+LARGE = 30_000  # values of an input
 
 
 @dataclass(frozen=True)
 class Example:
     """build : the network;  shape, small : of one input, and of the one that is simulated if the first takes too long
 
-    data : photographs of about -1..1, gray ones, or noise
+    data : photographs of about -1..1, gray ones, or noise;  exporters : that write it
     """
 
-    build: Callable[[], nn.Module]
+    build: Callable[[], nn.Module | onnx.ModelProto]
     shape: tuple[int, ...]
     small: tuple[int, ...] | None = None
     data: Data = "photographs"
+    exporters: tuple[Exporter, ...] = ("script", "dynamo")
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Inputs to calibrate on, which batch normalizations know too, and others to test on: more of small ones."""
+        return (64, 32) if np.prod(self.shape) < LARGE else (8, 4)
 
     def inputs(self, count: int, shape: tuple[int, ...], seed: int = SEED) -> NDArray[np.float32]:
         """``count`` inputs of ``shape``, float32."""
         if self.data == "noise":
             return np.random.default_rng(seed).standard_normal((count, *shape), np.float32)
-        found = photographs(count, shape[1], seed) / 128
+        found = _photographs(count, shape[1], seed)
         return found[:, :1] if self.data == "gray" else found
+
+
+@cache
+def _photographs(count: int, size: int, seed: int) -> NDArray[np.float32]:
+    return photographs(count, size, seed) / 128
 
 
 PHOTOGRAPH, SMALL = (3, 224, 224), (3, 64, 64)
@@ -79,31 +91,23 @@ EXAMPLES: Mapping[str, Example] = {
     "mel-audio": Example(signals.MelAudio, (1, 40, 101), data="noise"),
     "pointnet": Example(signals.PointNet, (3, 1024), (3, 128), "noise"),
     "c3d": Example(signals.C3D, (3, 8, 32, 32), data="noise"),
+    "keras": Example(partial(keras_cnn, SEED), (28, 28, 1), data="noise", exporters=("tf2onnx",)),
 }
 
 
 def export(name: str, exporter: Exporter, path: Path, *, small: bool = False) -> None:
     """Write the network ``name`` to ``path``, by one of torch's exporters, weights seeded, batch size free."""
     example = EXAMPLES[name]
-    shape = (small and example.small) or example.shape
-    inputs = torch.from_numpy(example.inputs(8, shape))
-    model = alive(example.build(), (inputs,), SEED)
+    built = example.build()
+    if isinstance(built, onnx.ModelProto):
+        onnx.save(built, path)
+        return
+    inputs = torch.from_numpy(example.inputs(example.counts[0], (small and example.small) or example.shape))
+    model, named = alive(built, (inputs,), SEED), {"input_names": ["x"]}
     with contextlib.redirect_stdout(io.StringIO()):
         if exporter == "script":
-            torch.onnx.export(
-                model,
-                (inputs[:1],),
-                path,
-                input_names=["x"],
-                dynamic_axes={"x": {0: "N"}},
-                opset_version=17,
-                dynamo=False,
-            )
+            batch = {"dynamic_axes": {"x": {0: "N"}}, "opset_version": 17, "dynamo": False}
+            torch.onnx.export(model, (inputs[:1],), path, **named, **batch)
         else:
-            batch = {0: torch.export.Dim("N", min=1, max=4096)}
-            torch.onnx.export(model, (inputs[:2],), path, input_names=["x"], dynamic_shapes=(batch,), dynamo=True)
-
-
-def keras(path: Path) -> None:
-    """Write the network of ``keras_cnn`` to ``path``."""
-    onnx.save(keras_cnn(SEED), path)
+            batch = {"dynamic_shapes": ({0: torch.export.Dim("N", min=1, max=4096)},), "dynamo": True}
+            torch.onnx.export(model, (inputs[:2],), path, **named, **batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -18,15 +19,20 @@ REFUSALS = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, Asser
 LEVELS = {"off": ort.GraphOptimizationLevel.ORT_DISABLE_ALL, "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL}
 
 
-def run(model: Path, images: Floats, level: str = "all") -> list[Floats]:
-    """The outputs of ``model``, image by image, so that a batch size that the exporter fixed does no harm."""
+def session(model: str | bytes, level: str = "all") -> ort.InferenceSession:
+    """A session of the file or the serialized ``model``."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = LEVELS[level]
     options.add_session_config_entry("session.x64quantprecision", "1")  # pair sums of 8 bits do not saturate
-    session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    found = [session.run(None, {name: image[None]}) for image in images]
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def run(model: Path, images: Floats) -> list[Floats]:
+    """The outputs of ``model``, image by image, so that a batch size that the exporter fixed does no harm."""
+    running = session(str(model))
+    name = running.get_inputs()[0].name
+    found = [running.run(None, {name: image[None]}) for image in images]
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 
@@ -40,11 +46,12 @@ class _Calibration(CalibrationDataReader):
 
 def quantize(model: Path, images: Floats, target: Path) -> None:
     """ONNX Runtime's static quantization, as its documentation advises: prepared, QDQ, signed weights per channel."""
-    prepared = target.with_suffix(".prepared.onnx")
-    quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
-    session = ort.InferenceSession(str(prepared), providers=["CPUExecutionProvider"])
+    whole, prepared = target.with_suffix(".whole.onnx"), target.with_suffix(".prepared.onnx")
+    onnx.save(onnx.load(model), whole)  # its preparation does not find weights that lie beside a file
+    quant_pre_process(str(whole), str(prepared), skip_symbolic_shape=True)
+    name = session(str(prepared)).get_inputs()[0].name
     quantize_static(
-        str(prepared), str(target), _Calibration(session.get_inputs()[0].name, images), quant_format=QuantFormat.QDQ,
+        str(prepared), str(target), _Calibration(name, images), quant_format=QuantFormat.QDQ,
         per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
     )  # fmt: skip
 
