@@ -19,10 +19,9 @@ from systolith import SystolithError, compile_build, generate_accelerator, quant
 from systolith.hw.folder import read_manifest
 
 from . import peer, rows, runtime
-from .networks import EXAMPLES, Example, Exporter, export
-from .rows import Row
+from .networks import EXAMPLES, Example, export
+from .rows import Exporter, Row
 
-HARDWARE = {"rows": 16, "columns": 16, "bus_bytes": 16, "activation_kib": 512}
 ACCELERATOR = "accelerator"  # of all networks: one Verilog, one compiled simulation
 WHOLE = 5_000_000  # cycles up to which a network is simulated on its own input
 
@@ -79,7 +78,7 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     if not (options.folder / ACCELERATOR).exists():
-        generate_accelerator(options.folder / ACCELERATOR, **HARDWARE)
+        generate_accelerator(options.folder / ACCELERATOR, rows=16, columns=16, bus_bytes=16, activation_kib=512)
     results = options.folder / "results.json"
     kept = {(row.name, row.exporter): row for row in rows.load(results)}
     names = options.names or [*EXAMPLES]

@@ -21,8 +21,8 @@ from examples.lecture.photographs import photographs
 from . import classifiers, detectors, images, mobile, signals, tiny
 from .blocks import alive
 from .keras import keras_cnn
+from .rows import Exporter
 
-Exporter = Literal["script", "dynamo", "tf2onnx"]
 Data = Literal["photographs", "gray", "noise"]
 SEED = 0
 LARGE = 30_000  # values of an input
@@ -44,7 +44,7 @@ class Example:
     @property
     def counts(self) -> tuple[int, int]:
         """Inputs to calibrate on, which batch normalizations know too, and others to test on: more of small ones."""
-        return (64, 32) if np.prod(self.shape) < LARGE else (8, 4)
+        return (64, 32) if np.prod(self.shape) < LARGE else (8, 8)
 
     def inputs(self, count: int, shape: tuple[int, ...], seed: int = SEED) -> NDArray[np.float32]:
         """``count`` inputs of ``shape``, float32."""
@@ -56,7 +56,7 @@ class Example:
 
 @cache
 def _photographs(count: int, size: int, seed: int) -> NDArray[np.float32]:
-    return photographs(count, size, seed) / 128
+    return photographs(count, size, seed) / np.float32(128)
 
 
 PHOTOGRAPH, SMALL = (3, 224, 224), (3, 64, 64)
@@ -103,11 +103,13 @@ def export(name: str, exporter: Exporter, path: Path, *, small: bool = False) ->
         onnx.save(built, path)
         return
     inputs = torch.from_numpy(example.inputs(example.counts[0], (small and example.small) or example.shape))
-    model, named = alive(built, (inputs,), SEED), {"input_names": ["x"]}
+    model = alive(built, (inputs,), SEED)
     with contextlib.redirect_stdout(io.StringIO()):
         if exporter == "script":
-            batch = {"dynamic_axes": {"x": {0: "N"}}, "opset_version": 17, "dynamo": False}
-            torch.onnx.export(model, (inputs[:1],), path, **named, **batch)
+            free = {"x": {0: "N"}}
+            torch.onnx.export(
+                model, (inputs[:1],), path, input_names=["x"], dynamic_axes=free, opset_version=17, dynamo=False
+            )  # fmt: skip
         else:
-            batch = {"dynamic_shapes": ({0: torch.export.Dim("N", min=1, max=4096)},), "dynamo": True}
-            torch.onnx.export(model, (inputs[:2],), path, **named, **batch)
+            batch = {0: torch.export.Dim("N", min=1, max=4096)}
+            torch.onnx.export(model, (inputs[:2],), path, input_names=["x"], dynamic_shapes=(batch,), dynamo=True)

@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
+Exporter = Literal["script", "dynamo", "tf2onnx"]
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 TITLES = (
     "network", "input", "layers", "million MACs", "outputs unlike", "integers unlike, off", "on", "dB",
@@ -27,7 +29,7 @@ class Row:
     """
 
     name: str
-    exporter: str
+    exporter: Exporter
     size: tuple[int, ...]
     refused: str = ""
     layers: int = 0

@@ -57,11 +57,11 @@ def quantize(model: Path, images: Floats, target: Path) -> None:
 
 
 def decibels(exact: list[Floats], found: list[Floats]) -> float:
-    """Signal to noise over all outputs together, in dB; each output counts alike."""
+    """Signal to noise as `quantize` prints it, in dB: of the mean over images of each one's own ratio, over outputs."""
     shares = []
     for right, value in zip(exact, found, strict=True):
-        signal = float(np.square(right.astype(np.float64)).sum())
-        noise = float(np.square(right.astype(np.float64) - value.reshape(right.shape)).sum())
-        shares.append(noise / signal if signal else float(noise > 0))
+        flat = right.reshape(len(right), -1).astype(np.float64)
+        noise = np.square(flat - value.reshape(flat.shape)).sum(axis=1)
+        shares.append(np.mean(noise / np.square(flat).sum(axis=1)))
     mean = float(np.mean(shares))
     return float("inf") if mean == 0 else -10 * float(np.log10(mean))
