@@ -70,13 +70,16 @@ class Data:
             array = (arranged or {}).get(name)
             if array is not None and values.shape[1:] == _image(array.shape):
                 values = apply_steps(array.steps, values.reshape(len(values), *array.shape))
+            elif array is not None and values.shape[1:] != shapes[name]:
+                takes = npz.volume(("N", *array.shape))
+                raise DataError(f"{self.called[name]} has shape {npz.volume(values.shape)}; the model takes {takes}")
             check_images(values, shapes[name], self.called[name])
             found[name] = values
         return found
 
 
 def load_data(inputs: Inputs, labels: ArrayLike | None = None, names: Sequence[str] = ("x",)) -> Data:
-    """The images and labels of ``inputs``: NxCxHxW, NxCxL or NxK, of any type of real numbers.
+    """The images and labels of ``inputs``: NxCxHxW, NxCxDxHxW, NxCxL or NxK, of any type of real numbers.
 
     labels : (N,) or (N, 1) integers, if ``inputs`` has none;  names : of the network's inputs; one alone is ``x``
     Raises DataError, naming the file, for anything else, and for values that float32 cannot hold.
@@ -178,8 +181,8 @@ def _array(values: ArrayLike, name: str) -> NDArray[Any]:
 def _check_images(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     if dtype.kind not in "biuf":
         raise DataError(f"{name} has type {dtype}; it must be real numbers, best float32")
-    if len(shape) not in (2, 3, 4):
-        raise DataError(f"{name} has shape {npz.volume(shape)}; it must be NxCxHxW, NxCxL for signals, or NxK")
+    if len(shape) not in (2, 3, 4, 5):
+        raise DataError(f"{name} has shape {npz.volume(shape)}; it must be NxCxHxW, NxCxDxHxW, NxCxL or NxK")
 
 
 def _check_labels(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], images: int) -> None:

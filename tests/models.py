@@ -71,6 +71,12 @@ class Builder:
         weights = self.he(outputs, inputs // attributes.get("group", 1), rows, columns)
         return self.node("Conv", weights, self.bias(outputs), **attributes)
 
+    def volume(self, inputs: int, outputs: int, kernel: int | tuple[int, int, int], **attributes: Any) -> Builder:
+        """A convolution of a volume; ``kernel`` has slices, rows and columns."""
+        sizes = (kernel,) * 3 if isinstance(kernel, int) else kernel
+        weights = self.he(outputs, inputs // attributes.get("group", 1), *sizes)
+        return self.node("Conv", weights, self.bias(outputs), **attributes)
+
     def gemm(self, inputs: int, outputs: int) -> Builder:
         return self.node("Gemm", self.he(outputs, inputs), self.bias(outputs), transB=1)
 

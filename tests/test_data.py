@@ -64,7 +64,7 @@ def save(**arrays) -> None:
 
 DAMAGED = "'data.npz': x is damaged, or no array that numpy.save wrote"
 NO_NPZ = f"'data.npz' is not an .npz file, or it is truncated; {MAKE}"
-SHAPE = "it must be NxCxHxW, NxCxL for signals, or NxK"
+SHAPE = "it must be NxCxHxW, NxCxDxHxW, NxCxL or NxK"
 
 REFUSED = {
     "no file": (lambda: None, "cannot read the data 'data.npz': No such file or directory"),

@@ -67,7 +67,19 @@ def dilated() -> models.Builder:
     return net.node("Pad", np.array([0, 0, 1, 2, 0, 0, 1, 1]), mode="reflect").conv(6, 3, 3)
 
 
-NETWORKS = {"U-Net": unet, "linear": linear, "shuffled": shuffled, "split": split, "dilated": dilated}
+def gated() -> models.Builder:
+    """Halves of a map as operands of one another: their maximum, their product, and minima with what is made later."""
+    net = models.Builder((3, 6, 6)).conv(3, 16, 3)
+    halves = [net.current, net.constant(np.array([8, 8]))]
+    net.nodes.append(helper.make_node("Split", halves, ["a", "b"], "split", axis=1))
+    highest = net.join("Max", "a", "b").current
+    product = net.join("Mul", "b", "a").current
+    later = net.at("a").conv(8, 8, 1).current
+    lowest = net.join("Min", "b", later).current
+    return net.join("Concat", highest, product, lowest, axis=1).conv(24, 3, 1)
+
+
+NETWORKS = {"gated": gated, "U-Net": unet, "linear": linear, "shuffled": shuffled, "split": split, "dilated": dilated}
 SIZES = {
     "4x4, all cut": {"rows": 4, "columns": 4, "bus_bytes": 4, "activation_kib": 4, "accumulator_kib": 1},
     "16x16, all fits": {"rows": 16, "columns": 16, "bus_bytes": 16},

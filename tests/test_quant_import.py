@@ -265,7 +265,10 @@ REFUSED = {
         two_inputs,
         "no output depends on the input 'second'; remove it from the model",
     ),
-    "size": (symbolic_size, "input 'image' has shape Nx2xHx8; it must be NxCxHxW, NxCxL or NxK, all but N fixed"),
+    "size": (
+        symbolic_size,
+        "input 'image' has shape Nx2xHx8; it must be NxCxHxW, NxCxDxHxW, NxCxL or NxK, all but N fixed",
+    ),
     "nan": (
         nan_weights,
         "node 'conv1' (Conv): its weight 'conv1_0' contains NaN or infinity; all must be finite",

@@ -220,9 +220,9 @@ REFUSED = {
         "node 'conv2' (Conv): reads [1, 65, 1, 2], which is a map of [1, 1, 65, 2] in another order, and that takes 65"
         " slices; at most 64 work",
     ),
-    "five axes": (
-        lambda net: net.node("Reshape", np.array([4, 6, 4, 8, 8])).conv(6, 3, 1),
-        "node 'conv1' (Conv): its input has 5 dimensions; it must have 2 to 4",
+    "six axes": (
+        lambda net: net.node("Reshape", np.array([4, 6, 2, 2, 8, 8])).conv(6, 3, 1),
+        "node 'conv1' (Conv): its input has 6 dimensions; it must have 2 to 5",
     ),
     "cut twice": (
         cut_twice,

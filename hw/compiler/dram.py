@@ -50,18 +50,21 @@ class Dram:
 def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], layout: Layout) -> Dram:
     """Constants, inputs, outputs, then the maps that pass through DRAM, over others that are dead."""
     pieces = [bytes(INSTRUCTION_BYTES)]
-    streams, all_tables = [], []
+    known: dict[bytes, Region] = {b"": Region(INSTRUCTION_BYTES, 0)}  # what several layers read is there once
+    streams: list[Region] = []
+    tables: list[Region] = []
     address = INSTRUCTION_BYTES
     for layer, placement in zip(layers, layout.placements, strict=True):
         stream = b""
         if layer.on_array:
             tiles = [t for series in channel_tiles(layer.geometry, p) for t in series]
             stream = weight_stream(layer, tiles, list(placement.tiling.parts), p)
-        tables = table_bytes(layer, p)
-        streams.append(Region(address, len(stream)))
-        all_tables.append(Region(address + len(stream), len(tables)))
-        pieces += [stream, tables]
-        address += len(stream) + len(tables)
+        for found, content in ((streams, stream), (tables, table_bytes(layer, p))):
+            if content not in known:
+                known[content] = Region(address, len(content))
+                pieces.append(content)
+                address += len(content)
+            found.append(known[content])
     maps: dict[str, Region] = {}
     regions = {"constants": Region(0, address)}
     for what, names in (("input", graph.inputs), ("output", graph.outputs)):
@@ -80,7 +83,7 @@ def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], lay
         maps[name] = Region(_free(first, size, taken), size)
         end = max(end, maps[name].end)
     regions["scratch"] = Region(first, end - first)
-    return Dram(maps, tuple(streams), tuple(all_tables), b"".join(pieces), regions)
+    return Dram(maps, tuple(streams), tuple(tables), b"".join(pieces), regions)
 
 
 def map_bytes(graph: Graph, name: str, p: Parameters) -> int:

@@ -45,6 +45,8 @@ from .tables import (
 )
 
 EXTREMA = (Combine.MAXIMUM, Combine.MINIMUM)
+WHOLE = Add | Multiply | Normalization
+"""What reads maps of their own alone; an Extremum does as its second input, its operand."""
 
 
 def lower(graph: Graph, bits: int) -> tuple[EngineLayer, ...]:
@@ -203,8 +205,9 @@ class _Lowering:
         """A sum or an extremum by tables, as a part of the layer that makes one of its inputs if it can be."""
         target = self._stored(layer.output)
         makers = [self._open(name) for name in layer.inputs]
-        # the later one of two waits for the other anyway
-        own = 1 if (makers[1] is not None and (makers[0] is None or makers[1] > makers[0])) else 0
+        # the later one of two waits for the other anyway; a part of each pixel is no operand
+        later = makers[1] is not None and (makers[0] is None or makers[1] > makers[0])
+        own = 1 if later and layer.inputs[0] not in self.views else 0
         name, operand = layer.inputs[own], layer.inputs[1 - own]
         sources = self.graph.map_of(layer.inputs[0]), self.graph.map_of(layer.inputs[1])
         offsets = self._stored(layer.inputs[0]).offset, self._stored(layer.inputs[1]).offset
@@ -303,7 +306,10 @@ class _Lowering:
     def _may_be_a_view(self, name: str) -> bool:
         """Whether all who read ``name`` can read a part of each pixel."""
         readers = [layer for layer in self.graph.layers if name in layer.inputs]
-        return name not in self.graph.outputs and not any(isinstance(layer, Add | Normalization) for layer in readers)
+        return name not in self.graph.outputs and all(
+            name not in layer.inputs[1:] if isinstance(layer, Extremum) else not isinstance(layer, WHOLE)
+            for layer in readers
+        )
 
     def _may_pool(self, maker: int) -> bool:
         return self.layers[maker].on_array and self.layers[maker].pool is None

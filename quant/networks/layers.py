@@ -6,7 +6,7 @@ whatever the exporter wrote into the kinds of layer that quantization knows.  Sh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -72,6 +72,20 @@ class TransposedConvolution(Clamped):
     pads: Pair
     dilations: Pair = (1, 1)
     groups: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeConvolution(Clamped):
+    """Convolution of a volume, transposed or not.  A volume is a map whose channels are those of slice after slice.
+
+    plane : what makes one slice, from all slices under the kernel; its inputs are those of one after another, of each
+        group for itself: weights of float32, (outputs, slices * inputs / groups, rows, columns)
+    slices : of the kernel;  taps : for each slice of the result, which of the input meet which of the kernel's
+    """
+
+    plane: Convolution | TransposedConvolution
+    slices: int
+    taps: tuple[tuple[Pair, ...], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +210,7 @@ Moving = Pooling | Slicing | PixelShuffle
 Simple = Convolution | Moving | Average | Addition | Product | Extreme | Concatenation | Function | LocalResponse
 """What passes leave, and quantization knows."""
 
-Exported = TransposedConvolution | Affine | Slopes | Clamp | Padding
+Exported = TransposedConvolution | VolumeConvolution | Affine | Slopes | Clamp | Padding
 """What exporters write besides, and passes turn into those, or drop."""
 
 FloatLayer = Simple | Exported
@@ -261,6 +275,16 @@ def renamed(graph: FloatGraph, names: Mapping[str, str]) -> FloatGraph:
     outputs = tuple(names.get(name, name) for name in graph.outputs)
     arrays = {names.get(name, name): array for name, array in graph.arrays.items()}
     return replace(graph, layers=tuple(layers), outputs=outputs, arrays=arrays)
+
+
+def needed(layers: Sequence[FloatLayer], outputs: Iterable[str]) -> list[FloatLayer]:
+    """Those of ``layers``, in execution order, that ``outputs`` depend on."""
+    wanted, found = set(outputs), []
+    for layer in reversed(layers):
+        if layer.output in wanted:
+            wanted |= set(layer.inputs)
+            found.append(layer)
+    return found[::-1]
 
 
 def refusal(layer: FloatLayer, reason: str) -> ModelError:

@@ -29,11 +29,14 @@ from .layers import (
     Pooling,
     Simple,
     TransposedConvolution,
+    VolumeConvolution,
     refusal,
 )
+from .parts import read_parts
 from .shapes import shapes
 from .slopes import split_slopes
 from .transposed import lower_transposed
+from .volumes import lower_volumes
 
 
 def merge_padding(graph: FloatGraph) -> FloatGraph:
@@ -76,15 +79,29 @@ def fold_affine(graph: FloatGraph) -> FloatGraph:
             before = found.get(layer.inputs[0])
             if isinstance(before, Convolution | TransposedConvolution) and before.output in private:
                 del found[before.output]
-                weights = before.weights * layer.scale[:, None, None, None]
-                bias = before.bias * layer.scale + layer.shift
-                layer = replace(
-                    before, output=layer.output, weights=weights.astype(np.float32), bias=bias.astype(np.float32)
-                )
+                layer = replace(_scaled(before, layer.scale, layer.shift), output=layer.output)
+            elif isinstance(before, VolumeConvolution) and before.output in private and _alike(layer, before):
+                del found[before.output]
+                count = len(before.plane.bias)
+                plane = _scaled(before.plane, layer.scale[:count], layer.shift[:count])
+                layer = replace(before, output=layer.output, plane=plane)
             else:
                 layer = _by_channel(layer, layer.scale, layer.shift)
         found[layer.output] = layer
     return graph.with_layers(found.values())
+
+
+def _scaled(
+    layer: Convolution | TransposedConvolution, scale: NDArray[np.float64], shift: NDArray[np.float64]
+) -> Convolution | TransposedConvolution:
+    weights, bias = layer.weights * scale[:, None, None, None], layer.bias * scale + shift
+    return replace(layer, weights=weights.astype(np.float32), bias=bias.astype(np.float32))
+
+
+def _alike(layer: Affine, before: VolumeConvolution) -> bool:
+    """Whether ``layer`` does the same to every slice that ``before`` makes."""
+    parts = [values.reshape(len(before.taps), -1) for values in (layer.scale, layer.shift)]
+    return all(bool((values == values[0]).all()) for values in parts)
 
 
 def _by_channel(layer: Padding | Affine, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> Convolution:
@@ -130,6 +147,8 @@ PASSES: tuple[Callable[[FloatGraph], FloatGraph], ...] = (
     fuse_chains,
     fold_affine,
     fuse_clamps,
+    lower_volumes,
+    read_parts,
     fold_channel_order,
     lower_transposed,
     split_windows,

@@ -25,6 +25,7 @@ from .layers import (
     Slicing,
     Slopes,
     TransposedConvolution,
+    VolumeConvolution,
     refusal,
 )
 
@@ -62,6 +63,13 @@ def next_shape(layer: FloatLayer, sources: Sequence[Shape]) -> Shape:
                     " they do not fit",
                 )
             return outputs, *layer.size
+        case VolumeConvolution():
+            under = layer.plane.weights.shape[1] * layer.plane.groups  # channels of all slices under the kernel
+            each = next_shape(layer.plane, [(under, rows, columns)])
+            last = max((place for taps in layer.taps for place, _ in taps), default=0)
+            if under % layer.slices or (last + 1) * (under // layer.slices) > channels:
+                raise refusal(layer, f"weights {layer.plane.weights.shape} do not fit its input of {channels} channels")
+            return each[0] * len(layer.taps), *each[1:]
         case Pooling() | Average():
             return channels, *_windows(layer, source, layer.kernel, (1, 1))
         case Addition() | Extreme() | Function():

@@ -11,7 +11,15 @@ from math import prod
 
 from ..graph import AveragePool, Conv, Layer, MaxPool, Normalization, Shape
 from ..graph.errors import ModelError
-from ..networks.layers import Average, Convolution, FloatLayer, LocalResponse, Pooling
+from ..networks.layers import (
+    Average,
+    Convolution,
+    FloatLayer,
+    LocalResponse,
+    Pooling,
+    TransposedConvolution,
+    VolumeConvolution,
+)
 
 BUDGET = 2**30
 """Bytes that a model may take, beyond its own file, while it is read or computed on one image."""
@@ -79,9 +87,19 @@ def check_memory(sources: Iterable[str], layers: Iterable[Layer | FloatLayer], s
         alive -= {name for name in layer.inputs if not left[name]}
 
 
+def weights_of(layer: FloatLayer) -> int:
+    """Weights of ``layer``, and of the layers that become of it; 0 if it has none."""
+    if isinstance(layer, VolumeConvolution):
+        each: int = layer.plane.weights.size // layer.slices
+        return each * sum(len(taps) for taps in layer.taps)
+    return int(layer.weights.size) if isinstance(layer, Convolution | TransposedConvolution) else 0
+
+
 def window_values(layer: Layer | FloatLayer, sizes: Mapping[str, Shape]) -> int:
     """Elements of the padded input of ``layer`` and of all its windows, for one image; 0 if it has no windows."""
     channels, rows, columns = sizes[layer.inputs[0]]
+    if isinstance(layer, VolumeConvolution):  # slice by slice
+        return layer.plane.groups * prod(layer.plane.weights.shape[1:]) * prod(sizes[layer.output][1:])
     if isinstance(layer, Normalization | LocalResponse):
         return layer.size * channels * rows * columns
     if not isinstance(layer, Conv | Convolution | Pooling | MaxPool | Average | AveragePool):

@@ -18,8 +18,13 @@ Built = tuple[FloatLayer, Dimensions]
 
 
 def image_of(dimensions: Dimensions) -> Shape:
-    """(channels, rows, columns) of (N, C, H, W), of (N, C, L), which is one row, or of (N, K), which is one pixel."""
+    """(channels, rows, columns) of (N, C, H, W), of (N, C, L), which is one row, or of (N, K), which is one pixel.
+
+    Of a volume, (N, C, D, H, W), the channels are those of slice after slice.
+    """
     channels, *size = dimensions[1:]
+    if len(size) == 3:
+        return channels * size[0], size[1], size[2]
     rows, columns = [1, 1, *size][-2:]
     return channels, rows, columns
 

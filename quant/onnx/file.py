@@ -190,15 +190,17 @@ def inputs_of(
 
 
 def image_dimensions(value: onnx.ValueInfoProto) -> tuple[int, ...]:
-    """Dimensions (N, C, H, W), (N, C, L) or (N, K) of the input ``value``, with N 1 if it is symbolic."""
+    """Dimensions (N, C, H, W), (N, C, D, H, W), (N, C, L) or (N, K) of an input, with N 1 if it is symbolic."""
     dimensions = [
         int(d.dim_value) if d.HasField("dim_value") and d.dim_value > 0 else (d.dim_param or "?")
         for d in value.type.tensor_type.shape.dim
     ]
     sizes = [d for d in dimensions[1:] if isinstance(d, int)]
-    if len(dimensions) not in (2, 3, 4) or len(sizes) != len(dimensions) - 1:
+    if len(dimensions) not in (2, 3, 4, 5) or len(sizes) != len(dimensions) - 1:
         shown = "x".join(str(d) for d in dimensions[:8]) or "unknown"
-        raise ModelError(f"input '{value.name}' has shape {shown}; it must be NxCxHxW, NxCxL or NxK, all but N fixed")
+        raise ModelError(
+            f"input '{value.name}' has shape {shown}; it must be NxCxHxW, NxCxDxHxW, NxCxL or NxK, all but N fixed"
+        )
     batch = dimensions[0] if isinstance(dimensions[0], int) else 1
     check_dimensions(f"input '{value.name}'", (batch, *sizes))
     return batch, *sizes

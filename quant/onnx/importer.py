@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 
 from ..graph.errors import ModelError
-from ..networks.layers import Convolution, FloatGraph, FloatLayer, TransposedConvolution, renamed
+from ..networks.layers import FloatGraph, FloatLayer, needed, renamed
 from ..networks.shapes import shapes
-from .budget import check_dimensions, check_memory
+from .budget import check_dimensions, check_memory, weights_of
 from .composed import COMPOSED
 from .constants import Constants
 from .context import (
@@ -40,6 +40,7 @@ from .operators import BUILDERS
 from .placing import Maps, Placed, place
 from .shaping import SHAPING, only_seen
 from .spelled_lrn import Spelled, spelled
+from .volumes import is_volume, volume
 
 Refused = Callable[[onnx.NodeProto, ModelError], None]
 
@@ -87,7 +88,7 @@ class Walk:
             if made in names:
                 raise ModelError(f"outputs '{names[made]}' and '{output}' show one tensor; ask for one of them")
             names[made], arrays[made] = output, array
-        layers = tuple(_needed(self.layers, names))
+        layers = tuple(needed(self.layers, names))
         images = {name: image_of(self.maps.own[name]) for name in self.inputs}
         if idle := images.keys() - {name for layer in layers for name in layer.inputs}:
             raise ModelError(f"no output depends on the input '{min(idle)}'; remove it from the model")
@@ -167,6 +168,8 @@ class Walk:
         elif part is not None:
             normalization = onnx.helper.make_node("Identity", part.inputs, [part.output], part.name)
             placed = place(replace(context, node=normalization), self.maps)
+            if is_volume(placed.context):
+                volume(placed.context)
             made = replace(part, inputs=tuple(placed.context.node.input))
             self._add(node, placed, [made], {part.output: placed.context.dimensions})
         elif not context.computed:
@@ -175,17 +178,19 @@ class Walk:
             )
         elif only_seen(context):
             self.maps.add_view(context.output, SHAPING[node.op_type](context, self.maps.views))
-        elif node.op_type in COMPOSED:
-            placed = place(context, self.maps)
-            self._add(node, placed, *COMPOSED[node.op_type](placed.context))
         else:
             self._build(node, context)
 
     def _build(self, node: onnx.NodeProto, context: Context) -> None:
-        builder = _builder(node)
+        builder = None if node.op_type in COMPOSED else _builder(node)
         placed = place(context, self.maps)
-        layer, dimensions = builder(placed.context)
-        self._add(node, placed, [layer], {context.output: dimensions})
+        if is_volume(placed.context):
+            self._add(node, placed, *volume(placed.context))
+        elif builder is None:
+            self._add(node, placed, *COMPOSED[node.op_type](placed.context))
+        else:
+            layer, dimensions = builder(placed.context)
+            self._add(node, placed, [layer], {context.output: dimensions})
 
     def _add(
         self, node: onnx.NodeProto, placed: Placed, layers: list[FloatLayer], made: Mapping[str, Dimensions]
@@ -194,8 +199,7 @@ class Walk:
         for layer in (*placed.layers, *layers):
             self.layers.append(layer)
             self.maps.inputs.difference_update(layer.inputs)
-            if isinstance(layer, Convolution | TransposedConvolution):
-                self.constants.budget.spend(describe(node), layer.weights.size)
+            self.constants.budget.spend(describe(node), weights_of(layer))
         for name, dimensions in made.items():
             check_dimensions(describe(node), dimensions)
             self.maps.add_map(name, dimensions, placed.seen(dimensions) if placed.seen else None)
@@ -208,16 +212,6 @@ def _builder(node: onnx.NodeProto) -> Callable[[Context], Built]:
     if builder is None:
         raise refuse(node, f"operator {node.op_type} is not supported")
     return builder
-
-
-def _needed(layers: list[FloatLayer], outputs: Iterable[str]) -> list[FloatLayer]:
-    """Those of ``layers``, in execution order, that ``outputs`` depend on."""
-    wanted, found = set(outputs), []
-    for layer in reversed(layers):
-        if layer.output in wanted:
-            wanted |= set(layer.inputs)
-            found.append(layer)
-    return found[::-1]
 
 
 def shape_of(node: onnx.NodeProto, dimensions: tuple[int, ...]) -> Array:

@@ -14,12 +14,12 @@ import numpy as np
 import onnx
 
 from ..networks.functions import DEFAULTS
-from ..networks.layers import FloatLayer
+from ..networks.layers import FloatLayer, Slicing
 from .arranging import arrange
 from .context import Context, Dimensions, image_of
 from .file import Array, Attributes, refuse
 from .mixtures import NODES
-from .view import CHANNELS, COLUMNS, IMAGES, MAP_AXES, ROWS, Axis, View, plain
+from .view import CHANNELS, COLUMNS, IMAGES, MAP_AXES, ROWS, VOLUME, Axis, View, plain
 
 OF_TWO = ("Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum")
 POINTWISE = frozenset((*DEFAULTS, *NODES, *OF_TWO, "Neg", "PRelu", "Swish"))
@@ -43,7 +43,7 @@ class Maps:
 
     def add_map(self, name: str, dimensions: Dimensions, axes: tuple[Axis, ...] | None = None) -> None:
         """A tensor that a layer makes, a map of ``dimensions``; seen by ``axes``, or as it is."""
-        self.own[name] = dimensions
+        self.own[name] = (dimensions[0], *image_of(dimensions)) if len(dimensions) == VOLUME else dimensions
         self.add_view(name, plain(name, dimensions) if axes is None else View(name, axes))
 
     def add_view(self, name: str, view: View) -> None:
@@ -105,6 +105,9 @@ def _pointwise(context: Context, maps: Maps, views: Sequence[View]) -> Placed:
             raise refuse(context.node, f"reads tensors of {sizes} whose axes are cut differently; reshape them alike")
         inputs[name], more = _own(context, maps, found, number)
         layers += more
+        if VOLUME in (len(main.axes), len(view.axes)):
+            inputs[name], more = _spread(context, inputs[name], view, main, number)
+            layers += more
     constants = {}
     for name in context.node.input:
         value = context.constants.get(name) if name else None
@@ -115,6 +118,23 @@ def _pointwise(context: Context, maps: Maps, views: Sequence[View]) -> Placed:
                 raise refuse(context.node, f"its constant of {list(value.shape)} does not fit {list(main.dimensions)}")
             constants[name] = main.to_map(value, rank)
     return Placed(_on(context, inputs, constants), layers, lambda _: main.axes)
+
+
+def _spread(
+    context: Context, made: tuple[str, Dimensions], view: View, main: View, number: int
+) -> tuple[tuple[str, Dimensions], list[FloatLayer]]:
+    """What was ``made`` of ``view``, input ``number``, for all slices or channels of ``main`` alike."""
+    (name, dimensions), channels = made, main.shape[CHANNELS]
+    sizes = (1,) * (len(main.axes) - len(view.axes)) + view.dimensions
+    along = [any(atom.axis == CHANNELS for atom in axis) for axis in main.axes]
+    own = [size if there else 1 for size, there in zip(sizes, along, strict=True)]
+    if dimensions[1] == channels or prod(own) != dimensions[1] or max(own) != dimensions[1]:
+        return made, []
+    places = np.broadcast_to(main.to_map(np.arange(dimensions[1]).reshape(own), 4), (1, channels, 1, 1)).reshape(-1)
+    _, rows, columns = image_of(dimensions)
+    names = f"{context.name}/{number}/spread", context.operator, (name,), f"{context.name}/{number}/spread_out"
+    layer = Slicing(*names, tuple(places.tolist()), (0, 1, rows), (0, 1, columns))
+    return (layer.output, (dimensions[0], channels, *dimensions[2:])), [layer]
 
 
 def _normalized(context: Context, maps: Maps, view: View) -> Placed:
@@ -216,8 +236,11 @@ def _own(context: Context, maps: Maps, view: View, number: int) -> tuple[tuple[s
     dimensions = view.dimensions
     if view.is_plain:
         return (view.map, dimensions), []
+    if len(dimensions) == VOLUME:
+        (name, _), layers = _own(context, maps, view.slices_as_channels(), number)
+        return (name, dimensions), layers
     if len(dimensions) not in MAP_AXES:
-        raise refuse(context.node, f"its input has {len(dimensions)} dimensions; it must have 2 to 4")
+        raise refuse(context.node, f"its input has {len(dimensions)} dimensions; it must have 2 to 5")
     if view.map in maps.inputs and maps.relabel(view):
         return (view.map, dimensions), []
     if view in maps.arranged:

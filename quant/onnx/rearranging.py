@@ -12,6 +12,7 @@ from ..networks.picking import MOST, pick
 from .budget import INT32
 from .context import Context, Dimensions, image_of
 from .file import Attributes, integer_list, refuse
+from .view import VOLUME
 
 Composed = tuple[list[FloatLayer], Mapping[str, Dimensions]]
 """Layers in order, and the dimensions of each of the node's outputs."""
@@ -24,15 +25,24 @@ def picked(context: Context, output: str, indices: Mapping[int, Sequence[int]], 
         raise refuse(node, "takes some of the images; only channels, rows and columns can be selected")
     if any(not len(places) for places in indices.values()):
         raise refuse(node, "takes nothing; at least one value must be left")
-    # (channels, rows, columns) of (N, C, H, W), (N, C, L) and (N, K)
-    axes = {axis: axis - 1 if axis == 1 or len(sizes) == 4 else 2 for axis in indices if axis}
-    dimensions = tuple(len(indices[axis]) if axis in axes else size for axis, size in enumerate(sizes))
-    shape, wanted = image_of(sizes), {axes[axis]: indices[axis] for axis in axes}
+    dimensions = tuple(len(indices[axis]) if axis and axis in indices else size for axis, size in enumerate(sizes))
+    shape, wanted = image_of(sizes), _of_image(sizes, indices)
     try:
         made = pick(name or context.name, context.operator, context.current, output, shape, wanted)
     except ValueError as error:
         raise refuse(node, f"takes rows or columns in {error} of evenly spaced ones; at most {MOST} work") from error
     return made, {output: dimensions}
+
+
+def _of_image(sizes: Dimensions, indices: Mapping[int, Sequence[int]]) -> dict[int, Sequence[int]]:
+    """``indices`` along axes of ``sizes`` as those along channels, rows and columns, 0 to 2, of its map."""
+    if len(sizes) != VOLUME:  # (N, C, H, W), (N, C, L) or (N, K)
+        return {axis - 1 if axis == 1 or len(sizes) == 4 else 2: places for axis, places in indices.items() if axis}
+    found = {axis - 2: places for axis, places in indices.items() if axis > 2}
+    if {1, 2} & set(indices):
+        channels, slices = (indices.get(axis, range(sizes[axis])) for axis in (1, 2))
+        found[0] = [number * sizes[1] + channel for number in slices for channel in channels]
+    return found
 
 
 def slice_(context: Context) -> Composed:

@@ -18,7 +18,7 @@ from .foreign import foreign
 from .importer import Walk
 from .load import load_model
 from .placing import Maps
-from .view import MAP_AXES
+from .view import MAP_AXES, VOLUME
 
 SMALL = 1024  # bytes of a constant that may say a shape
 OTHERWISE = (
@@ -108,7 +108,7 @@ def _refusal(said: str, node: onnx.NodeProto | None = None) -> Refusal:
 
 
 def _inferred(model: onnx.ModelProto) -> dict[str, Dimensions]:
-    """Shapes that ONNX infers, of 2 to 4 axes; a batch, or another size that is not known, is 1."""
+    """Shapes that ONNX infers, of 2 to 5 axes; a batch, or another size that is not known, is 1."""
     bare = onnx.ModelProto(ir_version=max(4, model.ir_version), opset_import=model.opset_import)
     graph = model.graph
     bare.graph.CopyFrom(onnx.GraphProto(name="shapes", node=graph.node, input=graph.input, output=graph.output))
@@ -127,6 +127,6 @@ def _inferred(model: onnx.ModelProto) -> dict[str, Dimensions]:
     for value in (*made.graph.value_info, *made.graph.output):
         kind = value.type.tensor_type
         sizes = tuple(max(1, size.dim_value) for size in kind.shape.dim)
-        if kind.elem_type in FLOATS and len(sizes) in MAP_AXES:
+        if kind.elem_type in FLOATS and len(sizes) in (*MAP_AXES, VOLUME):
             found[value.name] = sizes
     return found

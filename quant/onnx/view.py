@@ -21,6 +21,9 @@ IMAGES, CHANNELS, ROWS, COLUMNS = range(4)
 MAP_AXES = {2: (IMAGES, CHANNELS), 3: (IMAGES, CHANNELS, COLUMNS), 4: (IMAGES, CHANNELS, ROWS, COLUMNS)}
 """What the axes of a map's own tensor are, by their number: (N, K), (N, C, L), (N, C, H, W)."""
 
+VOLUME = 5
+"""Axes of a volume, (N, C, D, H, W): a map of as many channels as all its slices have, never the map's own tensor."""
+
 MOST_SPREAD = 2**22
 """Values that a constant may take which has fewer of its own."""
 
@@ -62,6 +65,13 @@ class View:
     def is_plain(self) -> bool:
         """Whether the tensor is the map itself, as (N, K), (N, C, L) or (N, C, H, W)."""
         return len(self.axes) in MAP_AXES and self.axes == plain(self.map, self.dimensions).axes
+
+    def slices_as_channels(self) -> View:
+        """A volume's (N, C, D, H, W) as (N, D * C, H, W), slice after slice, which is how a map holds it."""
+        batch, channels, slices, rows, columns = self.dimensions
+        found = self.transposed((0, 2, 1, 3, 4)).reshaped((batch, slices * channels, rows, columns))
+        assert found is not None  # joins axes, and cuts none
+        return found
 
     def transposed(self, order: Sequence[int]) -> View:
         """Axis ``n`` is what axis ``order[n]`` was."""
@@ -161,7 +171,13 @@ class View:
 
 
 def plain(name: str, dimensions: Dimensions) -> View:
-    """A map's own tensor: (N, K), (N, C, L) or (N, C, H, W)."""
+    """A map's own tensor: (N, K), (N, C, L) or (N, C, H, W); or a volume as a map holds it, (N, C, D, H, W)."""
+    if len(dimensions) == VOLUME:
+        images, channels, slices, *size = dimensions
+        flat = plain(name, (images, slices * channels, *size)).axes
+        apart = View(name, flat[CHANNELS : CHANNELS + 1]).reshaped((slices, channels))
+        assert apart is not None
+        return View(name, (flat[IMAGES], *apart.axes[::-1], *flat[ROWS:]))
     pairs = zip(MAP_AXES[len(dimensions)], dimensions, strict=True)
     return View(name, tuple((Atom(axis, size, 1),) if size > 1 else () for axis, size in pairs))
 
