@@ -17,7 +17,8 @@ LENET5 = Path("examples/lenet5")
 def test_a_line_has_a_figure_of_each_exporter_where_they_differ():
     other = dataclasses.replace(ROW, exporter="dynamo", theirs=None, wrong=0, simulated=(1, 4, 4), on=(7, 2))
     assert rows.markdown([ROW, other]).splitlines()[2] == (
-        "| net | 1x8x8 | 3 | 1.2 | 0 | 2 of 4,000 | 0 / 7 of 4,000 by 2 | 30.0 | 29.0 / refused | 1,500 | 1.50"
+        "| net | script, dynamo | 1x8x8 | 3 | 1.2 | 0"
+        " | 2 of 4,000 | 0 / 7 of 4,000 by 2 | 30.0 | 29.0 / refused | 1,500 | 1.50"
         " | no / exact, 1x4x4 |"
     )
 
@@ -25,7 +26,7 @@ def test_a_line_has_a_figure_of_each_exporter_where_they_differ():
 def test_a_refusal_stands_where_the_figures_would():
     refused = Row("net", "dynamo", (1, 8, 8), "node 'a': LSTM is not supported")
     line = rows.markdown([ROW, refused]).splitlines()[2]
-    assert line == "| net | 1x8x8 | goes through / node 'a': LSTM is not supported |" + "  |" * 9
+    assert line == "| net | script, dynamo | 1x8x8 | goes through / node 'a': LSTM is not supported |" + "  |" * 9
 
 
 def test_the_table_replaces_the_one_between_the_marks_and_rows_come_back(tmp_path):

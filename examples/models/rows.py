@@ -11,7 +11,7 @@ from typing import Literal
 Exporter = Literal["script", "dynamo", "tf2onnx"]
 BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 TITLES = (
-    "network", "input", "layers", "million MACs", "outputs unlike", "integers unlike, off", "on", "dB",
+    "network", "exporters", "input", "layers", "million MACs", "outputs unlike", "integers unlike, off", "on", "dB",
     "ONNX Runtime's, dB", "cycles", "cycles / limit", "simulated",
 )  # fmt: skip
 
@@ -76,9 +76,9 @@ def _line(rows: list[Row]) -> tuple[str, ...]:
     def each(figure: Callable[[Row], str]) -> str:
         return " / ".join(dict.fromkeys(figure(row) for row in rows))
 
-    first = [rows[0].name, _size(rows[0].size)]
+    first = [rows[0].name, ", ".join(row.exporter for row in rows), _size(rows[0].size)]
     if any(row.refused for row in rows):
-        return (*first, each(lambda row: row.refused or "goes through"), *[""] * (len(TITLES) - 3))
+        return (*first, each(lambda row: row.refused or "goes through"), *[""] * (len(TITLES) - 4))
     return (
         *first,
         each(lambda row: str(row.layers)),
