@@ -5,6 +5,7 @@
 # make fuzz    mutated models, float and quantized, for SECONDS=60, from SEED=0; those that fail are kept in build/fuzz
 # make bench   speed of each step beside its target, as figures
 # make bench-fpga  clock, area and netlists on FPGAs, PARTS="routes counts netlists areas" of it: hours; kept in build/fpga
+# make bench-models  networks that people put on FPGAs, from torch's exporters to simulated bytes, NAMES="..." of them: hours
 # make bench-quantizers  noise of 8 bits, ours and ONNX Runtime's quantizer's, on examples and random networks
 # make bench-lecture  the lecture's networks at full size, whole, simulated: half an hour
 # make clean   removes what these made, and keeps the environment; `rm -r .venv` removes that
@@ -30,7 +31,8 @@ WHICH := 'import os, sys; sys.version_info < (3, 11) or print(os.path.realpath(s
 INTERPRETER := $(shell $(PYTHON) -c $(WHICH) 2>/dev/null \
 	|| { found=$$(pyenv prefix $(PYTHON:python%=%) 2>/dev/null) && "$$found/bin/python" -c $(WHICH); })
 
-.PHONY: demo check check-pythons quick fuzz bench bench-fpga bench-quantizers bench-lecture matrix version lint types tests clean
+.PHONY: demo check check-pythons quick fuzz bench bench-fpga bench-models bench-quantizers bench-lecture
+.PHONY: matrix version lint types tests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.run
@@ -56,6 +58,9 @@ bench: $(VENV)/.run
 
 bench-fpga: $(VENV)/.fpga
 	$(BIN)/python -m examples.fpga.benchmark "$(BUILD)/fpga" $(PARTS)
+
+bench-models: $(VENV)/.models
+	$(BIN)/python -m examples.models.benchmark "$(BUILD)/models" $(NAMES) --write docs/models.md
 
 bench-quantizers: $(VENV)/.check
 	$(BIN)/python -m examples.quantizers
@@ -109,6 +114,11 @@ $(VENV)/.check: pyproject.toml $(VENV)/.made
 $(VENV)/.fpga: $(VENV)/.run
 	@echo "installing into $(VENV) ..."
 	@$(PIP) install --editable '.[fpga]'
+	@touch $@
+
+$(VENV)/.models: $(VENV)/.run
+	@echo "installing into $(VENV) ..."
+	@$(PIP) install --editable '.[models]'
 	@touch $@
 
 clean:
