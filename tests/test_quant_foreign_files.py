@@ -22,6 +22,7 @@ from systolith.quant.onnx.constants import Constants
 from systolith.quant.qdq import qonnx
 
 from . import models
+from .qdq import Qdq
 from .test_quant_foreign import quantized_by_onnxruntime
 
 DATA = Path(__file__).parent / "data" / "brevitas"
@@ -273,6 +274,15 @@ def test_shortcuts_as_tensorrt_fuses_them_are_exact(shortcut):
     assert sum(isinstance(layer, quant.Add) for layer in graph.layers) == 0
     assert max(layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)) == 16
     assert different(graph, model, noise(16), ON) == 0
+
+
+@pytest.mark.parametrize("options", [{"dilations": [4, 1], "strides": [2, 2]}, {"dilations": [2, 2]}], ids=str)
+@pytest.mark.parametrize("last", [False, True])
+def test_dilated_maxima_between_q_and_dq_are_exact(options, last):
+    chain = Qdq().qdq().node("MaxPool", kernel_shape=[2, 1], **options)
+    model = (chain if last else chain.qdq().node("Relu")).qdq().model()
+    graph = quant.load(model)
+    assert all(not different(graph, model, noise(2, 6)[:, :2], level) for level in (OFF, ON))
 
 
 def with_quant(operator: str = "Quant", zero: float = 0, bits: int = 4, **attributes: int) -> onnx.ModelProto:

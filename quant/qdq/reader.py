@@ -252,9 +252,11 @@ class _Reader:
         assert isinstance(before, Reals)
         layers, sizes = COMPOSED[node.op_type](placed.context)
         found = {placed.context.current: before}
+        known = {placed.context.current: image_of(placed.context.dimensions)}
         for layer in layers:
+            known[layer.output] = shape = next_shape(layer, [known[name] for name in layer.inputs])
             if isinstance(layer, Concatenation):
-                made = Reals(layer, tuple(found[name] for name in layer.inputs), image_of(sizes[layer.output]))
+                made = Reals(layer, tuple(found[name] for name in layer.inputs), shape)
             elif isinstance(layer, Moving):
                 source = found[layer.inputs[0]]
                 made = replace(source, moves=(*source.moves, layer), alone=source.alone and len(layers) == 1)

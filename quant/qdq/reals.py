@@ -186,6 +186,8 @@ def handed_out(layer: Weighted, source: FeatureMap, name: str, shape: Shape) -> 
     if exact.all() and np.abs(steps).max(initial=0) <= INT32[-1]:
         return replace(layer.conv, bias=steps.astype(np.int64)), Sums(name, shape, scales)
     shifts = layer.bias * (np.float64(source.scale) * layer.conv.weight_scales)
+    if not np.abs(shifts).max() <= np.finfo(np.float32).max:
+        raise ModelError(f"layer '{layer.conv.name}': its bias is beyond float32; rescale the model's weights")
     return layer.conv, Sums(name, shape, scales, shifts.astype(np.float32))
 
 
