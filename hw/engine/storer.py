@@ -24,7 +24,8 @@ class Storer(wiring.Component):
     """Reads spans line piece by line piece and writes them as AXI4 bursts; bytes outside a span are not strobed.
 
     A span must start at the same place in a bus beat on both sides (the planner sees to it), so no shifter is needed.
-    An instruction is complete, and gives its tokens, when memory has answered all its bursts.
+    An instruction's first burst is made ready while its tokens are on their way; only what it reads waits for them.
+    It is complete, and gives its tokens, when memory has answered all its bursts.
 
     Parameters: bus_bytes : int, bytes a beat;  memory : MemoryFormat;  attributes : of every access
     Members:    instructions : In(stream), TRANSFER;  tokens : Out(TOKEN_PORT)
@@ -70,6 +71,7 @@ class Storer(wiring.Component):
 
         i = Signal(TRANSFER, reset_less=True)
         active, spans_left, all_read = Signal(), Signal(), Signal()
+        held = Signal()  # it has taken its tokens
         bursting = Signal()  # a burst's address has been handed over, its beats are being read
         spans = Countdown(TRANSFER["rows"].width, name="spans")
         beats = Countdown(ceil_log2(BURST_BEATS), name="beats")
@@ -100,9 +102,9 @@ class Storer(wiring.Component):
 
         # each burst: its address, then its beats; while closed it goes no further than here
         burst = guarded.payload
-        handing = Signal()
+        handing, may_read = Signal(), held | tokens.ready
         m.d.comb += [
-            guarded.ready.eq(~bursting & ~bus.awvalid & ~unanswered.full),
+            guarded.ready.eq(~bursting & ~bus.awvalid & ~unanswered.full & may_read),
             handing.eq(guarded.valid & guarded.ready & ~self.closed),
         ]
         with m.If(bus.awready):
@@ -138,17 +140,19 @@ class Storer(wiring.Component):
         m.d.comb += [
             tokens.give.eq(all_read & ~unanswered.some),
             tokens.give_to.eq(i.post),
-            self.instructions.ready.eq(~active & tokens.ready),
-            tokens.waits.eq(self.instructions.valid),
-            tokens.wait.eq(self.instructions.payload.wait),
-            tokens.take.eq(~active & self.instructions.valid & tokens.ready),
-            self.waiting.tokens.eq(~active & self.instructions.valid & ~tokens.ready),
+            self.instructions.ready.eq(~active),
+            tokens.waits.eq(active & ~held),
+            tokens.wait.eq(i.wait),
+            tokens.take.eq(active & ~held & tokens.ready),
+            self.waiting.tokens.eq(active & ~held & ~tokens.ready),
             self.idle.eq(~active),
             self.quiet.eq(~bursting & ~unanswered.some),
         ]
-        with m.If(tokens.give):
-            m.d.sync += [active.eq(0), all_read.eq(0)]
         with m.If(tokens.take):
+            m.d.sync += held.eq(1)
+        with m.If(tokens.give):
+            m.d.sync += [active.eq(0), held.eq(0), all_read.eq(0)]
+        with m.If(self.instructions.valid & self.instructions.ready):
             spans.load(m, self.instructions.payload.rows)
             m.d.sync += [i.eq(self.instructions.payload), active.eq(1), spans_left.eq(1)]
         return m
