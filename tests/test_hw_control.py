@@ -115,6 +115,7 @@ def test_a_reset_by_the_host_leaves_nothing(when):
     dut = Control()
 
     async def bench(ctx):
+        ctx.set(dut.waits, 0b101)
         if when != "idle":
             await pulse(ctx, dut.start)
         if when == "done":
@@ -131,6 +132,7 @@ def test_a_reset_by_the_host_leaves_nothing(when):
             await pulse(ctx, dut.reset)
             await broken_off(ctx, dut)
         assert shown(ctx, dut) == ((0, 0, 0), Cause.NONE)
+        assert ctx.get(dut.waits_shown) == 0
         await pulse(ctx, dut.start)
         assert shown(ctx, dut) == ((1, 0, 0), Cause.NONE)
 

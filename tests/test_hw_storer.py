@@ -72,6 +72,7 @@ def test_storer_writes_spans(sizes, stall):
             due = answers.popleft()
             ctx.set(component.read_data, rng.getrandbits(8 * p.bus_bytes) if due is None else due)
             _, _, valid, address = await ctx.tick().sample(component.read_valid, component.read_address)
+            assert not valid or len(waits) > len(gives), "it reads before it has its tokens"
             aligned = address // p.bus_elements * p.bus_bytes
             answers.append(beat_of(aligned, p.bus_bytes) if valid and ready else None)
 

@@ -64,7 +64,7 @@ class Control(wiring.Component):
         waits = Signal(len(STALLS), reset_less=True)
 
         def fail(cause: object) -> list:
-            return [self.error.eq(1), self.cause.eq(cause), waits.eq(self.waits)]
+            return [self.error.eq(1), self.cause.eq(cause)]
 
         def close() -> None:
             m.d.sync += self.closed.eq(1)  # a register: it stands before all that reaches the bus
@@ -84,6 +84,7 @@ class Control(wiring.Component):
                     m.d.sync += [window.base.eq(self.base), window.pages.eq(self.pages), waits.eq(0), *forget]
                     m.next = "run"
             with m.State("run"):
+                m.d.sync += waits.eq(self.waits)  # until it ends: how it ends moves none of them
                 with m.If(self.reset):
                     m.d.sync += forgetting.eq(1)
                     close()
@@ -98,7 +99,7 @@ class Control(wiring.Component):
                     m.next = "ready"
             with m.State("close"):
                 with m.If(failing & (why == Cause.WATCHDOG) & ~self.error):
-                    m.d.sync += fail(why)
+                    m.d.sync += [*fail(why), waits.eq(self.waits)]
                 with m.If(self.reset):
                     m.d.sync += forgetting.eq(1)
                 with m.If(self.quiet & closed):
@@ -107,7 +108,7 @@ class Control(wiring.Component):
             with m.State("clear"):
                 m.d.sync += [self.cleared.eq(0), self.closed.eq(0)]
                 with m.If(forgetting | self.reset):
-                    m.d.sync += forget
+                    m.d.sync += [waits.eq(0), *forget]
                 m.next = "ready"
         m.d.sync += closed.eq(self.closed)
         m.d.comb += [

@@ -9,6 +9,7 @@ from ..isa.parameters import BURST_BEATS, BUS_BYTES
 from ..isa.program import STREAM
 from ..isa.ranges import check_choice, check_range
 from .counted_fifo import CountedFifo
+from .delay import delayed
 from .register_slice import RegisterSlice
 
 BURST = data.StructLayout({"address": 32, "length": ceil_log2(BURST_BEATS), "final": 1})
@@ -106,11 +107,16 @@ class Bursts(wiring.Component):
 class WeightStream(wiring.Component):
     """Fetches the array's weights ahead of it, as far as its FIFO has room for whole bursts.
 
+    A beat leaves LATENCY cycles after it has arrived, at the earliest; bursts are asked for EVERY cycles apart.
+
     Parameters: bus_bytes : int, bytes a beat;  fifo_beats : int, at least two of the longest bursts
     Members:    instructions : In(stream), program.STREAM;  requests : Out(stream), BURST
                 arriving : In(stream), beats, always taken
                 beats : Out(stream), data and last of each instruction's stream;  idle : Out
     """
+
+    LATENCY = CountedFifo.LATENCY + RegisterSlice.LATENCY
+    EVERY = 3
 
     def __init__(self, *, bus_bytes: int, fifo_beats: int) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
@@ -132,11 +138,15 @@ class WeightStream(wiring.Component):
         depth = self._fifo_beats
         m.submodules.fifo = fifo = CountedFifo(shape=beat_layout(self._bus_bytes), depth=depth)
         room = Signal(range(depth + 1), init=depth)  # neither filled nor promised to a burst
-        enough = Signal(init=1)  # judged a cycle late, so not right after a burst
+        enough = Signal(init=1)  # judged two cycles late, so not right after a burst
         burst = bursts.bursts
         asked = self.requests.valid & self.requests.ready
         left = self.beats.valid & self.beats.ready
-        wiring.connect(m, fifo.outgoing, wiring.flipped(self.beats))
+        m.submodules.ahead = ahead = RegisterSlice(
+            shape=beat_layout(self._bus_bytes)
+        )  # a block RAM takes most of a cycle
+        wiring.connect(m, fifo.outgoing, ahead.incoming)
+        wiring.connect(m, ahead.outgoing, wiring.flipped(self.beats))
         m.d.comb += [
             bursts.spans.valid.eq(self.instructions.valid),
             bursts.spans.payload.address.eq(self.instructions.payload.dram),
@@ -150,11 +160,12 @@ class WeightStream(wiring.Component):
             self.arriving.ready.eq(1),
             self.idle.eq((room == depth) & bursts.idle),
         ]
-        # less a burst's beats, which is ~length, and one more for a beat that leaves: the carry into the sum
-        length = burst.payload.length
-        promised = Cat(~length & asked.replicate(len(length)), asked.replicate(len(room) - len(length)))
+        # less the beats of the burst before, ~length, and one more for a beat that leaves: the carry into the sum
+        length = delayed(m, burst.payload.length, 1, name="length")
+        promises = delayed(m, asked, 1, name="promises", init=0)
+        promised = Cat(~length & promises.replicate(len(length)), promises.replicate(len(room) - len(length)))
         m.d.sync += [
             room.eq((Cat(1, room) + Cat(left, promised))[1:]),
-            enough.eq((room >= BURST_BEATS) & ~asked),
+            enough.eq((room >= BURST_BEATS) & ~asked & ~promises),
         ]
         return m

@@ -21,7 +21,7 @@ from .tokens import TOKEN_PORT
 class Loader(wiring.Component):
     """Asks for an instruction's spans as soon as its tokens are there, and places the beats as they arrive.
 
-    A beat is written LATENCY cycles after it has arrived, from a register.
+    A beat is written LATENCY cycles after it has arrived: a register to be placed from, one to be written from.
 
     Parameters: bus_bytes : int, bytes a beat, at most what one write places;  memory : MemoryFormat
     Members:    instructions : In(stream), TRANSFER;  tokens : Out(TOKEN_PORT)
@@ -30,7 +30,7 @@ class Loader(wiring.Component):
                 idle, waiting : Out
     """
 
-    LATENCY = 1
+    LATENCY = 2 * RegisterSlice.LATENCY
 
     def __init__(self, *, bus_bytes: int, memory: MemoryFormat) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
@@ -102,22 +102,26 @@ class Loader(wiring.Component):
         e = Signal(self._spans_layout(), reset_less=True)
         placing, first, taken, moves = Signal(), Signal(init=1), Signal(), Signal()
 
-        # through a slice, so that whether the memory takes a beat reaches nothing here in the same cycle
+        # between two slices: whether the memory takes a beat reaches nothing here in the same cycle, and what is placed
+        # here no other user of the bus
+        m.submodules.arrived = arrived = RegisterSlice(shape=self.beats.payload.shape())
+        wiring.connect(m, wiring.flipped(self.beats), arrived.incoming)
+        beats = arrived.outgoing
         tail = (e.dram + e.bytes)[: len(e.dram)] >> element_bits  # the last beat's last element
         skip = e.dram >> element_bits
-        last = self.beats.payload.last
+        last = beats.payload.last
         layout = {"write": self._memory.write_layout, "complete": 1, "post": e.post.shape()}
         m.submodules.ahead = ahead = RegisterSlice(shape=data.StructLayout(layout))
         placed, leaving = ahead.incoming.payload, ahead.outgoing
         address = Signal.like(write.address, reset_less=True)  # of the beat before
         m.d.comb += [
-            self.beats.ready.eq(placing & ahead.incoming.ready),
-            taken.eq(self.beats.valid & self.beats.ready),
+            beats.ready.eq(placing & ahead.incoming.ready),
+            taken.eq(beats.valid & beats.ready),
             ahead.incoming.valid.eq(taken),
             placed.write.address.eq(Mux(first, e.chip - skip, address + bus_elements)),
             placed.write.low.eq(Mux(first, skip, 0)),
             placed.write.high.eq(Mux(last, tail + 1, bus_elements)),
-            placed.write.data.as_value().eq(self.beats.payload.data),
+            placed.write.data.as_value().eq(beats.payload.data),
             placed.complete.eq(last & spans.last),
             placed.post.eq(e.post),
             write.eq(leaving.payload.write),

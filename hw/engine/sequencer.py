@@ -78,6 +78,7 @@ class Sequencer(wiring.Component):
 
         active, running = Signal(), Signal()
         vacant = Signal(init=1)  # not active, or at the instruction's last window
+        occupied = Signal()  # ~vacant, apart from it: one goes to the queue and all of ``i``, one stays here
         spent = Signal(init=1)  # no pass is left to start
         closes, final = Signal(reset_less=True), Signal(reset_less=True)  # the pass in work ends its tile, all tiles
         initial = Signal()  # it begins its sums
@@ -92,7 +93,7 @@ class Sequencer(wiring.Component):
             pass_ends.eq(running & windows.left.last),
             tile_ends.eq(pass_ends & closes),
             finish.eq(pass_ends & final),
-            begin.eq(self.instructions.valid & tokens.ready & vacant),
+            begin.eq(self.instructions.valid & tokens.ready & ~occupied),
         ]
 
         # whether a pass may start is known a cycle ahead, but for its weights: so a start is two registers' doing.
@@ -105,7 +106,8 @@ class Sequencer(wiring.Component):
         with m.If(finish):
             m.d.sync += active.eq(0)
         with m.If(begin):
-            m.d.sync += [active.eq(1), may_start.eq(half_there | ~new.first), vacant.eq(0), spent.eq(0)]
+            m.d.sync += [active.eq(1), may_start.eq(half_there | ~new.first), spent.eq(0)]
+            m.d.sync += [vacant.eq(0), occupied.eq(1)]
 
         finishes = passes.last & passes.left["tiles"].last
         with m.If(start):
@@ -114,12 +116,14 @@ class Sequencer(wiring.Component):
                 closes.eq(passes.last),
                 final.eq(finishes),
                 spent.eq(finishes),
-                vacant.eq(finishes & (i.rows == 0) & (i.columns == 0)),
             ]
+            leaves = finishes & (i.rows == 0) & (i.columns == 0)
+            m.d.sync += [vacant.eq(leaves), occupied.eq(~leaves)]
         with m.Elif(running):
             m.d.sync += [running.eq(~windows.left.last), position.eq(position + 1)]
             with m.If(final & ~begin):
-                m.d.sync += vacant.eq(windows.left.last | windows.left.last_follows)
+                leaves = windows.left.last | windows.left.last_follows
+                m.d.sync += [vacant.eq(leaves), occupied.eq(~leaves)]
         with m.If(tile_ends):
             m.d.sync += half.eq(half ^ i.last)
         taken = start & needs_half
@@ -145,7 +149,7 @@ class Sequencer(wiring.Component):
             self.instructions.ready.eq(tokens.ready & vacant),
             tokens.waits.eq(self.instructions.valid),
             tokens.wait.eq(new.wait),
-            tokens.take.eq(begin),
+            tokens.take.eq(self.instructions.valid & tokens.ready & vacant),
             tokens.give.eq(finish),
             tokens.give_to.eq(i.post),
             self.swap.eq(start),

@@ -24,7 +24,8 @@ class Storer(wiring.Component):
     """Reads spans line piece by line piece and writes them as AXI4 bursts; bytes outside a span are not strobed.
 
     A span must start at the same place in a bus beat on both sides (the planner sees to it), so no shifter is needed.
-    An instruction is complete, and gives its tokens, when memory has answered all its bursts.
+    An instruction's first burst is made ready while its tokens are on their way; only what it reads waits for them.
+    It is complete, and gives its tokens, when memory has answered all its bursts.
 
     Parameters: bus_bytes : int, bytes a beat;  memory : MemoryFormat;  attributes : of every access
     Members:    instructions : In(stream), TRANSFER;  tokens : Out(TOKEN_PORT)
@@ -69,12 +70,13 @@ class Storer(wiring.Component):
         guarded = self._guarded(m, bursts)
 
         i = Signal(TRANSFER, reset_less=True)
-        active, spans_left = Signal(), Signal()
+        active, spans_left, all_read = Signal(), Signal(), Signal()
+        held = Signal()  # it has taken its tokens
         bursting = Signal()  # a burst's address has been handed over, its beats are being read
         spans = Countdown(TRANSFER["rows"].width, name="spans")
         beats = Countdown(ceil_log2(BURST_BEATS), name="beats")
-        final = Signal()
-        span_first = Signal()
+        final, span_first, spans_end = Signal(), Signal(), Signal()  # spans_end: no span is left behind the one in work
+        ends = Signal(_ends_layout(bus_bits), reset_less=True)  # where it begins and ends inside a beat
         piece = Signal(len(self.read_address) - bus_bits + element_bits, reset_less=True)  # of a beat's size
         room = Credits(self.FIFO, init=self.FIFO, name="room")
         unanswered = Credits(self.OUTSTANDING, init=0, name="unanswered")
@@ -86,13 +88,23 @@ class Storer(wiring.Component):
             bursts.spans.payload.bytes.eq(i.bytes),
         ]
         with m.If(bursts.spans.valid & bursts.spans.ready):
-            m.d.sync += [spans_left.eq(0), span_first.eq(1), piece.eq(i.chip >> (bus_bits - element_bits))]
+            spans.step(m)
+            m.d.sync += [
+                spans_left.eq(0),
+                span_first.eq(1),
+                spans_end.eq(spans.last),
+                piece.eq(i.chip >> (bus_bits - element_bits)),
+                ends.skip.eq(i.dram),
+                ends.tail.eq(i.dram + i.bytes),
+                i.dram.eq(i.dram + i.dram_step),  # what memory answers moves no address
+                i.chip.eq(i.chip + i.chip_step),
+            ]
 
         # each burst: its address, then its beats; while closed it goes no further than here
         burst = guarded.payload
-        handing = Signal()
+        handing, may_read = Signal(), held | tokens.ready
         m.d.comb += [
-            guarded.ready.eq(~bursting & ~bus.awvalid & ~unanswered.full),
+            guarded.ready.eq(~bursting & ~bus.awvalid & ~unanswered.full & may_read),
             handing.eq(guarded.valid & guarded.ready & ~self.closed),
         ]
         with m.If(bus.awready):
@@ -111,46 +123,36 @@ class Storer(wiring.Component):
             reading.eq(bursting & room.some & (self.read_ready | self.closed)),
         ]
         span_last = final & beats.last
-        instruction_read = Signal()
         with m.If(reading):
             beats.step(m)
             m.d.sync += [piece.eq(piece + 1), span_first.eq(0)]
             with m.If(beats.last):
                 m.d.sync += bursting.eq(0)
             with m.If(span_last):
-                with m.If(spans.last):
-                    m.d.comb += instruction_read.eq(1)
-                with m.Else():
-                    spans.step(m)
-                    m.d.sync += [
-                        i.dram.eq(i.dram + i.dram_step),
-                        i.chip.eq(i.chip + i.chip_step),
-                        spans_left.eq(1),
-                    ]
-        self._send(m, reading, self._strobe(m, i, span_first, span_last), beats.last)
+                m.d.sync += [spans_left.eq(~spans_end), all_read.eq(spans_end)]
+        self._send(m, reading, self._strobe(ends, span_first, span_last), beats.last)
         room.change(m, bus.wvalid & bus.wready, reading)
 
         # answers, and the end of an instruction
         answered = bus.bvalid & bus.bready
         unanswered.change(m, handing, answered)
         m.d.comb += [bus.bready.eq(1), self.error.eq(answered & bus.bresp[1])]
-        all_read = Signal()
-        with m.If(instruction_read):
-            m.d.sync += all_read.eq(1)
         m.d.comb += [
             tokens.give.eq(all_read & ~unanswered.some),
             tokens.give_to.eq(i.post),
-            self.instructions.ready.eq(~active & tokens.ready),
-            tokens.waits.eq(self.instructions.valid),
-            tokens.wait.eq(self.instructions.payload.wait),
-            tokens.take.eq(~active & self.instructions.valid & tokens.ready),
-            self.waiting.tokens.eq(~active & self.instructions.valid & ~tokens.ready),
+            self.instructions.ready.eq(~active),
+            tokens.waits.eq(active & ~held),
+            tokens.wait.eq(i.wait),
+            tokens.take.eq(active & ~held & tokens.ready),
+            self.waiting.tokens.eq(active & ~held & ~tokens.ready),
             self.idle.eq(~active),
             self.quiet.eq(~bursting & ~unanswered.some),
         ]
-        with m.If(tokens.give):
-            m.d.sync += [active.eq(0), all_read.eq(0)]
         with m.If(tokens.take):
+            m.d.sync += held.eq(1)
+        with m.If(tokens.give):
+            m.d.sync += [active.eq(0), held.eq(0), all_read.eq(0)]
+        with m.If(self.instructions.valid & self.instructions.ready):
             spans.load(m, self.instructions.payload.rows)
             m.d.sync += [i.eq(self.instructions.payload), active.eq(1), spans_left.eq(1)]
         return m
@@ -162,18 +164,11 @@ class Storer(wiring.Component):
         m.d.comb += [guard.window.eq(self.window), guard.closed.eq(self.closed), self.outside.eq(guard.outside)]
         return guard.passed
 
-    def _strobe(self, m: Module, i: data.View, span_first: Value, span_last: Value) -> Value:
+    def _strobe(self, ends: data.View, span_first: Value, span_last: Value) -> Value:
         """All bytes of a beat but those before the span's first and after its last."""
         every = (1 << self._bus_bytes) - 1
-        before = Signal(self._bus_bytes)
-        after = Signal(self._bus_bytes)
-        end = Signal(range(self._bus_bytes))
-        m.d.comb += [
-            end.eq(i.dram[: len(end)] + i.bytes[: len(end)]),
-            before.eq(Mux(span_first, every << i.dram[: len(end)], every)),
-            after.eq(Mux(span_last, every >> ~end, every)),
-        ]
-        return before & after
+        before = Mux(span_first, every << ends.skip, every)[: self._bus_bytes]
+        return before & Mux(span_last, every >> ~ends.tail, every)
 
     def _send(self, m: Module, reading: Value, strobe: Value, last: Value) -> None:
         """Beats that are being read to the bus, through a FIFO; none is strobed that is read while closed."""
@@ -196,3 +191,8 @@ class Storer(wiring.Component):
             self.bus.wlast.eq(out.flags.last),
             fifo.outgoing.ready.eq(self.bus.wready),
         ]
+
+
+def _ends_layout(bus_bits: int) -> data.StructLayout:
+    """Bytes of the first beat before a span, and the last byte of its last beat."""
+    return data.StructLayout({"skip": bus_bits, "tail": bus_bits})

@@ -135,7 +135,7 @@ class WeightWriter(wiring.Component):
         slot_taken = Signal()
 
         last_row = Signal()  # as a register, like all that a step asks
-        step, done = Signal(), Signal()
+        step, ended, done = Signal(), Signal(), Signal()
         m.d.comb += [
             self.weights.eq(self.rows.payload),
             self.parameter_row.eq(Mux(slot, self._parameter_rows, 0) + row),
@@ -143,6 +143,7 @@ class WeightWriter(wiring.Component):
         with m.If(in_parameters):
             m.d.comb += [
                 step.eq(self.rows.valid & self.rows.ready),
+                ended.eq(step & last_row),
                 self.rows.ready.eq(ordered & free_slots.some),
                 self.parameter_write.eq(step),
             ]
@@ -152,6 +153,8 @@ class WeightWriter(wiring.Component):
             real = row < self._rows if self._rows < self._pass_cycles else Const(1)
             m.d.comb += [
                 step.eq(may_write & (self.rows.valid | ~real)),
+                # a swap lets a tile's first row go, never its last: so it moves no count
+                ended.eq(last_row & ordered & ~self.loaded & (self.rows.valid | ~real)),
                 self.rows.ready.eq(may_write & real),
                 self.weight_row.eq(Mux(step & real, 1 << row, 0)[: self._rows]),
             ]
@@ -167,17 +170,17 @@ class WeightWriter(wiring.Component):
         with m.If(step):
             before_last = Mux(in_parameters, self._parameter_rows - 2, self._pass_cycles - 2)
             m.d.sync += [row.eq(row + 1), last_row.eq(row == before_last)]
-            with m.If(last_row):
-                m.d.sync += [row.eq(0), last_row.eq(0)]
-                with m.If(in_parameters):
-                    m.d.sync += [in_parameters.eq(0), slot.eq(~slot)]
-                    m.d.comb += slot_taken.eq(1)
-                with m.Else():
-                    m.d.sync += [self.loaded.eq(1), passes.eq(passes + 1)]
-                    with m.If(last_pass):
-                        m.d.sync += [passes.eq(0), tiles.eq(tiles + 1), in_parameters.eq(order.parameters)]
-                        with m.If(last_tile):
-                            m.d.sync += [tiles.eq(0), self.flush.eq(order.flush), done.eq(1), ordered.eq(0)]
+        with m.If(ended):
+            m.d.sync += [row.eq(0), last_row.eq(0)]
+            with m.If(in_parameters):
+                m.d.sync += [in_parameters.eq(0), slot.eq(~slot)]
+                m.d.comb += slot_taken.eq(1)
+            with m.Else():
+                m.d.sync += [self.loaded.eq(1), passes.eq(passes + 1)]
+                with m.If(last_pass):
+                    m.d.sync += [passes.eq(0), tiles.eq(tiles + 1), in_parameters.eq(order.parameters)]
+                    with m.If(last_tile):
+                        m.d.sync += [tiles.eq(0), self.flush.eq(order.flush), done.eq(1), ordered.eq(0)]
         free_slots.change(m, self.parameter_slot_free, slot_taken)
         return m
 

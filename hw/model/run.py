@@ -63,16 +63,24 @@ class Run:
     def begin(self, queue: Queue, now: int) -> Generator[Channel, None, tuple[Instruction, int]]:
         """The queue's next instruction, and the cycle from ``now`` on at which it is there and has its tokens."""
         visible, instruction = yield from queue.items.take()
-        there, unit = max(visible, queue.follows), UNIT_OF.get(instruction.operation)
-        if unit is not None:
-            for other in instruction.wait:
-                token = yield from self.tokens[other, unit].take()
-                there = max(there, token)
-            there += 1  # that it has its tokens is a register
-        now = max(now, there)
+        now = max(now, (yield from self.has_tokens(instruction, max(visible, queue.follows))))
+        self.leave(queue, now)
+        return instruction, now
+
+    def has_tokens(self, instruction: Instruction, there: int) -> Generator[Channel, None, int]:
+        """When ``instruction``, which waits since cycle ``there``, has its tokens."""
+        unit = UNIT_OF.get(instruction.operation)
+        if unit is None:
+            return there
+        for other in instruction.wait:
+            token = yield from self.tokens[other, unit].take()
+            there = max(there, token)
+        return there + 1  # that it has them is a register
+
+    def leave(self, queue: Queue, now: int) -> None:
+        """An instruction leaves its queue in cycle ``now``."""
         queue.follows = now + 2
         queue.room.put(now)
-        return instruction, now
 
     def end(self, instruction: Instruction, begin: int, cycle: int, work: int) -> None:
         """``instruction``, begun in cycle ``begin``, is complete in ``cycle``: it gives its tokens.

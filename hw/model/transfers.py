@@ -92,13 +92,18 @@ def _loaded(run: Run, instruction: Instruction, begin: int, beats: int, cycles: 
 
 def storer(run: Run) -> Process:
     clock, queue, now = run.clock, run.queues[Operation.STORE], 0
+    ahead = Bursts.LATENCY + Guard.LATENCY
     while True:
-        instruction, begin = yield from run.begin(queue, now)
-        yield begin
+        visible, instruction = yield from queue.items.take()
+        taken = max(now, visible, queue.follows)
+        run.leave(queue, taken)
+        # its first burst is made ready meanwhile
+        begin = max((yield from run.has_tokens(instruction, taken + 1)), taken + 1 + ahead)
+        yield begin - 1
         bursts = spans(instruction, run.p.bus_bytes)
-        for span in bursts:
+        for n, span in enumerate(bursts):
             first, beats = clock.now, sum(span)
-            yield first + Bursts.LATENCY + Guard.LATENCY + beats + len(span) + run.ports.put_off(first, beats)
+            yield first + (ahead if n else 0) + beats + len(span) + run.ports.put_off(first, beats)
         # read, FIFO, then the answer to the last beat
         complete = clock.now + 1 + ActivationMemory.READ_LATENCY + CountedFifo.LATENCY + run.latency
         run.end(instruction, begin, complete, sum(map(sum, bursts)))

@@ -2,8 +2,7 @@
 
 from collections.abc import Generator
 
-from ..engine.counted_fifo import CountedFifo
-from ..engine.dma import Bursts
+from ..engine.dma import Bursts, WeightStream
 from ..engine.weights import Gearbox, WeightWriter
 from ..isa.parameters import BURST_BEATS
 from ..isa.program import Operation
@@ -14,7 +13,8 @@ from .transfers import cut
 
 
 def weight_requests(run: Run) -> Process:
-    """A burst is asked for a cycle after the FIFO has room for the longest, and two after the one before at best."""
+    """A burst is asked for a cycle after the FIFO has room for the longest, and
+    WeightStream.EVERY after the one before at best."""
     queue, bus, drawn = run.queues[Operation.WEIGHTS], run.p.bus_bytes, run.drawn
     ahead = run.p.weight_fifo_beats - BURST_BEATS
     now = asked = 0
@@ -30,7 +30,7 @@ def weight_requests(run: Run) -> Process:
                 first, last, begin, cycles, end = drawn.popleft()
             room = end if gone == last else min(begin + cycles * (gone - first) // (last - first + 1), end)
             now = max(now, room + 1)
-            now = 1 + (yield from run.bus.burst(WEIGHTS, beats, now, run.arrivals.put))
+            now = WeightStream.EVERY - 1 + (yield from run.bus.burst(WEIGHTS, beats, now, run.arrivals.put))
             asked += beats
 
 
@@ -59,7 +59,7 @@ class _Weights:
                     yield arrivals
                 burst, self.last = arrivals.popleft()
                 arrived += self.last - burst + 1
-            there = self.last - (arrived - needed) + CountedFifo.LATENCY + Gearbox.LATENCY
+            there = self.last - (arrived - needed) + WeightStream.LATENCY + Gearbox.LATENCY
             if needed == first:
                 begin = max(begin, there)
         self.arrived = arrived
