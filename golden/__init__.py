@@ -7,7 +7,7 @@ from .conv import convolve
 from .depth_to_space import depth_to_space
 from .extremum import extremum
 from .multiply import multiply
-from .network import output, outputs, quantize_input, quantize_inputs, run
+from .network import arranged, output, outputs, quantize_input, quantize_inputs, run, scores
 from .normalization import normalize
 from .pool import max_pool
 from .requantize import dequantize, quantize, requantize
@@ -17,6 +17,7 @@ from .table import look_up
 
 __all__ = [
     "add",
+    "arranged",
     "average",
     "concat",
     "convolve",
@@ -34,6 +35,7 @@ __all__ = [
     "quantize_inputs",
     "requantize",
     "run",
+    "scores",
     "select",
     "storage",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from itertools import takewhile
 from math import prod
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.errors import DataError
 from ..quant.graph.flat import flat_tensors
-from ..quant.graph.host import apply_steps
+from ..quant.graph.host import HostArray, Reshape, Transpose, apply_steps
 from ..quant.graph.ports import by_name
 from .layer import (
     FEW_POSITIONS,
@@ -124,6 +125,22 @@ def outputs(
         array = graph.arrays.get(name)
         found[name] = (apply_steps(array.steps, reals) if array else reals.reshape(values.shape)), values
     return found
+
+
+def scores(graph: Graph, integers: Integers) -> NDArray[np.float32]:
+    """What the first output, whose ``integers`` these are, says of each class, (N, classes): see ``arranged``."""
+    first = graph.outputs[0]
+    tensor = graph.tensors[first]
+    return arranged(dequantize(integers.reshape(-1, *tensor.shape), tensor), graph.arrays.get(first))
+
+
+def arranged(reals: NDArray[np.float32], array: HostArray | None) -> NDArray[np.float32]:
+    """An output's ``reals``, (N, channels, rows, columns), in the order of the model's file, (N, values).
+
+    As they are before the host's softmax or argmax, which leave the highest the highest.
+    """
+    steps = takewhile(lambda step: isinstance(step, Reshape | Transpose), array.steps if array else ())
+    return apply_steps(tuple(steps), reals).reshape(len(reals), -1)
 
 
 def chunk_size(graph: Graph) -> int:

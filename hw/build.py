@@ -17,15 +17,11 @@ from .devices import MULTIPLIERS
 from .engine.emit import emit_verilog
 from .folder import check_folder, read_content, read_hardware, write_folder
 from .header import c_header
-from .isa.parameters import Parameters, pairs_fit
+from .isa.parameters import Parameters, pairs_fit, product_bits
 from .manifest import Content
 
 NORMALIZATION = 5
 """Channels that a general accelerator can normalize over: as AlexNet, ZF Net and GoogLeNet do."""
-
-
-PRODUCT_BITS = 18
-"""Of a product of two 8-bit maps, which a general accelerator can multiply if its sums are so wide."""
 
 
 def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
@@ -33,10 +29,11 @@ def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
 
     sizes : any of Parameters' other fields, which then are as given
     """
-    tables = sizes.get("tables", sizes.get("activation_bits", 8) <= 8 and columns >= 4)
+    bits = sizes.get("activation_bits", 8)
+    tables = sizes.get("tables", bits <= 8 and columns >= 4)
     normalization = min(NORMALIZATION, columns) if tables and sizes.get("multiplier", True) else 0
     sums = min(sizes.get(name, 32) for name in ("sum_bits", "total_bits"))
-    products = sizes.get("operands", True) and sizes.get("activation_bits", 8) <= 8 and sums >= PRODUCT_BITS
+    products = sizes.get("operands", True) and bits <= 8 and sums >= product_bits(bits)
     features = {"operands": True, "tables": tables, "extrema": tables, "products": products}
     features["normalization"] = normalization
     return Parameters(rows=rows, columns=columns, **{**features, **sizes})

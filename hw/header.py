@@ -202,6 +202,9 @@ def c_header(plan: Plan) -> str:
                 f"#define SYSTOLITH_{name}_ADDRESS {region.address}u",
                 f"#define SYSTOLITH_{name}_BYTES {region.bytes}u",
             ]
+        if array := plan.graph.arrays.get(tensor_name):
+            where = "before" if tensor_name in plan.graph.inputs else "behind"
+            lines.append(f"/* {name}: left to the host {where} it: {', '.join(map(str, array.steps))} */")
         lines += [
             f"typedef {element} systolith_{name.lower()}_t;",
             f"#define SYSTOLITH_{name}_ROWS {rows // plan.batch}",

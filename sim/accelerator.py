@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,7 @@ class Accelerator:
     program: bytes
     constants: bytes
 
+    @cached_property
     def graph(self) -> Graph:
         """The quantized graph that was built.  Raises ModelError or ConfigurationError if its file is damaged."""
         graph = quant.load(self.folder / "model.onnx")

@@ -221,7 +221,7 @@ def record_waveform(
 
 
 def simulate(
-    build: Path | str,
+    build: Path | str | Accelerator,
     x: NDArray[Any] | Mapping[str, NDArray[Any]],
     *,
     labels: NDArray[Any] | None = None,
@@ -233,14 +233,14 @@ def simulate(
     folder: Path | None = None,
     progress: Progress = quiet,
 ) -> Report:
-    """Simulate the accelerator in folder ``build`` on ``x``, (images, channels, rows, columns) float32.
+    """Simulate the accelerator ``build``, or in that folder, on ``x``, (images, channels, rows, columns) float32.
 
     Where the network has several inputs, ``x`` holds an array for each, by the names of ``Graph.inputs``.
     ``images`` takes only the first so many; ``labels``, (images,) integers, adds the accuracy of the first output.
     Raises ConfigurationError or DataError for bad input, SimulationError for a hang or a broken rule.
     """
-    source = accelerators.load(Path(build))
-    graph = source.graph()
+    source = build if isinstance(build, Accelerator) else accelerators.load(Path(build))
+    graph = source.graph
     arrays = by_name(x, graph.inputs)
     for name, values in arrays.items():
         quant.check_images(values, graph.map_of(name).shape, "x" if len(arrays) == 1 else f"'{name}'")
@@ -265,6 +265,5 @@ def simulate(
     )
     if labels is None:
         return report
-    first = graph.outputs[0]
-    scores = golden.dequantize(tensors[first], graph.tensors[first]).reshape(count, -1)
+    scores = golden.scores(graph, tensors[graph.outputs[0]])
     return dataclasses.replace(report, accuracy=float(np.mean(scores.argmax(axis=1) == labels[:count])))

@@ -20,6 +20,7 @@ from .quant import DataError, check_images, write_whole
 from .quant.graph import Shape
 from .quant.graph.host import HostArray, apply_steps
 from .quant.graph.ports import by_name
+from .quant.onnx.context import image_of
 
 Inputs = str | os.PathLike[str] | NDArray[Any] | Mapping[str, NDArray[Any]] | tuple[Any, NDArray[Any]]
 """Path of an .npz file that holds ``x`` and optionally ``y``, or the array ``x``, or the pair ``(x, y)``.
@@ -33,7 +34,7 @@ EXACT = 2**24
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """arrays : of each input by name, float32, (N, C, rows, columns);  labels : what messages call them
+    """arrays : of each input by name, float32, (N, C, rows, columns);  called : what messages call each
 
     y : integers, (N,), or None without labels
     """
@@ -47,12 +48,6 @@ class Data:
         """What the only input reads."""
         (x,) = self.arrays.values()
         return x
-
-    @property
-    def name(self) -> str:
-        """What messages call ``x``."""
-        (name,) = self.called.values()
-        return name
 
     def __len__(self) -> int:
         """Images."""
@@ -68,10 +63,10 @@ class Data:
         found = {}
         for name, values in self.arrays.items():
             array = (arranged or {}).get(name)
-            if array is not None and values.shape[1:] == _image(array.shape):
+            if array is not None and values.shape[1:] == _as_loaded(array.shape):
                 values = apply_steps(array.steps, values.reshape(len(values), *array.shape))
             elif array is not None and values.shape[1:] != shapes[name]:
-                takes = npz.volume(("N", *array.shape))
+                takes = f"Nx{npz.volume(array.shape)}"
                 raise DataError(f"{self.called[name]} has shape {npz.volume(values.shape)}; the model takes {takes}")
             check_images(values, shapes[name], self.called[name])
             found[name] = values
@@ -104,13 +99,6 @@ def load_data(inputs: Inputs, labels: ArrayLike | None = None, names: Sequence[s
             values, said = values[:, :, None, None], f"{said}, read as NxK,"
         arrays[name], called[name] = values, said
     return Data(arrays, None if y is None else y.reshape(-1), called)
-
-
-def _image(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """How ``load_data`` hands out images of ``shape``: of (channels, columns) as one row, of (channels,) as a pixel."""
-    channels, *size = shape
-    rows, columns = [1, 1, *size][-2:]
-    return (channels, rows, columns) if len(shape) < 3 else shape
 
 
 def save_arrays(path: str | os.PathLike[str], **arrays: NDArray[Any]) -> None:
@@ -168,6 +156,11 @@ def _count(counts: Mapping[str, int]) -> int:
         listed = ", ".join(f"{count} for '{name}'" for name, count in counts.items())
         raise DataError(f"the numbers of images differ: {listed}")
     return next(iter(counts.values()))
+
+
+def _as_loaded(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """How ``load_data`` hands out images of ``shape``: as maps, but volumes as they are."""
+    return shape if len(shape) > 3 else image_of((1, *shape))
 
 
 def _array(values: ArrayLike, name: str) -> NDArray[Any]:

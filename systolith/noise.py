@@ -80,14 +80,14 @@ def run_all(
         found = [_integers(graph, batch) for graph in graphs]
         for name, values in run_float(network, batch):
             if name == network.outputs[0]:
-                guesses[0, part] = classes(values)
+                guesses[0, part] = classes(golden.arranged(values, network.arrays.get(name)))
             for index, (graph, tensors) in enumerate(zip(graphs, found, strict=True)):
                 if name not in tensors or values.shape != tensors[name][1].shape:
                     continue
                 integers, made = tensors[name]
                 reals = golden.dequantize(made, graph.tensors[integers])
                 if name == network.outputs[0]:
-                    guesses[1 + index, part] = classes(reals)
+                    guesses[1 + index, part] = classes(golden.scores(graph, made))
                 for sums, squares in ((signals, values), (errors, values - reals)):
                     power = np.square(squares, dtype=np.float64).sum(axis=(1, 2, 3))
                     sums[index].setdefault(integers, np.zeros(count))[part] = power

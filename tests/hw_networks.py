@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -60,24 +60,31 @@ def network(name: str, scales: str = "float", weight_bits: int = 8, activation_b
 
 
 def branched(
-    hardware: dict[str, int], seeds: Iterable[int], layers: int = 8, *, products: bool = False
+    hardware: dict[str, int], seeds: Iterable[int], layers: int = 8, **choices: object
 ) -> Iterator[tuple[Graph, Plan]]:
-    """Random branches planned for an accelerator of ``BRANCHED``; most of them must fit."""
+    """Random branches, drawn by the ``choices`` of Branches, planned for one of ``BRANCHED``; most of them must fit."""
+    powers = bool(hardware.get("powers", False))
+    chosen = list(seeds)[:: 3 if powers else 1]  # sums of powers of two are full of ties, slow to decide
+    found = [_branch(tuple(hardware.items()), seed, layers, **choices) for seed in chosen]
+    yield from filter(None, found)
+    fits = len(found) - found.count(None)
+    assert 2 * fits > len(found), f"{fits} of {len(found)} graphs fit"
+
+
+@lru_cache(maxsize=256)
+def _branch(
+    hardware: tuple[tuple[str, int], ...], seed: int, layers: int, **choices: object
+) -> tuple[Graph, Plan] | None:
+    """One of them, which several tests look at; None if it does not fit."""
     sizes = dict(hardware)
     powers = bool(sizes.pop("powers", False))
-    fits = total = 0
-    for seed in list(seeds)[:: 3 if powers else 1]:  # sums of powers of two are full of ties, slow to decide
-        total += 1
-        normalization = 0 if powers else min(sizes["columns"], 5)
-        graph = branches(seed, layers, powers=powers, normalization=normalization, products=products)
-        try:
-            made = planned(graph, **sizes)
-        except ConfigurationError as error:
-            assert "would do" in str(error) or "fit no tables" in str(error), error  # noqa: PT017
-            continue
-        fits += 1
-        yield graph, made
-    assert 2 * fits > total, f"{fits} of {total} graphs fit"
+    normalization = 0 if powers else min(sizes["columns"], 5)
+    graph = branches(seed, layers, **{"powers": powers, "normalization": normalization, **choices})
+    try:
+        return graph, planned(graph, **sizes)
+    except ConfigurationError as error:
+        assert "would do" in str(error) or "fit no tables" in str(error), error  # noqa: PT017
+        return None
 
 
 def planned(graph: Graph, **sizes: int) -> Plan:

@@ -93,7 +93,8 @@ class Builder:
         return self.node("Flatten")
 
     def model(self) -> onnx.ModelProto:
-        outputs = [helper.make_tensor_value_info(self.current, TensorProto.FLOAT, None)]
+        kind = TensorProto.INT64 if self.nodes[-1].op_type == "ArgMax" else TensorProto.FLOAT
+        outputs = [helper.make_tensor_value_info(self.current, kind, None)]
         graph = helper.make_graph(self.nodes, "test", self.inputs, outputs, self.constants)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
 

@@ -179,7 +179,10 @@ def assert_every_tensor_equal(graph: quant.Graph, images: np.ndarray, level: str
 
 
 def assert_same_output(graph: quant.Graph, found: np.ndarray, expected: np.ndarray) -> None:
-    """The same numbers, to the bit; behind a Softmax of the host, which each computes in its own float, nearly."""
+    """The same numbers, to the bit; behind a Softmax of the host nearly.
+
+    A Softmax is floats of the host, not integers: powers and their sums are float64 here, float32 there.
+    """
     array = graph.arrays.get(graph.output)
     if array and any(isinstance(step, Softmax) for step in array.steps):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)

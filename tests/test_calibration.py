@@ -98,12 +98,16 @@ def test_what_is_well_behaved_is_not_warned_of():
 def test_lines_and_losses():
     model = models.tiny()
     found = quantize_model(model, models.images(model, 6))
-    lines = [line for line in found.lines() if not line.startswith("left to the host")]
-    (name,) = found.calibrated.run.outputs
-    assert lines[1] == f"output '{name}': {found.calibrated.run.outputs[name]:.1f} dB against float on 6 images"
-    assert lines[2] == f"classes: as the float model's on {found.calibrated.run.agreeing} of 6 images"
-    assert lines[3].startswith("ranges: ")
-    losses = [row.lost for row in found.calibrated.run.noise if row.lost is not None and row.lost >= 0.5]
+    run = found.calibrated.run
+    *lines, ranges = found.lines()
+    assert lines == [
+        "3 layers, 2 of them with weights, 1,232 MACs an image; calibrated on 6 images",
+        "left to the host: Reshape to Nx5, of 'gemm1_out'",
+        f"output 'gemm1_out': {run.outputs['gemm1_out']:.1f} dB against float on 6 images",
+        f"classes: as the float model's on {run.agreeing} of 6 images",
+    ]
+    assert ranges.startswith("ranges: ")
+    losses = [row.lost for row in run.noise if row.lost is not None and row.lost >= 0.5]
     assert found.losses().row_count == min(5, len(losses)) > 0
 
 

@@ -197,7 +197,7 @@ def test_a_signal_is_one_row_and_is_named_so():
     save(x=X[:, :, 0])
     data = load_data("data.npz")
     np.testing.assert_array_equal(data.x, X[:, :, :1])
-    assert data.name == "x in 'data.npz', read as NxCxL,"
+    assert data.called == {"x": "x in 'data.npz', read as NxCxL,"}
 
 
 @pytest.mark.parametrize("labels", [np.array([1, 0, 2]), np.array([[1], [0], [2]], np.uint8)])

@@ -8,11 +8,13 @@ from systolith import sim
 from systolith.hw.build import compile_for, general_parameters, generate, generate_hardware, parameters_for
 from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.needs import network_needs
+from systolith.hw.compiler.planner import plan
 from systolith.hw.folder import FILES, read_hardware, read_manifest
 from systolith.hw.isa.parameters import Parameters
 from systolith.hw.manifest import Hardware
-from systolith.quant import ConfigurationError
+from systolith.quant import ConfigurationError, quantize
 
+from . import models
 from .branches import branches
 from .hw_networks import network
 from .test_hw_folder import killed_after
@@ -30,20 +32,46 @@ def accelerator(tmp_path_factory):
 @pytest.mark.parametrize(
     ("sizes", "features"),
     [
-        ({}, (32, True, True, True, 4)),
-        ({"columns": 8}, (32, True, True, True, 5)),
-        ({"columns": 8, "sum_bits": 24, "normalization": 8}, (24, True, True, True, 8)),
-        ({"columns": 3}, (32, True, True, False, 0)),
-        ({"activation_bits": 9}, (32, True, True, False, 0)),
-        ({"tables": False}, (32, True, True, False, 0)),
-        ({"multiplier": False}, (32, False, True, True, 0)),
-        ({"operands": False, "tables": False}, (32, True, False, False, 0)),
+        ({}, (32, True, True, True, 4, True, True)),
+        ({"columns": 8}, (32, True, True, True, 5, True, True)),
+        ({"columns": 8, "sum_bits": 24, "normalization": 8}, (24, True, True, True, 8, True, True)),
+        ({"columns": 3}, (32, True, True, False, 0, False, True)),
+        ({"activation_bits": 9}, (32, True, True, False, 0, False, False)),
+        ({"tables": False}, (32, True, True, False, 0, False, True)),
+        ({"multiplier": False}, (32, False, True, True, 0, True, True)),
+        ({"operands": False, "tables": False}, (32, True, False, False, 0, False, False)),
+        ({"sum_bits": 18}, (18, True, True, True, 4, True, True)),
+        ({"sum_bits": 17}, (17, True, True, True, 4, True, False)),
+        ({"total_bits": 18}, (32, True, True, True, 4, True, True)),
+        ({"total_bits": 17}, (32, True, True, True, 4, True, False)),
+        ({"activation_bits": 5, "sum_bits": 12}, (12, True, True, True, 4, True, True)),
+        ({"activation_bits": 5, "sum_bits": 11}, (11, True, True, True, 4, True, False)),
+        ({"extrema": False}, (32, True, True, True, 4, False, True)),
+        ({"products": False}, (32, True, True, True, 4, True, False)),
     ],
     ids=str,
 )
 def test_a_general_accelerator_has_all_that_its_sizes_allow(sizes, features):
+    """A product of two maps of n bits, zero points taken off, has 2n + 2."""
     p = general_parameters(**{**SIZES, **sizes})
-    assert (p.sum_bits, p.multiplier, p.operands, p.tables, p.normalization) == features
+    found = (p.sum_bits, p.multiplier, p.operands, p.tables, p.normalization, p.extrema, p.products)
+    assert found == features
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"products": True, "sum_bits": 17}, "products of 8 bits need sums of 18 bits"),
+        ({"products": True, "total_bits": 17}, "products of 8 bits need sums of 18 bits"),
+        ({"products": True, "activation_bits": 9}, "products need operands and at most 8 activation bits"),
+        ({"extrema": True, "columns": 3}, "extrema need tables"),
+    ],
+    ids=str,
+)
+def test_what_its_sizes_do_not_allow_is_refused(sizes, message):
+    with pytest.raises(ConfigurationError) as caught:
+        general_parameters(**{**SIZES, **sizes})
+    assert str(caught.value) == message
 
 
 def test_its_folder_is_verilog_and_what_is_known_of_it(accelerator):
@@ -107,6 +135,22 @@ def test_all_that_an_accelerator_lacks_is_named(tmp_path):
     enough = general_parameters(**{**SIZES, **{n: v for n, v in needs.items() if n != "normalization"}})
     generate_hardware(enough, tmp_path / "enough")
     compile_for(graph, b"", tmp_path / "enough", tmp_path / "build")
+
+
+def test_an_accelerator_without_extrema_or_products_says_so():
+    net = models.Builder((3, 6, 6)).conv(3, 4, 3).relu()
+    source = net.current
+    larger = net.join("Max", source, net.at(source).conv(4, 4, 1).current).current
+    model = net.join("Mul", larger, source).model()
+    graph = quantize(model, models.images(model, 4))
+    with pytest.raises(ConfigurationError) as caught:
+        plan(graph, general_parameters(**SIZES, extrema=False, products=False))
+    assert str(caught.value).split("; ") == [
+        "layer 'conv2+max1' takes the larger or the smaller of two maps, which needs an accelerator with extrema"
+        " (generate it with --general, at most 8 activation bits and at least 4 columns)",
+        "layer 'mul1' multiplies two maps, which needs an accelerator with products (generate it with --general, at"
+        " most 8 activation bits)",
+    ]
 
 
 def test_wider_activations_are_refused(accelerator, tmp_path):

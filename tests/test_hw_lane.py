@@ -1,5 +1,6 @@
 """One lane, and normalization's squares: against golden, and against exact rationals where a value is a tie."""
 
+import operator
 from fractions import Fraction
 
 import numpy as np
@@ -22,19 +23,24 @@ from .hw_streams import run
 PLAIN = {"sum_bits": 24, "activation_bits": 8, "element_bits": 8}
 TABLES = {**PLAIN, "tables": True}
 NORMALIZED = {**TABLES, "normalization": 4}
+EXTREMA = {**TABLES, "extrema": True}
+PRODUCTS = {**PLAIN, "products": True}
+EVERYTHING = {**EXTREMA, **NORMALIZED, **PRODUCTS}
 HALF = 1 << (TABLE_FRACTION - 1)
 WHOLE = FeatureMap("", (1, 1, 1), np.float32(1), 0, -128, 127)
 ONE = {"bias": 0, "mantissa": 1 << 23, "shift": 3}
 """Scale 1: the activation is the sum."""
 
 
-def settings(source=WHOLE, target=WHOLE, combine=Combine.NONE, normalize=0):
+def settings(source=WHOLE, target=WHOLE, combine=Combine.NONE, normalize=0, **others):
+    """others : ``operand_zero`` where there are products."""
     return {
         "format": {n: getattr(source, n) for n in ("zero_point", "low", "high")},
         "final_low": target.low,
         "final_high": target.high,
         "combine": int(combine),
         "normalize": normalize,
+        **others,
     }
 
 
@@ -76,10 +82,13 @@ def rounded(exact):
     return round(Fraction(exact, 1 << TABLE_FRACTION))
 
 
-@pytest.mark.parametrize("sizes", [PLAIN, TABLES, NORMALIZED], ids=["plain", "tables", "normalization"])
+KINDS = {"plain": PLAIN, "tables": TABLES, "normalization": NORMALIZED, "products": PRODUCTS, "all": EVERYTHING}
+
+
+@pytest.mark.parametrize("sizes", KINDS.values(), ids=KINDS)
 def test_without_tables_a_lane_is_the_requantizer(sizes):
     c = LaneConfiguration(**sizes)
-    assert (c.latency == Requantize.LATENCY) == (not c.tables)
+    assert (c.latency == Requantize.LATENCY) == (not c.tables and not c.products)
     rng = np.random.default_rng(1)
     target = FeatureMap("", (1, 1, 1), np.float32(1), 3, -100, 120)
     count = 500
@@ -93,7 +102,7 @@ def test_without_tables_a_lane_is_the_requantizer(sizes):
     ]
     inputs = [(s, c, rng.integers(256), rng.integers(4096)) for s, c in zip(sums, channels, strict=True)]
     noise = rng.integers(-(2**31), 2**31, 512) if c.tables else None
-    found = lane(c, noise, inputs, settings(target))
+    found = lane(c, noise, inputs, settings(target, **({"operand_zero": -77} if c.products else {})))
     total = (sums + bias).astype(np.int32).reshape(1, -1, 1, 1)
     expected = golden.requantize(total, scale, target).reshape(-1)
     assert [a for a, _ in found] == expected.tolist()
@@ -109,10 +118,22 @@ def hard_tables(rng):
     return np.choose(rng.integers(0, 5, 512), [near, near, near, wide, ends])
 
 
-@pytest.mark.parametrize("entries", [1, 2, 4])
-@pytest.mark.parametrize("combine", [Combine.TABLE, Combine.ADD])
-def test_entries_are_rounded_to_even_and_clamped(combine, entries):
-    c = LaneConfiguration(**TABLES, table_entries=entries)
+COMBINED = {Combine.TABLE: lambda a, _: a, Combine.ADD: operator.add, Combine.MAXIMUM: max, Combine.MINIMUM: min}
+"""What is rounded, of an entry of A and one of B."""
+
+
+@pytest.mark.parametrize(
+    ("combine", "sizes", "entries"),
+    [
+        *((combine, TABLES, entries) for combine in (Combine.TABLE, Combine.ADD) for entries in (1, 2, 4)),
+        (Combine.TABLE, EXTREMA, 2),
+        (Combine.ADD, EVERYTHING, 1),
+        (Combine.MAXIMUM, EXTREMA, 1),
+        (Combine.MINIMUM, EVERYTHING, 4),
+    ],
+)
+def test_entries_are_rounded_to_even_and_clamped(combine, sizes, entries):
+    c = LaneConfiguration(**sizes, table_entries=entries)
     rng = np.random.default_rng(entries)
     ties = 0
     for low, high in ((-128, 127), (-20, 90)):
@@ -122,13 +143,47 @@ def test_entries_are_rounded_to_even_and_clamped(combine, entries):
         operands = rng.integers(-128, 128, len(values))
         inputs = [(v, ONE, o, 0) for v, o in zip(values, operands, strict=True)]
         found = lane(c, tables, inputs, settings(WHOLE, target, combine))
-        exact = [int(tables[v & 255]) for v in values]
-        if combine == Combine.ADD:
-            exact = [e + int(tables[256 + (o & 255)]) for e, o in zip(exact, operands, strict=True)]
+        pairs = zip(tables[values & 255].tolist(), tables[256 + (operands & 255)].tolist(), strict=True)
+        exact = [COMBINED[combine](*pair) for pair in pairs]
         ties += sum(e % (1 << TABLE_FRACTION) == HALF for e in exact)
         assert [a for a, _ in found] == [min(max(rounded(e), low), high) for e in exact]
         assert [r for _, r in found] == values.tolist()
     assert ties > 50
+
+
+@pytest.mark.parametrize(("sizes", "zero_point"), [(PRODUCTS, -128), (PRODUCTS, 0), (PRODUCTS, 31), (EVERYTHING, -7)])
+def test_products_are_goldens(sizes, zero_point):
+    """At scales of powers of two, of which a quarter are ties; they go where the sum with the zero point is even."""
+    c = LaneConfiguration(**{**sizes, "sum_bits": 18, "total_bits": 18})
+    rng = np.random.default_rng(7)
+    first = FeatureMap("", (1, 1, 1), np.float32(2**-5), int(rng.choice([-128, 127, 5])), -128, 127)
+    second = FeatureMap("", (1, 1, 1), np.float32(2**-4), zero_point, -128, 127)
+    ends = [(a, b) for a in (-128, -1, 0, 127) for b in (-128, -1, 0, 127)]
+    a, b = np.concatenate([rng.integers(-128, 128, (300, 2)), np.array(ends)]).T
+    noise = rng.integers(-(2**31), 2**31, 512) if c.tables else None
+    for steps, target_zero in ((8, 3), (8, -4), (128, 127), (1, -128)):
+        target = FeatureMap("", (1, 1, 1), np.float32(steps * 2**-9), target_zero, -128, 120)
+        (mantissa,), (shift,) = fixed_scales(np.float32([1 / steps]), "")
+        channel = {"bias": 0, "mantissa": int(mantissa), "shift": int(shift)}
+        inputs = [(v, channel, o, rng.integers(4096)) for v, o in zip(a - first.zero_point, b, strict=True)]
+        found = lane(c, noise, inputs, settings(target, WHOLE, Combine.MULTIPLY, operand_zero=zero_point))
+        products = (a - first.zero_point) * (b - zero_point)
+        assert steps == 1 or (2 * products % (2 * steps) == steps).sum() > 2
+        assert [x for x, _ in found] == golden.multiply(a, b, (first, second), target).tolist()
+        assert [raw for _, raw in found] == products.tolist()
+
+
+@pytest.mark.parametrize("combine", [Combine.NONE, Combine.ADD])
+def test_ties_of_sums_go_to_even_before_the_zero_point_beside_products_too(combine):
+    c = LaneConfiguration(**EVERYTHING)
+    middle = FeatureMap("", (1, 1, 1), np.float32(2), 3, -128, 127)
+    sums = np.arange(-251, 250)
+    (mantissa,), (shift,) = fixed_scales(np.float32([0.5]), "")
+    inputs = [(v, {"bias": 0, "mantissa": int(mantissa), "shift": int(shift)}, 0, 0) for v in sums]
+    stored = (np.arange(256) + 128) % 256 - 128
+    tables = np.concatenate([stored << TABLE_FRACTION, np.zeros(256, int)])
+    found = lane(c, tables, inputs, settings(middle, WHOLE, combine, operand_zero=5))
+    assert [a for a, _ in found] == (np.rint(sums / 2) + 3).astype(int).tolist()
 
 
 @pytest.mark.parametrize("bits", [5, 8])

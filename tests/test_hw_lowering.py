@@ -11,7 +11,7 @@ from systolith.hw.compiler.formats import storage
 from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.widths import needed_sum_bits, needed_total_bits
 from systolith.hw.isa.program import Combine
-from systolith.quant import ConfigurationError, FeatureMap, check
+from systolith.quant import ConfigurationError, FeatureMap, Multiply, Table, check
 from systolith.quant.graph import Graph
 
 from .branches import Branches, branches
@@ -256,6 +256,78 @@ def test_maps_are_moved_into_their_bits_by_an_even_number_if_there_is_one(low, h
     assert (form.offset, form.low, form.high, form.zero_point) == (offset, low - offset, high - offset, low - offset)
     assert form.low >= -128
     assert form.high <= 127
+
+
+def narrow(c, name):
+    """The map ``name`` as one of 3..200, which is stored less 130."""
+    c.tensors[name] = replace(c.map_of(name), zero_point=120, low=3, high=200)
+    return name
+
+
+def largest(c):
+    """Rides on the second convolution."""
+    return narrow(c, c.extremum(c.conv("x", 12, 3), c.conv("x", 12, 3)))
+
+
+MOVES = {
+    "rows of a convolution": lambda c: c.select(narrow(c, c.conv("x", 12, 3)), tuple(range(12)), rows=(1, 2, 3)),
+    "rows of a table": lambda c: c.select(narrow(c, c.table("x")), tuple(range(5)), rows=(1, 2, 3)),
+    "channels": lambda c: c.select(narrow(c, c.conv("x", 12, 3)), tuple(range(3, 9))),
+    "scattered channels": lambda c: c.select(narrow(c, c.conv("x", 12, 3)), (7, 2, 9, 0, 5, 11)),
+    "pixels of a convolution": lambda c: c.depth_to_space(narrow(c, c.conv("x", 64, 1)), (2, 2)),
+    "pixels of an average": lambda c: c.depth_to_space(narrow(c, c.average("x", (2, 2), 1, 1, True)), (5, 1)),
+    "pixels of a maximum": lambda c: c.depth_to_space(largest(c), (6, 2)),
+    "a maximum, joined": lambda c: c.concat(largest(c), c.conv("x", 3, 3)),
+}
+
+
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+def test_what_only_moves_integers_may_have_a_wider_output(move):
+    """One of 0..255, which is stored less 128, whoever makes it."""
+    c = chain()
+    moved = move(c)
+    grid = c.map_of(c.layers[-1].inputs[0])
+    c.tensors[moved] = replace(grid, name=moved, shape=c.map_of(moved).shape, low=0, high=255)
+    c.conv(moved, 4, 1)
+    lowered(c)
+
+
+def test_channels_that_are_an_output_are_copied_though_a_layer_could_read_them_where_they_are():
+    c = chain()
+    part = c.select(c.conv("x", 12, 3), tuple(range(3, 9)))
+    c.conv(part, 4, 1)
+    assert names(lowered(c)) == ["l0", "l2"]
+    assert names(lowered(c, part)) == ["l0", "l1", "l2"]
+
+
+def test_channels_of_channels_are_read_where_they_are():
+    c = chain()
+    c.conv(c.select(c.select(c.conv("x", 12, 3), tuple(range(3, 11))), (2, 3, 4, 5)), 4, 1)
+    assert names(lowered(c)) == ["l0", "l3"]
+
+
+def narrow_product(low: int) -> Graph:
+    """A product whose output has 4 bits from ``low`` on; the hardware's ties depend on the parity of its zero point."""
+    maps = [FeatureMap(name, (4, 6, 6), np.float32(0.25), zero, 0, 15) for name, zero in (("x", 4), ("z", 3))]
+    target = FeatureMap("y", (4, 6, 6), np.float32(0.5), low + 5, low, low + 15)
+    layers = Table("t", "Relu", "x", "z", np.arange(16, dtype=np.int32)), Multiply("m", ("x", "z"), "y")
+    return check(Graph(("x",), ("y",), layers, {tensor.name: tensor for tensor in (*maps, target)}))
+
+
+@pytest.mark.parametrize("low", [-8, -6, 0, 2])
+def test_products_whose_ties_stay_are_goldens(low):
+    check_against_golden(planned(narrow_product(low), rows=4, columns=4))
+
+
+@pytest.mark.parametrize("low", [-7, 1])
+def test_products_whose_ties_would_move_are_refused(low):
+    with pytest.raises(ConfigurationError) as caught:
+        planned(narrow_product(low), rows=4, columns=4)
+    assert str(caught.value) == (
+        "layer 'm' makes products whose integers fill all 4 bits from an odd one on, where ties go the wrong way"
+        " (requantize its output so that they begin at an even one)"
+    )
+    check_against_golden(planned(narrow_product(low), rows=4, columns=4, activation_bits=5))
 
 
 def test_a_map_that_is_too_wide_is_refused():

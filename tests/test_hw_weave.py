@@ -18,6 +18,7 @@ from systolith.quant import Graph
 from .branches import Branches, branches
 from .hw_networks import BRANCHED, branched, elements, planned
 
+pytestmark = pytest.mark.xdist_group("weave")  # on one worker, which plans the branches once
 SEEDS = range(500, 530)
 WIDE = Parameters(rows=8, columns=8, operands=True, tables=True, normalization=4)
 

@@ -18,6 +18,8 @@ from onnxruntime.quantization import QuantFormat, QuantType
 
 from systolith import golden, quant
 from systolith.quant import Conv, FeatureMap, Graph
+from systolith.quant.onnx.constants import Constants
+from systolith.quant.qdq import qonnx
 
 from . import models
 from .test_quant_foreign import quantized_by_onnxruntime
@@ -273,12 +275,12 @@ def test_shortcuts_as_tensorrt_fuses_them_are_exact(shortcut):
     assert different(graph, model, noise(16), ON) == 0
 
 
-def with_quant(operator: str = "Quant", **attributes: int) -> onnx.ModelProto:
-    """A 1x1 convolution whose weights QONNX's ``operator`` quantizes to 4 bits."""
+def with_quant(operator: str = "Quant", zero: float = 0, bits: int = 4, **attributes: int) -> onnx.ModelProto:
+    """A 1x1 convolution whose weights QONNX's ``operator`` quantizes."""
     net = models.Builder((1, 2, 2))
     net.node("QuantizeLinear", np.float32(0.1), np.int8(0)).node("DequantizeLinear", np.float32(0.1), np.int8(0))
     values = np.float32([-99, -7.5, -0.5, 1.5, 99]).reshape(5, 1, 1, 1)
-    names = [net.constant(value) for value in (values, np.float32(1), np.float32(0), np.float32(4))]
+    names = [net.constant(value) for value in (values, np.float32(1), np.float32(zero), np.float32(bits))]
     domain = "qonnx.custom_op.general"
     net.nodes.append(helper.make_node(operator, names, ["weights"], "weight_quant", domain=domain, **attributes))
     return net.join("Conv", net.current, "weights").model()
@@ -297,6 +299,26 @@ def with_quant(operator: str = "Quant", **attributes: int) -> onnx.ModelProto:
 def test_a_quants_integers_are_those_of_its_width(attributes, expected):
     (layer,) = quant.load(with_quant(**attributes)).layers
     assert layer.weights.ravel().tolist() == expected
+
+
+@pytest.mark.parametrize(("zero", "bits", "low", "high"), [(8, 4, -8, 7), (-9, 4, -8, 7), (2**62, 8, -128, 127)])
+def test_a_quants_zero_point_is_one_of_its_integers(zero, bits, low, high):
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load(with_quant(zero=zero, bits=bits))
+    said = f"its zero point '{{}}' is {zero}; it must be one of its integers, {low} to {high}"
+    name = with_quant().graph.node[-2].input[2]
+    assert str(caught.value) == f"node 'weight_quant' (qonnx.custom_op.general.Quant): {said.format(name)}"
+    quant.load(with_quant(zero=high if bits == 4 else 0, bits=4))
+
+
+def test_a_quant_of_32_bits_saturates_at_the_largest_integer():
+    constants = Constants(onnx.ModelProto(), 20)
+    values = {"x": [-4e9, -1, 3e9], "scale": 1, "zero": 0, "bits": 32}
+    for name, value in values.items():
+        constants.add(helper.make_node("Constant", [], [name]), np.asarray(value, np.float32))
+    node = helper.make_node("Quant", [*values], ["y"], "weights", domain="qonnx.custom_op.general")
+    (made,) = qonnx.spelled(node, constants)
+    assert constants[made.input[0]].tolist() == [-(2**31), -1, 2**31 - 1]
 
 
 @pytest.mark.parametrize(

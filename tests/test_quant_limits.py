@@ -315,6 +315,16 @@ def test_numbers_beyond_float32_are_refused():
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("folded", [True, False])
+def test_factors_of_channels_beyond_float32_are_refused(folded):
+    net = models.Builder((2, 4, 4))
+    net = net.conv(2, 2, 1) if folded else net
+    factors = [np.full((2, 1, 1), value, np.float32) for value in (1e38, 1e38)]
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load_float(net.node("Mul", factors[0]).node("Mul", factors[1]).model())
+    assert str(caught.value).endswith("factors and offsets of channels take its weights or bias beyond float32")
+
+
 def test_sixteen_bit_models_read_their_numbers(tmp_path):
     """Constants of float16 are converted one by one, as such a file does."""
     net = models.Builder((2, 6, 6))

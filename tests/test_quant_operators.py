@@ -75,6 +75,16 @@ def test_lrn(size):
     assert assert_same_as_onnxruntime(net.model()) == ["LRN"]
 
 
+def test_a_spelled_lrn_without_a_meaning_is_refused():
+    model = onnx.load(DATA / "lrn_torchscript.onnx")
+    alpha = model.graph.node[[node.output[0] for node in model.graph.node].index("/lrn/Constant_17_output_0")]
+    alpha.attribute[0].t.CopyFrom(onnx.numpy_helper.from_array(np.float32(-1)))
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load_float(model)
+    said = "alpha is -1, beta 0.75, bias 2; alpha and beta must be at least 0, bias above 0"
+    assert str(caught.value) == f"node '/lrn/Div' (Div): {said}"
+
+
 @pytest.mark.parametrize("size", [2, 4, 20])
 def test_lrn_over_an_even_number_of_channels_is_as_onnx_says(size):
     """ONNX Runtime has odd sizes only."""

@@ -35,6 +35,11 @@ def blocks():
     return chain.qdq()
 
 
+def with_bias_at_no_scale() -> Qdq:
+    chain = Qdq().qdq(scale=1e-45)  # times the weights' scale it is 0 as float32
+    return chain.layer("Conv", chain.weights(WEIGHTS, 0.01), chain.weights(np.ones(4, np.int32), 1, name="bias")).qdq()
+
+
 # What to build, and the whole message.
 REFUSED = {
     "float model": (
@@ -107,6 +112,18 @@ REFUSED = {
         lambda: Qdq().node("Identity"),
         "the model has no QuantizeLinear node; it is not quantized (systolith quantize makes one that is)",
     ),
+    "max of one": (
+        lambda: Qdq().qdq().node("Max").qdq(),
+        "node 'max1' (Max): has 1 inputs; of two it works, so write it as nodes of two",
+    ),
+    "max of three": (
+        lambda: Qdq().qdq().node("Max", np.float32(0), np.float32(1)).qdq(),
+        "node 'max1' (Max): has 3 inputs; of two it works, so write it as nodes of two",
+    ),
+    "bias out of range": (
+        with_bias_at_no_scale,
+        "layer 'layer': its bias does not fit int32 at the scale of its sums; use larger weight scales",
+    ),
     "no layers": (lambda: Qdq().qdq(), "the model has no layers; there is nothing to compute"),
     "two inputs": (
         lambda: _with_second_input(conv_chain().qdq()),
@@ -136,3 +153,19 @@ def test_a_constant_of_another_domain_is_not_taken_for_a_standard_one():
     assert str(caught.value) == (
         "node 'c' (elsewhere.Constant): operators of domain 'elsewhere' are not supported; only standard ONNX ones are"
     )
+
+
+def test_an_output_that_is_the_input_is_refused():
+    model = conv_chain().qdq().model()
+    model.graph.output.append(helper.make_tensor_value_info("image", TensorProto.FLOAT, None))
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load(model)
+    assert str(caught.value) == "the output 'image' is not what any node makes from the input"
+
+
+def test_the_last_sums_at_no_scale_are_refused():
+    chain = Qdq().qdq(scale=1e-45)
+    chain.layer("Conv", chain.weights(WEIGHTS, 0.01), chain.weights(np.ones(4, np.int32), 1, name="bias"))
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load(chain.model())
+    assert str(caught.value) == "layer 'layer': the scale of its sums is 0 as float32; use larger scales"

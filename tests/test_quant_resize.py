@@ -48,6 +48,13 @@ def test_linear_at_other_sizes(coordinates):
         check_model(resized((3, 4, 5), target, **modes))
 
 
+def test_a_scale_of_no_whole_size_where_its_corners_are_not_aligned():
+    """What aligned corners would be refused for, and with sizes are not."""
+    graph = check_model(resized((3, 4, 5), scales=(1.3, 2), coordinate_transformation_mode="asymmetric"))
+    assert graph.tensors[graph.output].shape == (3, 5, 10)
+    check_model(resized((3, 4, 5), (5, 10), coordinate_transformation_mode="align_corners"))
+
+
 @pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])
 def test_one_factor_for_all_axes(policy):
     check_model(resized((3, 4, 5), (7, 8), keep_aspect_ratio_policy=policy))
@@ -91,6 +98,11 @@ REFUSED = {
         resized((3, 40, 4), scales=(2, 2), mode="linear", coordinate_transformation_mode="align_corners"),
         "interpolates 80 values at distances that all differ; at most 64 work, and any at whole factors without"
         " align_corners: export it with align_corners=False, or with mode nearest",
+    ),
+    "corners at a scale of no whole size": (
+        resized((3, 4, 4), scales=(1.3, 2), coordinate_transformation_mode="align_corners"),
+        "has align_corners and 5.2 of 4 values, which ONNX and its runtimes take differently; give sizes in place of"
+        " scales",
     ),
     "channels": (
         models.Builder((3, 4, 4)).node("Resize", NOTHING, np.float32([1, 2, 1, 1])).model(),

@@ -187,6 +187,35 @@ def test_concatenations(axis):
     check_model(net.join("Concat", first, second, axis=axis).model())
 
 
+READ = ["Conv", "Conv", "Concat", "Selection", "Conv"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "again", "expected"),
+    [(5, False, ["Conv", "Conv"]), (4, False, READ), (5, True, [*READ, "Sigmoid", "Concat"])],
+)
+def test_a_part_of_joined_volumes_is_read_itself_unless_it_is_cropped_or_all_are_read(rows, again, expected):
+    net = models.Builder((3, 1, 5, 6))
+    first = net.volume(3, 4, 1).current
+    second = net.at("image").volume(3, 4, 1).current
+    joined = net.join("Concat", first, second, axis=2).current
+    part = net.node("Slice", *np.array([[1, 0], [2, rows], [2, 3]])).volume(4, 4, 1).current
+    if again:
+        net.join("Concat", part, net.at(joined).node("Sigmoid").current, axis=2)
+    graph = check_model(net.model())
+    assert [layer.operator for layer in graph.layers] == expected
+
+
+def test_weights_of_all_slices_count():
+    net = models.Builder((1024, 64, 1, 1)).node("Conv", np.ones((1024, 1024, 1, 1, 1), np.float32))
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load_float(net.model())
+    assert str(caught.value) == (
+        "node 'conv1' (Conv): takes 67,108,864 values; constants and weights of a file of this size may have 33,554,432"
+        " together"
+    )
+
+
 @pytest.mark.parametrize("operator", ["Add", "Mul", "Max"])
 @pytest.mark.parametrize("gate", ["whole", "of all slices", "of all channels"])
 def test_two_volumes(operator, gate):
@@ -264,3 +293,16 @@ def test_refused_by_name(case):
     assert str(caught.value) == message
     (found,) = survey(model).refusals
     assert message == f"node '{found.node}' ({found.operator}): {found.reason}"
+
+
+def test_a_volume_that_others_quantized_is_refused():
+    graph = check_model(models.Builder((3, 4, 5, 6)).node("Relu").model())
+    model = quant.to_onnx(graph)
+    (layer,) = [node for node in model.graph.node if node.op_type == "Relu"]
+    layer.op_type = "GlobalAveragePool"
+    for node in model.graph.node:
+        if node.op_type in ("Transpose", "Reshape"):
+            node.op_type = "Identity"
+            del node.attribute[:], node.input[1:]
+    with pytest.raises(quant.ModelError, match="quantize the float model that it was made from"):
+        quant.load(model)

@@ -56,6 +56,6 @@ def simulate_netlist(accelerator: Accelerator, verilog: str, x: np.ndarray, kept
     text = "\n".join([(made.folder / "netlist.v").read_text(), cells(parameters.target)])
     # the netlist names the family's cells, the models of which are in the text already
     bare = accelerator.manifest.model_copy(update={"parameters": replace(parameters, target="generic", paired=False)})
-    graph = accelerator.graph()
+    graph = accelerator.graph
     tensors = golden.run(graph, golden.quantize_input(graph, x))
     return sim.simulate_tensors(replace(accelerator, verilog=text, manifest=bare), graph, tensors, waveform=False)

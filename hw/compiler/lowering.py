@@ -45,8 +45,9 @@ from .tables import (
 )
 
 EXTREMA = (Combine.MAXIMUM, Combine.MINIMUM)
-WHOLE = Add | Multiply | Normalization
-"""What reads maps of their own alone; an Extremum does as its second input, its operand."""
+READ_PARTS = (Conv, MaxPool, AveragePool, Table, Concat, Selection, DepthToSpace)
+"""Layers that can read some channels of each pixel, as an Extremum can as its first input; an operand and a
+normalization's neighbours are whole maps."""
 
 
 def lower(graph: Graph, bits: int) -> tuple[EngineLayer, ...]:
@@ -307,7 +308,7 @@ class _Lowering:
         """Whether all who read ``name`` can read a part of each pixel."""
         readers = [layer for layer in self.graph.layers if name in layer.inputs]
         return name not in self.graph.outputs and all(
-            name not in layer.inputs[1:] if isinstance(layer, Extremum) else not isinstance(layer, WHOLE)
+            isinstance(layer, READ_PARTS) or (isinstance(layer, Extremum) and name not in layer.inputs[1:])
             for layer in readers
         )
 

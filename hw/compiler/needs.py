@@ -69,6 +69,11 @@ def network_needs(layers: Sequence[EngineLayer], activation_bits: int) -> dict[s
     return needs
 
 
+def _moves_ties(layer: EngineLayer) -> bool:
+    """Whether a zero point, by whose parity ties of products go, has another when it is stored."""
+    return layer.combine == Combine.MULTIPLY and layer.format is not None and layer.format.offset % 2 == 1
+
+
 def check_needs(layers: Sequence[EngineLayer], p: Parameters) -> None:
     """Raise ConfigurationError naming all that the accelerator lacks, and for each the layer that needs most of it."""
     needs = network_needs(layers, p.activation_bits)
@@ -84,6 +89,12 @@ def check_needs(layers: Sequence[EngineLayer], p: Parameters) -> None:
         lacks.append(
             f"layer '{lowest}' has weights of {-(1 << p.weight_bits - 1)}, which paired columns cannot take (generate "
             "without --paired)"
+        )
+    odd = next((layer.name for layer in layers if _moves_ties(layer)), None)
+    if odd is not None:
+        lacks.append(
+            f"layer '{odd}' makes products whose integers fill all {p.activation_bits} bits from an odd one on, where"
+            " ties go the wrong way (requantize its output so that they begin at an even one)"
         )
     if lacks:
         raise ConfigurationError("; ".join(lacks))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..isa.parameters import product_bits
 from ..isa.program import Combine
 from .engine_layer import EngineLayer
 
@@ -12,7 +13,7 @@ def needed_sum_bits(layer: EngineLayer, bits: int) -> int:
     """Accumulator width that every partial sum of ``layer`` fits, two's complement, in bits."""
     if not layer.on_array:
         if layer.combine == Combine.MULTIPLY:
-            return 2 * (bits + 1)
+            return product_bits(bits)
         elements = layer.pool.kernel[0] * layer.pool.kernel[1] if layer.pool and layer.pool.average else 1
         return max(bits + 2, (elements << bits).bit_length() + 1)
     worst = int(np.abs(layer.weights.astype(np.int64)).sum(axis=(1, 2, 3)).max()) << (bits - 1)

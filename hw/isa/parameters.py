@@ -38,6 +38,11 @@ def parameter_rows(weight_bits: int) -> int:
     return -(-PARAMETER_BITS // weight_bits)
 
 
+def product_bits(activation_bits: int) -> int:
+    """Width of the product of two activations less their zero points, two's complement."""
+    return 2 * (activation_bits + 1)
+
+
 def pairs_fit(activation_bits: int, weight_bits: int) -> bool:
     """Whether two columns can share a multiplier of 18 x 18 bits, at most 6 bits of their products overlapping."""
     return weight_bits <= 9 and 2 * weight_bits + activation_bits <= 25
@@ -139,8 +144,9 @@ class Parameters:
             raise ConfigurationError("extrema need tables")
         if self.products and not (self.operands and self.activation_bits <= 8):
             raise ConfigurationError("products need operands and at most 8 activation bits")
-        if self.products and min(self.sum_bits, self.total_bits) < self.product_bits:
-            raise ConfigurationError(f"products of {self.activation_bits} bits need sums of {self.product_bits} bits")
+        wide = product_bits(self.activation_bits)
+        if self.products and min(self.sum_bits, self.total_bits) < wide:
+            raise ConfigurationError(f"products of {self.activation_bits} bits need sums of {wide} bits")
         if self.normalization and not (self.tables and self.multiplier and self.columns >= self.normalization):
             raise ConfigurationError(
                 f"normalization over {self.normalization} channels needs tables, the multiplier and at least as many"
@@ -157,11 +163,6 @@ class Parameters:
                 f"paired columns do not fit a multiplier of 18 bits with {self.weight_bits} weight bits and "
                 f"{self.activation_bits} activation bits; generate without paired"
             )
-
-    @property
-    def product_bits(self) -> int:
-        """Width of the product of two activations less their zero points, two's complement."""
-        return 2 * (self.activation_bits + 1)
 
     @property
     def element_bytes(self) -> int:

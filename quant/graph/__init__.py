@@ -5,7 +5,6 @@ from .layers import (
     INT32,
     LARGEST_WEIGHT,
     LOOKUP,
-    Add,
     AveragePool,
     Concat,
     Conv,
@@ -18,7 +17,6 @@ from .layers import (
     Pads,
     Pair,
     Shape,
-    SumOperator,
     Sums,
     Table,
     Tensor,
@@ -30,7 +28,7 @@ from .layers import (
     window_outputs,
 )
 from .moves import DepthToSpace, Selection, Steps
-from .of_two import ExtremeOperator, Extremum, Multiply
+from .of_two import Add, ExtremeOperator, Extremum, Multiply, SumOperator
 from .products import product_factor, products
 
 __all__ = [

@@ -10,7 +10,6 @@ from .errors import GraphError, unknown_kind
 from .layers import (
     EXPONENTS,
     LARGEST_WEIGHT,
-    Add,
     AveragePool,
     Concat,
     Conv,
@@ -19,13 +18,12 @@ from .layers import (
     Layer,
     MaxPool,
     Normalization,
-    SumOperator,
     Sums,
     Table,
     Tensor,
 )
 from .moves import DepthToSpace, Selection
-from .of_two import ExtremeOperator, Extremum, Multiply
+from .of_two import Add, ExtremeOperator, Extremum, Multiply, SumOperator
 
 STORAGE = (np.iinfo(np.int16), np.iinfo(np.uint16))
 """The widest types of a feature map."""

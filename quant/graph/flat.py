@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .errors import unknown_kind
 from .layers import (
-    Add,
     AveragePool,
     Concat,
     Conv,
@@ -15,7 +14,7 @@ from .layers import (
     Table,
 )
 from .moves import DepthToSpace, Selection
-from .of_two import Extremum, Multiply
+from .of_two import Add, Extremum, Multiply
 
 
 def flat_tensors(graph: Graph) -> set[str]:

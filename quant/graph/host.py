@@ -106,7 +106,7 @@ def sizes_after(step: HostStep, sizes: Sizes) -> Sizes:
     return after
 
 
-def joined(steps: tuple[HostStep, ...], sizes: Sizes) -> tuple[HostStep, ...]:
+def simplified(steps: tuple[HostStep, ...], sizes: Sizes) -> tuple[HostStep, ...]:
     """``steps`` on an array of ``sizes``, the batch first, without those that nobody needs."""
     kept: list[HostStep] = []
     shapes = [sizes]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .errors import GraphError, unknown_kind
 from .host import HostArray
 from .moves import DepthToSpace, Selection
-from .of_two import Extremum, Multiply
+from .of_two import Add, Extremum, Multiply
 
 INT32 = np.iinfo(np.int32)
 LARGEST_WEIGHT = 2**15 - 1
@@ -36,7 +36,6 @@ Pads = tuple[int, int, int, int]
 Shape = tuple[int, int, int]
 
 ConvOperator = Literal["Conv", "Gemm"]
-SumOperator = Literal["Add", "Sub"]
 
 
 @dataclass(frozen=True)
@@ -163,26 +162,6 @@ class AveragePool:
     @property
     def inputs(self) -> tuple[str, ...]:
         return (self.input,)
-
-
-@dataclass(frozen=True)
-class Add:
-    """Elementwise sum of two maps of one shape, each with its own scale: ONNX Runtime's QLinearAdd, at most 8 bits.
-
-    Or their difference, if ``operator`` is Sub, which ONNX Runtime computes in float32:
-
-        y = clamp(rne(fl32(fl32(fl32(s_a * (a - zp_a)) - fl32(s_b * (b - zp_b))) / s_y)) + zp_y)
-
-    For a sum, with ``r_a = fl32(s_a / s_y)``, ``r_b = fl32(s_b / s_y)`` and every multiply-add rounded once to float32:
-
-        offset = fl32(zp_y - fl32(r_a * zp_a + fl32(r_b * zp_b)))
-        y = clamp(rne(fl32(r_a * a + fl32(r_b * b + offset))))
-    """
-
-    name: str
-    inputs: tuple[str, str]
-    output: str
-    operator: SumOperator = "Add"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from .fields import check_layer, check_tensor
 from .host import Reshape, Transpose, sizes_after
 from .layers import (
     INT32,
-    Add,
     AveragePool,
     Concat,
     Conv,
@@ -27,7 +26,7 @@ from .layers import (
     sum_bounds,
 )
 from .moves import DepthToSpace, Selection
-from .of_two import Extremum, Multiply
+from .of_two import Add, Extremum, Multiply
 
 TABLE_BITS = 8  # widest map that an operator made of tables takes
 TABLE_INDEX = 2**16 - 1  # largest sum of squares, shifted, that a normalization's tables take

@@ -1,11 +1,33 @@
-"""Layers of two maps that are no sums: the larger or smaller of both, and their product."""
+"""Layers of two maps, value by value: sum and difference, the larger and the smaller, and the product."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+SumOperator = Literal["Add", "Sub"]
 ExtremeOperator = Literal["Max", "Min"]
+
+
+@dataclass(frozen=True)
+class Add:
+    """Elementwise sum of two maps of one shape, or the first less the second if ``operator`` is Sub: at most 8 bits.
+
+    ONNX Runtime's QLinearAdd, with ``r_a = fl32(s_a / s_y)``, ``r_b = fl32(s_b / s_y)`` and every multiply-add rounded
+    once to float32:
+
+        offset = fl32(zp_y - fl32(r_a * zp_a + fl32(r_b * zp_b)))
+        y = clamp(rne(fl32(r_a * a + fl32(r_b * b + offset))))
+
+    A difference has no such kernel; ONNX Runtime computes it in float32:
+
+        y = clamp(rne(fl32(fl32(fl32(s_a * (a - zp_a)) - fl32(s_b * (b - zp_b))) / s_y)) + zp_y)
+    """
+
+    name: str
+    inputs: tuple[str, str]
+    output: str
+    operator: SumOperator = "Add"
 
 
 @dataclass(frozen=True)

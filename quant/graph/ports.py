@@ -13,6 +13,11 @@ SUFFIXES = ("_quantized", "_QuantizeLinear_Output")
 """What quantizers add to the name of a tensor for that of its integers: this one, and ONNX Runtime's for its Qs."""
 
 
+def integer_name(name: str) -> str:
+    """What a graph calls the integers of the tensor that the model calls ``name``."""
+    return f"{name}{SUFFIXES[0]}"
+
+
 def real_name(integers: str) -> str:
     """What the model calls the tensor whose integers a graph calls ``integers``."""
     for suffix in SUFFIXES:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..graph import Shape
-from .layers import Affine, Concatenation, Convolution, FloatGraph, FloatLayer, PixelShuffle, Slicing, refusal
-from .picking import MOST
+from .layers import Affine, Concatenation, Convolution, FloatGraph, FloatLayer, PixelShuffle, refusal
+from .picking import MOST, pick
 from .shapes import shapes
 
 
@@ -70,7 +70,7 @@ def _apart(layer: FloatLayer, size: dict[str, Shape]) -> list[FloatLayer]:
     """``layer``, or if it has a value for each pixel: pixels as channels, scaled each, and back."""
     if not isinstance(layer, Affine) or layer.scale.ndim == 1:
         return [layer]
-    channels, rows, columns = shape = size[layer.output]
+    _, rows, columns = shape = size[layer.output]
     if rows * columns > MOST:
         raise refusal(
             layer,
@@ -80,9 +80,8 @@ def _apart(layer: FloatLayer, size: dict[str, Shape]) -> list[FloatLayer]:
     parts: list[FloatLayer] = []
     for place in range(rows * columns):
         one = f"{layer.name}/{place}"
-        names = one, layer.operator, layer.inputs, f"{one}_out"
         row, column = divmod(place, columns)
-        parts.append(Slicing(*names, tuple(range(channels)), (row, 1, 1), (column, 1, 1)))
+        parts += pick(one, layer.operator, layer.inputs[0], f"{one}_out", shape, {1: [row], 2: [column]})
     joined, scaled = f"{layer.name}/joined", f"{layer.name}/scaled"
     join = Concatenation(joined, layer.operator, tuple(part.output for part in parts), f"{joined}_out")
     scale, shift = (values.transpose(1, 2, 0).reshape(-1).astype(np.float32) for values in (layer.scale, layer.shift))

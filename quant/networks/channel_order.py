@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from .layers import Convolution, FloatGraph, FloatLayer, Function, Slicing, TransposedConvolution
+from .picking import pick
 from .shapes import shapes
 
 
@@ -51,10 +52,9 @@ def _step(graph: FloatGraph) -> FloatGraph | None:
             weights, bias = reader.weights[inverse], reader.bias[inverse]
             inner = f"{reader.output}/ordered"
             moved = replace(reader, inputs=(source,), output=inner, weights=weights, bias=bias)
-            size_after = size[reader.output]
-            whole = (0, 1, size_after[1]), (0, 1, size_after[2])
-            again = Slicing(layer.name, layer.operator, (inner,), reader.output, layer.channels, *whole)
-            return _with(graph, {layer.output: [], reader.output: [moved, again]})
+            names = layer.name, layer.operator, inner, reader.output
+            again = pick(*names, size[reader.output], {0: layer.channels})
+            return _with(graph, {layer.output: [], reader.output: [moved, *again]})
     return None
 
 

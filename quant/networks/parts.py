@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import accumulate
 
-from .layers import Concatenation, FloatGraph, Slicing, needed, renamed
+from ..graph import Shape
+from .layers import Concatenation, FloatGraph, FloatLayer, Slicing, needed, renamed
 from .shapes import shapes
 
 
 def read_parts(graph: FloatGraph) -> FloatGraph:
-    """Slices that are exactly one of the maps that a concatenation joins fall away, and what nobody reads then."""
-    sizes, joined = shapes(graph), {layer.output: layer for layer in graph.layers if isinstance(layer, Concatenation)}
+    """A concatenation falls away if all who read it are slices that take one of its maps each, and these do too."""
+    sizes, readers = shapes(graph), graph.readers()
     same: dict[str, str] = {}
     for layer in graph.layers:
-        source = joined.get(layer.inputs[0])
-        if not isinstance(layer, Slicing) or source is None or source.axis != 1 or layer.output in graph.outputs:
-            continue
-        ends = list(accumulate(sizes[name][0] for name in source.inputs))
-        for name, end in zip(source.inputs, ends, strict=True):
-            if layer.channels == tuple(range(end - sizes[name][0], end)) and sizes[layer.output] == sizes[name]:
-                same[layer.output] = same.get(name, name)
+        if isinstance(layer, Concatenation) and layer.axis == 1 and layer.output not in graph.outputs:
+            taken = {reader.output: _part(reader, layer, sizes) for reader in readers[layer.output]}
+            if all(taken.values()) and not taken.keys() & set(graph.outputs):
+                same |= {name: same.get(part, part) for name, part in taken.items()}
     kept = renamed(graph.with_layers(layer for layer in graph.layers if layer.output not in same), same)
     return kept.with_layers(needed(kept.layers, kept.outputs))
+
+
+def _part(reader: FloatLayer, joined: Concatenation, sizes: Mapping[str, Shape]) -> str:
+    """Which of the maps that are ``joined`` the ``reader`` takes, as a whole and alone; "" if none."""
+    for name, end in zip(joined.inputs, accumulate(sizes[name][0] for name in joined.inputs), strict=True):
+        channels = tuple(range(end - sizes[name][0], end))
+        if isinstance(reader, Slicing) and reader.channels == channels and sizes[reader.output] == sizes[name]:
+            return name
+    return ""

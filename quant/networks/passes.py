@@ -95,7 +95,15 @@ def _scaled(
     layer: Convolution | TransposedConvolution, scale: NDArray[np.float64], shift: NDArray[np.float64]
 ) -> Convolution | TransposedConvolution:
     weights, bias = layer.weights * scale[:, None, None, None], layer.bias * scale + shift
-    return replace(layer, weights=weights.astype(np.float32), bias=bias.astype(np.float32))
+    return replace(layer, weights=_as_float32(layer, weights), bias=_as_float32(layer, bias))
+
+
+def _as_float32(layer: FloatLayer, values: NDArray[np.float64]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        found = values.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise refusal(layer, "factors and offsets of channels take its weights or bias beyond float32")
+    return found
 
 
 def _alike(layer: Affine, before: VolumeConvolution) -> bool:
@@ -106,9 +114,8 @@ def _alike(layer: Affine, before: VolumeConvolution) -> bool:
 
 def _by_channel(layer: Padding | Affine, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> Convolution:
     """A convolution in place of ``layer``, ``scale[c] * x[c] + shift[c]``, (channels,) both."""
-    weights = scale.astype(np.float32).reshape(-1, 1, 1, 1)
-    names = layer.inputs, layer.output
-    return Convolution(layer.name, "Conv", *names, weights, shift.astype(np.float32), groups=scale.size)
+    weights, bias = _as_float32(layer, scale).reshape(-1, 1, 1, 1), _as_float32(layer, shift)
+    return Convolution(layer.name, "Conv", layer.inputs, layer.output, weights, bias, groups=scale.size)
 
 
 def fuse_clamps(graph: FloatGraph) -> FloatGraph:

@@ -1,11 +1,11 @@
-"""Values of a map at any indices along its axes, as layers that take evenly spaced ones and join them."""
+"""Values of a map at any indices along its axes, as layers that take evenly spaced ones and join them; and back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..graph import Shape, Steps
-from .layers import Concatenation, FloatLayer, Slicing
+from ..graph import Pair, Shape, Steps
+from .layers import Concatenation, FloatLayer, PixelShuffle, Slicing
 
 AXES = ("channels", "rows", "columns")
 MOST = 64
@@ -58,6 +58,25 @@ def pick(
         source = whole
         channels, rows, columns = (len(indices[axis]) if n == axis else size for n, size in enumerate(shape))
         shape = channels, rows, columns
+    return made
+
+
+def interleave(
+    name: str, operator: str, parts: Sequence[str], output: str, shape: Shape, block: Pair
+) -> list[FloatLayer]:
+    """Layers that make ``output``, a map of ``shape``, of ``parts``: what one each has at (0, 0) of all blocks of
+    ``block`` (rows, columns), at (0, 1) and so on.  What blocks have below and beside the map falls away.
+    """
+    channels, *size = shape
+    rows, columns = (-(-length // times) * times for length, times in zip(size, block, strict=True))
+    joined, whole = f"{output}/parts", output if size == [rows, columns] else f"{output}/blocks"
+    made: list[FloatLayer] = [
+        Concatenation(f"{name}/parts", operator, tuple(parts), joined),
+        PixelShuffle(f"{name}/blocks", operator, (joined,), whole, block),
+    ]
+    if whole != output:
+        kept = {axis: range(shape[axis]) for axis in (1, 2)}
+        made += pick(name, operator, whole, output, (channels, rows, columns), kept)
     return made
 
 

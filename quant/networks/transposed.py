@@ -8,16 +8,8 @@ from math import gcd
 import numpy as np
 
 from ..graph import Pair
-from .layers import (
-    Concatenation,
-    Convolution,
-    FloatGraph,
-    FloatLayer,
-    Floats,
-    PixelShuffle,
-    Slicing,
-    TransposedConvolution,
-)
+from .layers import Convolution, FloatGraph, FloatLayer, Floats, TransposedConvolution
+from .picking import interleave
 from .shapes import shapes
 
 
@@ -40,36 +32,26 @@ def lower_transposed(graph: FloatGraph) -> FloatGraph:
 
 def _lowered(layer: TransposedConvolution, size: Pair) -> list[FloatLayer]:
     """``layer`` over a map of ``size`` (rows, columns)."""
-    made: list[FloatLayer] = []
-    outputs = len(layer.weights)
     whole = -(-layer.size[0] // layer.strides[0]), -(-layer.size[1] // layer.strides[1])
-    blocks = whole[0] * layer.strides[0], whole[1] * layer.strides[1]
-    single = layer.strides == (1, 1)
-    shuffled = layer.output if blocks == layer.size else f"{layer.output}/blocks"
-    for number, places in enumerate(product(*map(range, layer.strides))):
-        made.append(
-            _part(layer, number, (places[0], places[1]), size, whole, shuffled if single else f"{shuffled}/{number}")
-        )
-    if not single:
-        names = tuple(one.output for one in made)
-        made.append(Concatenation(f"{layer.name}/parts", layer.operator, names, f"{shuffled}/parts"))
-        inputs = (f"{shuffled}/parts",)
-        made.append(PixelShuffle(f"{layer.name}/blocks", layer.operator, inputs, shuffled, layer.strides))
-    if shuffled != layer.output:
-        kept = (0, 1, layer.size[0]), (0, 1, layer.size[1])
-        made.append(Slicing(layer.name, layer.operator, (shuffled,), layer.output, tuple(range(outputs)), *kept))
-    return made
+    if layer.strides == (1, 1):
+        return [_part(layer, layer.name, (0, 0), size, whole, layer.output)]
+    made: list[FloatLayer] = []
+    for number, (row, column) in enumerate(product(*map(range, layer.strides))):
+        made.append(_part(layer, f"{layer.name}/{number}", (row, column), size, whole, f"{layer.output}/{number}"))
+    shape = len(layer.weights), *layer.size
+    parts = [one.output for one in made]
+    return made + interleave(layer.name, layer.operator, parts, layer.output, shape, layer.strides)
 
 
-def _part(layer: TransposedConvolution, number: int, places: Pair, size: Pair, whole: Pair, output: str) -> Convolution:
-    """The convolution over a map of ``size`` whose ``whole`` results lie at ``places`` of each block."""
+def _part(layer: TransposedConvolution, name: str, places: Pair, size: Pair, whole: Pair, output: str) -> Convolution:
+    """The convolution ``name`` over a map of ``size`` whose ``whole`` results lie at ``places`` of each block."""
     weights, pads, dilations = layer.weights, [], []
     for axis in (0, 1):
         weights, begin, end, dilation = _along(layer, weights, axis, places[axis], (size[axis], whole[axis]))
         pads.append((begin, end))
         dilations.append(dilation)
     return Convolution(
-        layer.name if layer.strides == (1, 1) else f"{layer.name}/{number}",
+        name,
         "Conv",
         layer.inputs,
         output,

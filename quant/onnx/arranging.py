@@ -6,6 +6,7 @@ rows and columns are to have comes out of the channels again, as pixels of a blo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -50,9 +51,13 @@ class _Moving:
             raise ValueError(f"takes {self.shape[0]:,} channels {times} times; at most {MOST_CHANNELS:,} work")
         return tuple(range(self.shape[0]))
 
-    def slice(self, channels: tuple[int, ...], rows: Steps, columns: Steps) -> str:
+    def slice(self, channels: tuple[int, ...], along: Mapping[int, Steps] | None = None) -> str:
+        """``channels`` of those ROWS and COLUMNS that ``along`` says, else of all."""
+        _, rows, columns = self.shape
+        steps = {ROWS: (0, 1, rows), COLUMNS: (0, 1, columns), **(along or {})}
         name, output = self._next()
-        self.layers.append(Slicing(name, self.operator, (self.current,), output, channels, rows, columns))
+        names = name, self.operator, (self.current,), output
+        self.layers.append(Slicing(*names, channels, steps[ROWS], steps[COLUMNS]))
         return output
 
     def join(self, parts: list[str], axis: int) -> None:
@@ -69,12 +74,10 @@ class _Moving:
             raise ValueError(f"takes {count} slices; at most {MOST} work")
         channels = self._channels(count)
         kept = length // count
-        whole: dict[int, Steps] = {ROWS: (0, 1, self.shape[1]), COLUMNS: (0, 1, self.shape[2])}
         parts = []
         for index in range(count):
             taken = (index, count, kept) if inner else (index * kept, 1, kept)
-            steps = {**whole, axis: taken if kept > 1 else (taken[0], 1, 1)}
-            parts.append(self.slice(channels, steps[ROWS], steps[COLUMNS]))
+            parts.append(self.slice(channels, {axis: taken if kept > 1 else (taken[0], 1, 1)}))
         self.join(parts, CHANNELS)
         self.axes[axis] = [label for label in self.axes[axis] if label not in labels]
         self.axes[CHANNELS] = [*labels, *self.axes[CHANNELS]]
@@ -87,8 +90,7 @@ class _Moving:
         if (order[1:] > order[:-1]).all():
             self.axes[CHANNELS] = wanted
             return
-        _, rows, columns = self.shape
-        self.current = self.slice(tuple(order.tolist()), (0, 1, rows), (0, 1, columns))
+        self.current = self.slice(tuple(order.tolist()))
         self.axes[CHANNELS] = wanted
 
     def shuffle(self, rows: list[Label], columns: list[Label]) -> None:
@@ -107,12 +109,9 @@ class _Moving:
         """The outermost channels, ``labels``, become the outermost of ``axis``, ROWS or COLUMNS."""
         if not labels:
             return
-        channels, rows, columns = self.shape
+        channels = self.shape[0]
         each = channels // self.extent(labels)
-        parts = [
-            self.slice(tuple(range(first, first + each)), (0, 1, rows), (0, 1, columns))
-            for first in range(0, channels, each)
-        ]
+        parts = [self.slice(tuple(range(first, first + each))) for first in range(0, channels, each)]
         self.join(parts, axis)
         self.axes[CHANNELS] = [label for label in self.axes[CHANNELS] if label not in labels]
         self.axes[axis] = labels + self.axes[axis]

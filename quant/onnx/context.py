@@ -11,8 +11,8 @@ import onnx
 from ..graph import Shape
 from ..networks.layers import FloatLayer, Floats
 from .file import Array, Attributes, integer_list, node_name, refuse
+from .view import VOLUME, View
 from .view import Dimensions as Dimensions
-from .view import View
 
 Built = tuple[FloatLayer, Dimensions]
 
@@ -101,6 +101,13 @@ class Context:
         found = self.constant(index, name)
         return None if found is None else integer_list(self.node, name, found)
 
+    def axis(self, attributes: Attributes, default: int) -> int:
+        """``axis``, from 0 on.  Raises ModelError if the input has no such axis."""
+        axis, rank = attributes.integer("axis", default), len(self.dimensions)
+        if not -rank <= axis < rank:
+            raise refuse(self.node, f"axis is {axis}, beyond the {rank} axes of its input")
+        return axis % rank
+
     def axes(self, attributes: Attributes, since: int, rank: int, index: int = 1) -> list[int]:
         """``axes``, found as by ``integers``, each from 0 to ``rank - 1``; none if they are left out."""
         found = self.integers(attributes, "axes", since, index) or []
@@ -111,6 +118,8 @@ class Context:
 
     def image(self) -> Shape:
         """(channels, rows, columns) of the input, which must be an image, or a row of N, C, L."""
+        if len(self.dimensions) == VOLUME:
+            raise refuse(self.node, "reads a quantized volume; quantize the float model that it was made from")
         if len(self.dimensions) not in (3, 4):
             raise refuse(
                 self.node, f"its input has {len(self.dimensions)} dimensions; it must have 4 (NxCxHxW) or 3 (NxCxL)"

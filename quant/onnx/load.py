@@ -152,10 +152,12 @@ def _check_inputs(node: onnx.NodeProto, version: int) -> None:
     """Raises ModelError if a standard operator has more inputs than it takes, or one is missing that it needs."""
     if node.domain not in STANDARD_DOMAINS:
         return
+    if not onnx.defs.has(node.op_type):
+        return  # what is no operator is refused by whoever would compute it
     try:
         schema = onnx.defs.get_schema(node.op_type, version, "")
     except onnx.defs.SchemaError:
-        return  # what is no operator is refused by whoever would compute it
+        schema = onnx.defs.get_schema(node.op_type)  # younger than the model
     if len(node.input) > schema.max_input:
         raise refuse(node, f"has {len(node.input)} inputs; {node.op_type} takes {schema.max_input} at most")
     options = onnx.defs.OpSchema.FormalParameterOption

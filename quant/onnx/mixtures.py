@@ -15,6 +15,8 @@ NODES = ("And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "No
 
 def extreme(context: Context) -> Built:
     """Max or Min of two maps, or of a map and a number: a clamp, if 0 stays 0."""
+    if (count := len(context.node.input)) != 2:
+        raise refuse(context.node, f"has {count} inputs; of two it works, so write it as nodes of two")
     if len(context.computed) == 1:
         index = 1 if context.node.input[0] == context.current else 0
         bound = _number(context, index)

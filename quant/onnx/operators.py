@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..networks.functions import DEFAULTS
-from ..networks.layers import (
-    LocalResponse,
-)
 from .context import (
     Built,
     Context,
@@ -28,6 +25,7 @@ from .elementwise import (
 )
 from .file import Attributes, refuse
 from .mixtures import NODES, extreme, mixture, swish
+from .spelled_lrn import local_response
 from .windowed import (
     average_pool,
     conv,
@@ -43,13 +41,7 @@ def lrn(context: Context) -> Built:
     attributes.finish()
     if size < 1:
         raise refuse(context.node, f"size is {size}; it must be at least 1")
-    if not (alpha >= 0 and beta >= 0 and bias > 0):
-        raise refuse(
-            context.node,
-            f"alpha is {alpha:g}, beta {beta:g}, bias {bias:g}; alpha and beta must be at least 0, bias above 0",
-        )
-    names = context.name, "LRN", (context.current,), context.output
-    return LocalResponse(*names, size, alpha, beta, bias), context.dimensions
+    return local_response(context, context.current, size, alpha, beta, bias), context.dimensions
 
 
 # Every operator that a float model may contain, besides constant sub-graphs.

@@ -12,13 +12,11 @@ from ..graph import Pair, window_outputs
 from ..networks.layers import (
     Affine,
     Average,
-    Concatenation,
     Convolution,
     FloatLayer,
-    PixelShuffle,
     Pooling,
-    Slicing,
 )
+from ..networks.picking import interleave, pick
 from .context import Context, Dimensions, image_of
 from .file import Attributes, refuse
 from .rearranging import Composed, picked
@@ -88,27 +86,20 @@ def _phases(context: Context, axis: int, kernel: int, stride: int, dilation: int
 def _dilated(context: Context, kernel: Pair, rows: list[_Phase], columns: list[_Phase], size: Pair) -> list[FloatLayer]:
     """A pooling without dilation for each phase; their results interleave."""
     made: list[FloatLayer] = []
-    operator, channels = context.operator, tuple(range(context.image()[0]))
+    operator, shape, output = context.operator, context.image(), context.output
     block = len(rows), len(columns)
-    whole = block[0] * rows[0].results, block[1] * columns[0].results
-    shuffled = context.output if whole == size else f"{context.output}/blocks"
-    parts = []
-    for number, (down, across) in enumerate(product(rows, columns)):
-        taken = f"{context.output}/{number}/taken"
-        part = shuffled if block == (1, 1) else f"{context.output}/{number}"
-        picked = [(one.first, one.dilation if one.values > 1 else 1, one.values) for one in (down, across)]
-        name = f"{context.name}/{number}"
-        made.append(Slicing(f"{name}/taken", operator, (context.current,), taken, channels, picked[0], picked[1]))
+    parts = [output] if block == (1, 1) else [f"{output}/{number}" for number in range(prod(block))]
+    for number, (part, (down, across)) in enumerate(zip(parts, product(rows, columns), strict=True)):
+        name, taken = f"{context.name}/{number}", f"{output}/{number}/taken"
+        places = {
+            axis: range(one.first, one.first + one.dilation * one.values, one.dilation)
+            for axis, one in ((1, down), (2, across))
+        }
+        made += pick(f"{name}/taken", operator, context.current, taken, shape, places)
         pads = down.before, across.before, down.after, across.after
         made.append(Pooling(name, operator, (taken,), part, kernel, (down.stride, across.stride), pads))
-        parts.append(part)
-    if block != (1, 1):
-        joined = f"{context.output}/parts"
-        made.append(Concatenation(f"{context.name}/parts", operator, tuple(parts), joined))
-        made.append(PixelShuffle(f"{context.name}/blocks", operator, (joined,), shuffled, block))
-    if shuffled != context.output:
-        kept = (0, 1, size[0]), (0, 1, size[1])
-        made.append(Slicing(context.name, operator, (shuffled,), context.output, channels, *kept))
+    if parts != [output]:
+        made += interleave(context.name, operator, parts, output, (shape[0], *size), block)
     return made
 
 

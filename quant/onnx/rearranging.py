@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..graph import Shape
-from ..networks.layers import Concatenation, FloatLayer, PixelShuffle, Slicing
+from ..networks.layers import Concatenation, FloatLayer, PixelShuffle
 from ..networks.picking import MOST, pick
 from .budget import INT32
 from .context import Context, Dimensions, image_of
@@ -143,10 +143,9 @@ def shuffled(context: Context, shape: Shape, block: tuple[int, int], *, rows_fir
     channels = shape[0] // count
     source, made = context.current, []
     if not rows_first and channels > 1:
-        order = tuple(channel * count + place for place in range(count) for channel in range(channels))
+        order = [channel * count + place for place in range(count) for channel in range(channels)]
         source = f"{context.output}/channels"
-        whole = (0, 1, shape[1]), (0, 1, shape[2])
-        made.append(Slicing(f"{context.name}/channels", context.operator, (context.current,), source, order, *whole))
+        made += pick(f"{context.name}/channels", context.operator, context.current, source, shape, {0: order})
     layer = PixelShuffle(context.name, context.operator, (source,), context.output, block)
     size = channels, shape[1] * block[0], shape[2] * block[1]
     return [*made, layer], {context.output: context.like_input(size)}
@@ -171,9 +170,8 @@ def space_to_depth(context: Context) -> Composed:
     else:
         joined = f"{context.output}/parts"
         made.append(Concatenation(f"{context.name}/parts", context.operator, parts, joined))
-        order = tuple(place * channels + channel for channel in range(channels) for place in range(count))
-        whole = (0, 1, size[1]), (0, 1, size[2])
-        made.append(Slicing(context.name, context.operator, (joined,), context.output, order, *whole))
+        order = [place * channels + channel for channel in range(channels) for place in range(count)]
+        made += pick(context.name, context.operator, joined, context.output, size, {0: order})
     return made, {context.output: context.like_input(size)}
 
 

@@ -13,7 +13,6 @@ from ..networks.layers import (
     Convolution,
     FloatLayer,
     PixelShuffle,
-    Slicing,
     TransposedConvolution,
 )
 from ..networks.picking import AXES, MOST, pick
@@ -62,7 +61,7 @@ def _resized(
 ) -> Composed:
     """``index``: of the input ``scales``, behind which comes ``sizes``."""
     node, sizes = context.node, context.dimensions
-    scales, after = _scales(context, attributes, index)
+    scales, after = _scales(context, attributes, coordinates, index)
     attributes.finish()
     if after[:2] != list(sizes[:2]):
         raise refuse(node, f"resizes {list(sizes)} to {after}; only rows and columns can be resized")
@@ -77,8 +76,8 @@ def _resized(
     return made, {context.output: context.like_input((shape[0], *target))}
 
 
-def _scales(context: Context, attributes: Attributes, index: int) -> tuple[list[float], list[int]]:
-    """The factor of each axis, and each axis after it."""
+def _scales(context: Context, attributes: Attributes, coordinates: str, index: int) -> tuple[list[float], list[int]]:
+    """The factor of each axis, and each axis after it.  ``index`` as in ``_resized``."""
     node, sizes = context.node, context.dimensions
     listed = attributes.raw("scales", None)
     scales = np.array(listed, np.float32) if listed else context.constant(index, "scales")
@@ -109,7 +108,7 @@ def _scales(context: Context, attributes: Attributes, index: int) -> tuple[list[
             continue
         exact = np.float32(value) * np.float32(sizes[axis])
         after[axis], factors[axis] = floor(exact), value
-        if exact != after[axis] and attributes.raw("coordinate_transformation_mode", b"") == b"align_corners":
+        if exact != after[axis] and coordinates == "align_corners":
             raise refuse(
                 node,
                 f"has align_corners and {exact:g} of {sizes[axis]} values, which ONNX and its runtimes take"
@@ -173,9 +172,8 @@ def _nearest(context: Context, shape: Shape, indices: list[list[int]]) -> list[F
             ) from error
         source = picked
     if repeated:
-        count, whole = block[0] * block[1], [(0, 1, len(clipped[n])) for n in (1, 2)]
-        names = (f"{name}/copies", operator, (source,), f"{output}/copies")
-        made.append(Slicing(*names, tuple(range(shape[0])) * count, whole[0], whole[1]))
+        copies, before = list(range(shape[0])) * (block[0] * block[1]), (shape[0], len(clipped[1]), len(clipped[2]))
+        made += pick(f"{name}/copies", operator, source, f"{output}/copies", before, {0: copies})
         made.append(PixelShuffle(name, operator, (f"{output}/copies",), output, (block[0], block[1])))
     return made
 

@@ -15,7 +15,19 @@ from .view import View
 Views = Mapping[str, View]
 
 
-def flatten(context: Context, views: Views) -> View:
+def dropout(context: Context) -> Dimensions:
+    context.data_is_first()
+    attributes = Attributes(context.node)
+    for name in ("ratio", "seed", "is_test"):
+        attributes.raw(name, None)
+    attributes.finish()
+    training = context.constant(2, "training_mode")
+    if training is not None and training.any():
+        raise refuse(context.node, "training_mode is true; export the model for inference")
+    return context.dimensions
+
+
+def flatten(context: Context) -> Dimensions:
     attributes = Attributes(context.node)
     axis = attributes.integer("axis", 1)
     attributes.finish()
@@ -23,10 +35,14 @@ def flatten(context: Context, views: Views) -> View:
     if not -len(sizes) <= axis <= len(sizes):
         raise refuse(context.node, f"axis is {axis}, beyond the {len(sizes)} axes of its input")
     axis = axis % len(sizes) if axis < 0 else axis
-    return _reshaped(context, views, (prod(sizes[:axis]), prod(sizes[axis:])))
+    return prod(sizes[:axis]), prod(sizes[axis:])
 
 
-def reshape(context: Context, views: Views) -> View:
+def identity(context: Context) -> Dimensions:
+    return context.dimensions
+
+
+def reshape(context: Context) -> Dimensions:
     context.data_is_first()
     attributes = Attributes(context.node)
     keeps_zero = attributes.integer("allowzero", 0)
@@ -44,50 +60,70 @@ def reshape(context: Context, views: Views) -> View:
         resolved[resolved.index(-1)] = count // known
     if min(resolved, default=1) < 1 or prod(resolved) != count:
         raise refuse(context.node, f"shape is {wanted} for an input of {list(context.dimensions)}; it does not fit")
-    return _reshaped(context, views, tuple(resolved))
+    return tuple(resolved)
 
 
-def squeeze(context: Context, views: Views) -> View:
+def squeeze(context: Context) -> Dimensions:
     context.data_is_first()
     sizes = context.dimensions
     axes = _axes(context, len(sizes))
     taken = set(axes) if axes else {i for i, size in enumerate(sizes) if i and size == 1}
     if any(sizes[axis] != 1 for axis in taken):
         raise refuse(context.node, f"axes are {axes} of an input of {list(sizes)}; only axes of size 1 can go")
-    return _reshaped(context, views, tuple(size for axis, size in enumerate(sizes) if axis not in taken))
+    return tuple(size for axis, size in enumerate(sizes) if axis not in taken)
 
 
-def unsqueeze(context: Context, views: Views) -> View:
+def unsqueeze(context: Context) -> Dimensions:
     context.data_is_first()
     rank = len(context.dimensions)
     count = len(context.integers(Attributes(context.node), "axes", 13) or ())
     new, old = _axes(context, rank + count), iter(context.dimensions)
-    return _reshaped(context, views, tuple(1 if axis in new else next(old) for axis in range(rank + count)))
+    return tuple(1 if axis in new else next(old) for axis in range(rank + count))
 
 
-def transpose(context: Context, views: Views) -> View:
+def _axes(context: Context, rank: int) -> list[int]:
+    attributes = Attributes(context.node)
+    found = context.axes(attributes, 13, rank)
+    attributes.finish()
+    return found
+
+
+RENAMED: Mapping[str, Callable[[Context], Dimensions]] = {
+    "Dropout": dropout,
+    "Flatten": flatten,
+    "Identity": identity,
+    "Reshape": reshape,
+    "Squeeze": squeeze,
+    "Unsqueeze": unsqueeze,
+}
+"""Operators that leave values in their order: the dimensions that a node makes of them."""
+
+
+def permutation(context: Context) -> list[int]:
+    """Axis ``n`` of what a Transpose makes is axis ``permutation[n]`` of its input."""
     attributes = Attributes(context.node)
     rank = len(context.dimensions)
     order = attributes.listed("perm") or list(range(rank))[::-1]
     attributes.finish()
     if sorted(order) != list(range(rank)):
         raise refuse(context.node, f"perm is {order}; it must have each of {rank} axes once")
-    return views[context.current].transposed(order)
+    return order
 
 
-def dropout(context: Context, views: Views) -> View:
-    attributes = Attributes(context.node)
-    for name in ("ratio", "seed", "is_test"):
-        attributes.raw(name, None)
-    attributes.finish()
-    training = context.constant(2, "training_mode")
-    if training is not None and training.any():
-        raise refuse(context.node, "training_mode is true; export the model for inference")
-    return identity(context, views)
+def renamed(context: Context, views: Views) -> View:
+    wanted = RENAMED[context.operator](context)
+    found = views[context.current].reshaped(wanted)
+    if found is None:
+        raise refuse(
+            context.node,
+            f"makes {list(wanted)} of {list(context.dimensions)}, which cuts across axes; sizes that split or join"
+            " whole axes work",
+        )
+    return found
 
 
-def identity(context: Context, views: Views) -> View:
-    return views[context.computed[0]]
+def transposed(context: Context, views: Views) -> View:
+    return views[context.current].transposed(permutation(context))
 
 
 def cast(context: Context, views: Views) -> View:
@@ -101,7 +137,7 @@ def cast(context: Context, views: Views) -> View:
     if kind not in FLOATS:
         name = TYPES.DataType.Name(kind) if kind in TYPES.DataType.values() else kind
         raise refuse(context.node, f"casts to {name}; only types of reals work (float, float16, bfloat16, double)")
-    return identity(context, views)
+    return views[context.current]
 
 
 def where(context: Context, views: Views) -> View:
@@ -119,34 +155,11 @@ def where(context: Context, views: Views) -> View:
     return views[chosen]
 
 
-def _axes(context: Context, rank: int) -> list[int]:
-    attributes = Attributes(context.node)
-    found = context.axes(attributes, 13, rank)
-    attributes.finish()
-    return found
-
-
-def _reshaped(context: Context, views: Views, wanted: Dimensions) -> View:
-    found = views[context.current].reshaped(wanted)
-    if found is None:
-        raise refuse(
-            context.node,
-            f"makes {list(wanted)} of {list(context.dimensions)}, which cuts across axes; sizes that split or join"
-            " whole axes work",
-        )
-    return found
-
-
 SHAPING: Mapping[str, Callable[[Context, Views], View]] = {
+    **dict.fromkeys(RENAMED, renamed),
     "Cast": cast,
     "CastLike": cast,
-    "Dropout": dropout,
-    "Flatten": flatten,
-    "Identity": identity,
-    "Reshape": reshape,
-    "Squeeze": squeeze,
-    "Transpose": transpose,
-    "Unsqueeze": unsqueeze,
+    "Transpose": transposed,
     "Where": where,
 }
 """Operators of which a node makes no layer."""

@@ -39,6 +39,16 @@ class Spelled:
         return self == Spelled(self.source, sizes[self.source])
 
 
+def local_response(context: Context, source: str, size: int, alpha: float, beta: float, bias: float) -> LocalResponse:
+    """The layer; raises ModelError, naming the node, for parameters that no map of numbers can be normalized with."""
+    if not (alpha >= 0 and beta >= 0 and bias > 0):
+        raise refuse(
+            context.node,
+            f"alpha is {alpha:g}, beta {beta:g}, bias {bias:g}; alpha and beta must be at least 0, bias above 0",
+        )
+    return LocalResponse(context.name, "LRN", (source,), context.output, size, alpha, beta, bias)
+
+
 def spelled(context: Context, known: dict[str, Spelled]) -> Spelled | LocalResponse | None:
     """What ``context``'s node adds to a normalization in ``known``, or ends, or starts; None if it is not part of one.
 
@@ -51,7 +61,7 @@ def spelled(context: Context, known: dict[str, Spelled]) -> Spelled | LocalRespo
     found = known[inside[0]]
     if operator == "Div" and node.input[0] == found.source and found.beta is not None:
         alpha, beta, bias = found.alpha or 0.0, found.beta, found.bias or 0.0
-        return LocalResponse(context.name, "LRN", (found.source,), context.output, found.size, alpha, beta, bias)
+        return local_response(context, found.source, found.size, alpha, beta, bias)
     if operator in ARRANGING:
         return replace(found, dimensions=_arranged(context, found))
     if operator == "Pad" and not found.size:

@@ -47,17 +47,21 @@ class Windows:
             )
         check_count(context, count)
         return tuple(
-            tuple((place, tap) for tap, place in enumerate(self._places(number)) if 0 <= place < self.depth)
+            tuple((self._first(number) + tap * self.dilation, tap) for tap in self._within(number, 0, self.depth))
             for number in range(count)
         )
 
     def counted(self, number: int) -> int:
         """Slices of window ``number`` inside the volume and its pads."""
-        return sum(-self.before <= place < self.depth + self.after for place in self._places(number))
+        return len(self._within(number, -self.before, self.depth + self.after))
 
-    def _places(self, number: int) -> range:
-        first = number * self.stride - self.before
-        return range(first, first + self.kernel * self.dilation, self.dilation)
+    def _first(self, number: int) -> int:
+        return number * self.stride - self.before
+
+    def _within(self, number: int, low: int, high: int) -> range:
+        """Which of its slices window ``number`` has from slice ``low`` of the volume on and before ``high``."""
+        before, end = ((self._first(number) - place) // self.dilation for place in (low, high))
+        return range(max(0, -before), min(self.kernel, -end))
 
 
 def check_count(context: Context, count: int) -> None:

@@ -22,7 +22,7 @@ from ..graph import (
 )
 from ..graph.errors import DataError
 from ..graph.legality import check
-from ..graph.ports import by_name
+from ..graph.ports import by_name, integer_name
 from ..networks.execute import run_float
 from ..networks.layers import (
     INFINITY,
@@ -153,11 +153,6 @@ def _check_poles(layer: Simple, source: FeatureMap) -> None:
             layer,
             f"its input reaches {reach:g}, beyond the pole at {math.pi / 2:g}; keep it below or leave it to the host",
         )
-
-
-def integer_name(name: str) -> str:
-    """Name of the integers of the float tensor ``name``, as ONNX Runtime's quantizer spells it."""
-    return f"{name}_quantized"
 
 
 def _hands_out_sums(layer: Convolution) -> bool:

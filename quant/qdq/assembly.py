@@ -26,7 +26,7 @@ from .linear import StoredGrid
 from .lookup import Lookup
 from .read_layers import clamp_function, rounded
 from .reals import Reals, Weighted, by_channel, finished, handed_out, maps_of
-from .residual import joined, moved_to, tap, with_residual
+from .residual import moved_to, side_by_side, tap, with_residual
 
 
 class Assembly:
@@ -110,7 +110,7 @@ class Assembly:
         near = other
         if not on_grid(other, source):
             near = self.made_of(*moved_to(other, source, f"{name}_moved"))
-        both = self.made_of(*joined(source, near, f"{name}_joined"))
+        both = self.made_of(*side_by_side(source, near, f"{name}_joined"))
         return Reals(with_residual(layer, source, other, place, both.name), (both,), value.shape)
 
     def _computed(self, node: onnx.NodeProto, value: Reals, grid: StoredGrid, target: FeatureMap) -> FeatureMap:

@@ -9,7 +9,7 @@ import onnx
 from ..onnx.constants import Constants
 from ..onnx.file import STANDARD_DOMAINS, Array
 from . import qonnx, qoperator
-from .oblong import joined
+from .oblong import with_depth_to_space
 
 LINEAR = ("QuantizeLinear", "DequantizeLinear")
 
@@ -22,7 +22,7 @@ def normal_form(graph: onnx.GraphProto, constants: Constants) -> list[onnx.NodeP
     nodes = [node for node in graph.node if node.domain not in STANDARD_DOMAINS or not constants.fold(node)]
     nodes = [made for node in nodes for made in qoperator.spelled(node, constants)]
     nodes = [made for node in nodes for made in qonnx.spelled(node, constants)]
-    return joined(_without_last_grid(nodes, {value.name for value in graph.output}), constants)
+    return with_depth_to_space(_without_last_grid(nodes, {value.name for value in graph.output}), constants)
 
 
 def _without_last_grid(nodes: list[onnx.NodeProto], outputs: Container[str]) -> list[onnx.NodeProto]:

@@ -19,7 +19,7 @@ ORDER = (0, 3, 4, 1, 5, 2)
 """(N, block rows, block columns, C, rows, columns) as (N, C, rows, block rows, columns, block columns)."""
 
 BLOCK = "block"
-"""Attribute of a DepthToSpace node that stands for the three, as ``joined`` makes it."""
+"""Attribute of a DepthToSpace node that stands for the three, as ``with_depth_to_space`` makes it."""
 
 
 def apart(source: Shape, block: Pair) -> list[int]:
@@ -34,7 +34,7 @@ def together(source: Shape, block: Pair) -> list[int]:
     return [0, channels, rows * block[0], columns * block[1]]
 
 
-def joined(nodes: Iterable[onnx.NodeProto], constants: Mapping[str, Array]) -> list[onnx.NodeProto]:
+def with_depth_to_space(nodes: Iterable[onnx.NodeProto], constants: Mapping[str, Array]) -> list[onnx.NodeProto]:
     """``nodes`` with a DepthToSpace, its block an attribute, in place of each three that spell one."""
     given = list(nodes)
     readers = Counter(name for node in given for name in node.input)

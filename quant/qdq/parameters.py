@@ -10,11 +10,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from ..graph import LARGEST_WEIGHT
 from ..onnx.budget import INT32
 from ..onnx.file import Array, Attributes, refuse
 from .linear import RANGES, scaling
-
-LARGEST_WEIGHT = 2**15 - 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,6 @@ from ..onnx.constants import Constants
 from ..onnx.file import Array, Attributes, refuse
 
 DOMAINS = ("qonnx.custom_op.general", "finn.custom_op.general", "onnx.brevitas")
-WIDEST = {8: "int8", 16: "int16", 32: "int32"}
 
 
 def spelled(node: onnx.NodeProto, constants: Constants) -> Iterator[onnx.NodeProto]:
@@ -35,6 +34,10 @@ def spelled(node: onnx.NodeProto, constants: Constants) -> Iterator[onnx.NodePro
         )
     scale, zero, low, high = _grid(node, constants, [node.input[index] for index in names])
     kind = _storage(node, low, high)
+    if not low <= zero <= high:
+        raise refuse(
+            node, f"its zero point '{node.input[names[1]]}' is {zero}; it must be one of its integers, {low} to {high}"
+        )
     source, output = node.input[0], node.output[0]
     if source in constants:
         yield from _constant(node, constants, scale, zero, (low, high))
@@ -98,7 +101,8 @@ def _constant(
         raise refuse(node, f"scale has shape {scale.shape}; only one for the tensor, or one for each channel, works")
     shaped = scale if along else scale.reshape(-1)[:1]
     with np.errstate(over="ignore"):
-        steps = np.rint(np.clip(values.astype(np.float32) / shaped + np.float32(zero), *bounds))
+        steps = np.rint(values.astype(np.float32) / shaped + np.float32(zero)).astype(np.float64)  # has all of int32
+    steps = np.clip(steps, *bounds)
     if steps.shape != values.shape:
         raise refuse(node, f"scale has shape {scale.shape}, which does not fit values of shape {values.shape}")
     inputs = [

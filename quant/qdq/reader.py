@@ -148,8 +148,8 @@ class _Reader:
             value = self._dequantize(node, first, view.dimensions)
         elif isinstance(first, Integers) and node.op_type == "Cast" and is_index(node):
             value = first
-        elif only_seen(self._context(node)):
-            value, view = first, SHAPING[node.op_type](self._context(node), self.maps.views)
+        elif only_seen(context):
+            value, view = first, SHAPING[node.op_type](context, self.maps.views)
         elif isinstance(first, Integers) and looks_up:
             found = lookup(node, node_name(node), self.constants[node.input[0]], first.map)
             value = Reals(found, (first.map,), first.map.shape)
@@ -384,7 +384,7 @@ class _Reader:
     def _end_with(self, name: str, output: str) -> str:
         """The tensor of output ``name``: without a Q a convolution hands out sums, what only moves integers those."""
         value = self.values.get(name)
-        if value is None:
+        if value is None or name in self.made.inputs:
             raise ModelError(f"the output '{name}' is not what any node makes from the input")
         if value.map is not None:
             return value.map.name

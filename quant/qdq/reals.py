@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Conv, FeatureMap, Pads, Shape, Sums
+from ..graph import LARGEST_WEIGHT, Conv, FeatureMap, Pads, Shape, Sums
 from ..graph.errors import ModelError
 from ..networks.layers import INFINITY, Affine, Average, FloatLayer, Moving, Padding
 from ..onnx.budget import INT32
 from .lookup import Lookup
 
-LARGEST_WEIGHT = 2**15 - 1
 FINEST = 2.0**-16  # of an output's step: where a bias that ONNX Runtime keeps in float is rounded, or finer
 REPORTED = 2.0**-4  # of an output's step: what a bias may change by without a word
 
@@ -151,16 +150,16 @@ def finished(layer: Weighted, source: FeatureMap, target: FeatureMap) -> Conv:
     """
     conv, bias = layer.conv, layer.bias
     reach = max(abs(source.low - source.zero_point), abs(source.high - source.zero_point))
+    if not np.abs(np.rint(bias)).max(initial=0) <= INT32[-1]:
+        raise ModelError(
+            f"layer '{conv.name}': its bias does not fit int32 at the scale of its sums; use larger weight scales"
+        )
     sums = np.abs(conv.weights).sum(axis=(1, 2, 3), dtype=np.int64) * reach + np.abs(bias)
     each = np.float64(source.scale) * conv.weight_scales / np.float64(target.scale)
     factors = np.ones(len(bias), np.int64)
     if layer.exact:
         factors = _factors(bias, each, np.abs(conv.weights).max(axis=(1, 2, 3), initial=0), sums)
     steps = np.rint(bias * factors)
-    if not np.abs(steps).max(initial=0) <= INT32[-1]:
-        raise ModelError(
-            f"layer '{conv.name}': its bias does not fit int32 at the scale of its sums; use larger weight scales"
-        )
     changed = np.abs(bias - steps / factors) * each
     worst = int(np.argmax(changed))
     if changed[worst] > REPORTED:
@@ -180,6 +179,8 @@ def finished(layer: Weighted, source: FeatureMap, target: FeatureMap) -> Conv:
 def handed_out(layer: Weighted, source: FeatureMap, name: str, shape: Shape) -> tuple[Conv, Sums]:
     """``layer`` as the last, which no Q ends: sums, to which the host adds a bias that is no integer of theirs."""
     scales = source.scale * layer.conv.weight_scales
+    if not np.isfinite(layer.bias).all():
+        raise ModelError(f"layer '{layer.conv.name}': the scale of its sums is 0 as float32; use larger scales")
     steps = np.rint(layer.bias)
     exact = np.abs(steps - layer.bias) <= 1e-6 * np.abs(steps)  # up to a float32's rounding
     if exact.all() and np.abs(steps).max(initial=0) <= INT32[-1]:

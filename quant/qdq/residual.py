@@ -12,9 +12,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import Concat, Conv, FeatureMap, Pair
+from ..graph import LARGEST_WEIGHT, Concat, Conv, FeatureMap, Pair
 from ..onnx.budget import INT32
-from .reals import LARGEST_WEIGHT, Weighted
+from .reals import Weighted
 
 Wide = NDArray[np.float64]
 
@@ -43,7 +43,7 @@ def moved_to(source: FeatureMap, grid: FeatureMap, name: str) -> tuple[Conv, Fea
     return Conv(name, "Conv", source.name, name, ones, scales, zeros, groups=channels), target
 
 
-def joined(first: FeatureMap, second: FeatureMap, name: str) -> tuple[Concat, FeatureMap]:
+def side_by_side(first: FeatureMap, second: FeatureMap, name: str) -> tuple[Concat, FeatureMap]:
     """Both on the grid that they have in common, side by side."""
     low, high = min(first.low, second.low), max(first.high, second.high)
     shape = first.shape[0] + second.shape[0], *first.shape[1:]

@@ -34,13 +34,12 @@ from ..graph.errors import GraphError
 from ..graph.flat import flat_tensors
 from ..graph.host import ArgMax, HostArray, HostStep, Reshape, onnx_operator
 from ..graph.legality import check
-from ..graph.ports import SUFFIXES, real_name
+from ..graph.ports import integer_name, real_name
 from .lookup import entries
 from .oblong import ORDER, apart, together
 from .write_layers import clamps, constants_of, node_of, zeros_before
 
 OPSET, IR_VERSION = 21, 10
-SUFFIX = SUFFIXES[0]
 STORAGE: Mapping[str, int] = {
     "uint8": TensorProto.UINT8,
     "int8": TensorProto.INT8,
@@ -79,22 +78,25 @@ class _Writer:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
         self.grids: dict[str, list[str]] = {}
-        self.results: dict[str, str] = {}  # names in the file of the outputs, as reals
+        self.results: dict[str, str] = {}  # of each output that the accelerator makes: its reals' name in the file
         self.flat = flat_tensors(graph)
         self.names = {""} | set(graph.tensors)
         self.node_names = {""} | {layer.name for layer in graph.layers}
 
     def model(self) -> onnx.ModelProto:
         graph = self.graph
+        sources = [graph.map_of(name) for name in graph.inputs]
+        ends = [(graph.tensors[name], self._array(graph.tensors[name])) for name in graph.outputs]
+        # What the model calls its inputs and outputs comes first, so that nothing else takes those names.
+        read = [self._fresh(real_name(source.name)) for source in sources]
+        names = {end.name: end.name if isinstance(end, Sums) else self._fresh(real_name(end.name)) for end, _ in ends}
         inputs = []
-        for source in map(graph.map_of, graph.inputs):
-            name = self._fresh(real_name(source.name))
+        for name, source in zip(read, sources, strict=True):
             array = graph.arrays.get(source.name, HostArray(source.shape, ()))
             inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *array.shape]))
             self._quantize(self._hosted(name, array.steps), source)
-        ends = [(graph.tensors[name], self._array(graph.tensors[name])) for name in graph.outputs]
         for end, array in ends:
-            name = end.name if isinstance(end, Sums) else self._fresh(real_name(end.name))
+            name = names[end.name]
             self.results[end.name] = self._fresh(f"{name}_last") if array.steps else name
         for layer in graph.layers:
             self._layer(layer)
@@ -103,7 +105,7 @@ class _Writer:
             last = self.results[end.name]
             if isinstance(end, FeatureMap):
                 self._dequantize(end.name, end, last)
-            name = self._hosted(last, array.steps, last.removesuffix("_last") if array.steps else last)
+            name = self._hosted(last, array.steps, names[end.name])
             kind = TensorProto.INT64 if any(isinstance(step, ArgMax) for step in array.steps) else TensorProto.FLOAT
             outputs.append(helper.make_tensor_value_info(name, kind, ["N", *array.shape]))
         model = helper.make_model(
@@ -214,7 +216,7 @@ class _Writer:
             if role == "bias" and isinstance(target, Sums) and target.shifts is not None:
                 found.append(self._constant(f"{layer.name}.bias", target.shifts))
                 continue
-            integers = self._constant(f"{layer.name}.{role}{SUFFIX}", values)
+            integers = self._constant(integer_name(f"{layer.name}.{role}"), values)
             scale = self._constant(f"{layer.name}.{role}_scale", scales.astype(np.float32))
             # ONNX Runtime's graph rewriting wants the zeros spelled out.
             zeros = self._constant(f"{layer.name}.{role}_zero_point", np.zeros(len(scales), values.dtype))

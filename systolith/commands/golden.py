@@ -85,9 +85,7 @@ def run_golden(
         found = golden.outputs(graph, images, progress)
     reals = {real_name(name): y for name, (y, _) in found.items()}
     integers = {real_name(name): y_q for name, (_, y_q) in found.items()}
-    first = graph.outputs[0]
-    integers_of_first = found[first][1].reshape(-1, *graph.tensors[first].shape)
-    scores = golden.dequantize(integers_of_first, graph.tensors[first])
+    scores = golden.scores(graph, found[graph.outputs[0]][1])
     ran = GoldenRun(reals, integers, None if output is None else Path(output), accuracy(scores, data.y))
     if output is not None:
         save_arrays(output, **ran.arrays)

@@ -79,7 +79,7 @@ def report_build(
     if float_model is not None and inputs is None:
         raise ConfigurationError("a float model is compared on images; give --inputs DATA.npz too")
     accelerator = accelerators.load(Path(build))
-    graph = accelerator.graph()
+    graph = accelerator.graph
     saved = read_saved(Path(build))
     stale = saved is not None and saved.build != accelerator.build
     report = None if stale else saved
@@ -184,8 +184,9 @@ def _on_images(
         ran = run_both(graph, accuracy.load_network(float_model, graph), data.images, progress)
     confusion = agreeing = None
     if data.labels is not None:
-        scores = golden.outputs(graph, data.images)[graph.outputs[0]][0]
-        confusion = accuracy.confusion(scores, data.labels)
+        first = graph.outputs[0]
+        integers = golden.run(graph, golden.quantize_inputs(graph, data.images), [first])[first]
+        confusion = accuracy.confusion(golden.scores(graph, integers), data.labels)
         if ran is not None:
             agreeing = ran.agreeing
     return {

@@ -53,12 +53,12 @@ def simulate_build(
     hangs.  Wrong bytes raise nothing: they are in the report.
     """
     simulate = sim.simulate  # raises now, not after long work, if the simulator is not installed
-    graph = accelerators.load(Path(build)).graph()
-    data, arrays = load_images(graph, inputs, labels)
+    accelerator = accelerators.load(Path(build))
+    data, arrays = load_images(accelerator.graph, inputs, labels)
     check_target(Path(build) / SIMULATION)
     with stage_bars(STAGES, show_progress) as progress:
         report = simulate(
-            build,
+            accelerator,
             arrays,
             labels=data.y,
             images=images,
