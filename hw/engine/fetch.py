@@ -91,7 +91,9 @@ class Fetch(wiring.Component):
         fetching, asked, used = Signal(), Signal(), Signal()
         room = Credits(self.PREFETCH, init=self.PREFETCH, name="room")
         room.change(m, used, asked)
-        m.d.comb += [queue.outgoing.ready.eq(used), verdicts.outgoing.ready.eq(used)]
+        # the next instruction comes a cycle after this one is gone, and so may its verdict: a unit's answer is far away
+        m.d.sync += verdicts.outgoing.ready.eq(used)
+        m.d.comb += queue.outgoing.ready.eq(used)
         self._ask(m, fetching & room.some, asked)
         # beats gather in the place before the queue's first
         taken, whole = Signal(), Signal()
