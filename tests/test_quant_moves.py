@@ -50,10 +50,8 @@ def check_model(model: onnx.ModelProto, **settings) -> quant.Graph:
     (expected,) = oracle.run_tensors(model, images, [network.outputs[0]])
     assert name == network.outputs[0]
     np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5)
-    graph = quant.quantize(
-        model, images.reshape(3, *next(iter(network.inputs.values()))), quant.Settings(ranges="minmax", **settings)
-    )
-    oracle.assert_every_tensor_equal(graph, images.reshape(3, *next(iter(network.inputs.values()))))
+    graph = quant.quantize(model, images.reshape(3, *shape), quant.Settings(ranges="minmax", **settings))
+    oracle.assert_every_tensor_equal(graph, images.reshape(3, *shape))
     back = quant.load(quant.to_onnx(graph))
     assert repr(back.layers) == repr(graph.layers)
     assert repr(back.tensors) == repr(graph.tensors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -70,6 +70,14 @@ class Context:
     def dimensions(self) -> Dimensions:
         return self.sizes[self.current]
 
+    def reading(self, renamed: Mapping[str, str]) -> Context:
+        """The same node, with other inputs in place of those that are ``renamed``."""
+        node = onnx.NodeProto()
+        node.CopyFrom(self.node)
+        del node.input[:]
+        node.input.extend(renamed.get(name, name) for name in self.node.input)
+        return replace(self, node=node)
+
     def constant(self, index: int, role: str) -> Array | None:
         """Input ``index`` as an array, None if it is left out.  Raises ModelError if it is computed from the image."""
         if index >= len(self.node.input) or not self.node.input[index]:
@@ -125,6 +133,10 @@ class Context:
                 self.node, f"its input has {len(self.dimensions)} dimensions; it must have 4 (NxCxHxW) or 3 (NxCxL)"
             )
         return image_of(self.dimensions)
+
+    def own(self, dimensions: Dimensions) -> Dimensions:
+        """``dimensions`` of a tensor that has the input's axes, as its map has them."""
+        return dimensions
 
     def like_input(self, shape: Shape) -> Dimensions:
         """Dimensions of an output of ``shape`` with as many axes as the input has."""

@@ -40,6 +40,7 @@ from .operators import BUILDERS
 from .placing import Maps, Placed, place
 from .shaping import SHAPING, only_seen
 from .spelled_lrn import Spelled, spelled
+from .spreading import EXPANDING
 from .volumes import is_volume, volume
 
 Refused = Callable[[onnx.NodeProto, ModelError], None]
@@ -188,6 +189,8 @@ class Walk:
             self._add(node, placed, *volume(placed.context))
         elif builder is None:
             self._add(node, placed, *COMPOSED[node.op_type](placed.context))
+            if context.operator in EXPANDING:
+                self.maps.expanded[context.output] = context.current
         else:
             layer, dimensions = builder(placed.context)
             self._add(node, placed, [layer], {context.output: dimensions})

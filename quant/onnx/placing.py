@@ -19,6 +19,7 @@ from .arranging import arrange
 from .context import Context, Dimensions, image_of
 from .file import Array, Attributes, refuse
 from .mixtures import NODES
+from .spreading import SPREADING, spread, unexpanded
 from .view import CHANNELS, COLUMNS, IMAGES, MAP_AXES, ROWS, VOLUME, Axis, View, plain
 
 OF_TWO = ("Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum")
@@ -33,6 +34,7 @@ class Maps:
 
     inputs : the model's that no layer has read yet, so that their axes may still be put in another order
     arranged : views that were made maps
+    expanded : what each tensor repeats that Expand or Tile made
     """
 
     sizes: dict[str, Dimensions] = field(default_factory=dict)
@@ -40,6 +42,7 @@ class Maps:
     own: dict[str, Dimensions] = field(default_factory=dict)
     inputs: set[str] = field(default_factory=set)
     arranged: dict[View, str] = field(default_factory=dict)
+    expanded: dict[str, str] = field(default_factory=dict)
 
     def add_map(self, name: str, dimensions: Dimensions, axes: tuple[Axis, ...] | None = None) -> None:
         """A tensor that a layer makes, a map of ``dimensions``; seen by ``axes``, or as it is."""
@@ -74,6 +77,14 @@ class Placed:
 
 def place(context: Context, maps: Maps) -> Placed:
     """``context``'s node, put onto maps.  Raises ModelError, naming it, where a view is beyond what can be arranged."""
+    if context.operator not in SPREADING:
+        return _placed(context, maps)
+    placed = _placed(unexpanded(context, maps.expanded), maps)
+    inputs, layers = spread(placed.context)
+    return replace(placed, context=_on(placed.context, inputs), layers=[*placed.layers, *layers]) if layers else placed
+
+
+def _placed(context: Context, maps: Maps) -> Placed:
     views = [maps.views[name] for name in context.computed]
     if len(views) == 1 and context.operator in ("Gemm", "MatMul"):
         return _multiplied(context, maps, views[0])
@@ -264,9 +275,6 @@ def _on(
     seen: View | None = None,
 ) -> Context:
     """``context`` with ``inputs`` in place of what it reads: a map for each name, and what that is to be taken for."""
-    node = onnx.NodeProto()
-    node.CopyFrom(context.node)
-    del node.input[:]
-    node.input.extend(inputs[name][0] if name in inputs else name for name in context.node.input)
-    known = {name: context.constants[name] for name in node.input if name in context.constants}
-    return replace(context, node=node, constants={**known, **(constants or {})}, sizes=dict(inputs.values()), view=seen)
+    made = context.reading({name: found for name, (found, _) in inputs.items()})
+    known = {name: context.constants[name] for name in made.node.input if name in context.constants}
+    return replace(made, constants={**known, **(constants or {})}, sizes=dict(inputs.values()), view=seen)

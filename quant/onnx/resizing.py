@@ -12,10 +12,9 @@ from ..networks.layers import (
     Concatenation,
     Convolution,
     FloatLayer,
-    PixelShuffle,
     TransposedConvolution,
 )
-from ..networks.picking import AXES, MOST, pick
+from ..networks.picking import AXES, MOST, enlarge, pick
 from .context import Context
 from .file import Attributes, refuse
 from .rearranging import Composed
@@ -172,9 +171,8 @@ def _nearest(context: Context, shape: Shape, indices: list[list[int]]) -> list[F
             ) from error
         source = picked
     if repeated:
-        copies, before = list(range(shape[0])) * (block[0] * block[1]), (shape[0], len(clipped[1]), len(clipped[2]))
-        made += pick(f"{name}/copies", operator, source, f"{output}/copies", before, {0: copies})
-        made.append(PixelShuffle(name, operator, (f"{output}/copies",), output, (block[0], block[1])))
+        before = shape[0], len(clipped[1]), len(clipped[2])
+        made += enlarge(name, operator, source, output, before, (block[0], block[1]))
     return made
 
 
