@@ -135,7 +135,7 @@ REFUSED = {
     "nothing": ("Slice", slices((2, 4, 4, 1)), {}, "takes nothing; at least one value must be left"),
     "step": ("Slice", slices((2, 0, 4, 0)), {}, "starts [0], ends [4], axes [2] and steps [0] do not fit"),
     "index": ("Gather", (np.array([8]),), {"axis": 1}, "its indices [8] must be -8 to 7"),
-    "one index": ("Gather", (np.array(1),), {"axis": 1}, "turns [1, 8, 6, 10] into [1, 6, 10], other axes; a list of"),
+    "one index": ("Gather", (np.array(0),), {"axis": 0}, "turns [1, 8, 6, 10] into [8, 6, 10], other axes; a list of"),
     "block": ("DepthToSpace", (), {"blocksize": 3}, "[1, 8, 6, 10] is not made of whole blocks of 3 x 3"),
     "rows": ("SpaceToDepth", (), {"blocksize": 4}, "[1, 8, 6, 10] is not made of whole blocks of 4 x 4"),
 }

@@ -19,11 +19,13 @@ from .arranging import arrange
 from .context import Context, Dimensions, image_of
 from .file import Array, Attributes, refuse
 from .mixtures import NODES
+from .rearranging import dropped
 from .spreading import SPREADING, spread, unexpanded
 from .view import CHANNELS, COLUMNS, IMAGES, MAP_AXES, ROWS, VOLUME, Axis, View, plain
 
 OF_TWO = ("Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum")
 POINTWISE = frozenset((*DEFAULTS, *NODES, *OF_TWO, "Neg", "PRelu", "Swish"))
+MOVING = frozenset(("Expand", "Gather", "Pad", "Resize", "Slice", "Split", "Tile", "Upsample"))
 REDUCING = {"ReduceMax": 18, "ReduceMean": 18, "ReduceMin": 18, "ReduceSum": 13}
 """Operators that fold axes, and the opset from which they read the axes as an input."""
 
@@ -98,6 +100,8 @@ def _placed(context: Context, maps: Maps) -> Placed:
         placed = _reduced(context, maps, views[0])
     elif not alike and context.operator == "Concat":
         placed = _joined(context, maps, views)
+    elif len(views) == 1 and context.operator in MOVING and not (alike and dropped(context) is None):
+        placed = _moved(context, views[0])
     return _arranged(context, maps, views) if placed is None else placed
 
 
@@ -180,14 +184,15 @@ def _whole_axes(view: View, axis: int) -> bool:
 
 
 def _reduced(context: Context, maps: Maps, view: View) -> Placed | None:
-    """A mean or its like over whole rows, columns or both, which may be one axis here."""
+    """A mean or its like over whole channels, rows or columns, which may be one axis here."""
     since, rank = REDUCING[context.operator], len(view.axes)
     attributes = Attributes(context.node)
     keeps = attributes.integer("keepdims", 1)
     axes = context.axes(attributes, since, rank)
     gone = {atom.axis for axis in axes for atom in view.axes[axis]}
     rest = {atom.axis for axis, part in enumerate(view.axes) if axis not in axes for atom in part}
-    if not gone or not gone <= {ROWS, COLUMNS} or gone & rest:
+    works = {ROWS, COLUMNS} if context.operator in ("ReduceMax", "ReduceMin") else {CHANNELS, ROWS, COLUMNS}
+    if not gone or not gone <= works or gone & rest:
         return None
     own = batch, *_ = maps.own[view.map]
     dimensions = (batch, *image_of(own))
@@ -205,6 +210,19 @@ def _reduced(context: Context, maps: Maps, view: View) -> Placed | None:
     left = [() if axis in axes else part for axis, part in enumerate(view.axes) if keeps or axis not in axes]
     known = {**context.constants, **constants}
     return Placed(replace(context, constants=known), seen=lambda _: tuple(left))
+
+
+def _moved(context: Context, view: View) -> Placed | None:
+    """Values taken, repeated or padded along axes that are the map's, in whatever order."""
+    places = view.places
+    if places is None:
+        return None
+    gone = dropped(context)
+    kept = [place for axis, place in enumerate(places) if axis != gone]
+    if gone == IMAGES or len(kept) < 2:
+        return None
+    made = _on(context, {context.current: (view.map, view.dimensions)}, seen=view)
+    return Placed(made, seen=lambda own: tuple(plain("", own).axes[place] for place in kept))
 
 
 def _joined(context: Context, maps: Maps, views: Sequence[View]) -> Placed | None:
