@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from .context import Context
+from .extremes import extreme
 from .padding import pad
 from .pooling import global_max_pool, max_pool, reduce
 from .rearranging import Composed, depth_to_space, gather, slice_, space_to_depth, split
@@ -16,7 +17,9 @@ COMPOSED: Mapping[str, Callable[[Context], Composed]] = {
     "Expand": expand,
     "Gather": gather,
     "GlobalMaxPool": global_max_pool,
+    "Max": extreme,
     "MaxPool": max_pool,
+    "Min": extreme,
     "Pad": pad,
     "ReduceMax": reduce,
     "ReduceMean": reduce,

@@ -20,7 +20,7 @@ from .context import Context, Dimensions, image_of
 from .file import Array, Attributes, refuse
 from .mixtures import NODES
 from .rearranging import dropped
-from .spreading import SPREADING, spread, unexpanded
+from .spreading import SPREADING, narrowed, spread, unexpanded
 from .view import CHANNELS, COLUMNS, IMAGES, MAP_AXES, ROWS, VOLUME, Axis, View, plain
 
 OF_TWO = ("Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum")
@@ -79,11 +79,16 @@ class Placed:
 
 def place(context: Context, maps: Maps) -> Placed:
     """``context``'s node, put onto maps.  Raises ModelError, naming it, where a view is beyond what can be arranged."""
-    if context.operator not in SPREADING:
-        return _placed(context, maps)
-    placed = _placed(unexpanded(context, maps.expanded), maps)
-    inputs, layers = spread(placed.context)
-    return replace(placed, context=_on(placed.context, inputs), layers=[*placed.layers, *layers]) if layers else placed
+    if context.operator in SPREADING:
+        context = unexpanded(context, maps.expanded)
+    placed = _placed(context, maps)
+    if context.operator in SPREADING:
+        inputs, layers = spread(placed.context)
+        if layers:
+            placed = replace(placed, context=_on(placed.context, inputs), layers=[*placed.layers, *layers])
+    if context.operator in POINTWISE and len(set(context.computed)) == 1:
+        placed = replace(placed, context=narrowed(placed.context))
+    return placed
 
 
 def _placed(context: Context, maps: Maps) -> Placed:

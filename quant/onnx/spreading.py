@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -54,6 +55,20 @@ def _common(context: Context, sizes: list[Dimensions]) -> Dimensions | None:
     except ValueError:
         return None
     return target if {size[0] for size in sizes} == {target[0]} else None
+
+
+def narrowed(context: Context) -> Context:
+    """``context`` with its constants as small as they can be: 1 along each axis on which all is the same."""
+    found = {}
+    for name in context.node.input:
+        value = context.constants.get(name) if name else None
+        if value is None or value.size < 2 or _common(context, [context.dimensions]) != context.dimensions:
+            continue
+        for axis in range(value.ndim):
+            first = value.take([0], axis)
+            value = first if (value == first).all() else value
+        found[name] = value
+    return replace(context, constants={**context.constants, **found}) if found else context
 
 
 def expand(context: Context) -> Composed:
