@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from systolith import generate_build, quant, quantize_model, run_golden, simulate_build
+from systolith import generate_build, golden, quant, quantize_model, run_golden, simulate_build
 from systolith.commands.golden import load_images
 from systolith.noise import run_both
 from systolith.quant.graph.host import ArgMax, HostArray, Reshape, Softmax, Transpose
@@ -222,13 +222,27 @@ def test_arrays_that_no_host_makes_are_refused(name, array, message):
     assert str(caught.value) == message.format(name)
 
 
-def test_two_outputs_of_one_tensor_are_refused():
+@pytest.mark.parametrize("relu", [False, True])
+def test_two_outputs_of_one_tensor(relu):
+    """Both are in the file under their names, each as the model has it."""
     net = models.Builder((3, 6, 6)).conv(3, 4, 3)
+    net = net.relu() if relu else net
+    shown = net.current
     model = net.node("Transpose", **CHANNELS_LAST).model()
-    model.graph.output.add(name="conv1_out").type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-    with pytest.raises(quant.ModelError) as caught:
-        quant.load_float(model)
-    assert str(caught.value) == "outputs 'transpose1_out' and 'conv1_out' show one tensor; ask for one of them"
+    model.graph.output.add(name=shown).type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    images = models.images(model, 3)
+    graph = quantized(model, images)
+    assert [layer.operator for layer in graph.layers] == ["Conv", "Selection"]
+    written = quant.to_onnx(graph)
+    names = [output.name for output in written.graph.output]
+    back = quant.load(written)
+    results = golden.outputs(back, dict.fromkeys(back.inputs, images))
+    found = {name: reals for name, (reals, _) in zip(names, results.values(), strict=True)}
+    for level in oracle.LEVELS:
+        for name, expected in zip(names, oracle.session(written, level).run(None, {"image": images}), strict=True):
+            np.testing.assert_array_equal(found[name], expected)
+    assert found["transpose1_out"].shape == (3, 4, 4, 4)
+    np.testing.assert_array_equal(found[shown].transpose(0, 2, 3, 1), found["transpose1_out"])
 
 
 @pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax", "ArgMax"])

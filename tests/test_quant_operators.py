@@ -304,9 +304,9 @@ REFUSED = {
         lambda net: net.join("Max", "image", net.conv(2, 2, 3).current),
         "node 'max1' (Max): reads maps of shapes [1, 2, 8, 8] and [1, 2, 6, 6]; they must be equal",
     ),
-    "maximum with a row": (
-        lambda net: net.node("Max", np.zeros(8, np.float32)),
-        "node 'max1' (Max): its constant 'max1_0' must be one finite number",
+    "maximum with NaN": (
+        lambda net: net.node("Max", np.full(8, np.nan, np.float32)),
+        "node 'max1' (Max): its constant 'max1_0' contains NaN or infinity; all must be finite",
     ),
     "bounds of a clip": (
         lambda net: net.node("Clip", np.float32(2), np.float32(1)),

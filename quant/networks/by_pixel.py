@@ -6,18 +6,28 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..graph import Shape
-from .layers import Affine, Concatenation, Convolution, FloatGraph, FloatLayer, PixelShuffle, refusal
+from .layers import (
+    Addition,
+    Affine,
+    Concatenation,
+    Convolution,
+    FloatGraph,
+    FloatLayer,
+    PixelShuffle,
+    Product,
+    Slicing,
+)
 from .picking import MOST, pick
 from .shapes import shapes
 
 
 def fold_by_pixel(graph: FloatGraph) -> FloatGraph:
-    """Fold each into the one before, or into the fully connected layers that read it, or make pixels channels for it.
+    """Fold each into the one before, or into the fully connected layers that read it; else see ``_apart``.
 
-    ``W (s x + t) + b = (W s) x + (W t + b)``, computed in float64.  Raises ModelError, naming the node, for a map of
-    more than MOST pixels that something else reads.
+    ``W (s x + t) + b = (W s) x + (W t + b)``, computed in float64.
     """
     size, readers, private = shapes(graph), graph.readers(), graph.private()
     found: dict[str, FloatLayer] = {}
@@ -67,16 +77,15 @@ def _covers(layer: FloatLayer, shape: Shape) -> bool:
 
 
 def _apart(layer: FloatLayer, size: dict[str, Shape]) -> list[FloatLayer]:
-    """``layer``, or if it has a value for each pixel: pixels as channels, scaled each, and back."""
+    """``layer``, or if it has a value for each pixel: pixels as channels, scaled each, and back.
+
+    Of more pixels than MOST, which cannot be channels each, it is a product and a sum with maps of those values.
+    """
     if not isinstance(layer, Affine) or layer.scale.ndim == 1:
         return [layer]
     _, rows, columns = shape = size[layer.output]
     if rows * columns > MOST:
-        raise refusal(
-            layer,
-            f"has a value of its own for each of {rows} x {columns} pixels; that works before a fully connected layer,"
-            f" and on maps of {MOST} pixels at most",
-        )
+        return _with_maps(layer, shape)
     parts: list[FloatLayer] = []
     for place in range(rows * columns):
         one = f"{layer.name}/{place}"
@@ -89,3 +98,36 @@ def _apart(layer: FloatLayer, size: dict[str, Shape]) -> list[FloatLayer]:
     affine = Convolution(scaled, "Conv", (join.output,), f"{scaled}_out", weights, shift, groups=scale.size)
     back = PixelShuffle(layer.name, layer.operator, (affine.output,), layer.output, shape[1:])
     return [*parts, join, affine, back]
+
+
+def _with_maps(layer: Affine, shape: Shape) -> list[FloatLayer]:
+    """``layer`` as the product with a constant map, and the sum with another, of those that do something."""
+    scales, shifts = bool((layer.scale != 1).any()), bool((layer.shift != 0).any())
+    if not scales and not shifts:
+        return pick(layer.name, layer.operator, layer.inputs[0], layer.output, shape, {})
+    made: list[FloatLayer] = []
+    (source,) = layer.inputs
+    if scales:
+        made += _constant(layer, "scale", layer.scale)
+        name, output = (f"{layer.name}/scaled", f"{layer.output}/scaled") if shifts else (layer.name, layer.output)
+        made.append(Product(name, "Mul", (source, made[-1].output), output))
+        source = output
+    if shifts:
+        made += _constant(layer, "shift", layer.shift)
+        made.append(Addition(layer.name, "Add", (source, made[-1].output), layer.output))
+    return made
+
+
+def _constant(layer: Affine, role: str, values: NDArray[np.float64]) -> list[FloatLayer]:
+    """A map of ``values``, (channels, rows, columns), whatever ``layer`` reads: biases of a pixel that counts 0 times.
+
+    The biases are the channels of one pixel, and become rows and columns.
+    """
+    names = [(f"{layer.name}/{role}/{part}", f"{layer.output}/{role}/{part}") for part in ("pixel", "values", "map")]
+    (pixel, one), (flat, each), (whole, output) = names
+    bias = values.transpose(1, 2, 0).reshape(-1).astype(np.float32)
+    return [
+        Slicing(pixel, layer.operator, layer.inputs, one, (0,), (0, 1, 1), (0, 1, 1)),
+        Convolution(flat, "Conv", (one,), each, np.zeros((bias.size, 1, 1, 1), np.float32), bias),
+        PixelShuffle(whole, layer.operator, (each,), output, (values.shape[1], values.shape[2])),
+    ]

@@ -61,6 +61,40 @@ def pick(
     return made
 
 
+def enlarge(name: str, operator: str, source: str, output: str, shape: Shape, block: Pair) -> list[FloatLayer]:
+    """Layers that make ``output`` of ``source``, a map of ``shape``: each pixel ``block`` (rows, columns) times."""
+    copies = list(range(shape[0])) * (block[0] * block[1])
+    made = pick(f"{name}/copies", operator, source, f"{output}/copies", shape, {0: copies})
+    return [*made, PixelShuffle(name, operator, (f"{output}/copies",), output, block)]
+
+
+def repeat(
+    name: str, operator: str, source: str, output: str, shape: Shape, times: tuple[int, int, int]
+) -> list[FloatLayer]:
+    """Layers that make ``output`` of ``source``, a map of ``shape``: that so many ``times`` along each axis.
+
+    Axes of 1 are enlarged one after the other, which takes fewer channels on the way than both at once.
+    Raises ValueError for more than MOST pieces, which axes of several rows or columns take.
+    """
+    alone = [axis for axis in (2, 1) if shape[axis] == 1 and times[axis] > 1]
+    wanted = {
+        axis: list(range(shape[axis])) * times[axis] for axis in range(3) if times[axis] > 1 and axis not in alone
+    }
+    made: list[FloatLayer] = []
+    if wanted or not alone:
+        joined = f"{output}/joined" if alone else output
+        made += pick(f"{name}/joined" if alone else name, operator, source, joined, shape, wanted)
+        source = joined
+    channels, rows, columns = (len(wanted[axis]) if axis in wanted else shape[axis] for axis in range(3))
+    for axis in alone:
+        last = axis == alone[-1]
+        whole, called = (output, name) if last else (f"{output}/{AXES[axis]}", f"{name}/{AXES[axis]}")
+        block = (times[1], 1) if axis == 1 else (1, times[2])
+        made += enlarge(called, operator, source, whole, (channels, rows, columns), block)
+        source, rows, columns = whole, rows * block[0], columns * block[1]
+    return made
+
+
 def interleave(
     name: str, operator: str, parts: Sequence[str], output: str, shape: Shape, block: Pair
 ) -> list[FloatLayer]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -11,9 +12,10 @@ import onnx
 from ..graph import Shape
 from ..networks.layers import FloatLayer, Floats
 from .file import Array, Attributes, integer_list, node_name, refuse
-from .view import VOLUME, View
+from .view import MAP_AXES, VOLUME, View
 from .view import Dimensions as Dimensions
 
+Number = TypeVar("Number", int, float, tuple[int, int])
 Built = tuple[FloatLayer, Dimensions]
 
 
@@ -70,6 +72,14 @@ class Context:
     def dimensions(self) -> Dimensions:
         return self.sizes[self.current]
 
+    def reading(self, renamed: Mapping[str, str]) -> Context:
+        """The same node, with other inputs in place of those that are ``renamed``."""
+        node = onnx.NodeProto()
+        node.CopyFrom(self.node)
+        del node.input[:]
+        node.input.extend(renamed.get(name, name) for name in self.node.input)
+        return replace(self, node=node)
+
     def constant(self, index: int, role: str) -> Array | None:
         """Input ``index`` as an array, None if it is left out.  Raises ModelError if it is computed from the image."""
         if index >= len(self.node.input) or not self.node.input[index]:
@@ -124,7 +134,23 @@ class Context:
             raise refuse(
                 self.node, f"its input has {len(self.dimensions)} dimensions; it must have 4 (NxCxHxW) or 3 (NxCxL)"
             )
-        return image_of(self.dimensions)
+        return image_of(self.own(self.dimensions))
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """Which of its map's axes each of the input's is: IMAGES, CHANNELS, ROWS or COLUMNS."""
+        found = MAP_AXES[len(self.dimensions)] if self.view is None else self.view.places
+        assert found is not None  # placing gives no other views
+        return found
+
+    def along(self, values: Sequence[Number], other: Number) -> list[Number]:
+        """``values``, one for each of the input's axes, as those of images, channels, rows, columns, or ``other``."""
+        by_place = dict(zip(self.places, values, strict=True))
+        return [by_place.get(axis, other) for axis in range(4)]
+
+    def own(self, dimensions: Dimensions) -> Dimensions:
+        """``dimensions`` of a tensor that has the input's axes, as its map has them."""
+        return dimensions if self.view is None else tuple(self.along(dimensions, 1))
 
     def like_input(self, shape: Shape) -> Dimensions:
         """Dimensions of an output of ``shape`` with as many axes as the input has."""

@@ -31,7 +31,7 @@ def add(context: Context) -> Built:
     """Add, and Sum of two: of two maps, or of a map and a constant for each channel."""
     if len(context.computed) == 2:
         return _sum(context, "adds")
-    shift = _for_each_channel(context)
+    shift = for_each_channel(context)
     return _affine(context, np.ones_like(shift), shift)
 
 
@@ -46,7 +46,7 @@ def subtract(context: Context) -> Built:
     """Sub: of two maps, or of a map and a constant for each channel, in either order."""
     if len(context.computed) == 2:
         return _sum(context, "subtracts")
-    shift = _for_each_channel(context)
+    shift = for_each_channel(context)
     ones = np.ones_like(shift)
     if context.node.input[0] == context.current:
         return _affine(context, ones, -shift)
@@ -57,7 +57,7 @@ def multiply(context: Context) -> Built:
     """Mul: of two maps, of which one may have a single row and column, or of a map and a constant for each channel."""
     if len(context.computed) == 2:
         return _product(context)
-    scale = _for_each_channel(context)
+    scale = for_each_channel(context)
     return _affine(context, scale, np.zeros_like(scale))
 
 
@@ -77,7 +77,7 @@ def divide(context: Context) -> Built:
     """Div by a constant for each channel; of a number, or of what depends on the same map, as a function."""
     if len(context.computed) == 2 or context.node.input[0] != context.current:
         return mixture(context)
-    divisor = _for_each_channel(context)
+    divisor = for_each_channel(context)
     if not divisor.all():
         raise refuse(context.node, "divides by 0")
     return _affine(context, 1 / divisor, np.zeros_like(divisor))
@@ -129,9 +129,17 @@ def _affine(context: Context, scale: NDArray[np.float64], shift: NDArray[np.floa
     return layer, context.dimensions
 
 
-def _for_each_channel(context: Context) -> NDArray[np.float64]:
+def for_each_channel(context: Context) -> NDArray[np.float64]:
     """The constant input, float64: a value for each channel, (channels,), or for each of an image, (C, H, W)."""
-    verb = {"Add": "adds", "Sum": "adds", "Sub": "subtracts", "Mul": "multiplies by", "Div": "divides by"}
+    verb = {
+        "Max": "takes the larger of",
+        "Min": "takes the smaller of",
+        "Add": "adds",
+        "Sum": "adds",
+        "Sub": "subtracts",
+        "Mul": "multiplies by",
+        "Div": "divides by",
+    }
     if len(context.node.input) != 2:
         raise refuse(context.node, f"has {len(context.node.input)} inputs; it must have two")
     index = 1 if context.node.input[0] == context.current else 0

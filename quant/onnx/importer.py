@@ -11,6 +11,7 @@ import onnx
 
 from ..graph.errors import ModelError
 from ..networks.layers import FloatGraph, FloatLayer, needed, renamed
+from ..networks.picking import pick
 from ..networks.shapes import shapes
 from .budget import check_dimensions, check_memory, weights_of
 from .composed import COMPOSED
@@ -40,6 +41,7 @@ from .operators import BUILDERS
 from .placing import Maps, Placed, place
 from .shaping import SHAPING, only_seen
 from .spelled_lrn import Spelled, spelled
+from .spreading import EXPANDING
 from .volumes import is_volume, volume
 
 Refused = Callable[[onnx.NodeProto, ModelError], None]
@@ -80,20 +82,22 @@ class Walk:
         if not self.layers:
             raise ModelError("the model has no layers; there is nothing to quantize")
         names: dict[str, str] = {}  # of the maps that are handed out: what the model calls them
+        layers = list(self.layers)
         arrays = {name: array_of_input(name, self.maps.views, self.maps.own) for name in self.inputs}
         for output in (value.name for value in self.model.graph.output):
             made, array = self.hosted.array(output, self.maps.views, self.maps.own)
             if made in self.inputs:
                 raise ModelError(f"the output '{output}' is not what any node makes from the input")
-            if made in names:
-                raise ModelError(f"outputs '{names[made]}' and '{output}' show one tensor; ask for one of them")
+            if made in names:  # which shows the same map: a copy of it
+                source, made = made, f"{output}/copy"
+                layers += pick(made, "Identity", source, made, image_of(self.maps.own[source]), {})
             names[made], arrays[made] = output, array
-        layers = tuple(needed(self.layers, names))
+        layers = needed(layers, names)
         images = {name: image_of(self.maps.own[name]) for name in self.inputs}
         if idle := images.keys() - {name for layer in layers for name in layer.inputs}:
             raise ModelError(f"no output depends on the input '{min(idle)}'; remove it from the model")
         arranged = {name: array for name, array in arrays.items() if array.steps}
-        graph = renamed(FloatGraph(images, tuple(names), layers, arranged), names)
+        graph = renamed(FloatGraph(images, tuple(names), tuple(layers), arranged), names)
         check_memory(graph.inputs, graph.layers, shapes(graph))
         return graph
 
@@ -188,6 +192,8 @@ class Walk:
             self._add(node, placed, *volume(placed.context))
         elif builder is None:
             self._add(node, placed, *COMPOSED[node.op_type](placed.context))
+            if context.operator in EXPANDING:
+                self.maps.expanded[context.output] = context.current
         else:
             layer, dimensions = builder(placed.context)
             self._add(node, placed, [layer], {context.output: dimensions})

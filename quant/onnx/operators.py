@@ -24,7 +24,7 @@ from .elementwise import (
     subtract,
 )
 from .file import Attributes, refuse
-from .mixtures import NODES, extreme, mixture, swish
+from .mixtures import NODES, mixture, swish
 from .spelled_lrn import local_response
 from .windowed import (
     average_pool,
@@ -60,8 +60,6 @@ BUILDERS: Mapping[str, Callable[[Context], Built]] = {
     "GlobalAveragePool": global_average_pool,
     "LRN": lrn,
     "MatMul": matmul,
-    "Max": extreme,
-    "Min": extreme,
     "Mul": multiply,
     "Neg": negate,
     "PRelu": prelu,

@@ -9,6 +9,7 @@ from ..networks.picking import MOST, pick
 from .context import Context
 from .file import Attributes, refuse
 from .rearranging import Composed
+from .view import CHANNELS
 
 LOWEST = float(np.finfo(np.float32).min)
 
@@ -37,13 +38,13 @@ def pad(context: Context) -> Composed:
     grown = tuple(size + first + last for size, first, last in zip(sizes, before, after, strict=True))
     if before[0] or after[0] or min(grown) < 1 or rank == 2:
         raise refuse(node, f"pads are {amounts}; only channels, rows and columns can be padded, of images and signals")
-    return _padded(context, mode, value, list(zip(before, after, strict=True))), {context.output: grown}
+    return _padded(context, mode, value, list(zip(before, after, strict=True))), {context.output: context.own(grown)}
 
 
 def _padded(context: Context, mode: str, value: float, pads: list[tuple[int, int]]) -> list[FloatLayer]:
     """Layers that pad each axis of the dimensions by ``pads``, (before, after)."""
     shape = context.image()
-    around = [pads[1], *[(0, 0), *pads[2:]][-2:]]  # channels, rows, columns
+    around = context.along(pads, (0, 0))[CHANNELS:]
     name, operator, source, output = context.name, context.operator, context.current, context.output
     constant = mode == "constant"
     own = [(min(first, 0), min(last, 0)) if constant else (first, last) for first, last in around]

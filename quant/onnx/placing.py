@@ -19,10 +19,13 @@ from .arranging import arrange
 from .context import Context, Dimensions, image_of
 from .file import Array, Attributes, refuse
 from .mixtures import NODES
+from .rearranging import dropped
+from .spreading import SPREADING, narrowed, spread, unexpanded
 from .view import CHANNELS, COLUMNS, IMAGES, MAP_AXES, ROWS, VOLUME, Axis, View, plain
 
 OF_TWO = ("Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub", "Sum")
 POINTWISE = frozenset((*DEFAULTS, *NODES, *OF_TWO, "Neg", "PRelu", "Swish"))
+MOVING = frozenset(("Expand", "Gather", "Pad", "Resize", "Slice", "Split", "Tile", "Upsample"))
 REDUCING = {"ReduceMax": 18, "ReduceMean": 18, "ReduceMin": 18, "ReduceSum": 13}
 """Operators that fold axes, and the opset from which they read the axes as an input."""
 
@@ -33,6 +36,7 @@ class Maps:
 
     inputs : the model's that no layer has read yet, so that their axes may still be put in another order
     arranged : views that were made maps
+    expanded : what each tensor repeats that Expand or Tile made
     """
 
     sizes: dict[str, Dimensions] = field(default_factory=dict)
@@ -40,6 +44,7 @@ class Maps:
     own: dict[str, Dimensions] = field(default_factory=dict)
     inputs: set[str] = field(default_factory=set)
     arranged: dict[View, str] = field(default_factory=dict)
+    expanded: dict[str, str] = field(default_factory=dict)
 
     def add_map(self, name: str, dimensions: Dimensions, axes: tuple[Axis, ...] | None = None) -> None:
         """A tensor that a layer makes, a map of ``dimensions``; seen by ``axes``, or as it is."""
@@ -74,6 +79,19 @@ class Placed:
 
 def place(context: Context, maps: Maps) -> Placed:
     """``context``'s node, put onto maps.  Raises ModelError, naming it, where a view is beyond what can be arranged."""
+    if context.operator in SPREADING:
+        context = unexpanded(context, maps.expanded)
+    placed = _placed(context, maps)
+    if context.operator in SPREADING:
+        inputs, layers = spread(placed.context)
+        if layers:
+            placed = replace(placed, context=_on(placed.context, inputs), layers=[*placed.layers, *layers])
+    if context.operator in POINTWISE and len(set(context.computed)) == 1:
+        placed = replace(placed, context=narrowed(placed.context))
+    return placed
+
+
+def _placed(context: Context, maps: Maps) -> Placed:
     views = [maps.views[name] for name in context.computed]
     if len(views) == 1 and context.operator in ("Gemm", "MatMul"):
         return _multiplied(context, maps, views[0])
@@ -87,6 +105,8 @@ def place(context: Context, maps: Maps) -> Placed:
         placed = _reduced(context, maps, views[0])
     elif not alike and context.operator == "Concat":
         placed = _joined(context, maps, views)
+    elif len(views) == 1 and context.operator in MOVING and not (alike and dropped(context) is None):
+        placed = _moved(context, views[0])
     return _arranged(context, maps, views) if placed is None else placed
 
 
@@ -169,14 +189,15 @@ def _whole_axes(view: View, axis: int) -> bool:
 
 
 def _reduced(context: Context, maps: Maps, view: View) -> Placed | None:
-    """A mean or its like over whole rows, columns or both, which may be one axis here."""
+    """A mean or its like over whole channels, rows or columns, which may be one axis here."""
     since, rank = REDUCING[context.operator], len(view.axes)
     attributes = Attributes(context.node)
     keeps = attributes.integer("keepdims", 1)
     axes = context.axes(attributes, since, rank)
     gone = {atom.axis for axis in axes for atom in view.axes[axis]}
     rest = {atom.axis for axis, part in enumerate(view.axes) if axis not in axes for atom in part}
-    if not gone or not gone <= {ROWS, COLUMNS} or gone & rest:
+    works = {ROWS, COLUMNS} if context.operator in ("ReduceMax", "ReduceMin") else {CHANNELS, ROWS, COLUMNS}
+    if not gone or not gone <= works or gone & rest:
         return None
     own = batch, *_ = maps.own[view.map]
     dimensions = (batch, *image_of(own))
@@ -194,6 +215,19 @@ def _reduced(context: Context, maps: Maps, view: View) -> Placed | None:
     left = [() if axis in axes else part for axis, part in enumerate(view.axes) if keeps or axis not in axes]
     known = {**context.constants, **constants}
     return Placed(replace(context, constants=known), seen=lambda _: tuple(left))
+
+
+def _moved(context: Context, view: View) -> Placed | None:
+    """Values taken, repeated or padded along axes that are the map's, in whatever order."""
+    places = view.places
+    if places is None:
+        return None
+    gone = dropped(context)
+    kept = [place for axis, place in enumerate(places) if axis != gone]
+    if gone == IMAGES or len(kept) < 2:
+        return None
+    made = _on(context, {context.current: (view.map, view.dimensions)}, seen=view)
+    return Placed(made, seen=lambda own: tuple(plain("", own).axes[place] for place in kept))
 
 
 def _joined(context: Context, maps: Maps, views: Sequence[View]) -> Placed | None:
@@ -264,9 +298,6 @@ def _on(
     seen: View | None = None,
 ) -> Context:
     """``context`` with ``inputs`` in place of what it reads: a map for each name, and what that is to be taken for."""
-    node = onnx.NodeProto()
-    node.CopyFrom(context.node)
-    del node.input[:]
-    node.input.extend(inputs[name][0] if name in inputs else name for name in context.node.input)
-    known = {name: context.constants[name] for name in node.input if name in context.constants}
-    return replace(context, node=node, constants={**known, **(constants or {})}, sizes=dict(inputs.values()), view=seen)
+    made = context.reading({name: found for name, (found, _) in inputs.items()})
+    known = {name: context.constants[name] for name in made.node.input if name in context.constants}
+    return replace(made, constants={**known, **(constants or {})}, sizes=dict(inputs.values()), view=seen)

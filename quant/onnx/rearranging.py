@@ -26,18 +26,19 @@ def picked(context: Context, output: str, indices: Mapping[int, Sequence[int]], 
     if any(not len(places) for places in indices.values()):
         raise refuse(node, "takes nothing; at least one value must be left")
     dimensions = tuple(len(indices[axis]) if axis and axis in indices else size for axis, size in enumerate(sizes))
-    shape, wanted = image_of(sizes), _of_image(sizes, indices)
+    shape, wanted = image_of(context.own(sizes)), _of_image(context, indices)
     try:
         made = pick(name or context.name, context.operator, context.current, output, shape, wanted)
     except ValueError as error:
         raise refuse(node, f"takes rows or columns in {error} of evenly spaced ones; at most {MOST} work") from error
-    return made, {output: dimensions}
+    return made, {output: context.own(dimensions)}
 
 
-def _of_image(sizes: Dimensions, indices: Mapping[int, Sequence[int]]) -> dict[int, Sequence[int]]:
-    """``indices`` along axes of ``sizes`` as those along channels, rows and columns, 0 to 2, of its map."""
-    if len(sizes) != VOLUME:  # (N, C, H, W), (N, C, L) or (N, K)
-        return {axis - 1 if axis == 1 or len(sizes) == 4 else 2: places for axis, places in indices.items() if axis}
+def _of_image(context: Context, indices: Mapping[int, Sequence[int]]) -> dict[int, Sequence[int]]:
+    """``indices`` along axes of the input as those along channels, rows and columns, 0 to 2, of its map."""
+    sizes = context.dimensions
+    if len(sizes) != VOLUME:
+        return {context.places[axis] - 1: places for axis, places in indices.items() if axis}
     found = {axis - 2: places for axis, places in indices.items() if axis > 2}
     if {1, 2} & set(indices):
         channels, slices = (indices.get(axis, range(sizes[axis])) for axis in (1, 2))
@@ -75,6 +76,13 @@ def _end(end: int, size: int, step: int) -> int | None:
     return None if step < 0 and end < -size else end
 
 
+def dropped(context: Context) -> int | None:
+    """The axis that falls away as a Gather takes one index of it; None if none does."""
+    indices = context.constants.get(context.node.input[1]) if context.operator == "Gather" else None
+    axis = next((item.i for item in context.node.attribute if item.name == "axis"), 0)
+    return axis % len(context.dimensions) if indices is not None and indices.ndim == 0 else None
+
+
 def gather(context: Context) -> Composed:
     context.data_is_first()
     node, sizes = context.node, context.dimensions
@@ -90,7 +98,7 @@ def gather(context: Context) -> Composed:
     if not all(0 <= place < size for place in places):
         raise refuse(node, f"its indices {indices.tolist()} must be -{size} to {size - 1}")
     layers, made = picked(context, context.output, {axis: places})
-    if indices.ndim:
+    if indices.ndim or context.view is not None:  # of a view, placing knows which axis falls away
         return layers, made
     kept = made[context.output]
     left = (*kept[:axis], *kept[axis + 1 :])  # one index: its axis falls away

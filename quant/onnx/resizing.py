@@ -12,13 +12,13 @@ from ..networks.layers import (
     Concatenation,
     Convolution,
     FloatLayer,
-    PixelShuffle,
     TransposedConvolution,
 )
-from ..networks.picking import AXES, MOST, pick
+from ..networks.picking import AXES, MOST, enlarge, pick
 from .context import Context
 from .file import Attributes, refuse
 from .rearranging import Composed
+from .view import ROWS
 
 COORDINATES = (
     "half_pixel",
@@ -63,17 +63,17 @@ def _resized(
     node, sizes = context.node, context.dimensions
     scales, after = _scales(context, attributes, coordinates, index)
     attributes.finish()
-    if after[:2] != list(sizes[:2]):
-        raise refuse(node, f"resizes {list(sizes)} to {after}; only rows and columns can be resized")
     shape = context.image()
-    rows, columns = ([1.0, *scales[2:]][-2:], [1, *after[2:]][-2:])
-    target = columns[0], columns[1]
+    images, *whole = context.along(after, 1)
+    if (images, whole[0]) != (sizes[0], shape[0]):
+        raise refuse(node, f"resizes {list(sizes)} to {after}; only rows and columns can be resized")
+    rows, target = context.along(scales, 1.0)[ROWS:], (whole[1], whole[2])
     places = [_places(coordinates, shape[1 + n], target[n], rows[n]) for n in (0, 1)]
     if mode == "nearest":
         made = _nearest(context, shape, [_rounded(p, rounding, s) for p, s in zip(places, rows, strict=True)])
     else:
         made = _linear(context, shape, target, places)
-    return made, {context.output: context.like_input((shape[0], *target))}
+    return made, {context.output: context.own(tuple(after))}
 
 
 def _scales(context: Context, attributes: Attributes, coordinates: str, index: int) -> tuple[list[float], list[int]]:
@@ -172,9 +172,8 @@ def _nearest(context: Context, shape: Shape, indices: list[list[int]]) -> list[F
             ) from error
         source = picked
     if repeated:
-        copies, before = list(range(shape[0])) * (block[0] * block[1]), (shape[0], len(clipped[1]), len(clipped[2]))
-        made += pick(f"{name}/copies", operator, source, f"{output}/copies", before, {0: copies})
-        made.append(PixelShuffle(name, operator, (f"{output}/copies",), output, (block[0], block[1])))
+        before = shape[0], len(clipped[1]), len(clipped[2])
+        made += enlarge(name, operator, source, output, before, (block[0], block[1]))
     return made
 
 

@@ -66,6 +66,16 @@ class View:
         """Whether the tensor is the map itself, as (N, K), (N, C, L) or (N, C, H, W)."""
         return len(self.axes) in MAP_AXES and self.axes == plain(self.map, self.dimensions).axes
 
+    @property
+    def places(self) -> tuple[int, ...] | None:
+        """Which of the map's axes each of the tensor's is, as a whole; None if one is cut, joined or not known."""
+        named = [axis[0].axis for axis in self.axes if axis]
+        left = iter([axis for axis in range(4) if axis not in named])
+        if len(self.axes) > 4 or len(set(named)) < sum(len(axis) for axis in self.axes):
+            return None
+        found = tuple(axis[0].axis if axis else next(left) for axis in self.axes)
+        return found if found[0] == IMAGES else None
+
     def slices_as_channels(self) -> View:
         """A volume's (N, C, D, H, W) as (N, D * C, H, W), slice after slice, which is how a map holds it."""
         batch, channels, slices, rows, columns = self.dimensions

@@ -16,6 +16,7 @@ Scales = NDArray[np.float32]
 # A channel this much smaller than the largest one of its layer rounds to 0 in the output's common scale anyway.
 SMALLEST_SHARE = 2.0**-24
 SMALLEST_SCALE = 2.0**-120
+BIAS_STEPS = 2.0**24  # of the largest bias of a layer without weights, which is all that it has
 LARGEST_STEP = 2.0**60  # of a scale beside its channel's largest weight: all its integers are 0 long before
 CHUNK_VALUES = 2**17  # weights whose errors are weighed at once
 
@@ -39,7 +40,8 @@ def quantize_weights(layer: Convolution, input_scale: np.float32, reach: int, se
     top = 2 ** (settings.weight_bits - 1) - 1
     # The scales, and their float32 products with the input's, must stay normal numbers.
     smallest = SMALLEST_SCALE / min(float(input_scale), 1.0)
-    scales = _scales(flat, top, smallest, settings)
+    finest = float(np.abs(layer.bias).max(initial=0)) / BIAS_STEPS / float(input_scale) * top or 1.0
+    scales = _scales(flat, top, smallest, finest, settings)
     while True:
         weights, total = _rounded(flat, scales, top)
         with np.errstate(over="ignore"):  # the graph's check refuses such scales, by name
@@ -66,10 +68,13 @@ def _rounded(flat: Floats, scales: Scales, top: int) -> tuple[NDArray[np.int16],
     return weights, total
 
 
-def _scales(flat: Floats, top: int, smallest: float, settings: Settings) -> Scales:
-    """One scale a channel, (outputs,): the one that just holds its largest weight, or that of least squared error."""
+def _scales(flat: Floats, top: int, smallest: float, finest: float, settings: Settings) -> Scales:
+    """One scale a channel, (outputs,): the one that just holds its largest weight, or that of least squared error.
+
+    finest : the largest weight that a layer is taken to have of which all are 0
+    """
     largest = np.maximum(-flat.min(axis=1, initial=0), flat.max(axis=1, initial=0)).astype(np.float64)
-    floor = largest.max() * SMALLEST_SHARE or 1.0
+    floor = largest.max() * SMALLEST_SHARE or finest
     # An all-zero channel may have any scale; its layer's largest keeps its bias small.
     largest = np.where(largest > 0, np.maximum(largest, floor), max(largest.max(), floor))
     exact = np.maximum(largest / top, smallest)

@@ -7,7 +7,7 @@ from ..onnx.composed import COMPOSED
 from ..onnx.file import STANDARD_DOMAINS
 
 DEQUANTIZE, QUANTIZE = "DequantizeLinear", "QuantizeLinear"
-MOVES = tuple(sorted(COMPOSED.keys() - {"Pad", "ReduceMean", "ReduceSum"}))
+MOVES = tuple(sorted(COMPOSED.keys() - {"Max", "Min", "Pad", "ReduceMean", "ReduceSum"}))
 WITH_WEIGHTS = ("Conv", "Gemm", "MatMul")
 FUNCTIONS = tuple(sorted(set(DEFAULTS) - {"Clip", "Relu"} | {"PRelu"}))
 WINDOWS = ("AveragePool", "GlobalAveragePool", "ReduceMean")

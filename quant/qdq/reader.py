@@ -293,13 +293,14 @@ class _Reader:
         value = self.values[name]
         assert isinstance(layer, Affine)
         assert isinstance(value, Reals)
-        if layer.scale.ndim > 1:
+        constant = self.parameters.get(next(iter(reals), ""))
+        constant = constant if constant is not None and constant.is_map else None
+        if layer.scale.ndim > 1 or (constant is not None and constant.integers.size not in (1, layer.scale.size)):
             raise refuse(node, "has a value for each pixel; one for each channel works in a quantized model")
         before = value.layer
         if not isinstance(before, Weighted) or value.clamped or (value.moves and (layer.scale < 0).any()):
             source = self._settled(node, name)
-            constant = self.parameters.get(next(iter(reals), ""))
-            if node.op_type in ("Add", "Sum") and constant is not None and constant.is_map:
+            if node.op_type in ("Add", "Sum") and constant is not None:
                 other = self.made.made_of(*constant_map(placed.context, constant, source))
                 addition = Addition(layer.name, "Add", (source.name, other.name), layer.output)
                 return Reals(addition, (source, other), source.shape)
