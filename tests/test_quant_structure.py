@@ -89,6 +89,10 @@ def two_lines(model, *nodes):
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "a\nb"
 
 
+def output_twice(model, conv, relu):
+    model.graph.output.append(model.graph.output[0])
+
+
 def younger_operator(model, conv, relu):
     model.opset_import[0].version, relu.op_type = 8, "Where"
 
@@ -110,6 +114,7 @@ STRUCTURE = {
     newer: f"the model uses opset 1099511627776; up to {onnx.defs.onnx_opset_version()} are known, so export it again",
     nothing_made: "node 'relu1' (Relu): its output has no name; every output that is used needs one",
     nothing_read: "node 'conv1' (Conv): its input 2, W, is missing; Conv needs it",
+    output_twice: "the output 'relu1_out' is given twice; leave one out",
     younger_operator: "node 'relu1' (Where): its input 2, X, is missing; Where needs it",
     much_read: "node 'relu1' (Relu): has 2 inputs; Relu takes 1 at most",
     long_name: "a name in the model is 'nnnnnnnnnnnn...nnnnnnnnnnnnn'; it must be text of at most 1000 characters",

@@ -19,6 +19,7 @@ from .layers import (
     PixelShuffle,
     Product,
     Slicing,
+    as_float32,
 )
 from .picking import MOST, pick
 from .shapes import shapes
@@ -40,8 +41,8 @@ def fold_by_pixel(graph: FloatGraph) -> FloatGraph:
         if isinstance(layer, Convolution) and layer.inputs[0] in folded:
             affine = folded[layer.inputs[0]]
             bias = layer.bias + (layer.weights * affine.shift.astype(np.float64)).sum(axis=(1, 2, 3))
-            weights = (layer.weights * affine.scale).astype(np.float32)
-            layer = replace(layer, inputs=affine.inputs, weights=weights, bias=bias.astype(np.float32))
+            weights = as_float32(layer, layer.weights * affine.scale)
+            layer = replace(layer, inputs=affine.inputs, weights=weights, bias=as_float32(layer, bias))
         found[layer.output] = layer
         if isinstance(layer, Affine) and layer.scale.ndim > 1:
             after = readers[layer.output]
@@ -93,7 +94,7 @@ def _apart(layer: FloatLayer, size: dict[str, Shape]) -> list[FloatLayer]:
         parts += pick(one, layer.operator, layer.inputs[0], f"{one}_out", shape, {1: [row], 2: [column]})
     joined, scaled = f"{layer.name}/joined", f"{layer.name}/scaled"
     join = Concatenation(joined, layer.operator, tuple(part.output for part in parts), f"{joined}_out")
-    scale, shift = (values.transpose(1, 2, 0).reshape(-1).astype(np.float32) for values in (layer.scale, layer.shift))
+    scale, shift = (as_float32(layer, each.transpose(1, 2, 0).reshape(-1)) for each in (layer.scale, layer.shift))
     weights = scale.reshape(-1, 1, 1, 1)
     affine = Convolution(scaled, "Conv", (join.output,), f"{scaled}_out", weights, shift, groups=scale.size)
     back = PixelShuffle(layer.name, layer.operator, (affine.output,), layer.output, shape[1:])
@@ -125,7 +126,7 @@ def _constant(layer: Affine, role: str, values: NDArray[np.float64]) -> list[Flo
     """
     names = [(f"{layer.name}/{role}/{part}", f"{layer.output}/{role}/{part}") for part in ("pixel", "values", "map")]
     (pixel, one), (flat, each), (whole, output) = names
-    bias = values.transpose(1, 2, 0).reshape(-1).astype(np.float32)
+    bias = as_float32(layer, values.transpose(1, 2, 0).reshape(-1))
     return [
         Slicing(pixel, layer.operator, layer.inputs, one, (0,), (0, 1, 1), (0, 1, 1)),
         Convolution(flat, "Conv", (one,), each, np.zeros((bias.size, 1, 1, 1), np.float32), bias),

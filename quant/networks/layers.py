@@ -287,6 +287,15 @@ def needed(layers: Sequence[FloatLayer], outputs: Iterable[str]) -> list[FloatLa
     return found[::-1]
 
 
+def as_float32(layer: FloatLayer, values: NDArray[np.float64]) -> Floats:
+    """``values``, weights or biases of ``layer``; raises ModelError, naming it, if they are beyond float32."""
+    with np.errstate(over="ignore"):
+        found = values.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise refusal(layer, "factors and offsets before or behind it take its weights or bias beyond float32")
+    return found
+
+
 def refusal(layer: FloatLayer, reason: str) -> ModelError:
     """The error that names ``layer`` and its operator, and says why it cannot be used."""
     return ModelError(f"node '{layer.name}' ({layer.operator}): {reason}")

@@ -30,6 +30,7 @@ from .layers import (
     Simple,
     TransposedConvolution,
     VolumeConvolution,
+    as_float32,
     refusal,
 )
 from .parts import read_parts
@@ -95,15 +96,7 @@ def _scaled(
     layer: Convolution | TransposedConvolution, scale: NDArray[np.float64], shift: NDArray[np.float64]
 ) -> Convolution | TransposedConvolution:
     weights, bias = layer.weights * scale[:, None, None, None], layer.bias * scale + shift
-    return replace(layer, weights=_as_float32(layer, weights), bias=_as_float32(layer, bias))
-
-
-def _as_float32(layer: FloatLayer, values: NDArray[np.float64]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        found = values.astype(np.float32)
-    if not np.isfinite(found).all():
-        raise refusal(layer, "factors and offsets of channels take its weights or bias beyond float32")
-    return found
+    return replace(layer, weights=as_float32(layer, weights), bias=as_float32(layer, bias))
 
 
 def _alike(layer: Affine, before: VolumeConvolution) -> bool:
@@ -114,7 +107,7 @@ def _alike(layer: Affine, before: VolumeConvolution) -> bool:
 
 def _by_channel(layer: Padding | Affine, scale: NDArray[np.float64], shift: NDArray[np.float64]) -> Convolution:
     """A convolution in place of ``layer``, ``scale[c] * x[c] + shift[c]``, (channels,) both."""
-    weights, bias = _as_float32(layer, scale).reshape(-1, 1, 1, 1), _as_float32(layer, shift)
+    weights, bias = as_float32(layer, scale).reshape(-1, 1, 1, 1), as_float32(layer, shift)
     return Convolution(layer.name, "Conv", layer.inputs, layer.output, weights, bias, groups=scale.size)
 
 

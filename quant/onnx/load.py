@@ -29,6 +29,7 @@ def load_model(source: onnx.ModelProto | str | Path) -> onnx.ModelProto:
     model = source if isinstance(source, onnx.ModelProto) else _read(Path(source))
     _check_texts(model.graph, *(node for body in model.functions for node in body.node))
     check_graph(model.graph, opset(model))
+    _check_outputs(model.graph)
     if model.functions:
         model = inlined(model)
         _check_texts(model.graph)
@@ -146,6 +147,12 @@ def check_graph(graph: onnx.GraphProto, version: int, outside: Container[str] = 
             first = makers.get(name, "what is around this graph")
             raise ModelError(f"tensor '{name}' is made twice, by {first} and by {maker}; rename one")
         makers[name] = maker
+
+
+def _check_outputs(graph: onnx.GraphProto) -> None:
+    names = [value.name for value in graph.output]
+    if twice := [name for n, name in enumerate(names) if name in names[:n]]:
+        raise ModelError(f"the output '{twice[0]}' is given twice; leave one out")
 
 
 def _check_inputs(node: onnx.NodeProto, version: int) -> None:
