@@ -12,7 +12,7 @@ import stat
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ class Archive:
             raise DataError(f"'{self.path}': {what}") from error
 
 
-def volume(shape: Sequence[int | str]) -> str:
+def volume(shape: tuple[int, ...]) -> str:
     """``shape`` for people."""
     return "x".join(map(str, shape)) or "of one number"
 

@@ -191,6 +191,27 @@ def test_who_asks_is_served_in_every_cycle_while_others_do_not(asking):
     assert all(len({*order[n : n + len(asking)]}) == len(asking) for n in range(len(order) - 1))
 
 
+def test_weight_stream_is_not_idle_from_an_instruction_to_the_beat_that_ends_it():
+    component = WeightStream(bus_bytes=32, fifo_beats=32)
+
+    async def bench(ctx):
+        assert ctx.get(component.idle)
+        ctx.set(component.requests.ready, 1)
+        ctx.set(component.instructions.valid, 1)
+        await ctx.tick()
+        ctx.set(component.instructions.valid, 0)
+        for cycle in range(12):
+            assert not ctx.get(component.idle)
+            ctx.set(component.arriving.valid, cycle == 8)
+            await ctx.tick()
+        ctx.set(component.beats.ready, 1)
+        assert ctx.get(component.beats.valid)
+        await ctx.tick()
+        assert ctx.get(component.idle)
+
+    run(component, bench)
+
+
 @pytest.mark.parametrize("slow_array", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("slow_memory", STALLS)
 def test_weight_stream_never_asks_for_more_than_it_can_hold(slow_memory, slow_array):

@@ -68,3 +68,19 @@ def test_what_golden_computes_otherwise_is_counted(lenet5, monkeypatch):
     monkeypatch.setattr(peer.golden, "run", one_wrong)
     _, outputs, levels = peer.differences(path, images)
     assert (outputs, levels) == (1, {"off": (1, 4), "all": (1, 4)})
+
+
+def test_each_layer_reads_goldens_maps(lenet5, monkeypatch):
+    """One wrong integer of the first map is one, and what the next layer makes of it besides."""
+    path, images = lenet5
+    right = peer.golden.run
+
+    def first_wrong(graph, inputs):
+        found = right(graph, inputs)
+        found[graph.layers[0].output].flat[0] ^= 64
+        return found
+
+    monkeypatch.setattr(peer.golden, "run", first_wrong)
+    _, outputs, levels = peer.differences(path, images)
+    assert outputs == 0
+    assert all(count > 1 for count, _ in levels.values())

@@ -49,10 +49,11 @@ def measure(name: str, exporter: Exporter, folder: Path) -> Row:
     row = replace(row, cycles=manifest.predicted_cycles, limit=manifest.limit_cycles)
     try:
         runtime.quantize(model, calibration, theirs)
-        return replace(row, theirs=runtime.decibels(exact, runtime.run(theirs, test)))
+        found = runtime.run(theirs, test)
     except runtime.REFUSALS as error:
         print(f"{name}: ONNX Runtime's quantizer: {error}")
         return row
+    return replace(row, theirs=runtime.decibels(exact, found))
 
 
 def simulated(row: Row, folder: Path) -> Row:

@@ -142,9 +142,8 @@ class WeightStream(wiring.Component):
         burst = bursts.bursts
         asked = self.requests.valid & self.requests.ready
         left = self.beats.valid & self.beats.ready
-        m.submodules.ahead = ahead = RegisterSlice(
-            shape=beat_layout(self._bus_bytes)
-        )  # a block RAM takes most of a cycle
+        # a block RAM takes most of a cycle
+        m.submodules.ahead = ahead = RegisterSlice(shape=beat_layout(self._bus_bytes))
         wiring.connect(m, fifo.outgoing, ahead.incoming)
         wiring.connect(m, ahead.outgoing, wiring.flipped(self.beats))
         m.d.comb += [
@@ -158,12 +157,12 @@ class WeightStream(wiring.Component):
             fifo.incoming.valid.eq(self.arriving.valid),
             fifo.incoming.payload.eq(self.arriving.payload),
             self.arriving.ready.eq(1),
-            self.idle.eq((room == depth) & bursts.idle),
         ]
         # less the beats of the burst before, ~length, and one more for a beat that leaves: the carry into the sum
         length = delayed(m, burst.payload.length, 1, name="length")
         promises = delayed(m, asked, 1, name="promises", init=0)
         promised = Cat(~length & promises.replicate(len(length)), promises.replicate(len(room) - len(length)))
+        m.d.comb += self.idle.eq((room == depth) & ~promises & bursts.idle)
         m.d.sync += [
             room.eq((Cat(1, room) + Cat(left, promised))[1:]),
             enough.eq((room >= BURST_BEATS) & ~asked & ~promises),

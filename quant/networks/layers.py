@@ -288,11 +288,11 @@ def needed(layers: Sequence[FloatLayer], outputs: Iterable[str]) -> list[FloatLa
 
 
 def as_float32(layer: FloatLayer, values: NDArray[np.float64]) -> Floats:
-    """``values``, weights or biases of ``layer``; raises ModelError, naming it, if they are beyond float32."""
+    """``values``, weights or biases that ``layer`` leads to.  Raises ModelError, naming it, beyond float32."""
     with np.errstate(over="ignore"):
         found = values.astype(np.float32)
     if not np.isfinite(found).all():
-        raise refusal(layer, "factors and offsets before or behind it take its weights or bias beyond float32")
+        raise refusal(layer, "leads to weights or biases beyond float32; rescale the model")
     return found
 
 

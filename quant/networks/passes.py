@@ -80,11 +80,10 @@ def fold_affine(graph: FloatGraph) -> FloatGraph:
             before = found.get(layer.inputs[0])
             if isinstance(before, Convolution | TransposedConvolution) and before.output in private:
                 del found[before.output]
-                layer = replace(_scaled(before, layer.scale, layer.shift), output=layer.output)
+                layer = replace(_scaled(before, layer, len(layer.scale)), output=layer.output)
             elif isinstance(before, VolumeConvolution) and before.output in private and _alike(layer, before):
                 del found[before.output]
-                count = len(before.plane.bias)
-                plane = _scaled(before.plane, layer.scale[:count], layer.shift[:count])
+                plane = _scaled(before.plane, layer, len(before.plane.bias))
                 layer = replace(before, output=layer.output, plane=plane)
             else:
                 layer = _by_channel(layer, layer.scale, layer.shift)
@@ -93,10 +92,12 @@ def fold_affine(graph: FloatGraph) -> FloatGraph:
 
 
 def _scaled(
-    layer: Convolution | TransposedConvolution, scale: NDArray[np.float64], shift: NDArray[np.float64]
+    layer: Convolution | TransposedConvolution, by: Affine, channels: int
 ) -> Convolution | TransposedConvolution:
+    """``layer``, and what ``by`` does to the first so many ``channels``."""
+    scale, shift = by.scale[:channels], by.shift[:channels]
     weights, bias = layer.weights * scale[:, None, None, None], layer.bias * scale + shift
-    return replace(layer, weights=as_float32(layer, weights), bias=as_float32(layer, bias))
+    return replace(layer, weights=as_float32(by, weights), bias=as_float32(by, bias))
 
 
 def _alike(layer: Affine, before: VolumeConvolution) -> bool:

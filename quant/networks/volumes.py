@@ -16,9 +16,9 @@ from .layers import (
     Floats,
     PixelShuffle,
     Pooling,
-    Slicing,
     VolumeConvolution,
 )
+from .picking import pick
 from .shapes import shapes
 
 
@@ -110,13 +110,13 @@ class _Lowering:
         if (order, places) not in self.taken:
             wanted = np.array(channels_of(places, channels)).reshape(len(places), self.groups, self.inputs)
             wanted = wanted if order == "slices" else wanted.transpose(1, 0, 2)
-            kept, rows, columns = tuple(wanted.reshape(-1).tolist()), (0, 1, self.shape[1]), (0, 1, self.shape[2])
+            kept, (source,) = wanted.reshape(-1).tolist(), layer.inputs
             taken = f"{layer.output}/{order}{len(self.taken)}"
-            if kept == tuple(range(self.shape[0])):
-                taken = layer.inputs[0]
+            if kept == [*range(self.shape[0])]:
+                taken = source
             else:
-                names = f"{layer.name}/{order}{len(self.taken)}", layer.operator, layer.inputs, taken
-                self.made.append(Slicing(*names, kept, rows, columns))
+                name = f"{layer.name}/{order}{len(self.taken)}"
+                self.made += pick(name, layer.operator, source, taken, self.shape, {0: kept})
             self.taken[order, places] = taken
         return self.taken[order, places]
 

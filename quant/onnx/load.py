@@ -150,6 +150,7 @@ def check_graph(graph: onnx.GraphProto, version: int, outside: Container[str] = 
 
 
 def _check_outputs(graph: onnx.GraphProto) -> None:
+    """Raises ModelError if two outputs of the model are one name, so that neither could have its own array."""
     names = [value.name for value in graph.output]
     if twice := [name for n, name in enumerate(names) if name in names[:n]]:
         raise ModelError(f"the output '{twice[0]}' is given twice; leave one out")

@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 
 from ..networks.functions import DEFAULTS
-from ..networks.layers import FloatLayer, Slicing
+from ..networks.layers import FloatLayer
+from ..networks.picking import pick
 from .arranging import arrange
 from .context import Context, Dimensions, image_of
 from .file import Array, Attributes, refuse
@@ -151,10 +152,9 @@ def _spread(
     if dimensions[1] == channels or prod(own) != dimensions[1] or max(own) != dimensions[1]:
         return made, []
     places = np.broadcast_to(main.to_map(np.arange(dimensions[1]).reshape(own), 4), (1, channels, 1, 1)).reshape(-1)
-    _, rows, columns = image_of(dimensions)
-    names = f"{context.name}/{number}/spread", context.operator, (name,), f"{context.name}/{number}/spread_out"
-    layer = Slicing(*names, tuple(places.tolist()), (0, 1, rows), (0, 1, columns))
-    return (layer.output, (dimensions[0], channels, *dimensions[2:])), [layer]
+    called, output = (f"{context.name}/{number}/{end}" for end in ("spread", "spread_out"))
+    layers = pick(called, context.operator, name, output, image_of(dimensions), {0: places.tolist()})
+    return (output, (dimensions[0], channels, *dimensions[2:])), layers
 
 
 def _normalized(context: Context, maps: Maps, view: View) -> Placed:

@@ -13,6 +13,7 @@ from ..graph import Pads, Pair, window_outputs
 from . import windowed
 from .context import Context
 from .file import Array, Attributes, refuse
+from .windows import window_pair
 
 OF_EACH_AXIS = ("dilations", "kernel_shape", "output_padding", "output_shape", "strides")
 """Attributes with a value for each axis; ``pads`` have two."""
@@ -65,6 +66,7 @@ class Windows:
 
 
 def check_count(context: Context, count: int) -> None:
+    """Raises ModelError, naming the node, if it makes more than MOST slices."""
     if count > MOST:
         raise refuse(context.node, f"makes {count:,} slices; at most {MOST:,} work")
 
@@ -81,13 +83,17 @@ def plane_of(context: Context, channels: int = 0, weights: Array | None = None) 
     return replace(made, constants={**known, context.node.input[1]: weights})
 
 
-def depth_of(context: Context, kernel: int) -> Attributes:
-    """Attributes of the node along the slices.  Raises ModelError if its kernel_shape is not of ``kernel`` slices."""
+def depth_of(context: Context, kernel: int) -> tuple[Attributes, int, int]:
+    """Attributes of the node along the slices, its stride and its dilation.
+
+    Raises ModelError, naming the node, if its kernel_shape is not of ``kernel`` slices.
+    """
     attributes = Attributes(_cut(context, DEPTH))
     (found,) = attributes.integers("kernel_shape", (kernel,), 1)
     if found != kernel:
         raise refuse(context.node, f"kernel_shape has {found} slices, but its weights {kernel}; they must agree")
-    return attributes
+    (_, stride), (_, dilation) = (window_pair(attributes, name, 1) for name in ("strides", "dilations"))
+    return attributes, stride, dilation
 
 
 def windows_of(context: Context) -> Windows:

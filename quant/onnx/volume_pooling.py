@@ -16,8 +16,8 @@ from ..networks.layers import (
     FloatLayer,
     PixelShuffle,
     Pooling,
-    Slicing,
 )
+from ..networks.picking import pick
 from ..networks.volumes import channels_of
 from . import pooling, windowed
 from .context import Context, Dimensions, image_of
@@ -48,9 +48,9 @@ class _Slices:
             name = self.context.name if output else f"{self.context.name}/{number}"
             output = output or f"{self.context.output}/{number}"
             channels, rows, columns = self.shape
-            names = name, self.context.operator, (self.source,), output
-            kept = (0, 1, rows), (0, 1, columns)
-            self.made.append(Slicing(*names, channels_of(key, channels), *kept))
+            whole = channels * self.depth, rows, columns
+            wanted = {0: channels_of(key, channels)}
+            self.made += pick(name, self.context.operator, self.source, output, whole, wanted)
             self.taken[key] = output
         return self.taken[key]
 

@@ -12,19 +12,19 @@ from ..networks.layers import (
     Convolution,
     FloatLayer,
     Floats,
-    Slicing,
     TransposedConvolution,
     VolumeConvolution,
 )
+from ..networks.picking import pick
 from ..networks.volumes import channels_of
 from . import windowed
-from .context import Context, Dimensions
+from .context import Context, Dimensions, image_of
 from .file import Attributes, refuse
 from .rearranging import Composed, gather, slice_, split
 from .view import VOLUME
 from .volume_axes import Taps, Windows, check_count, depth_of, plane_of
 from .volume_pooling import average_pool, max_pool, reduce
-from .windows import pads_of, transposed_window, window_pair
+from .windows import pads_of, transposed_window
 
 
 def is_volume(context: Context) -> bool:
@@ -51,8 +51,7 @@ def conv(context: Context) -> Composed:
     flat = weights.transpose(0, 2, 1, 3, 4).reshape(outputs, slices * inputs, *weights.shape[3:])
     plane, dimensions = windowed.conv(plane_of(context, slices * channels, flat))
     assert isinstance(plane, Convolution)
-    attributes = depth_of(context, slices)
-    (_, stride), (_, dilation) = (window_pair(attributes, name, 1) for name in ("strides", "dilations"))
+    attributes, stride, dilation = depth_of(context, slices)
     pads = pads_of(attributes, (1, depth), (1, slices), (1, stride), (1, dilation), 1)
     window = Windows(depth, slices, stride, dilation, pads[1], pads[3])
     return _convolution(context, plane, slices, window.taps(context), dimensions)
@@ -70,8 +69,7 @@ def conv_transpose(context: Context) -> Composed:
     flat = apart.reshape(slices * channels, outputs, *weights.shape[3:])
     plane, dimensions = windowed.conv_transpose(plane_of(context, slices * channels, flat))
     assert isinstance(plane, TransposedConvolution)
-    attributes = depth_of(context, slices)
-    (_, stride), (_, dilation) = (window_pair(attributes, name, 1) for name in ("strides", "dilations"))
+    attributes, stride, dilation = depth_of(context, slices)
     (_, pad), (_, size) = transposed_window(attributes, (1, depth), (1, slices), (1, stride), (1, dilation), 1)
     check_count(context, size)
     taps = tuple(
@@ -135,8 +133,7 @@ def concat(context: Context) -> Composed:
             for end, size in zip(ends, sizes, strict=False)
             for place in channels_of([number], size[1])
         ]
-        whole = (0, 1, first[3]), (0, 1, first[4])
-        made.append(Slicing(context.name, "Concat", (joined,), context.output, tuple(order), *whole))
+        made += pick(context.name, "Concat", joined, context.output, image_of(dimensions), {0: order})
     return made, {context.output: dimensions}
 
 
