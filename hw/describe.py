@@ -51,8 +51,11 @@ def _hardware(parameters: Parameters, files: Mapping[Content, bytes]) -> dict[st
     }
 
 
-def describe(plan: Plan, files: Mapping[Content, bytes]) -> Manifest:
-    """Everything that a host or a simulation needs to know about ``plan``, in whose folder ``files`` are."""
+def describe(plan: Plan, files: Mapping[Content, bytes], shared: bool = False) -> Manifest:
+    """Everything that a host or a simulation needs to know about ``plan``, in whose folder ``files`` are.
+
+    shared : the Verilog among them is of an accelerator that other networks use too
+    """
     graph, p = plan.graph, plan.parameters
     prediction = predict(plan, LATENCY)
     moved = bytes_moved(plan)
@@ -60,6 +63,7 @@ def describe(plan: Plan, files: Mapping[Content, bytes]) -> Manifest:
         **_hardware(p, files),
         memory=Memory(bytes=plan.memory_bytes, regions=Regions(**plan.regions)),
         batch=plan.batch,
+        shared=shared,
         inputs=tuple(InputTensor(**_map(plan, name), unfolding=plan.unfolding) for name in graph.inputs),
         outputs=tuple(
             (SumsTensor if isinstance(graph.tensors[name], Sums) else MapTensor)(**_map(plan, name))

@@ -263,7 +263,7 @@ def _check_ports(what: str, tensors: Sequence[MapTensor | SumsTensor], region: R
 class Manifest(Hardware):
     """Everything that a host or a simulation needs to know about a build.
 
-    batch : images in one run
+    batch : images in one run;  shared : its Verilog was there before, for other networks too
     instructions, tokens : how many the program has of each;  timeline : as predicted
     writes : what the vector unit writes, in time order;  activations : what lies in the activation memory when
     predicted_cycles : of a run, at a memory latency of LATENCY cycles;  limit_cycles : that no schedule can beat
@@ -273,6 +273,7 @@ class Manifest(Hardware):
 
     memory: Memory
     batch: Number
+    shared: bool
     inputs: Annotated[tuple[InputTensor, ...], Field(min_length=1)]
     outputs: Annotated[tuple[OutputTensor, ...], Field(min_length=1)]
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]

@@ -108,7 +108,7 @@ def simulate_tensors(
     batch = accelerator.batch
     images = len(job.inputs) * batch
     progress("build", 0, 1)
-    compiled = compile_simulation(accelerator, bench, simulator)
+    compiled = compile_simulation(accelerator, bench, simulator, runs=len(job.inputs))
     progress("build", 1, 1)
     ran = session.run(compiled, job, kept, lambda done: progress("simulate", done * batch, images))
     if ran.failure:
@@ -210,9 +210,9 @@ def record_waveform(
 
     The run repeats everything from the first image, so that the same fault appears in the same cycle.
     """
-    compiled = compile_simulation(accelerator, bench, simulator, trace=True)
-    window = (max(1, difference.cycle - BEFORE), difference.cycle + AFTER)
     last = difference.image // accelerator.batch + 1
+    compiled = compile_simulation(accelerator, bench, simulator, runs=last, trace=True)
+    window = (max(1, difference.cycle - BEFORE), difference.cycle + AFTER)
     again = dataclasses.replace(job, inputs=job.inputs[:last], vectors=job.vectors[:last], trace=window)
     traced = folder / "waveform"
     session.run(compiled, again, traced)

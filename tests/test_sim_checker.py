@@ -12,11 +12,12 @@ from .axi_sequences import BUS_BYTES, LAWFUL, SEQUENCES
 pytestmark = pytest.mark.xdist_group("axi_checker")
 
 
-def compiled(bus_bytes):
+def compiled(bus_bytes, levels=("-O0",)):
     """The checker as the top of a simulation."""
     source = toolchain.VERILOG / "axi_checker.sv"
     parameters = {"BUS_BYTES": bus_bytes}
-    return toolchain.compile_sources([source], "axi_checker", "tests.cocotb_checker", "verilator", parameters)
+    top, tests = "axi_checker", "tests.cocotb_checker"
+    return toolchain.compile_sources([source], top, tests, "verilator", parameters, levels=levels)
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +42,20 @@ def test_a_second_build_does_not_compile_verilators_runtime_again():
     log = (compiled(2 * BUS_BYTES).folder / "build.log").read_text()
     assert "Vtop" in log
     assert "verilated_vpi.cpp" not in log
+
+
+@pytest.mark.usefixtures("found")
+def test_what_a_better_level_of_optimization_made_is_used_and_no_worse():
+    known = compiled(BUS_BYTES)
+    assert known.seconds == 0
+    assert compiled(BUS_BYTES, ["-Og", "-O0"]) == known
+    assert compiled(BUS_BYTES, ["-O1", "-O2"]).folder != known.folder
+
+
+def test_a_long_run_gets_faster_code_and_a_short_one_is_compiled_sooner():
+    assert [toolchain.optimizations("bulk", cycles) for cycles in (32_000, 1_600_000, 85_000_000)] == [
+        ["-O0", "-O1", "-O2"],
+        ["-O1", "-O2"],
+        ["-O2"],
+    ]
+    assert toolchain.optimizations("protocol", 85_000_000) == ["-O1", "-O2"]
