@@ -66,7 +66,7 @@ def test_ports_at_the_same_time(sizes, writes):
         pending, last_writes = [], []
         where = operand = None  # what the storer and the vector unit ask for, until they get it
         turns = 0  # of the vector unit, since the storer's last
-        for cycle in range(1500):
+        for cycle in range(2500):
             for due, address, value in [w for w in pending if w[0] <= cycle]:
                 memory[address] = value
                 pending.remove((due, address, value))
