@@ -9,7 +9,7 @@ from ..quant.graph.errors import ConfigurationError, DataError
 from .manifest import CONTENTS, Content, Hardware, Manifest
 from .manifest import NAME as MANIFEST
 from .sealed import sha256
-from .whole_folder import LOCK, STAGING, WholeFolder
+from .whole_folder import LOCK, WholeFolder
 
 FILES = (*CONTENTS, MANIFEST)
 SIMULATION = "simulation.json"

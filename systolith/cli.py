@@ -38,6 +38,7 @@ from .options import (
     SumBits,
     TargetKind,
     UnfoldInput,
+    VendorKind,
     WeightBits,
     WidestActivations,
     WidestWeights,
@@ -281,6 +282,33 @@ def estimate(
     else:
         for line in found.lines():
             console.print(escape(line))
+
+
+@app.command()
+def package(
+    build: Annotated[
+        Path,
+        typer.Argument(metavar="BUILD", help="Folder that `generate` or `compile` wrote.", show_default=False),
+    ],
+    vendor: Annotated[VendorKind, typer.Option("--for", help="Whose tool takes it.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder to write.", show_default=False)],
+    clock: Annotated[
+        int | None,
+        typer.Option(metavar="MHZ", help="Of the accelerator on Vivado's boards; by default 100.", show_default=False),
+    ] = None,
+) -> None:
+    """Package an accelerator for the tool of an FPGA's vendor.
+
+    For Vivado an IP-XACT component, for PYNQ-Z2, KV260 and ZCU104 a script from block design to bitstream and a
+    device-tree overlay, and a PYNQ driver; for Quartus a component of Platform Designer. Checked against schemas
+    and stubs, never in those tools.
+
+    Example: `systolith package build/lenet5 --for vivado -o build/lenet5-vivado`
+    """
+    from .commands.package import package_build
+
+    for line in package_build(build, output, vendor=vendor.value, clock_mhz=clock).lines():
+        console.print(escape(line))
 
 
 @app.command()

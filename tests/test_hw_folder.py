@@ -15,9 +15,10 @@ from systolith.hw import whole_folder
 from systolith.hw.build import parameters_for
 from systolith.hw.compiler.planner import plan
 from systolith.hw.describe import describe
-from systolith.hw.folder import AGAIN, FILES, LOCK, SIMULATION, STAGING, read_content, read_manifest, write_folder
+from systolith.hw.folder import AGAIN, FILES, LOCK, SIMULATION, read_content, read_manifest, write_folder
 from systolith.hw.manifest import CONTENTS
 from systolith.hw.sealed import sha256
+from systolith.hw.whole_folder import STAGING
 from systolith.quant import ConfigurationError, DataError, SystolithError
 
 from .builds import rebuild

@@ -58,7 +58,8 @@ def component(verilog: str, parameters: Parameters) -> bytes:
     _extensions(_sub(root, "vendorExtensions"))
     root.insert(0, ElementTree.Comment(f" {NAME}: an IP-XACT component. {CHECKED} "))
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n"
+    text: str = ElementTree.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'.encode()
 
 
 def _bus(buses: Element, interface: Interface) -> None:

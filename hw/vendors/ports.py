@@ -85,7 +85,7 @@ def _declared(body: str, interfaces: dict[str, Interface]) -> Iterator[Port]:
             interfaces.setdefault(name, Interface(name, kind))
         elif told := _PARAMETER.match(line):
             pairs = (pair.split(" ", 1) for pair in told[2].split(", ") if " " in pair)
-            interfaces.setdefault(told[1], Interface(told[1], "")).parameters |= {key: value for key, value in pairs}
+            interfaces.setdefault(told[1], Interface(told[1], "")).parameters |= dict(pairs)
         elif port := _PORT.match(line):
             direction, high, own = port.groups()
             yield Port(own, "in" if direction == "input" else "out", int(high or 0) + 1, name, logical)

@@ -8,3 +8,6 @@ VERSION = f"{ENGINE}.0"
 VLNV = f"{VENDOR}:{LIBRARY}:{NAME}:{VERSION}"
 
 CHECKED = "It was checked against schemas and stubs, and never in the vendor's tool."
+
+UIO, MEMORY = "systolith", "udmabuf-systolith"
+"""What Linux calls registers and memory, after a device-tree overlay."""
