@@ -63,7 +63,8 @@ def read_interfaces(verilog: str) -> tuple[list[Port], list[Interface]]:
     if sorted(ports) != sorted(names):
         strange = sorted(set(ports) ^ set(names))
         raise ConfigurationError(f"systolith.v lists or declares port '{strange[0]}', but not both")
-    if wrong := {"clk", "rst", "s_axil", "m_axi", "interrupt"} ^ set(interfaces):
+    told = {name for name, interface in interfaces.items() if interface.kind and interface.parameters}
+    if wrong := {"clk", "rst", "s_axil", "m_axi", "interrupt"} ^ told:
         raise ConfigurationError(
             f"systolith.v is not as this version writes it, in its interface '{min(wrong)}'; generate it again"
         )

@@ -6,7 +6,7 @@ from ..manifest import Hardware
 from .boards import BOARDS, Board
 from .component import REGISTER_BYTES, component
 from .templates import render
-from .words import CHECKED, MEMORY, UIO, VLNV
+from .words import CHECKED, MEMORY, NAME, UIO, VLNV
 
 COMPONENT, DRIVER = "component.xml", "systolith_pynq.py"
 SCRIPTS = {board.name: f"{board.name}.tcl" for board in BOARDS}
@@ -38,6 +38,7 @@ def _script(board: Board, megahertz: int) -> bytes:
         name=f"systolith_{board.name}",
         checked=CHECKED,
         vlnv=VLNV,
+        cell=NAME,
         megahertz=megahertz,
         register_bytes=REGISTER_BYTES,
     )

@@ -9,5 +9,5 @@ VLNV = f"{VENDOR}:{LIBRARY}:{NAME}:{VERSION}"
 
 CHECKED = "It was checked against schemas and stubs, and never in the vendor's tool."
 
-UIO, MEMORY = "systolith", "udmabuf-systolith"
+UIO, MEMORY = "systolith", "udmabuf0"
 """What Linux calls registers and memory, after a device-tree overlay."""
