@@ -25,6 +25,7 @@ from .options import (
     BusBytes,
     Calibration,
     FloatModel,
+    Images,
     Json,
     Lanes,
     Normalized,
@@ -38,12 +39,12 @@ from .options import (
     SumBits,
     TargetKind,
     UnfoldInput,
-    VendorKind,
     WeightBits,
     WidestActivations,
     WidestWeights,
 )
 from .quant.graph.errors import SystolithError
+from .vendor_commands import package as package_command
 
 app = typer.Typer(
     name="systolith",
@@ -128,10 +129,7 @@ def quantize(
 @app.command()
 def golden(
     model: Annotated[Path, typer.Argument(metavar="Q.onnx", help="Quantized model (QDQ ONNX).", show_default=False)],
-    inputs: Annotated[
-        Path,
-        typer.Option(metavar="DATA.npz", help="`x`, NxCxHxW float32, and optionally labels `y`.", show_default=False),
-    ],
+    inputs: Images,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.npz", help="The file to write.")],
 ) -> None:
     """Compute a quantized model exactly, in integers: the values that the hardware must return.
@@ -284,40 +282,13 @@ def estimate(
             console.print(escape(line))
 
 
-@app.command()
-def package(
-    build: Annotated[
-        Path,
-        typer.Argument(metavar="BUILD", help="Folder that `generate` or `compile` wrote.", show_default=False),
-    ],
-    vendor: Annotated[VendorKind, typer.Option("--for", help="Whose tool takes it.", show_default=False)],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder to write.", show_default=False)],
-    clock: Annotated[
-        int | None,
-        typer.Option(metavar="MHZ", help="Of the accelerator on Vivado's boards; by default 100.", show_default=False),
-    ] = None,
-) -> None:
-    """Package an accelerator for the tool of an FPGA's vendor.
-
-    For Vivado an IP-XACT component, for PYNQ-Z2, KV260 and ZCU104 a script from block design to bitstream and a
-    device-tree overlay, and a PYNQ driver; for Quartus a component of Platform Designer. Checked against schemas
-    and stubs, never in those tools.
-
-    Example: `systolith package build/lenet5 --for vivado -o build/lenet5-vivado`
-    """
-    from .commands.package import package_build
-
-    for line in package_build(build, output, vendor=vendor.value, clock_mhz=clock).lines():
-        console.print(escape(line))
+app.command("package")(package_command)
 
 
 @app.command()
 def simulate(
     build: Annotated[Path, typer.Argument(metavar="BUILD", help="Folder that `generate` wrote.", show_default=False)],
-    inputs: Annotated[
-        Path,
-        typer.Option(metavar="DATA.npz", help="`x`, NxCxHxW float32, and optionally labels `y`.", show_default=False),
-    ],
+    inputs: Images,
     images: Annotated[
         int | None, typer.Option(metavar="N", help="Only the first N images; by default all.", show_default=False)
     ] = None,
