@@ -265,12 +265,8 @@ def estimate(
     """
     from .commands.estimate import estimate_build
 
-    sizes: dict[str, int | str] = {
-        "bus_bytes": bus_bytes,
-        "activation_kib": activation_kib,
-        "accumulator_kib": accumulator_kib,
-        "weight_fifo_kib": weight_fifo_kib,
-    }
+    sizes: dict[str, int | str] = {"bus_bytes": bus_bytes, "activation_kib": activation_kib}
+    sizes |= {"accumulator_kib": accumulator_kib, "weight_fifo_kib": weight_fifo_kib}
     sizes |= {} if target is None else {"target": target.value}
     sizes |= {} if lanes is None else {"lanes": lanes}
     sizes |= {} if paired is None else {"paired": paired}
