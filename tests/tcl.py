@@ -71,7 +71,7 @@ def run(script: bytes, answers: str, folder: Path, command: list[str] | None = N
         check=False,
     )
     calls = folder / "calls"
-    assert calls.exists(), f"no Tcl interpreter runs here: {ran.stderr}"
+    assert calls.exists(), f"no Tcl runs here; get one with `apt install tcl`: {ran.stderr}"
     lines = [line.split(",") for line in calls.read_text().splitlines()]
     return Ran([[bytes.fromhex(word).decode() for word in line] for line in lines], ran.stderr.strip(), ran.stdout)
 

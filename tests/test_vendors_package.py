@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import get_args
 
 import pytest
 
@@ -11,9 +12,10 @@ import systolith
 from systolith.cli import run
 from systolith.hw.manifest import Hardware
 from systolith.hw.sealed import sha256
-from systolith.hw.vendors.package import FILES, RECORD, read_package
+from systolith.hw.vendors.package import FILES, RECORD, Vendor, read_package
 from systolith.hw.vendors.words import CHECKED
 from systolith.hw.whole_folder import LOCK, STAGING
+from systolith.options import VendorKind
 from systolith.quant import ConfigurationError
 
 from .packages import BUILDS, build, package
@@ -153,6 +155,10 @@ def test_what_is_not_ours_is_not_written_over(packed, how):
         systolith.package_build(build("tiny"), packed, vendor="vivado")
     assert message in str(caught.value)
     assert {path.name: path.read_bytes() for path in packed.iterdir()} == before
+
+
+def test_the_command_line_knows_every_vendor():
+    assert tuple(kind.value for kind in VendorKind) == get_args(Vendor) == tuple(FILES)
 
 
 def test_a_build_is_not_written_over(tmp_path):

@@ -8,7 +8,7 @@ from systolith.hw.isa.parameters import VERSION
 from systolith.hw.vendors.words import CHECKED
 
 from . import tcl
-from .packages import BUILDS, hardware, package, ports
+from .packages import BUILDS, black_box, hardware, package, ports
 from .quartus_words import (
     COMMANDS,
     FILE_ATTRIBUTES,
@@ -82,7 +82,7 @@ def check(script: bytes, wrapper: bytes, name: str, folder) -> None:
             roles[interface].append(role)
             single = {"clk": "clk", "rst": "reset", "interrupt": "irq"}
             assert role == single.get(port, port.removeprefix(f"{interface}_")), port
-    top = ports("systolith_quartus", wrapper, files["systolith.v"])
+    top = ports("systolith_quartus", wrapper, black_box("systolith", files["systolith.v"]))
     assert found == top == {**ports("systolith", files["systolith.v"]), **ADDED}
     for interface, kind in kinds.items():
         assert set(properties[interface]) == set(PROPERTIES[kind]), interface

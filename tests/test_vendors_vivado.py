@@ -217,7 +217,10 @@ BROKEN = {
     "no such pin": ("reset/slowest_sync_clk", "reset/clk"),
     "no clock": (" systolith/clk\n", "\n"),
     "no interrupt": ("connect_bd_net [one_pin systolith/interrupt] [one_pin ps/IRQ_F2P]\n", ""),
-    "buses crossed": ("[one_bus control/M00_AXI] [one_bus systolith/s_axil]", "[one_bus data/M00_AXI] [one_bus systolith/s_axil]"),
+    "buses crossed": (
+        "[one_bus control/M00_AXI] [one_bus systolith/s_axil]",
+        "[one_bus data/M00_AXI] [one_bus systolith/s_axil]",
+    ),
     "another address": ("0x40000000", "0x43C00000"),
     "memory left out": ("assign_bd_address\n", "\n"),
     "another clock": ("set megahertz 125", "set megahertz 100"),
