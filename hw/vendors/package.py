@@ -12,6 +12,7 @@ from ..folder import read_content, read_hardware
 from ..sealed import Sealed, Sha256, sha256
 from ..whole_folder import WholeFolder
 from . import quartus, vivado
+from .words import CHECKED
 
 Vendor = Literal["vivado", "quartus"]
 FORMAT: Final = 1
@@ -29,6 +30,7 @@ class Package(Sealed):
     """What a package is: of which build, by the hash of its manifest, for whose tool, and the hash of each other file.
 
     megahertz : of the clock that its scripts ask for, None where that is for others to say
+    checked : what every file says of how it was checked
     """
 
     format: Literal[1]
@@ -36,6 +38,7 @@ class Package(Sealed):
     build: Sha256
     megahertz: Annotated[int, Field(ge=1)] | None
     files: dict[str, Sha256]
+    checked: str
 
 
 def write_package(build: Path, vendor: Vendor, output: Path, megahertz: int | None = None) -> Package:
@@ -64,7 +67,7 @@ def write_package(build: Path, vendor: Vendor, output: Path, megahertz: int | No
         case _:
             assert_never(vendor)
     hashes = {name: sha256(data) for name, data in contents.items()}
-    record = Package(format=FORMAT, vendor=vendor, build=seal, megahertz=megahertz, files=hashes)
+    record = Package(format=FORMAT, vendor=vendor, build=seal, megahertz=megahertz, files=hashes, checked=CHECKED)
     _check(output)
     FOLDER.write(output, contents, record.to_bytes())
     return record
