@@ -25,6 +25,7 @@ from .options import (
     BusBytes,
     Calibration,
     FloatModel,
+    Images,
     Json,
     Lanes,
     Normalized,
@@ -43,6 +44,7 @@ from .options import (
     WidestWeights,
 )
 from .quant.graph.errors import SystolithError
+from .vendor_commands import package as package_command
 
 app = typer.Typer(
     name="systolith",
@@ -127,10 +129,7 @@ def quantize(
 @app.command()
 def golden(
     model: Annotated[Path, typer.Argument(metavar="Q.onnx", help="Quantized model (QDQ ONNX).", show_default=False)],
-    inputs: Annotated[
-        Path,
-        typer.Option(metavar="DATA.npz", help="`x`, NxCxHxW float32, and optionally labels `y`.", show_default=False),
-    ],
+    inputs: Images,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.npz", help="The file to write.")],
 ) -> None:
     """Compute a quantized model exactly, in integers: the values that the hardware must return.
@@ -266,12 +265,8 @@ def estimate(
     """
     from .commands.estimate import estimate_build
 
-    sizes: dict[str, int | str] = {
-        "bus_bytes": bus_bytes,
-        "activation_kib": activation_kib,
-        "accumulator_kib": accumulator_kib,
-        "weight_fifo_kib": weight_fifo_kib,
-    }
+    sizes: dict[str, int | str] = {"bus_bytes": bus_bytes, "activation_kib": activation_kib}
+    sizes |= {"accumulator_kib": accumulator_kib, "weight_fifo_kib": weight_fifo_kib}
     sizes |= {} if target is None else {"target": target.value}
     sizes |= {} if lanes is None else {"lanes": lanes}
     sizes |= {} if paired is None else {"paired": paired}
@@ -283,13 +278,13 @@ def estimate(
             console.print(escape(line))
 
 
+app.command("package")(package_command)
+
+
 @app.command()
 def simulate(
     build: Annotated[Path, typer.Argument(metavar="BUILD", help="Folder that `generate` wrote.", show_default=False)],
-    inputs: Annotated[
-        Path,
-        typer.Option(metavar="DATA.npz", help="`x`, NxCxHxW float32, and optionally labels `y`.", show_default=False),
-    ],
+    inputs: Images,
     images: Annotated[
         int | None, typer.Option(metavar="N", help="Only the first N images; by default all.", show_default=False)
     ] = None,

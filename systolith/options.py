@@ -29,6 +29,11 @@ class TargetKind(StrEnum):
     GOWIN = "gowin"
 
 
+class VendorKind(StrEnum):
+    VIVADO = "vivado"
+    QUARTUS = "quartus"
+
+
 class BenchKind(StrEnum):
     BULK = "bulk"
     PROTOCOL = "protocol"
@@ -73,6 +78,12 @@ Calibration = Annotated[
     Path,
     typer.Option(
         metavar="DATA.npz", help="Typical inputs: `x`, or each input by its name, float32.", show_default=False
+    ),
+]
+Images = Annotated[
+    Path,
+    typer.Option(
+        "--inputs", metavar="DATA.npz", help="`x`, NxCxHxW float32, and optionally labels `y`.", show_default=False
     ),
 ]
 ScalesKind = Annotated[Scales, typer.Option(help="`pow2` needs shifts only, no multiplier, in hardware.")]
