@@ -67,7 +67,7 @@ def test_maxima_of_whole_maps():
     for shape in ((3, 5, 6), (3, 40, 5), (2, 300)):
         graph = check_model(models.Builder(shape).node("GlobalMaxPool").model())
         assert graph.tensors[graph.output].shape == (shape[0], 1, 1)
-    assert [layer.kernel for layer in graph.layers] == [(1, 18), (1, 17)]
+    assert [layer.kernel for layer in graph.layers] == [(1, 19), (1, 16)]
     check_model(models.Builder((3, 40, 17)).conv(3, 4, 3).node("GlobalMaxPool").node("Flatten").gemm(4, 2).model())
 
 
