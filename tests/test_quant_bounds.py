@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 from systolith import quant
@@ -115,7 +116,8 @@ REFUSED = {
     ),
     "tiles": (
         lambda: models.Builder((1, 1, 1)).relu().node("Tile", np.array([1, 2**12, 2**13, 1])),
-        "node 'tile1' (Tile): has shape [1, 4096, 8192, 1]; 24,403,223 values an image are the most, and 32 bits a size",
+        "node 'tile1' (Tile): has shape [1, 4096, 8192, 1]; 24,403,223 values an image are the most, and 32 bits a"
+        " size",
     ),
     "padded rows": (
         lambda: models.Builder((1, 2, 2)).node("Pad", np.array([0, 0, 2**22, 0, 0, 0, 0, 0]), mode="edge"),
@@ -146,6 +148,10 @@ REFUSED = {
         lambda: of_rank(1, 4).node("Softmax").node("Unsqueeze", np.arange(1, 40)),
         "node 'unsqueeze1' (Unsqueeze): makes a tensor of 41 axes; 1 to 32 work",
     ),
+    "a vector reduced to a number": (
+        lambda: of_rank(4).node("ReduceSum", np.array([0]), keepdims=0).node("Add", np.float32(1)),
+        "node 'reducesum1' (ReduceSum): its input has 1 dimensions; it must have 2 to 5",
+    ),
     "no second axis": (
         lambda: of_rank(4).node("BatchNormalization", *weights(4, 4)),
         "node 'batchnormalization1' (BatchNormalization): its input has 1 dimensions; its channels are the second",
@@ -161,15 +167,12 @@ def test_refused_by_name(case):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize(
-    "operator", ["Add", "BatchNormalization", "Gather", "MatMul", "Mul", "Pad", "Resize", "Slice", "Split", "Tile"]
-)
+@pytest.mark.parametrize("operator", ["Add", "Gather", "MatMul", "Mul", "Pad", "Resize", "Split", "Tile"])
 def test_a_tensor_without_axes_is_refused_before_anybody_reads_it(operator):
     net = models.Builder((1, 1, 1)).relu().node("Reshape", np.zeros(0, np.int64)).node(operator, np.float32(1))
-    nodes = len(net.nodes)
-    with pytest.raises(quant.ModelError, match="makes a tensor of 0 axes|is missing") as caught:
+    with pytest.raises(quant.ModelError) as caught:
         quant.load_float(net.model())
-    assert nodes == 3 and "\n" not in str(caught.value)
+    assert str(caught.value) == "node 'reshape1' (Reshape): makes a tensor of 0 axes; 1 to 32 work"
 
 
 def test_a_tensor_of_the_most_axes_goes_through():
@@ -201,6 +204,26 @@ def test_products_of_sixteen_bits_are_refused_before_they_are_listed():
     assert "has 16 bits; " in str(caught.value)
 
 
+def test_a_normalization_without_end_is_refused():
+    model = models.Builder((4, 2, 2)).node("LRN", size=3, alpha=3e38, beta=3e38, bias=1e-38).model()
+    with pytest.raises(quant.ModelError) as caught:
+        quant.quantize(model, models.images(model, 2))
+    assert str(caught.value).startswith("node 'lrn1' (LRN): its output's scale ")
+
+
+def test_scales_whose_product_overflows_are_refused():
+    """Both maps are finite, and so is their product on these images, but not that of their scales."""
+    net = models.Builder((2, 2, 2))
+    weights = np.zeros((2, 1, 2, 1, 1), np.float32)
+    weights[0, 0, 0], weights[1, 0, 1] = 1e28, 1e28
+    net.node("Conv", weights[0]).at("image").node("Conv", weights[1]).join("Mul", "conv1_out", "conv2_out")
+    images = np.zeros((2, 2, 2, 2), np.float32)
+    images[0, 0], images[1, 1] = 1, 1
+    with pytest.raises(quant.GraphError) as caught:
+        quant.quantize(net.model(), images)
+    assert "too far apart for float32; rescale the model's weights" in str(caught.value)
+
+
 @pytest.mark.parametrize("shape", [(1, 300), (17, 1000), (1, 1500)])
 @pytest.mark.parametrize("operator", ["GlobalMaxPool", "GlobalAveragePool"])
 def test_a_network_that_was_simplified_stays_as_it_is(operator, shape):
@@ -208,3 +231,15 @@ def test_a_network_that_was_simplified_stays_as_it_is(operator, shape):
     images = np.random.default_rng(0).standard_normal((2, 2, *shape)).astype(np.float32)
     layers = quant.quantize(network, images).layers
     assert [layer.name for layer in layers] == [layer.name for layer in network.layers]
+
+
+@pytest.mark.parametrize("shape", [np.float64(2), np.array([0, 0, 0, 3, 4, 4]), np.array([0.0, 0.5, 3, 3, 4, 4])])
+def test_an_oblong_block_of_a_quantized_file_is_read_only_if_it_is_one(shape):
+    net = models.Builder((2, 4, 4)).node("ConvTranspose", weights(2, 3, 1, 3), strides=[1, 3])
+    model = quant.to_onnx(quant.quantize(net.model(), models.images(net.model(), 2)))
+    first = next(node for node in model.graph.node if node.op_type == "Reshape")
+    (stored,) = [tensor for tensor in model.graph.initializer if tensor.name == first.input[1]]
+    quant.load(model)
+    stored.CopyFrom(onnx.numpy_helper.from_array(np.asarray(shape), stored.name))
+    with pytest.raises(quant.ModelError, match=rf"^node '{first.name}' \(Reshape\): shape is "):
+        quant.load(model)

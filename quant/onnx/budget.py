@@ -68,9 +68,9 @@ def check_dimensions(what: str, dimensions: Iterable[int], value_bytes: int = MA
         raise ModelError(
             f"{what}: has shape {found}; {BUDGET // value_bytes:,} values an image are the most, and 32 bits a size"
         )
-    if min(found) < 1:
+    if min(found, default=1) < 1:
         raise ModelError(f"{what}: has shape {found}; every size must be at least 1")
-    if max(*found, prod(found[1:-2])) > LONGEST:  # the product: a volume's channels, of all slices
+    if max([*found, prod(found[1:-2])]) > LONGEST:  # the product: a volume's channels, of all slices
         raise ModelError(f"{what}: has shape {found}; an axis may have {LONGEST:,} values at most")
 
 

@@ -23,7 +23,9 @@ def volume() -> onnx.ModelProto:
 
 
 def pooled_volume() -> onnx.ModelProto:
-    net = models.Builder((2, 5, 6, 6)).node("AveragePool", kernel_shape=[3, 2, 2], strides=[2, 2, 2], pads=[1, 0, 0] * 2)
+    net = models.Builder((2, 5, 6, 6)).node(
+        "AveragePool", kernel_shape=[3, 2, 2], strides=[2, 2, 2], pads=[1, 0, 0] * 2
+    )
     net.volume(2, 3, (1, 3, 3), auto_pad="SAME_UPPER").node("MaxPool", kernel_shape=[3, 1, 1], dilations=[1, 1, 1])
     return net.node("ReduceMean", np.array([2, 3, 4]), keepdims=0).gemm(3, 2).model()
 
@@ -97,7 +99,11 @@ def resized() -> onnx.ModelProto:
     net = models.Builder((2, 4, 5)).conv(2, 3, 1).node("Resize", np.float32([]), np.float32([1, 1, 2, 3]))
     net.node("Resize", np.float32([]), np.float32([]), np.array([1, 3, 16, 30]), mode="linear")
     net.node("Resize", np.float32([]), np.float32([1, 1, 0.5, 0.5]), coordinate_transformation_mode="asymmetric")
-    return net.node("Pad", np.array([0, 1, 1, 0, 0, 0, 0, 1])).node("Pad", np.array([0, 0, 2, -1] * 2), mode="edge").model()
+    return (
+        net.node("Pad", np.array([0, 1, 1, 0, 0, 0, 0, 1]))
+        .node("Pad", np.array([0, 0, 2, -1] * 2), mode="edge")
+        .model()
+    )
 
 
 def shuffled() -> onnx.ModelProto:

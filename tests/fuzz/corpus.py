@@ -21,7 +21,17 @@ BITS = ((8, 8), (16, 8), (8, 5), (4, 8))  # of weights and activations, in turn
 def float_models() -> list[onnx.ModelProto]:
     found = [models.single(name) for name in models.SINGLE]
     found += [models.branched(name) for name in models.BRANCHED]
-    found += [*arrangements(), models.tiny(), functions(), signal(), folded(), old(), oldest(), modules(), channels_last()]
+    found += [
+        *arrangements(),
+        models.tiny(),
+        functions(),
+        signal(),
+        folded(),
+        old(),
+        oldest(),
+        modules(),
+        channels_last(),
+    ]
     found += [onnx.load(path) for path in sorted((ROOT / "tests" / "data").glob("*.onnx"))]
     return [*found, onnx.load(ROOT / "examples" / "lenet5" / "lenet5.onnx")]
 

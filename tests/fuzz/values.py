@@ -60,7 +60,11 @@ def random_attribute(item: onnx.AttributeProto, random: Random) -> None:
     """Give ``item`` a value of a random type, or, one time in eight, of none."""
     item.type = int(random.integers(0, 15)) if random.random() < 1 / 8 else int(pick(random, [1, 2, 3, 4, 5, 6, 7]))
     count = int(random.integers(0, 9))
-    item.f, item.i, item.s = float(pick(random, REAL)), value_of(random), pick(random, [b"", b"SAME_UPPER", b"linear", b"edge", b"\xff"])
+    item.f, item.i, item.s = (
+        float(pick(random, REAL)),
+        value_of(random),
+        pick(random, [b"", b"SAME_UPPER", b"linear", b"edge", b"\xff"]),
+    )
     del item.ints[:], item.floats[:]
     item.ints.extend(value_of(random) for _ in range(count))
     item.floats.extend(float(pick(random, REAL)) for _ in range(count))
