@@ -9,6 +9,7 @@ import pytest
 from systolith import quant
 
 from . import models
+from .qdq import conv_chain
 
 LONG = "an axis may have 4,194,304 values at most"
 NUMBERS = "its scales or sizes must be constants above 0 and of 32 bits, one for each of 4 axes"
@@ -222,6 +223,28 @@ def test_scales_whose_product_overflows_are_refused():
     with pytest.raises(quant.GraphError) as caught:
         quant.quantize(net.model(), images)
     assert "too far apart for float32; rescale the model's weights" in str(caught.value)
+
+
+BEYOND = "leads to weights or biases beyond float32; rescale the model"
+
+
+@pytest.mark.parametrize("side", [3, 9])
+def test_factors_of_pixels_whose_product_is_beyond_float64_are_refused(side):
+    factor = np.linspace(2e38, 3e38, 2 * side**2, dtype=np.float32).reshape(2, side, side)
+    net = models.Builder((2, side, side)).relu()
+    for _ in range(12):
+        net.node("Mul", factor)
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load_float(net.model())
+    assert str(caught.value) == f"node 'mul12' (Mul): {BEYOND}"
+
+
+def test_factors_beyond_float32_behind_a_quantized_convolution_are_refused():
+    factor = np.full((4, 1, 1), 3e38, np.float32)
+    model = conv_chain().node("Mul", factor).node("Mul", factor).qdq().model()
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load(model)
+    assert str(caught.value) == f"node 'mul2' (Mul): {BEYOND}"
 
 
 @pytest.mark.parametrize("shape", [(1, 300), (17, 1000), (1, 1500)])
