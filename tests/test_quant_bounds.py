@@ -168,6 +168,26 @@ def test_refused_by_name(case):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    "constants",
+    {
+        "Slice": [np.array([0]), np.full(9999, 3), np.array([1])],
+        "Tile": [np.full(9999, 3)],
+        "Gather": [np.full(9999, 77)],
+        "Reshape": [np.full(9999, 3)],
+    }.items(),
+    ids=lambda one: one[0],
+)
+def test_a_refusal_of_a_long_list_is_a_line_for_people(constants):
+    operator, given = constants
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load_float(models.Builder((3, 4, 4)).relu().node(operator, *given).model())
+    said = str(caught.value)
+    assert said.startswith(f"node '{operator.lower()}1' ({operator}): ")
+    assert " ... " in said
+    assert len(said) < 1500
+
+
 @pytest.mark.parametrize("operator", ["Add", "Gather", "MatMul", "Mul", "Pad", "Resize", "Split", "Tile"])
 def test_a_tensor_without_axes_is_refused_before_anybody_reads_it(operator):
     net = models.Builder((1, 1, 1)).relu().node("Reshape", np.zeros(0, np.int64)).node(operator, np.float32(1))

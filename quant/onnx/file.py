@@ -27,6 +27,9 @@ FLOATS = {TYPES.FLOAT, TYPES.FLOAT16, TYPES.BFLOAT16, TYPES.DOUBLE}
 MOST_PARTS = 1024
 """Layers that do one thing each, for the pixels of a block or for slices, that a node may become."""
 
+LONGEST_REASON = 1400
+"""Characters of a refusal: it is one line for people, whatever lists a file holds."""
+
 KINDS = onnx.AttributeProto
 FIELDS = {
     KINDS.FLOAT: "f",
@@ -83,7 +86,9 @@ def node_name(node: onnx.NodeProto) -> str:
 
 
 def refuse(node: onnx.NodeProto, reason: str) -> ModelError:
-    """The error that names ``node`` and says what was found and what would work."""
+    """The error that names ``node`` and says what was found and what would work; of a long list both ends."""
+    if len(reason) > LONGEST_REASON:
+        reason = f"{reason[: LONGEST_REASON // 2]} ... {reason[-LONGEST_REASON // 2 :]}"
     return ModelError(f"{describe(node)}: {reason}")
 
 
