@@ -9,7 +9,7 @@ import pytest
 from .fuzz.corpus import float_models, quantized_models
 from .fuzz.trial import run, write
 
-FILES, EACH = 200, 25
+FILES, EACH = 200, 50
 
 
 @cache

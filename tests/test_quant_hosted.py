@@ -111,7 +111,7 @@ REFUSED = {
     ),
     "no axes": (
         lambda: models.Builder((2, 3, 3)).flatten().gemm(18, 1).node("Reshape", np.zeros(0, np.int64)),
-        "'reshape1_out' mixes the images of a batch; keep them apart, as its first axis",
+        "node 'reshape1' (Reshape): makes a tensor of 0 axes; 1 to 32 work",
     ),
     "images on the second axis": (
         lambda: fixed_batch(1, 4, 4),

@@ -193,13 +193,14 @@ def concatenated(net):
 
 
 def kept_alive(net):
-    """Maps that all wait for the last layer."""
+    """Maps that all wait for the last convolution."""
     names = [net.at("image").conv(2, 64, 1, pads=[200] * 4).current for _ in range(20)]
-    net.join("Concat", *names, axis=1).pool(3, 2000)
+    net.join("Concat", *[net.at(name).pool(3, 2000).current for name in names], axis=1)
 
 
 MEMORY = "MiB for one image; 1,024 MiB is the most, so use smaller images or fewer channels"
 VALUES = "268,435,456 values an image are the most, and 32 bits a size"
+MADE = "24,403,223 values an image are the most, and 32 bits a size"
 MAPS = {
     "image": (larger_image(2, 2**15, 2**15), f"input 'image': has shape [1, 2, 32768, 32768]; {VALUES}"),
     "image beyond 32 bits": (
@@ -209,7 +210,7 @@ MAPS = {
     "batch beyond 32 bits": (many_images, f"input 'image': has shape [1099511627776, 2, 8, 8]; {VALUES}"),
     "pads": (
         lambda net: net.conv(2, 3, 3, pads=[2**31 - 1] * 4),
-        f"node 'conv1' (Conv): has shape [1, 3, 4294967300, 4294967300]; {VALUES}",
+        f"node 'conv1' (Conv): has shape [1, 3, 4294967300, 4294967300]; {MADE}",
     ),
     "pads that strides leave out": (
         lambda net: net.conv(2, 3, 3, pads=[10**5] * 4, strides=[2**31 - 1] * 2),
@@ -229,7 +230,7 @@ MAPS = {
     ),
     "concatenations": (
         concatenated,
-        "node 'concat6' (Concat): has shape [1, 33554432, 8, 8]; " + VALUES,
+        "node 'concat5' (Concat): has shape [1, 2097152, 8, 8]; " + MADE,
     ),
     "maps that wait": (kept_alive, f"layer 'conv16' (Conv): its maps and windows take 1,057 {MEMORY}"),
     "stride": (

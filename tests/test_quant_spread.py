@@ -130,7 +130,7 @@ REFUSED = {
     "size": ("Expand", [1, 3, 6, 10], "expands [1, 4, 6, 10] to [1, 3, 6, 10]; as many axes, each as it is or of 1,"),
     "none": ("Tile", [1, 0, 1, 1], "repeats [1, 4, 6, 10] [1, 0, 1, 1] times; it must be at least once, along each"),
     "pieces": ("Tile", [1, 1, 65, 1], "joins 65 pieces of rows or columns; at most 64 work"),
-    "memory": ("Tile", [1, 2**20, 2**10, 2**10], "has shape [1, 4194304, 6144, 10240]; 268,435,456 values an image"),
+    "memory": ("Tile", [1, 2**20, 2**10, 2**10], "has shape [1, 4194304, 6144, 10240]; 24,403,223 values an image"),
     "repeats": ("Tile", [[1, 1, 1, 2]], "its repeats must be a constant list of integers"),
 }  # fmt: skip
 

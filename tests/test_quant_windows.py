@@ -67,8 +67,15 @@ def test_maxima_of_whole_maps():
     for shape in ((3, 5, 6), (3, 40, 5), (2, 300)):
         graph = check_model(models.Builder(shape).node("GlobalMaxPool").model())
         assert graph.tensors[graph.output].shape == (shape[0], 1, 1)
-    assert [layer.kernel for layer in graph.layers] == [(1, 18), (1, 17)]
+    assert [layer.kernel for layer in graph.layers] == [(1, 19), (1, 16)]
     check_model(models.Builder((3, 40, 17)).conv(3, 4, 3).node("GlobalMaxPool").node("Flatten").gemm(4, 2).model())
+
+
+@pytest.mark.parametrize("operator", ["MaxPool", "AveragePool"])
+def test_windows_over_a_whole_axis_keep_their_stride_along_the_other(operator):
+    for shape, kernel, strides in (((3, 300, 8), [300, 2], [1, 2]), ((2, 9, 260), [3, 260], [2, 5])):
+        graph = check_model(models.Builder(shape).node(operator, kernel_shape=kernel, strides=strides).model())
+        assert len(graph.layers) == 2
 
 
 @pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMean", "ReduceSum"])

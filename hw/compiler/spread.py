@@ -28,9 +28,9 @@ class Spread:
         depth = new[0]
         pixel, channel = divmod(self.first, old[0])
         row, column = divmod(pixel, old[2])
-        (down, rest), (across, left) = divmod(self.row_step, old[0] * old[2]), divmod(self.column_step, old[0])
-        if rest or left or (depth != old[0] and channel + channels > old[0]):
+        if depth != old[0] and channel + channels > old[0]:
             return None
+        down, across = self.row_step // (old[0] * old[2]), self.column_step // old[0]  # whole ones, of every layer
         first = ((row + place[1]) * new[2] + column + place[2]) * depth + channel + place[0]
         return Spread(first, down * new[2] * depth, across * depth)
 

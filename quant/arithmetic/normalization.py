@@ -30,7 +30,8 @@ def normalization(
     step = float(source.scale)
 
     def factor(squares: Factors) -> Factors:
-        return np.asarray(step / float(target.scale) * (bias + alpha / size * step**2 * squares) ** -beta)
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(step / float(target.scale) * (bias + alpha / size * step**2 * squares) ** -beta)
 
     reach = max(source.high - source.zero_point, source.zero_point - source.low)
     shift = max(0, (size * reach**2).bit_length() - SUM_BITS)

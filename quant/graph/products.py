@@ -20,7 +20,10 @@ def product_factor(a: FeatureMap, b: FeatureMap, target: FeatureMap) -> np.float
     be a neighbour of the ratio of scales, the nearest that does; None if there is none nearby.
     """
     values = products(a, b)
-    ratio = np.float32(a.scale * b.scale) / target.scale
+    with np.errstate(over="ignore", under="ignore"):
+        ratio = np.float32(a.scale * b.scale) / target.scale
+    if not 0 < ratio < np.inf:
+        return None
     shifted = values * ratio + np.float32(target.zero_point)
     wanted = np.clip(np.rint(shifted), target.low, target.high)
     odd = target.zero_point % 2

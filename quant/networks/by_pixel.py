@@ -28,8 +28,13 @@ from .shapes import shapes
 def fold_by_pixel(graph: FloatGraph) -> FloatGraph:
     """Fold each into the one before, or into the fully connected layers that read it; else see ``_apart``.
 
-    ``W (s x + t) + b = (W s) x + (W t + b)``, computed in float64.
+    ``W (s x + t) + b = (W s) x + (W t + b)``, computed in float64; what leaves float32 is refused where it ends.
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _folded(graph)
+
+
+def _folded(graph: FloatGraph) -> FloatGraph:
     size, readers, private = shapes(graph), graph.readers(), graph.private()
     found: dict[str, FloatLayer] = {}
     folded: dict[str, Affine] = {}

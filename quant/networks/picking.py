@@ -12,8 +12,8 @@ MOST = 64
 """Pieces of evenly spaced rows or columns that a map may be joined of."""
 
 
-def evenly(indices: Sequence[int]) -> list[Steps]:
-    """``indices`` as runs (first, step, count), each step at least 1."""
+def evenly(indices: Sequence[int], most: int | None = None) -> list[Steps]:
+    """``indices`` as runs (first, step, count), each step at least 1; after one more than ``most`` it stops."""
     found: list[Steps] = []
     for index in indices:
         first, step, count = found[-1] if found else (0, 0, 0)
@@ -24,6 +24,8 @@ def evenly(indices: Sequence[int]) -> list[Steps]:
             found[-1] = first, step, count + 1
         else:
             found.append((index, 1, 1))
+            if most is not None and len(found) > most:
+                break
     return found
 
 
@@ -35,7 +37,7 @@ def pick(
 
     Raises ValueError for more than MOST pieces.
     """
-    runs = {axis: evenly(places) for axis, places in indices.items()}
+    runs = {axis: evenly(places, None if axis else 1) for axis, places in indices.items()}
     wanted = {axis: found for axis, found in runs.items() if found != [(0, 1, shape[axis])]}
     if all(len(found) == 1 for found in wanted.values()) or set(wanted) == {0}:
         return [_slicing((name, operator, (source,), output), shape, {axis: indices[axis] for axis in wanted})]

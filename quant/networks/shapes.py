@@ -29,15 +29,24 @@ from .layers import (
     refusal,
 )
 
+LONGEST = 2**22
+"""Channels, rows or columns that a map may have: of what is selected of them, there are lists."""
+
 
 def shapes(graph: FloatGraph) -> dict[str, Shape]:
     """Shape of every tensor by name, (channels, rows, columns).
 
-    Raises ModelError, naming the layer, where weights or windows do not fit.
+    Raises ModelError, naming the layer, where weights or windows do not fit, a map is longer than ``LONGEST`` along an
+    axis, or its name is taken: layers that become of one node are named after it, as others may be.
     """
     found = dict(graph.inputs)
     for layer in graph.layers:
-        found[layer.output] = next_shape(layer, [found[name] for name in layer.inputs])
+        if layer.output in found:
+            raise refusal(layer, f"makes '{layer.output}', as another layer does; rename one of them in the model")
+        shape = next_shape(layer, [found[name] for name in layer.inputs])
+        if max(shape) > LONGEST:
+            raise refusal(layer, f"makes {shape}; at most {LONGEST:,} channels, rows or columns work")
+        found[layer.output] = shape
     return found
 
 

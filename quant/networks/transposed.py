@@ -8,9 +8,12 @@ from math import gcd
 import numpy as np
 
 from ..graph import Pair
-from .layers import Convolution, FloatGraph, FloatLayer, Floats, TransposedConvolution
+from .layers import Convolution, FloatGraph, FloatLayer, Floats, TransposedConvolution, refusal
 from .picking import interleave
 from .shapes import shapes
+
+MOST_WEIGHTS = 2**25
+"""Weights of a convolution that is padded with zeros."""
 
 
 def lower_transposed(graph: FloatGraph) -> FloatGraph:
@@ -87,6 +90,10 @@ def _along(
     length = (len(offsets) + before - 1) * step + 1
     needed = size[1] - 1 + length - size[0] + first  # behind the map's last
     behind = max(0, -(needed // step))
+    if (before or behind) and values.size * (len(offsets) + before + behind) > MOST_WEIGHTS * len(offsets):
+        raise refusal(
+            layer, f"has pads or a size that take {before + behind:,} rows or columns of zeros; leave them to a Slice"
+        )
     around = [(0, 0)] * 4
     around[2 + axis] = before, behind
     return np.pad(values, around), -first, needed + behind * step, step

@@ -20,6 +20,7 @@ from ..networks.layers import (
     TransposedConvolution,
     VolumeConvolution,
 )
+from ..networks.shapes import LONGEST
 
 BUDGET = 2**30
 """Bytes that a model may take, beyond its own file, while it is read or computed on one image."""
@@ -56,13 +57,21 @@ class Budget:
         self.spent += values
 
 
-def check_dimensions(what: str, dimensions: Iterable[int]) -> None:
-    """Raises ModelError, beginning with ``what``, if a map of these ``dimensions``, N first, exceeds the budget."""
+def check_dimensions(what: str, dimensions: Iterable[int], value_bytes: int = MAP_BYTES + MADE_BYTES) -> None:
+    """Raises ModelError, beginning with ``what``, if a map of these ``dimensions``, N first, exceeds the budget, or has
+    nothing in it.
+
+    value_bytes : what a value takes; by default of a map that is made
+    """
     found = list(dimensions)
-    if any(size not in INT32 for size in found) or prod(found[1:]) * MAP_BYTES > BUDGET:
+    if any(size not in INT32 for size in found) or prod(found[1:]) * value_bytes > BUDGET:
         raise ModelError(
-            f"{what}: has shape {found}; {BUDGET // MAP_BYTES:,} values an image are the most, and 32 bits a size"
+            f"{what}: has shape {found}; {BUDGET // value_bytes:,} values an image are the most, and 32 bits a size"
         )
+    if min(found, default=1) < 1:
+        raise ModelError(f"{what}: has shape {found}; every size must be at least 1")
+    if max([*found, prod(found[1:-2])]) > LONGEST:  # the product: a volume's channels, of all slices
+        raise ModelError(f"{what}: has shape {found}; an axis may have {LONGEST:,} values at most")
 
 
 def check_memory(sources: Iterable[str], layers: Iterable[Layer | FloatLayer], sizes: Mapping[str, Shape]) -> None:

@@ -97,6 +97,8 @@ def batch_normalization(context: Context) -> Built:
         raise refuse(context.node, "spatial is 0; only statistics per channel work (spatial 1)")
     attributes.raw("momentum", 0.9)
     attributes.finish()
+    if len(context.dimensions) < 2:
+        raise refuse(context.node, f"its input has {len(context.dimensions)} dimensions; its channels are the second")
     channels = context.dimensions[1]
     roles = ("scale", "bias", "mean", "variance")
     found = [context.floats(index, role) for index, role in enumerate(roles, start=1)]

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ..graph.errors import ModelError
-from .budget import INT32, check_dimensions
+from .budget import INT32, MAP_BYTES, check_dimensions
 from .foreign import foreign
 
 Array = NDArray[Any]
@@ -23,6 +23,12 @@ OLDEST_OPSET = 7
 
 FLOATS = {TYPES.FLOAT, TYPES.FLOAT16, TYPES.BFLOAT16, TYPES.DOUBLE}
 """Types whose values become float32: the network is the same, and all that is written is float32."""
+
+MOST_PARTS = 1024
+"""Layers that do one thing each, for the pixels of a block or for slices, that a node may become."""
+
+LONGEST_REASON = 1400
+"""Characters of a refusal: it is one line for people, whatever lists a file holds."""
 
 KINDS = onnx.AttributeProto
 FIELDS = {
@@ -80,7 +86,9 @@ def node_name(node: onnx.NodeProto) -> str:
 
 
 def refuse(node: onnx.NodeProto, reason: str) -> ModelError:
-    """The error that names ``node`` and says what was found and what would work."""
+    """The error that names ``node`` and says what was found and what would work; of a long list both ends."""
+    if len(reason) > LONGEST_REASON:
+        reason = f"{reason[: LONGEST_REASON // 2]} ... {reason[-LONGEST_REASON // 2 :]}"
     return ModelError(f"{describe(node)}: {reason}")
 
 
@@ -96,6 +104,12 @@ def attribute_value(node: onnx.NodeProto, item: onnx.AttributeProto) -> Any:
         )
     value = getattr(item, FIELDS[item.type])
     return list(value) if item.type in (KINDS.FLOATS, KINDS.INTS) else value
+
+
+def check_parts(node: onnx.NodeProto, count: int) -> None:
+    """Raises ModelError if ``node`` would become more than MOST_PARTS layers."""
+    if count > MOST_PARTS:
+        raise refuse(node, f"would become {count:,} layers; at most {MOST_PARTS:,} work")
 
 
 def shown(value: Any) -> str:
@@ -202,5 +216,5 @@ def image_dimensions(value: onnx.ValueInfoProto) -> tuple[int, ...]:
             f"input '{value.name}' has shape {shown}; it must be NxCxHxW, NxCxDxHxW, NxCxL or NxK, all but N fixed"
         )
     batch = dimensions[0] if isinstance(dimensions[0], int) else 1
-    check_dimensions(f"input '{value.name}'", (batch, *sizes))
+    check_dimensions(f"input '{value.name}'", (batch, *sizes), MAP_BYTES)
     return batch, *sizes

@@ -10,7 +10,7 @@ from ..graph.errors import ModelError
 from ..graph.host import ArgMax, HostArray, HostStep, Reshape, Softmax, Transpose, simplified, sizes_after
 from .context import Context, Dimensions, image_of
 from .file import Attributes, refuse
-from .shaping import RENAMED, permutation
+from .shaping import RENAMED, dimensions_after, permutation
 from .view import IMAGES, View, plain
 
 LAST = ("ArgMax", "LogSoftmax", "Softmax")
@@ -86,7 +86,7 @@ def _cut(view: View, name: str) -> tuple[Dimensions, list[int]]:
 
 
 def _renamed(context: Context) -> HostStep:
-    before, after = context.dimensions, RENAMED[context.operator](context)
+    before, after = context.dimensions, dimensions_after(context)
     if after[:1] != before[:1]:
         raise refuse(context.node, f"makes {list(after)} of {list(before)}; the images must stay apart")
     return Reshape(after[1:])

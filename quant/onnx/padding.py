@@ -6,10 +6,11 @@ import numpy as np
 
 from ..networks.layers import Convolution, FloatLayer, Padding
 from ..networks.picking import MOST, pick
+from .budget import check_dimensions
 from .context import Context
-from .file import Attributes, refuse
+from .file import Attributes, describe, refuse
 from .rearranging import Composed
-from .view import CHANNELS
+from .view import CHANNELS, MOST_SPREAD
 
 LOWEST = float(np.finfo(np.float32).min)
 
@@ -27,6 +28,8 @@ def pad(context: Context) -> Composed:
     attributes.finish()
     given = context.constant(2, "value") if context.opset >= 11 else None
     if given is not None and given.size:
+        if given.dtype.kind not in "iuf":
+            raise refuse(node, f"its value is {given.dtype}; it must be a real number")
         value = float(given.flat[0])
     if mode == "constant" and value != 0 and not value <= LOWEST:
         raise refuse(node, f"pads with {value:g}; only 0 works, and -inf before a MaxPool")
@@ -36,8 +39,10 @@ def pad(context: Context) -> Composed:
     for axis, first, last in zip(order, amounts[: len(order)], amounts[len(order) :], strict=True):
         before[axis], after[axis] = first, last
     grown = tuple(size + first + last for size, first, last in zip(sizes, before, after, strict=True))
-    if before[0] or after[0] or min(grown) < 1 or rank == 2:
+    kept = min(size + min(first, 0) + min(last, 0) for size, first, last in zip(sizes, before, after, strict=True))
+    if before[0] or after[0] or min(*grown, kept) < 1 or rank == 2:
         raise refuse(node, f"pads are {amounts}; only channels, rows and columns can be padded, of images and signals")
+    check_dimensions(describe(node), grown)
     return _padded(context, mode, value, list(zip(before, after, strict=True))), {context.output: context.own(grown)}
 
 
@@ -67,6 +72,8 @@ def _padded(context: Context, mode: str, value: float, pads: list[tuple[int, int
     if any(grown[0]):  # channels of 0
         if value != 0:
             raise refuse(context.node, f"pads the channels with {value:g}; only 0 works there")
+        if (values := shape[0] * (shape[0] + sum(grown[0]))) > MOST_SPREAD:
+            raise refuse(context.node, f"pads {shape[0]:,} channels, which takes {values:,} weights; too many")
         output = f"{context.output}/channels" if _positive(grown[1:]) else context.output
         weights = np.pad(np.eye(shape[0], dtype=np.float32), (grown[0], (0, 0)))[:, :, None, None]
         bias = np.zeros(len(weights), np.float32)

@@ -213,6 +213,8 @@ def _reduced(context: Context, maps: Maps, view: View) -> Placed | None:
     else:
         constants[node.input[1]] = np.array(sorted(gone))
     left = [() if axis in axes else part for axis, part in enumerate(view.axes) if keeps or axis not in axes]
+    if not left:
+        return None
     known = {**context.constants, **constants}
     return Placed(replace(context, constants=known), seen=lambda _: tuple(left))
 

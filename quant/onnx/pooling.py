@@ -18,7 +18,7 @@ from ..networks.layers import (
 )
 from ..networks.picking import interleave, pick
 from .context import Context, Dimensions, image_of
-from .file import Attributes, refuse
+from .file import Attributes, check_parts, refuse
 from .rearranging import Composed, picked
 from .windowed import check_pads, pooling_window
 
@@ -42,6 +42,7 @@ def max_pool(context: Context) -> Composed:
         names = context.name, "MaxPool", (context.current,), context.output
         made: list[FloatLayer] = [Pooling(*names, kernel, strides, pads)]
     else:
+        check_parts(node, prod(each // gcd(each, stride) for each, stride in zip(dilations, strides, strict=True)))
         phases = [_phases(context, n, kernel[n], strides[n], dilations[n], (pads[n], size[n])) for n in (0, 1)]
         made = _dilated(context, kernel, phases[0], phases[1], size)
     return made, {context.output: context.like_input((shape[0], *size))}

@@ -11,7 +11,7 @@ from ..networks.layers import Concatenation, FloatLayer, PixelShuffle
 from ..networks.picking import MOST, pick
 from .budget import INT32
 from .context import Context, Dimensions, image_of
-from .file import Attributes, integer_list, refuse
+from .file import Attributes, check_parts, integer_list, refuse
 from .view import VOLUME
 
 Composed = tuple[list[FloatLayer], Mapping[str, Dimensions]]
@@ -21,7 +21,8 @@ Composed = tuple[list[FloatLayer], Mapping[str, Dimensions]]
 def picked(context: Context, output: str, indices: Mapping[int, Sequence[int]], name: str = "") -> Composed:
     """The input's values at ``indices`` along axes of its dimensions, as ``output``."""
     node, sizes = context.node, context.dimensions
-    if list(indices.get(0, [])) not in ([], list(range(sizes[0]))):
+    images = indices.get(0, [])
+    if len(images) not in (0, sizes[0]) or any(place != image for image, place in enumerate(images)):
         raise refuse(node, "takes some of the images; only channels, rows and columns can be selected")
     if any(not len(places) for places in indices.values()):
         raise refuse(node, "takes nothing; at least one value must be left")
@@ -138,9 +139,8 @@ def depth_to_space(context: Context) -> Composed:
     attributes = Attributes(context.node)
     block = attributes.integer("blocksize", 0)
     mode = attributes.text("mode", "DCR", "CRD")
-    oblong = attributes.listed("block")
+    high, wide = attributes.integers("block", (block, block), 1)
     attributes.finish()
-    high, wide = oblong or (block, block)
     shape = _whole_blocks(context, high, wide, channels=True)
     return shuffled(context, shape, (high, wide), rows_first=mode == "DCR")
 
@@ -165,6 +165,7 @@ def space_to_depth(context: Context) -> Composed:
     mode = attributes.text("mode", "DCR", "CRD")
     attributes.finish()
     channels, rows, columns = _whole_blocks(context, block, block, channels=False)
+    check_parts(context.node, block * block)
     made: list[FloatLayer] = []
     for i in range(block):
         for j in range(block):

@@ -15,8 +15,9 @@ from ..networks.layers import (
     TransposedConvolution,
 )
 from ..networks.picking import AXES, MOST, enlarge, pick
+from .budget import INT32, check_dimensions
 from .context import Context
-from .file import Attributes, refuse
+from .file import Attributes, check_parts, describe, refuse, shown
 from .rearranging import Composed
 from .view import ROWS
 
@@ -63,6 +64,9 @@ def _resized(
     node, sizes = context.node, context.dimensions
     scales, after = _scales(context, attributes, coordinates, index)
     attributes.finish()
+    if min(after) < 1:
+        raise refuse(node, f"resizes {list(sizes)} to {after}; something must be left")
+    check_dimensions(describe(node), after)
     shape = context.image()
     images, *whole = context.along(after, 1)
     if (images, whole[0]) != (sizes[0], shape[0]):
@@ -80,6 +84,8 @@ def _scales(context: Context, attributes: Attributes, coordinates: str, index: i
     """The factor of each axis, and each axis after it.  ``index`` as in ``_resized``."""
     node, sizes = context.node, context.dimensions
     listed = attributes.raw("scales", None)
+    if not isinstance(listed, list | None):
+        raise refuse(node, f"scales is {shown(listed)}; it must be a list of numbers")
     scales = np.array(listed, np.float32) if listed else context.constant(index, "scales")
     wanted = context.constant(index + 1, "sizes")
     axes = context.axes(attributes, 99, len(sizes)) if attributes.raw("axes", None) else list(range(len(sizes)))
@@ -91,31 +97,31 @@ def _scales(context: Context, attributes: Attributes, coordinates: str, index: i
         or given.ndim != 1
         or len(given) != len(axes)
         or given.dtype.kind not in "iuf"
-        or (given <= 0).any()
+        or not (given.astype(np.float64) > 0).all()
+        or not (given.astype(np.float64) < INT32.stop).all()
     ):
-        raise refuse(node, f"its scales or sizes must be constants above 0, one for each of {len(axes)} axes")
+        raise refuse(
+            node, f"its scales or sizes must be constants above 0 and of 32 bits, one for each of {len(axes)} axes"
+        )
     factors, after = [1.0] * len(sizes), list(sizes)
     if by_sizes and policy != "stretch":  # one factor for all axes, that of the least or the most
         ratios = [value / sizes[axis] for axis, value in zip(axes, given.tolist(), strict=True)]
         factor = min(ratios) if policy == "not_larger" else max(ratios)
-        given = np.array([floor(factor * sizes[axis] + 0.5) for axis in axes])
-        for axis, value in zip(axes, given.tolist(), strict=True):
-            after[axis], factors[axis] = value, factor
+        for axis in axes:
+            after[axis], factors[axis] = floor(factor * sizes[axis] + 0.5), factor
         return factors, after
     for axis, value in zip(axes, given.tolist(), strict=True):
         if by_sizes:
             after[axis], factors[axis] = int(value), float(np.float32(value) / np.float32(sizes[axis]))
             continue
-        exact = np.float32(value) * np.float32(sizes[axis])
-        after[axis], factors[axis] = floor(exact), value
-        if exact != after[axis] and coordinates == "align_corners":
+        length = np.float32(value) * np.float32(sizes[axis])
+        after[axis], factors[axis] = floor(length), value
+        if length != after[axis] and coordinates == "align_corners":
             raise refuse(
                 node,
-                f"has align_corners and {exact:g} of {sizes[axis]} values, which ONNX and its runtimes take"
+                f"has align_corners and {length:g} of {sizes[axis]} values, which ONNX and its runtimes take"
                 " differently; give sizes in place of scales",
             )
-    if min(after) < 1:
-        raise refuse(node, f"resizes {list(sizes)} to {after}; something must be left")
     return factors, after
 
 
@@ -240,6 +246,7 @@ def _repeating(context: Context, source: str, shape: Shape, target: Pair, begins
 
     Its weights along an axis are ``1 - |x|``, x being the distance from the input to the result, in inputs.
     """
+    check_parts(context.node, (target[0] // shape[1]) * (target[1] // shape[2]))
     kernels, pads, strides = [], [], []
     edges: dict[int, list[int]] = {}
     for axis, begin in enumerate(begins):

@@ -13,6 +13,8 @@ from .foreign import foreign
 from .view import View
 
 Views = Mapping[str, View]
+MOST_AXES = 32
+"""Of a tensor; NumPy knows 64, of which an axis of its own for each part of one may need half."""
 
 
 def dropout(context: Context) -> Dimensions:
@@ -110,8 +112,16 @@ def permutation(context: Context) -> list[int]:
     return order
 
 
+def dimensions_after(context: Context) -> Dimensions:
+    """What a node of ``RENAMED`` makes.  Raises ModelError, naming it, for no axes, and for more than MOST_AXES."""
+    found = RENAMED[context.operator](context)
+    if not 1 <= len(found) <= MOST_AXES:
+        raise refuse(context.node, f"makes a tensor of {len(found)} axes; 1 to {MOST_AXES} work")
+    return found
+
+
 def renamed(context: Context, views: Views) -> View:
-    wanted = RENAMED[context.operator](context)
+    wanted = dimensions_after(context)
     found = views[context.current].reshaped(wanted)
     if found is None:
         raise refuse(

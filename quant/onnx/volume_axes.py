@@ -12,14 +12,17 @@ import onnx
 from ..graph import Pads, Pair, window_outputs
 from . import windowed
 from .context import Context
-from .file import Array, Attributes, refuse
+from .file import MOST_PARTS, Array, Attributes, refuse
 from .windows import window_pair
 
 OF_EACH_AXIS = ("dilations", "kernel_shape", "output_padding", "output_shape", "strides")
 """Attributes with a value for each axis; ``pads`` have two."""
 
-MOST = 1024
-"""Slices that a convolution or a pooling may make: each is a layer."""
+MOST_TAPS = 2048
+"""Slices that the windows of a node may read together: those of a maximum are layers."""
+
+MOST_CHANNELS = 2**22
+"""Channels of those slices, which are selected one by one."""
 
 DEPTH, WITHIN = slice(0, 1), slice(1, 3)  # of the axes D, H, W
 Taps = tuple[Pair, ...]  # (slice of the input, slice of the kernel)
@@ -47,6 +50,8 @@ class Windows:
                 f"kernel of {self.kernel} slices is larger than its padded input of {self.depth}; use a deeper volume",
             )
         check_count(context, count)
+        read = sum(len(self._within(number, 0, self.depth)) for number in range(count))
+        check_taps(context, read)
         return tuple(
             tuple((self._first(number) + tap * self.dilation, tap) for tap in self._within(number, 0, self.depth))
             for number in range(count)
@@ -66,9 +71,22 @@ class Windows:
 
 
 def check_count(context: Context, count: int) -> None:
-    """Raises ModelError, naming the node, if it makes more than MOST slices."""
-    if count > MOST:
-        raise refuse(context.node, f"makes {count:,} slices; at most {MOST:,} work")
+    """Raises ModelError, naming the node, if it makes more slices than there may be layers of it, or none."""
+    if count < 1:
+        raise refuse(context.node, f"makes {count:,} slices; its pads leave nothing")
+    if count > MOST_PARTS:
+        raise refuse(context.node, f"makes {count:,} slices; at most {MOST_PARTS:,} work")
+
+
+def check_taps(context: Context, read: int) -> None:
+    """Raises ModelError, naming the node, if its windows ``read`` too many slices together."""
+    channels = read * context.dimensions[1]
+    if read > MOST_TAPS or channels > MOST_CHANNELS:
+        raise refuse(
+            context.node,
+            f"reads {read:,} slices of {context.dimensions[1]:,} channels in all its windows together; {MOST_TAPS:,}"
+            f" slices, {MOST_CHANNELS:,} channels are the most",
+        )
 
 
 def plane_of(context: Context, channels: int = 0, weights: Array | None = None) -> Context:

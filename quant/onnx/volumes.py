@@ -18,11 +18,12 @@ from ..networks.layers import (
 from ..networks.picking import pick
 from ..networks.volumes import channels_of
 from . import windowed
+from .budget import check_dimensions
 from .context import Context, Dimensions, image_of
-from .file import Attributes, refuse
+from .file import Attributes, describe, refuse
 from .rearranging import Composed, gather, slice_, split
 from .view import VOLUME
-from .volume_axes import Taps, Windows, check_count, depth_of, plane_of
+from .volume_axes import Taps, Windows, check_count, check_taps, depth_of, plane_of
 from .volume_pooling import average_pool, max_pool, reduce
 from .windows import pads_of, transposed_window
 
@@ -72,6 +73,7 @@ def conv_transpose(context: Context) -> Composed:
     attributes, stride, dilation = depth_of(context, slices)
     (_, pad), (_, size) = transposed_window(attributes, (1, depth), (1, slices), (1, stride), (1, dilation), 1)
     check_count(context, size)
+    check_taps(context, min(depth * slices, size * slices))
     taps = tuple(
         tuple(
             ((number + pad - tap * dilation) // stride, tap)
@@ -121,6 +123,7 @@ def concat(context: Context) -> Composed:
         raise refuse(context.node, f"joins volumes of shapes {shapes}; only their axis {axis} may differ")
     first = sizes[0]
     dimensions = (*first[:axis], sum(size[axis] for size in sizes), *first[axis + 1 :])
+    check_dimensions(describe(context.node), dimensions)
     ordered = axis == 1 and first[2] > 1
     joined = f"{context.output}/slices" if ordered else context.output
     name = f"{context.name}/slices" if ordered else context.name

@@ -13,7 +13,7 @@ from ..networks.layers import (
 )
 from ..networks.shapes import next_shape
 from .context import Built, Context
-from .file import Attributes, refuse
+from .file import Attributes, check_parts, refuse
 from .windows import ceil_pads, pads_of, transposed_window, window_pair
 
 
@@ -72,6 +72,7 @@ def conv_transpose(context: Context) -> Built:
     strides, dilations = (window_pair(attributes, name, spatial) for name in ("strides", "dilations"))
     pads, result = transposed_window(attributes, _pair(size), _pair((1, *kernel)[-2:]), strides, dilations, spatial)
     attributes.finish()
+    check_parts(node, strides[0] * strides[1])
     # (groups, inputs of each, outputs of each, rows, columns): a convolution's has outputs before inputs
     apart = weights.reshape(groups, channels // groups, weights.shape[1], *_pair((1, *kernel)[-2:]))
     weights = np.ascontiguousarray(apart.transpose(0, 2, 1, 3, 4)).reshape(-1, *apart.shape[1:2], *apart.shape[3:])

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..graph import FeatureMap, product_factor
+from ..graph.legality import TABLE_BITS
 from ..networks.layers import FloatGraph, Product
 from .range_search import Grid
 from .settings import Settings
@@ -23,6 +24,8 @@ def with_factors(
     group : the tensor that stands for all that share one grid
     """
     found = dict(grids)
+    if settings.activation_bits > TABLE_BITS:
+        return found  # which products do not take: the graph's check says so
     products = [layer for layer in network.layers if isinstance(layer, Product)]
     for _ in range(ATTEMPTS):
         without = [layer for layer in products if not _has_factor(layer, found, settings)]

@@ -41,6 +41,7 @@ from ..networks.layers import (
 )
 from ..networks.passes import simplify
 from ..networks.shapes import shapes
+from ..onnx.budget import check_memory
 from ..onnx.importer import import_onnx
 from .grids import grids
 from .histogram import Histogram
@@ -54,7 +55,9 @@ BATCH_VALUES = 2**23  # floats of the largest tensor of one batch
 
 def load_float(source: onnx.ModelProto | str | Path) -> FloatGraph:
     """The float network of an ONNX model (path or ModelProto), as what can be quantized.  Raises ModelError."""
-    return simplify(import_onnx(source))
+    network = simplify(import_onnx(source))
+    check_memory(network.inputs, network.layers, shapes(network))
+    return network
 
 
 def quantize(

@@ -35,12 +35,13 @@ class Assembly:
     def __init__(self) -> None:
         self.inputs: dict[str, str] = {}  # of the model: the map that each is quantized to
         self.layers: dict[str, Layer] = {}
+        self.names: set[str] = set()  # of layers
         self.tensors: dict[str, Tensor] = {}
 
     def add(self, layer: Layer, target: Tensor) -> None:
         """Add ``layer``, which makes ``target``; what ends in several grids is computed for each, under a new name."""
-        names = {other.name for other in self.layers.values()}
-        name = layer.name if layer.name not in names else f"{layer.name}_{target.name}"
+        name = layer.name if layer.name not in self.names else f"{layer.name}_{target.name}"
+        self.names.add(name)
         self.layers[target.name] = replace(layer, name=name, output=target.name)
         self.tensors[target.name] = target
 
@@ -205,6 +206,7 @@ class Assembly:
             self.tensors[name] = narrowed
             return narrowed
         layer = self.layers.pop(before.name)
+        self.names.discard(layer.name)
         if isinstance(layer, Table):
             layer = replace(layer, values=layer.values.clip(narrowed.low, narrowed.high))
         self.add(layer, narrowed)

@@ -57,9 +57,12 @@ def with_depth_to_space(nodes: Iterable[onnx.NodeProto], constants: Mapping[str,
 def _block(three: Sequence[onnx.NodeProto], constants: Mapping[str, Array]) -> list[int] | None:
     if [node.op_type for node in three] != ["Reshape", "Transpose", "Reshape"]:
         return None
-    shapes = [constants[node.input[1]].tolist() for node in three[::2] if node.input[1] in constants]
+    given = [constants[name] for node in three[::2] for name in node.input[1:] if name in constants]
+    shapes = [shape.reshape(-1).tolist() for shape in given if shape.dtype.kind in "iu"]
     order = next((tuple(item.ints) for item in three[1].attribute if item.name == "perm"), ())
     if len(shapes) != 2 or len(shapes[0]) != 6 or order != ORDER:
         return None
     _, high, wide, channels, rows, columns = shapes[0]
+    if min(high, wide) < 1:
+        return None
     return [high, wide] if shapes[1] == together((high * wide * channels, rows, columns), (high, wide)) else None

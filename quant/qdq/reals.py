@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..graph import LARGEST_WEIGHT, Conv, FeatureMap, Pads, Shape, Sums
 from ..graph.errors import ModelError
-from ..networks.layers import INFINITY, Affine, Average, FloatLayer, Moving, Padding
+from ..networks.layers import INFINITY, Affine, Average, FloatLayer, Moving, Padding, as_float32
 from ..onnx.budget import INT32
 from .lookup import Lookup
 
@@ -117,7 +117,7 @@ def scaled(layer: Weighted, source: FeatureMap, by: Affine, exact: bool) -> Weig
     """``by.scale[c] * y[c] + by.shift[c]`` of the real output y of ``layer`` over ``source``."""
     weights, signs = layer.conv.weights, np.sign(by.scale)
     steps = np.float64(source.scale) * layer.conv.weight_scales
-    scales = np.where(signs, layer.conv.weight_scales * np.abs(by.scale), layer.conv.weight_scales).astype(np.float32)
+    scales = as_float32(by, np.where(signs, layer.conv.weight_scales * np.abs(by.scale), layer.conv.weight_scales))
     conv = replace(layer.conv, weights=weights * signs.astype(np.int16)[:, None, None, None], weight_scales=scales)
     with np.errstate(all="ignore"):
         bias = (layer.bias * steps * by.scale + by.shift) / (np.float64(source.scale) * scales)

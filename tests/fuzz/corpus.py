@@ -12,6 +12,7 @@ from systolith import quant
 
 from .. import models
 from ..qdq import conv_chain
+from .arrangements import arrangements
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BITS = ((8, 8), (16, 8), (8, 5), (4, 8))  # of weights and activations, in turn
@@ -20,7 +21,17 @@ BITS = ((8, 8), (16, 8), (8, 5), (4, 8))  # of weights and activations, in turn
 def float_models() -> list[onnx.ModelProto]:
     found = [models.single(name) for name in models.SINGLE]
     found += [models.branched(name) for name in models.BRANCHED]
-    found += [models.tiny(), functions(), signal(), folded(), old(), oldest(), modules(), channels_last()]
+    found += [
+        *arrangements(),
+        models.tiny(),
+        functions(),
+        signal(),
+        folded(),
+        old(),
+        oldest(),
+        modules(),
+        channels_last(),
+    ]
     found += [onnx.load(path) for path in sorted((ROOT / "tests" / "data").glob("*.onnx"))]
     return [*found, onnx.load(ROOT / "examples" / "lenet5" / "lenet5.onnx")]
 
@@ -32,9 +43,10 @@ def quantized_models() -> list[onnx.ModelProto]:
         weight_bits, activation_bits = BITS[number % len(BITS)]
         settings = quant.Settings("float" if number % 3 else "pow2", weight_bits, activation_bits, "minmax")
         network = quant.load_float(model)
-        images = (
-            np.random.default_rng(number).standard_normal((2, *next(iter(network.inputs.values())))).astype(np.float32)
-        )
+        random = np.random.default_rng(number)
+        images = {
+            name: random.standard_normal((2, *shape)).astype(np.float32) for name, shape in network.inputs.items()
+        }
         found.append(quant.to_onnx(quant.quantize(network, images, settings)))
     clipped = conv_chain().node("Clip", np.float32(0), np.float32(6)).qdq()
     found += [onnx.load(path) for path in sorted((ROOT / "tests" / "data" / "brevitas").glob("*.onnx"))]

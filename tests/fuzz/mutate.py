@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 from systolith.quant.onnx.constants import FOLDABLE
 
+from .arrange import arrange_before
 from .values import (
     ATTRIBUTES,
     KINDS,
@@ -357,7 +358,7 @@ def change_version(model, random):
 
 CHANGES: tuple[Callable[[onnx.ModelProto, Random], None], ...] = (
     *(delete_node, repeat_node, swap_nodes, change_operator, change_operator, change_name, choose_branch),
-    *((insert_before, compute_constant) * 3),
+    *((insert_before, compute_constant, arrange_before) * 3),
     *(add_attribute, delete_attribute, rename_attribute, replace_attribute),
     *((change_value, change_array) * 6),
     *(change_dims, change_type, change_data, replace_array, replace_array, move_outside),

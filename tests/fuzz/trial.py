@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import traceback
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +68,7 @@ def run(path: Path) -> Outcome:
 def _float(path: Path) -> None:
     network = quant.load_float(path)
     settings = SETTINGS[len(network.layers) % len(SETTINGS)]
-    graph = quant.quantize(network, _images(next(iter(network.inputs.values()))), settings)
+    graph = quant.quantize(network, _images(network.inputs), settings)
     quant.save(graph, path.with_suffix(".q"))
     _compute(quant.load(path.with_suffix(".q")))
 
@@ -76,16 +78,20 @@ def _quantized(path: Path) -> None:
 
 
 def _compute(graph: quant.Graph) -> None:
-    images = _images(graph.map_of(graph.inputs[0]).shape)
-    quant.check_images(images, graph.map_of(graph.inputs[0]).shape, "the images")
-    golden.output(graph, images)
+    shapes = {name: graph.map_of(name).shape for name in graph.inputs}
+    images = _images(shapes)
+    for name, shape in shapes.items():
+        quant.check_images(images[name], shape, "the images")
+    golden.outputs(graph, images)
     if graph.macs <= PLANNED_MACS and len(graph.layers) <= PLANNED_LAYERS:
         plan(graph, parameters_for(graph, rows=4, columns=4))
 
 
-def _images(shape: tuple[int, int, int]) -> np.ndarray:
-    size = shape if np.prod(shape, dtype=float) <= LARGEST_IMAGE else (1, 1, 1)
-    return np.random.default_rng(0).standard_normal((IMAGES, *size)).astype(np.float32)
+def _images(shapes: Mapping[str, tuple[int, int, int]]) -> dict[str, np.ndarray]:
+    """Images of these ``shapes``, by name."""
+    random = np.random.default_rng(0)
+    sizes = {name: shape if prod(shape) <= LARGEST_IMAGE else (1, 1, 1) for name, shape in shapes.items()}
+    return {name: random.standard_normal((IMAGES, *size)).astype(np.float32) for name, size in sizes.items()}
 
 
 def template(message: str) -> str:

@@ -6,17 +6,23 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from systolith.quant.onnx.composed import COMPOSED
 from systolith.quant.onnx.constants import FOLDABLE
+from systolith.quant.onnx.hosted import STEPS
 from systolith.quant.onnx.operators import BUILDERS
+from systolith.quant.onnx.shaping import SHAPING
 
 Random = np.random.Generator
 
 WHOLE = [0, 1, -1, 2, 3, 4, 5, 8, 31, 64, 255, 256, 1000, 4096, 65535, 10**5, 10**6, 2**24, 2**31 - 1, 2**31, 2**32]
 WHOLE += [2**40, 2**62, 2**63 - 1, -2, -4, -(2**31), -(2**32), -(2**63)]
 REAL = [0.0, -0.0, 1.0, -1.0, 0.5, 6.0, 1e-45, -1e-38, 1e-20, 1e10, 3e38, -3e38, np.inf, -np.inf, np.nan]
-OPERATORS = sorted({*BUILDERS, *FOLDABLE, "Constant", "If", "QuantizeLinear", "DequantizeLinear", "Tile", "Einsum"})
+OPERATORS = {*BUILDERS, *COMPOSED, *FOLDABLE, *SHAPING, *STEPS, "Constant", "DequantizeLinear", "Einsum", "If"}
+OPERATORS = sorted({*OPERATORS, "QuantizeLinear"})
 ATTRIBUTES = ["alpha", "axes", "axis", "auto_pad", "beta", "ceil_mode", "dilations", "end", "epsilon", "group", "mode"]
-ATTRIBUTES += ["kernel_shape", "keepdims", "pads", "perm", "shape", "size", "start", "strides", "to", "transB", "value"]
+ATTRIBUTES += ["blocksize", "count_include_pad", "coordinate_transformation_mode", "output_padding", "output_shape"]
+ATTRIBUTES += ["keepdims", "num_outputs", "scales", "split"]
+ATTRIBUTES += ["kernel_shape", "pads", "perm", "shape", "size", "start", "strides", "to", "transB", "value"]
 KINDS = [np.float32, np.float64, np.float16, np.int64, np.int32, np.int16, np.int8, np.uint8, np.uint64, np.bool_]
 NAMES = ["", "x", "image", "a\nb", "ü", "n" * 300]
 
@@ -54,7 +60,11 @@ def random_attribute(item: onnx.AttributeProto, random: Random) -> None:
     """Give ``item`` a value of a random type, or, one time in eight, of none."""
     item.type = int(random.integers(0, 15)) if random.random() < 1 / 8 else int(pick(random, [1, 2, 3, 4, 5, 6, 7]))
     count = int(random.integers(0, 9))
-    item.f, item.i, item.s = float(pick(random, REAL)), value_of(random), pick(random, [b"", b"SAME_UPPER", b"\xff"])
+    item.f, item.i, item.s = (
+        float(pick(random, REAL)),
+        value_of(random),
+        pick(random, [b"", b"SAME_UPPER", b"linear", b"edge", b"\xff"]),
+    )
     del item.ints[:], item.floats[:]
     item.ints.extend(value_of(random) for _ in range(count))
     item.floats.extend(float(pick(random, REAL)) for _ in range(count))
