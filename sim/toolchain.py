@@ -222,12 +222,12 @@ def compile_sources(
             "defines": str(list(defines)),
             "parameters": str(parameters),
             "flags": str((VERILATOR_FLAGS, optimization(top), TIMESCALE)),
-            "versions": _versions(simulator),
+            "versions": versions(simulator),
             "design": design,
             **{source.name: source.read_text() for source in sources},
         }
     )
-    runtime = cache.digest({"runtime": str((VERILATOR_FLAGS, trace)), "versions": _versions(simulator)})
+    runtime = cache.digest({"runtime": str((VERILATOR_FLAGS, trace)), "versions": versions(simulator)})
     started = time.monotonic()
 
     def build(target: Path) -> None:
@@ -256,7 +256,7 @@ def compile_sources(
             )
         result = work / (top if simulator == "verilator" else "sim.vvp")
         if not result.is_file():
-            raise SimulationError(f"{simulator} wrote no executable; its log ends: {_tail(target / 'build.log')}")
+            raise SimulationError(f"{simulator} wrote no executable; its log ends: {tail(target / 'build.log')}")
         if simulator == "verilator":
             cache.obtain(runtime, lambda kept: _keep_runtime(work, kept))
         shutil.move(result, target / result.name)
@@ -286,10 +286,10 @@ def _run_build(runner: Runner, *, log_file: Path, **options: object) -> None:
     try:
         runner.build(log_file=log_file, **options)  # type: ignore[arg-type]
     except (RuntimeError, SystemExit, ValueError) as error:
-        raise SimulationError(f"the simulator could not be built ({error}); its log ends: {_tail(log_file)}") from error
+        raise SimulationError(f"the simulator could not be built ({error}); its log ends: {tail(log_file)}") from error
 
 
-def _tail(log: Path) -> str:
+def tail(log: Path) -> str:
     if not log.is_file():
         return "(no log)"
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
@@ -297,7 +297,7 @@ def _tail(log: Path) -> str:
     return " / ".join(wanted[:3])
 
 
-def _versions(simulator: Simulator) -> str:
+def versions(simulator: Simulator) -> str:
     program = "iverilog" if simulator == "icarus" else "g++"
     option = "-V" if simulator == "icarus" else "--version"
     said = subprocess.run([program, option], capture_output=True, text=True, check=False).stdout.splitlines()[:1]
