@@ -150,7 +150,9 @@ def _array(plan: Plan, name: str, shape: Shape) -> Array:
     return Array(
         name=real_name(name),
         shape=array.shape,
-        steps=tuple(Step(operator=operator, attributes=attributes) for operator, attributes in steps),
+        steps=tuple(
+            Step.model_validate({"operator": operator, "attributes": attributes}) for operator, attributes in steps
+        ),
     )
 
 

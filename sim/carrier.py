@@ -94,20 +94,23 @@ class _Registers:
 
     def read(self, offset: int) -> int:
         value, response = self._simulated.ask("r", offset, answers=2)
-        return self._checked(value, response, offset)
+        self._check(response, offset)
+        return value
 
     def write(self, offset: int, value: int) -> None:
-        self._checked(value, *self._simulated.ask("w", offset, value, answers=1), offset)
+        (response,) = self._simulated.ask("w", offset, value, answers=1)
+        self._check(response, offset)
 
     @staticmethod
-    def _checked(value: int, response: int, offset: int) -> int:
+    def _check(response: int, offset: int) -> None:
         if response:
             raise HostError(f"the accelerator answered an access to register 0x{offset:02x} with code {response}")
-        return value
 
 
 class _Memory:
     """Coherent: what is written is there."""
+
+    checked = False
 
     def __init__(self, simulated: SimulatedAccelerator, size: int) -> None:
         self._simulated = simulated

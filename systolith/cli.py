@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from . import __version__
+from . import __version__, board_commands
 from .options import (
     ActivationBits,
     AnyModel,
@@ -25,6 +25,7 @@ from .options import (
     BusBytes,
     Calibration,
     FloatModel,
+    Images,
     Json,
     Lanes,
     Normalized,
@@ -127,10 +128,7 @@ def quantize(
 @app.command()
 def golden(
     model: Annotated[Path, typer.Argument(metavar="Q.onnx", help="Quantized model (QDQ ONNX).", show_default=False)],
-    inputs: Annotated[
-        Path,
-        typer.Option(metavar="DATA.npz", help="`x`, NxCxHxW float32, and optionally labels `y`.", show_default=False),
-    ],
+    inputs: Images,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT.npz", help="The file to write.")],
 ) -> None:
     """Compute a quantized model exactly, in integers: the values that the hardware must return.
@@ -286,10 +284,7 @@ def estimate(
 @app.command()
 def simulate(
     build: Annotated[Path, typer.Argument(metavar="BUILD", help="Folder that `generate` wrote.", show_default=False)],
-    inputs: Annotated[
-        Path,
-        typer.Option(metavar="DATA.npz", help="`x`, NxCxHxW float32, and optionally labels `y`.", show_default=False),
-    ],
+    inputs: Images,
     images: Annotated[
         int | None, typer.Option(metavar="N", help="Only the first N images; by default all.", show_default=False)
     ] = None,
@@ -326,6 +321,9 @@ def simulate(
     else:
         console.print(report_tables(report))
     return 0 if report.bit_exact else FAILURE
+
+
+app.command()(board_commands.run)
 
 
 @app.command()

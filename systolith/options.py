@@ -75,6 +75,12 @@ Calibration = Annotated[
         metavar="DATA.npz", help="Typical inputs: `x`, or each input by its name, float32.", show_default=False
     ),
 ]
+Images = Annotated[
+    Path,
+    typer.Option(
+        "--inputs", metavar="DATA.npz", help="`x`, NxCxHxW float32, and optionally labels `y`.", show_default=False
+    ),
+]
 ScalesKind = Annotated[Scales, typer.Option(help="`pow2` needs shifts only, no multiplier, in hardware.")]
 WeightBits = Annotated[int, typer.Option(metavar="N", help="Width of the weights, 2 to 16 bits.")]
 ActivationBits = Annotated[int, typer.Option(metavar="N", help="Width of the activations, 2 to 16 bits.")]

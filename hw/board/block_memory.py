@@ -1,9 +1,9 @@
 """Block RAM behind an AXI4 port, which a host reaches beside the accelerator."""
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.memory import Memory
+from amaranth.lib.memory import Memory, ReadPort, WritePort
 from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
@@ -102,7 +102,7 @@ class BlockMemory(wiring.Component):
             ]
         return line, last, outside, busy, step
 
-    def _reads(self, m: Module, reader: object, host_line: object, host_word: object, host_reads: Signal) -> None:
+    def _reads(self, m: Module, reader: ReadPort, host_line: Value, host_word: Value, host_reads: Signal) -> None:
         bus, host = self.bus.read, self.host
         line, last, outside, busy, step = self._queue(m, "reads", bus, "ar")
         moves = Signal()  # nothing waits at the port
@@ -130,7 +130,7 @@ class BlockMemory(wiring.Component):
             if chosen is not None:
                 m.d.sync += chosen.eq(host_word)
 
-    def _writes(self, m: Module, writer: object, host_line: object, host_word: object, host_writes: Signal) -> None:
+    def _writes(self, m: Module, writer: WritePort, host_line: Value, host_word: Value, host_writes: Signal) -> None:
         bus, host = self.bus.write, self.host
         line, last, outside, busy, step = self._queue(m, "writes", bus, "aw")
         answers = Signal(range(DEPTH + 1))  # that wait for the master

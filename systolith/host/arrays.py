@@ -35,7 +35,7 @@ class Port:
     """An input or output of the network.
 
     name, array_shape, steps : the model's array, its shape without the batch, and what the host does between both
-    address, bytes : of its map, or sums, of all images of a run;  shape : (channels, rows, columns) of an image's
+    address, size : in bytes, of its map, or sums, of all images of a run;  shape : (channels, rows, columns) of an image's
     element_bytes, offset : memory holds ``q - offset``, little endian, rows x columns x channels
     scales : of the whole map, or of each channel of sums, to which ``shifts`` are added, if any
     """
@@ -44,7 +44,7 @@ class Port:
     array_shape: Shape
     steps: tuple[HostStep, ...]
     address: int
-    bytes: int
+    size: int
     shape: Shape
     element_bytes: int
     offset: int
@@ -60,27 +60,26 @@ class Port:
         """What ``quantized`` makes of an image, (channels, rows, columns)."""
         return self.unfolding.shape if self.unfolding else self.shape
 
-    def checked(self, images: Any) -> NDArray[np.float32]:
-        """``images`` as float32, (N, *array_shape) or (N, *image).
+    def checked(self, images: Any, arranged: bool) -> NDArray[np.float32]:
+        """``images`` as float32, (N, *array_shape), or (N, *image) if they are ``arranged``.
 
-        Raises DataError for other shapes and types, and for what is not finite.
+        Axes of one may be missing.  Raises DataError for other shapes and types, and for what is not finite.
         """
         values = np.asarray(images)
         if values.dtype.kind not in "biuf":
             raise DataError(f"'{self.name}' has type {values.dtype}; it must be real numbers, best float32")
-        if values.ndim < 2 or values.shape[1:] not in (self.array_shape, self.image) or not len(values):
-            found, takes = _volume(values.shape), _volume(("N", *self.array_shape))
+        shape = self.image if arranged else self.array_shape
+        if not values.ndim or not len(values) or _without_ones(values.shape[1:]) != _without_ones(shape):
+            found, takes = _volume(values.shape), _volume(("N", *shape))
             raise DataError(f"'{self.name}' has shape {found}; the model takes {takes}, one image at least")
         with np.errstate(over="ignore"):
             values = values.astype(np.float32)
         if not np.isfinite(values).all():
             raise DataError(f"'{self.name}' holds a value that is not a finite float32")
-        return values
+        return values.reshape(len(values), *shape)
 
-    def quantized(self, images: NDArray[np.float32]) -> NDArray[np.int64]:
+    def quantized(self, images: NDArray[np.float32], arranged: bool) -> NDArray[np.int64]:
         """The integers, (N, *image), of what ``checked`` returned."""
-        # an image in the shape of its map is one that somebody has arranged
-        arranged = images.shape[1:] == self.image != self.array_shape
         values = images if arranged else apply_steps(self.steps, images)
         scale, zero = np.float32(self.scales[0]), self.zero_point
         with np.errstate(over="ignore", under="ignore"):
@@ -120,6 +119,10 @@ def unfolded(images: NDArray[np.int64], how: Unfolding) -> NDArray[np.int64]:
         there = (source >= 0) & (source < rows)
         made[:, kernel, :, there] = images[:, :, source[there]].transpose(2, 0, 1, 3)
     return made.reshape(count, -1, how.rows, columns)
+
+
+def _without_ones(shape: Shape) -> Shape:
+    return tuple(size for size in shape if size != 1)
 
 
 def _volume(shape: tuple[Any, ...]) -> str:

@@ -129,7 +129,7 @@ def _port(fields: Mapping[str, Any]) -> Port:
         array_shape=tuple(array["shape"]),
         steps=tuple(step_of(step["operator"], step["attributes"]) for step in array["steps"]),
         address=fields["address"],
-        bytes=fields["bytes"],
+        size=fields["bytes"],
         shape=tuple(fields["shape"]),
         element_bytes=fields["element_bytes"],
         offset=fields["offset"],

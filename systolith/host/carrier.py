@@ -17,7 +17,11 @@ class Memory(Protocol):
     """A region of the memory that the accelerator reaches, contiguous on its bus.
 
     address : of its first byte on the accelerator's bus;  size : in bytes.  Offsets and counts are bytes from there on.
+    checked : whether a write raises HostError unless it has arrived; else the driver reads back what it loads
     """
+
+    @property
+    def checked(self) -> bool: ...
 
     @property
     def address(self) -> int: ...

@@ -64,6 +64,8 @@ class MappedRegisters:
 class MappedMemory:
     """The bytes of a mapping, at ``address`` on the accelerator's bus, that no cache holds."""
 
+    checked = False
+
     def __init__(self, data: memoryview, address: int) -> None:
         self._data = data
         self.address = address

@@ -71,6 +71,8 @@ class _Registers:
 class _Buffer:
     """pynq's buffer is synchronized as a part of it, which is a view of the same kind."""
 
+    checked = False
+
     def __init__(self, buffer: Any) -> None:
         self._buffer = buffer
         self.address = int(buffer.physical_address)

@@ -144,6 +144,7 @@ class _Memory:
     """Block RAM, from address 0 on; what is answered is done."""
 
     address = 0
+    checked = True
 
     def __init__(self, line: SerialLine, size: int) -> None:
         self._line = line
