@@ -146,13 +146,11 @@ def _array(plan: Plan, name: str, shape: Shape) -> Array:
         if plan.unfolding and name in plan.graph.inputs:
             shape = plan.unfolding.shape
         array = HostArray(shape[:1] if name in flat_tensors(plan.graph) else shape, ())
-    steps = (onnx_operator(step) for step in array.steps)
+    steps = [dict(zip(("operator", "attributes"), onnx_operator(step), strict=True)) for step in array.steps]
     return Array(
         name=real_name(name),
         shape=array.shape,
-        steps=tuple(
-            Step.model_validate({"operator": operator, "attributes": attributes}) for operator, attributes in steps
-        ),
+        steps=tuple(map(Step.model_validate, steps)),
     )
 
 

@@ -26,7 +26,7 @@ HW = {
     "hw.compiler": {"quant.graph", "hw.isa"},
     "hw.model": {"hw.isa", "hw.engine", "hw.compiler"},
     # what stands beside the accelerator on a board: it is joined to its buses, and knows nothing of programs
-    "hw.board": {"hw.isa", "hw.engine"},
+    "hw.board": {"quant.graph", "hw.isa", "hw.engine"},
 }
 SIM = {
     "sim.comparison": {"quant.graph"},

@@ -7,6 +7,7 @@ from amaranth.lib.memory import Memory, ReadPort, WritePort
 from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
+from ...quant.graph.errors import ConfigurationError
 from ..engine.axi import ADDRESS_BITS, axi4
 from ..engine.memory_attributes import COLLISIONS_NEVER_COUNT
 from ..isa.ranges import check_range
@@ -35,7 +36,7 @@ class BlockMemory(wiring.Component):
     def __init__(self, *, bus_bytes: int, size: int) -> None:
         check_range("memory size in pages", size >> PAGE_BITS, 1, 1 << 20)
         if size % (1 << PAGE_BITS):
-            raise ValueError(f"memory size must be a multiple of {1 << PAGE_BITS} bytes, not {size}")
+            raise ConfigurationError(f"memory size must be a multiple of {1 << PAGE_BITS} bytes, not {size}")
         self._bus_bytes, self._size = bus_bytes, size
         super().__init__({"bus": In(axi4(bus_bytes)), "host": In(words())})
 

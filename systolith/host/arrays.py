@@ -35,7 +35,8 @@ class Port:
     """An input or output of the network.
 
     name, array_shape, steps : the model's array, its shape without the batch, and what the host does between both
-    address, size : in bytes, of its map, or sums, of all images of a run;  shape : (channels, rows, columns) of an image's
+    address, size : in bytes, of its map, or sums, of all images of a run
+    shape : (channels, rows, columns) of an image's
     element_bytes, offset : memory holds ``q - offset``, little endian, rows x columns x channels
     scales : of the whole map, or of each channel of sums, to which ``shifts`` are added, if any
     """
