@@ -1,0 +1,175 @@
+"""The board's top, simulated down to its serial pins, and the same driver on it as on a board."""
+
+import os
+import pty
+import socket
+import tty
+
+import numpy as np
+import pytest
+
+from systolith import golden, quant
+from systolith.host import Accelerator, SerialLine
+from systolith.host import serial_line as line_module
+from systolith.host.frames import NO_SESSION, ORDER, Frame
+from systolith.hw.board.board import Board
+from systolith.hw.build import compile_for, generate, parameters_for
+from systolith.quant.graph.errors import HostError
+from systolith.sim import accelerator as accelerators
+from systolith.sim.board import SimulatedBoard
+from systolith.sim.carrier import SimulatedAccelerator
+from systolith.sim.simulation import predicted_cycles
+
+from .cable import Cable
+from .hw_networks import network
+from .lenet import lenet5
+
+pytestmark = pytest.mark.xdist_group("simulated board")
+SIZES = {"rows": 4, "columns": 4, "bus_bytes": 8, "activation_kib": 8, "accumulator_kib": 4, "weight_fifo_kib": 1}
+DIGITS = 3
+MEMORY_BYTES = 81920
+
+
+@pytest.fixture(scope="module")
+def lenet(tmp_path_factory):
+    """(folder, digits, golden's reals)"""
+    graph, digits = lenet5("float")
+    folder = tmp_path_factory.mktemp("lenet")
+    quant.save(graph, folder / "q.onnx")
+    generate(graph, (folder / "q.onnx").read_bytes(), parameters_for(graph, **SIZES), folder / "build")
+    return folder / "build", digits[:DIGITS], golden.output(graph, digits[:DIGITS])[0]
+
+
+@pytest.fixture(scope="module")
+def tiny(lenet, tmp_path_factory):
+    """A small network for the same accelerator: (folder, images, golden's reals)"""
+    graph = network("tiny")
+    folder = tmp_path_factory.mktemp("tiny")
+    quant.save(graph, folder / "q.onnx")
+    compile_for(graph, (folder / "q.onnx").read_bytes(), lenet[0], folder / "build")
+    images = np.random.default_rng(3).normal(size=(2, *graph.map_of(graph.input).shape)).astype(np.float32)
+    return folder / "build", images, golden.output(graph, images)[0]
+
+
+@pytest.fixture
+def board(lenet):
+    """A board that is on, by the socket that its pins end in."""
+    here, there = socket.socketpair()
+    source = accelerators.load(lenet[0])
+    with here, there, SimulatedBoard(source, memory_bytes=MEMORY_BYTES, line=there.fileno()):
+        yield here
+
+
+def test_digits_on_the_accelerator_alone(lenet):
+    folder, digits, reals = lenet
+    with Accelerator(SimulatedAccelerator(folder), folder, timeout=120) as accelerator:
+        ran = accelerator.execute(digits)
+    np.testing.assert_array_equal(next(iter(ran.reals.values())), reals)
+    assert ran.cycles_per_image == pytest.approx(ran.predicted_cycles, rel=0.01)
+
+
+def test_digits_through_the_serial_pins(lenet):
+    """Golden's outputs, in the cycles that the model predicts for the latency of block RAM."""
+    folder, digits, reals = lenet
+    source = accelerators.load(folder)
+    with (
+        SimulatedBoard(source, memory_bytes=MEMORY_BYTES) as simulated,
+        Accelerator(SerialLine(simulated.port), folder, timeout=120) as accelerator,
+    ):
+        ran = accelerator.execute(digits)
+    np.testing.assert_array_equal(next(iter(ran.reals.values())), reals)
+    predicted = predicted_cycles(source, source.graph, Board.LATENCY)
+    assert ran.cycles_per_image == pytest.approx(predicted, rel=0.01)
+
+
+@pytest.mark.parametrize(("rate", "seeds"), [(0.001, range(3)), (0.01, range(3, 5))])
+def test_a_bad_line_never_gives_a_wrong_answer(tiny, board, rate, seeds):
+    """Octets are dropped, flipped and doubled: the same answers, or an error."""
+    folder, images, reals = tiny
+    damaged = whole = 0
+    for seed in seeds:
+        with Cable(board, rate=rate, seed=seed) as cable:
+            try:
+                with Accelerator(SerialLine(cable.port, patience=0.1), folder, timeout=60) as accelerator:
+                    found = accelerator.run(images)
+            except HostError as error:
+                assert "no answer" in str(error)
+                continue
+            finally:
+                damaged += cable.damaged
+        np.testing.assert_array_equal(found, reals)
+        whole += 1
+    assert damaged >= 10
+    assert whole >= 2
+
+
+@pytest.mark.parametrize("octets", [3, 1000, 3333])
+def test_a_cable_that_is_pulled_is_told_and_the_next_session_works(tiny, board, octets):
+    folder, images, reals = tiny
+    with Cable(board, pulled_after=octets) as cable:
+        with pytest.raises(HostError, match=rf"^the serial line '{cable.port}' broke: .*; is the cable in\?$"):
+            Accelerator(SerialLine(cable.port), folder)
+        assert cable.carried >= octets
+    with Cable(board) as cable, Accelerator(SerialLine(cable.port), folder, timeout=60) as accelerator:
+        np.testing.assert_array_equal(accelerator.run(images), reals)
+
+
+def test_memory_of_any_alignment(tiny, board):
+    with Cable(board) as cable:
+        line = SerialLine(cable.port)
+        memory = line.memory
+        assert (memory.address, memory.size, memory.checked) == (0, MEMORY_BYTES, True)
+        random = np.random.default_rng(8)
+        kept = bytearray(random.bytes(800))
+        memory.write(4096, bytes(kept))
+        for _ in range(6):
+            start, count = int(random.integers(0, 400)), int(random.integers(1, 300))
+            data = random.bytes(count)
+            memory.write(4096 + start, data)
+            kept[start : start + count] = data
+            assert memory.read(4096 + start, count) == data
+        assert memory.read(4096, 800) == kept
+        with pytest.raises(HostError, match=r"refuses request 4 of 1 words at 0x14000, with status 4"):
+            memory.write(MEMORY_BYTES, b"1234")
+        line.close()
+
+
+def test_a_build_that_is_too_large_is_refused(lenet, board):
+    folder = lenet[0]
+    source = accelerators.load(folder)
+    here, there = socket.socketpair()
+    del board
+    with here, there, SimulatedBoard(source, memory_bytes=MEMORY_BYTES, line=there.fileno()), Cable(here) as cable:
+        line = SerialLine(cable.port)
+        line.memory.size = 65536
+        with pytest.raises(HostError, match=r"needs 79,\d\d\d bytes, the region has 65,536$"):
+            Accelerator(line, folder)
+        line.close()
+
+
+def test_nobody_answers():
+    terminal, user = pty.openpty()
+    tty.setraw(user)
+    port = os.ttyname(user)
+    message = rf"^no answer from a board at '{port}', 115,200 baud, to 3 attempts; are port and baud rate right"
+    with pytest.raises(HostError, match=message):
+        SerialLine(port, baud=115_200, patience=0.01, attempts=3)
+    os.close(user)
+    os.close(terminal)
+    with pytest.raises(HostError, match=r"^cannot open the serial port '/dev/nowhere': "):
+        SerialLine("/dev/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (NO_SESSION, r"^the board at 'x' was reset; open it again$"),
+        (ORDER, r"^the board at 'x' refuses request 3 of 2 words at 0x8, with status 3; does another program"),
+    ],
+)
+def test_what_a_board_says_is_told(status, message):
+    line = line_module.SerialLine.__new__(line_module.SerialLine)
+    line._name, line._sequence = "x", 0
+    line._exchange = lambda request: Frame(request.sequence, status, 0, request.address)
+    with pytest.raises(HostError, match=message):
+        line.ask(3, 8, count=2)
