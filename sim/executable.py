@@ -9,7 +9,17 @@ from pathlib import Path
 
 from ..quant.graph.errors import SimulationError
 from . import cache
-from .toolchain import VERILATOR_FLAGS, environment, require, tail, verilator_root, versions
+from .toolchain import (
+    VERILATOR_FLAGS,
+    environment,
+    keep_runtime,
+    require,
+    reuse_runtime,
+    runtime_key,
+    tail,
+    verilator_root,
+    versions,
+)
 
 NAME = "simulated"
 FLAGS = (*VERILATOR_FLAGS[: VERILATOR_FLAGS.index("-LDFLAGS")], "--cc", "--exe", "--build", "--prefix", "Vtop")
@@ -33,9 +43,13 @@ def compile_executable(
     parts |= {"versions": versions("verilator"), "kind": "executable", **designs}
     key = cache.digest({**parts, **{source.name: source.read_text() for source in sources}})
 
+    runtime = cache.digest({"runtime": str(FLAGS), "versions": parts["versions"]})
+
     def build(target: Path) -> None:
         work = target / "work"
-        work.mkdir()
+        (work / "obj").mkdir(parents=True)
+        if not reuse_runtime(runtime_key("verilator"), work / "obj"):  # a bench's has all that a program needs
+            reuse_runtime(runtime, work / "obj")
         for name, text in designs.items():
             (work / name).write_text(text)
         command = [
@@ -56,6 +70,7 @@ def compile_executable(
         made = work / "obj" / NAME
         if done.returncode or not made.is_file():
             raise SimulationError(f"the simulator could not be built; its log ends: {tail(target / 'build.log')}")
+        cache.obtain(runtime, lambda kept: keep_runtime(work / "obj", kept))
         shutil.move(made, target / NAME)
         shutil.rmtree(work)
         shutil.rmtree(target / "shim", ignore_errors=True)

@@ -227,7 +227,7 @@ def compile_sources(
             **{source.name: source.read_text() for source in sources},
         }
     )
-    runtime = cache.digest({"runtime": str((VERILATOR_FLAGS, trace)), "versions": versions(simulator)})
+    runtime = runtime_key(simulator, trace)
     started = time.monotonic()
 
     def build(target: Path) -> None:
@@ -240,7 +240,7 @@ def compile_sources(
         if simulator == "verilator":
             (work / "public.vlt").write_text(public(top))
             arguments = [*VERILATOR_FLAGS, str(work / "public.vlt"), *map(str, native)]
-            _reuse_runtime(runtime, work)
+            reuse_runtime(runtime, work)
         with environment(simulator, target / "shim", optimization(top)):
             _run_build(
                 get_runner(simulator),
@@ -258,7 +258,7 @@ def compile_sources(
         if not result.is_file():
             raise SimulationError(f"{simulator} wrote no executable; its log ends: {tail(target / 'build.log')}")
         if simulator == "verilator":
-            cache.obtain(runtime, lambda kept: _keep_runtime(work, kept))
+            cache.obtain(runtime, lambda kept: keep_runtime(work, kept))
         shutil.move(result, target / result.name)
         shutil.rmtree(work)
         shutil.rmtree(target / "shim", ignore_errors=True)
@@ -269,17 +269,24 @@ def compile_sources(
     )
 
 
-def _keep_runtime(work: Path, kept: Path) -> None:
+def runtime_key(simulator: Simulator, trace: bool = False) -> str:
+    """Under which the cache keeps Verilator's own C++, compiled."""
+    return cache.digest({"runtime": str((VERILATOR_FLAGS, trace)), "versions": versions(simulator)})
+
+
+def keep_runtime(work: Path, kept: Path) -> None:
     """Verilator's own C++ does not depend on the design: compiled once, it makes every later build 6 s shorter."""
     for compiled in work.glob("verilated*.o"):
         shutil.copy(compiled, kept)
 
 
-def _reuse_runtime(key: str, work: Path) -> None:
+def reuse_runtime(key: str, work: Path) -> bool:
+    """Whether it is there, and so in ``work`` now."""
     later = time.time() + 24 * 3600  # newer than the makefile that it depends on, which Verilator has yet to write
     if kept := cache.find(key):
         for compiled in kept.glob("verilated*.o"):
             os.utime(shutil.copy(compiled, work), (later, later))
+    return kept is not None
 
 
 def _run_build(runner: Runner, *, log_file: Path, **options: object) -> None:
