@@ -3,6 +3,7 @@
 import os
 import pty
 import socket
+import time
 import tty
 
 import numpy as np
@@ -175,3 +176,19 @@ def test_what_a_board_says_is_told(status, message):
     line._exchange = lambda request: Frame(request.sequence, status, 0, request.address)
     with pytest.raises(HostError, match=message):
         line.ask(3, 8, count=2)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(("rate", "seed"), [(0.0, 0), (0.001, 1), (0.001, 2), (0.001, 3)])
+def test_twenty_digits_on_a_bad_line(lenet, board, rate, seed):
+    folder = lenet[0]
+    graph, digits = lenet5("float")
+    started = time.monotonic()
+    with Cable(board, rate=rate, seed=seed) as cable:
+        line = SerialLine(cable.port, patience=0.1)
+        with Accelerator(line, folder, timeout=300) as accelerator:
+            found = accelerator.run(digits[:20])
+    np.testing.assert_array_equal(found, golden.output(graph, digits[:20])[0])
+    print(
+        f"{cable.carried:,} octets, {cable.damaged} damaged, {line.repeated} repeated, {time.monotonic() - started:.0f} s"
+    )

@@ -197,6 +197,7 @@ def test_a_frame_is_what_the_page_says():
     plain = content + check
     escaped = plain.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc")
     assert octets(1, 2, 0x18, b"\xc0\0\0\0") == b"\xc0" + escaped + b"\xc0"
+    assert b"\xc0" + escaped + b"\xc0" == bytes.fromhex("C0 01020100 18000000 DBDC000000 679CCD8E C0")
     assert Frame.from_octets(escaped) == Frame(1, 2, 1, 0x18, b"\xc0\0\0\0")
     for at in range(len(plain)):
         damaged = bytearray(plain)

@@ -36,7 +36,7 @@ class Accelerator:
     build : or its folder
     timeout : seconds that a run may take;  watchdog : cycles without progress after which the accelerator ends it
 
-    Raises HostError, and ConfigurationError for a folder that is no build.
+    Raises HostError, and closes the carrier then, and ConfigurationError for a folder that is no build.
     """
 
     def __init__(
@@ -47,9 +47,13 @@ class Accelerator:
         self.build = build if isinstance(build, Build) else Build.load(build)
         self.carrier = carrier
         self._timeout, self._watchdog = timeout, watchdog
-        self._check()
-        self.reset()
-        self._load()
+        try:
+            self._check()
+            self.reset()
+            self._load()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Accelerator:
         return self

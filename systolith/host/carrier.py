@@ -59,4 +59,5 @@ class Carrier(Protocol):
     def wait(self, seconds: float) -> None:
         """Let the accelerator work for about so long, or until its interrupt."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of it; once more does nothing."""

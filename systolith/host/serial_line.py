@@ -33,6 +33,7 @@ class SerialLine:
     """The serial port ``port`` at ``baud`` bits a second, which must be the board's.  Needs pyserial.
 
     patience : seconds without an answer after which a request is sent again;  attempts : how often, at most
+    repeated : requests that were sent again, so far
 
     Raises HostError if the port cannot be opened, or no board with a link of ours answers.
     """
@@ -50,7 +51,9 @@ class SerialLine:
             self._port: Any = serial.Serial(port, baud, timeout=0, write_timeout=5, exclusive=True)
         except (*self._broken, ValueError) as error:
             raise HostError(f"cannot open the serial port '{port}': {error}") from error
+        self.repeated = 0
         self._sequence = 0
+        self._in_step = False  # board and host know what was done last
         self._came = b""  # since the last delimiter
         self._answers: list[Frame | None] = []
         try:
@@ -72,6 +75,8 @@ class SerialLine:
 
         data : words to write;  count : of words to read
         """
+        if not self._in_step:
+            self._synchronize()
         self._sequence = (self._sequence + 1) % 256
         answer = self._exchange(Frame(self._sequence, command, len(data) // WORD or count, address, data))
         if answer.kind == NO_SESSION:
@@ -91,15 +96,18 @@ class SerialLine:
         version, size = struct.unpack("<II", answer.data) if len(answer.data) == 2 * WORD else (0, 0)
         if answer.kind != OKAY or version != VERSION:
             raise HostError(f"the board at '{self._name}' speaks another version of the link, 0x{version:08x}")
+        self._in_step = True
         return int(size)
 
     def _exchange(self, request: Frame) -> Frame:
         """The answer to ``request``, which is repeated until there is one."""
+        self._in_step, before = False, self._in_step
         octets = request.to_octets()
         longest = len(octets) + 2 * WORD * max(DATA_WORDS, request.count)
         patience = self._patience + 2 * BITS * longest / self._baud
         try:
-            for _ in range(self._attempts):
+            for attempt in range(self._attempts):
+                self.repeated += attempt > 0
                 self._port.write(octets)
                 end = time.monotonic() + patience
                 while (left := end - time.monotonic()) > 0:
@@ -107,6 +115,7 @@ class SerialLine:
                     if answer is None or answer.kind == DAMAGED:
                         break  # one of both came damaged
                     if (answer.sequence, answer.address) == (request.sequence, request.address):
+                        self._in_step = before
                         return answer
         except self._broken as error:
             raise HostError(f"the serial line '{self._name}' broke: {error}; is the cable in?") from error

@@ -59,7 +59,9 @@ class Uio:
         self.registers.release()
         self._register_map.close()
         self.memory.close()
-        os.close(self._interrupt)
+        if self._interrupt >= 0:
+            os.close(self._interrupt)
+            self._interrupt = -1
 
 
 class _Buffer(MappedMemory):
