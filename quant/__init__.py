@@ -108,7 +108,6 @@ if not _typing.TYPE_CHECKING:
             "DataError",
             "GraphError",
             "HostError",
-            "HostError",
             "ModelError",
             "SimulationError",
             "SystolithError",

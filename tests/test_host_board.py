@@ -189,6 +189,5 @@ def test_twenty_digits_on_a_bad_line(lenet, board, rate, seed):
         with Accelerator(line, folder, timeout=300) as accelerator:
             found = accelerator.run(digits[:20])
     np.testing.assert_array_equal(found, golden.output(graph, digits[:20])[0])
-    print(
-        f"{cable.carried:,} octets, {cable.damaged} damaged, {line.repeated} repeated, {time.monotonic() - started:.0f} s"
-    )
+    seconds = time.monotonic() - started
+    print(f"{cable.carried:,} octets, {cable.damaged} damaged, {line.repeated} requests repeated, {seconds:.0f} s")
