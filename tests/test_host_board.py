@@ -169,7 +169,7 @@ def test_nobody_answers():
     terminal, user = pty.openpty()
     tty.setraw(user)
     port = os.ttyname(user)
-    message = rf"^no answer from a board at '{port}', 115,200 baud, to 3 attempts; are port and baud rate right"
+    message = rf"^no answer from a board at '{port}', 115,200 baud, to 3 attempts or 6 without a word; are port"
     with pytest.raises(HostError, match=message):
         SerialLine(port, baud=115_200, patience=0.01, attempts=3)
     os.close(user)
