@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..quant.graph import Sums
+from ..quant.graph import Shape, Sums
 from ..quant.graph.errors import ConfigurationError
+from ..quant.graph.flat import flat_tensors
+from ..quant.graph.host import HostArray, onnx_operator
+from ..quant.graph.ports import real_name
 from .compiler.formats import storage
 from .compiler.instruction import UNIT_OF
 from .compiler.limits import limit_cycles, weight_bytes
@@ -17,6 +20,7 @@ from .isa.register_map import CAUSES, REGISTERS, STALLS
 from .manifest import (
     FORMAT,
     LATENCY,
+    Array,
     Content,
     Hardware,
     InputTensor,
@@ -26,6 +30,7 @@ from .manifest import (
     Memory,
     Regions,
     Register,
+    Step,
     SumsTensor,
     Timeline,
     Work,
@@ -150,6 +155,21 @@ def _stored(plan: Plan, name: str) -> dict[str, Any]:
     return {"element_bytes": plan.parameters.element_bytes, "offset": offset, "shape": tensor.shape}
 
 
+def _array(plan: Plan, name: str, shape: Shape) -> Array:
+    """What the model's file has for the input or output ``name``, whose map has ``shape`` if it has nothing else."""
+    array = plan.graph.arrays.get(name)
+    if array is None:
+        if plan.unfolding and name in plan.graph.inputs:
+            shape = plan.unfolding.shape
+        array = HostArray(shape[:1] if name in flat_tensors(plan.graph) else shape, ())
+    steps = [dict(zip(("operator", "attributes"), onnx_operator(step), strict=True)) for step in array.steps]
+    return Array(
+        name=real_name(name),
+        shape=array.shape,
+        steps=tuple(map(Step.model_validate, steps)),
+    )
+
+
 def _map(plan: Plan, name: str) -> dict[str, Any]:
     """Where the network's input or output lies: ``shape`` is one image's."""
     tensor, region = plan.graph.tensors[name], plan.dram.maps[name]
@@ -162,6 +182,7 @@ def _map(plan: Plan, name: str) -> dict[str, Any]:
         "images": plan.batch,
         "shape": shape,
         "layout": "NHWC",
+        "array": _array(plan, name, shape),
         "host": tuple(map(str, plan.graph.arrays[name].steps)) if name in plan.graph.arrays else (),
     }
     if isinstance(tensor, Sums):

@@ -26,7 +26,7 @@ NAME = "manifest.json"
 Content = Literal["systolith.v", "program.bin", "memory.bin", "systolith.h", "model.onnx"]
 CONTENTS: tuple[Content, ...] = get_args(Content)
 """The other files of a build."""
-FORMAT: Final = 3
+FORMAT: Final = 4
 LATENCY = 30
 """Memory latency that predictions assume, in cycles."""
 
@@ -89,10 +89,28 @@ class Memory(Record):
         return self
 
 
+class Step(Record):
+    """What the host does to an array whose first axis is the batch, as the ONNX operator that it is."""
+
+    operator: Literal["Reshape", "Transpose", "Softmax", "LogSoftmax", "ArgMax"]
+    attributes: dict[str, int | tuple[int, ...]]
+
+
+class Array(Record):
+    """An input or output as the model has it: its name, its ``shape`` without the batch, and the steps in between.
+
+    An input's steps make (N, channels, rows, columns) of it, an output's make it of that.
+    """
+
+    name: str
+    shape: tuple[Number, ...]
+    steps: tuple[Step, ...]
+
+
 class Tensor(Record):
     """Where an input or output of the network lies; ``shape``, (channels, rows, columns), is one image's.
 
-    host : what the host does to the array of the model's file before an input, or makes of an output
+    array : the model's;  host : the same steps in words
     """
 
     tensor: str
@@ -101,6 +119,7 @@ class Tensor(Record):
     images: Number
     shape: Shape
     layout: Literal["NHWC"]
+    array: Array
     host: tuple[str, ...]
 
     @property
@@ -228,7 +247,7 @@ class Hardware(Sealed):
 
     contents: ClassVar[tuple[Content, ...]] = ("systolith.v",)
 
-    format: Literal[3]
+    format: Literal[4]
     top: Literal["systolith"]
     files: dict[Content, Sha256]
     parameters: Parameters

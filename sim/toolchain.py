@@ -235,7 +235,7 @@ def compile_sources(
         "top": top,
         "defines": str(list(defines)),
         "parameters": str(parameters),
-        "versions": _versions(simulator),
+        "versions": versions(simulator),
         "design": design,
         **{source.name: source.read_text() for source in sources},
     }
@@ -243,7 +243,7 @@ def compile_sources(
         cache.digest({**parts, "flags": str((VERILATOR_FLAGS, level, ALIASES, TIMESCALE))})
         for level in (levels if simulator == "verilator" else levels[-1:])
     ]
-    runtime = cache.digest({"runtime": str((VERILATOR_FLAGS, trace)), "versions": _versions(simulator)})
+    runtime = runtime_key(simulator, trace)
     started = time.monotonic()
 
     def build(target: Path) -> None:
@@ -256,7 +256,7 @@ def compile_sources(
         if simulator == "verilator":
             (work / "public.vlt").write_text(public(top))
             arguments = [*VERILATOR_FLAGS, str(work / "public.vlt"), *map(str, native)]
-            _reuse_runtime(runtime, work)
+            reuse_runtime(runtime, work)
         with environment(simulator, target / "shim", f"{levels[0]} {ALIASES}"):
             _run_build(
                 get_runner(simulator),
@@ -272,9 +272,9 @@ def compile_sources(
             )
         result = work / (top if simulator == "verilator" else "sim.vvp")
         if not result.is_file():
-            raise SimulationError(f"{simulator} wrote no executable; its log ends: {_tail(target / 'build.log')}")
+            raise SimulationError(f"{simulator} wrote no executable; its log ends: {tail(target / 'build.log')}")
         if simulator == "verilator":
-            cache.obtain(runtime, lambda kept: _keep_runtime(work, kept))
+            cache.obtain(runtime, lambda kept: keep_runtime(work, kept))
         shutil.move(result, target / result.name)
         shutil.rmtree(work)
         shutil.rmtree(target / "shim", ignore_errors=True)
@@ -286,27 +286,34 @@ def compile_sources(
     )
 
 
-def _keep_runtime(work: Path, kept: Path) -> None:
+def runtime_key(simulator: Simulator, trace: bool = False) -> str:
+    """Under which the cache keeps Verilator's own C++, compiled."""
+    return cache.digest({"runtime": str((VERILATOR_FLAGS, trace)), "versions": versions(simulator)})
+
+
+def keep_runtime(work: Path, kept: Path) -> None:
     """Verilator's own C++ does not depend on the design: compiled once, it makes every later build 6 s shorter."""
     for compiled in work.glob("verilated*.o"):
         shutil.copy(compiled, kept)
 
 
-def _reuse_runtime(key: str, work: Path) -> None:
+def reuse_runtime(key: str, work: Path) -> bool:
+    """Whether it is there, and so in ``work`` now."""
     later = time.time() + 24 * 3600  # newer than the makefile that it depends on, which Verilator has yet to write
     if kept := cache.find(key):
         for compiled in kept.glob("verilated*.o"):
             os.utime(shutil.copy(compiled, work), (later, later))
+    return kept is not None
 
 
 def _run_build(runner: Runner, *, log_file: Path, **options: object) -> None:
     try:
         runner.build(log_file=log_file, **options)  # type: ignore[arg-type]
     except (RuntimeError, SystemExit, ValueError) as error:
-        raise SimulationError(f"the simulator could not be built ({error}); its log ends: {_tail(log_file)}") from error
+        raise SimulationError(f"the simulator could not be built ({error}); its log ends: {tail(log_file)}") from error
 
 
-def _tail(log: Path) -> str:
+def tail(log: Path) -> str:
     if not log.is_file():
         return "(no log)"
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
@@ -314,7 +321,7 @@ def _tail(log: Path) -> str:
     return " / ".join(wanted[:3])
 
 
-def _versions(simulator: Simulator) -> str:
+def versions(simulator: Simulator) -> str:
     program = "iverilog" if simulator == "icarus" else "g++"
     option = "-V" if simulator == "icarus" else "--version"
     said = subprocess.run([program, option], capture_output=True, text=True, check=False).stdout.splitlines()[:1]

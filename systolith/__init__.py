@@ -21,10 +21,12 @@ if _typing.TYPE_CHECKING:
     from .commands.package import WrittenPackage, package_build
     from .commands.quantize import QuantizedModel, quantize_model
     from .commands.report import report_build
+    from .commands.run import BuildRun, run_build
     from .commands.simulate import simulate_build
     from .quant.graph.errors import SystolithError
 
 __all__ = [
+    "BuildRun",
     "CheckedModel",
     "GoldenRun",
     "QuantizedModel",
@@ -39,12 +41,14 @@ __all__ = [
     "package_build",
     "quantize_model",
     "report_build",
+    "run_build",
     "run_golden",
     "simulate_build",
 ]
 
 if not _typing.TYPE_CHECKING:
     _LATER = {
+        "BuildRun": "commands.run",
         "CheckedModel": "commands.check",
         "GoldenRun": "commands.golden",
         "QuantizedModel": "commands.quantize",
@@ -58,6 +62,7 @@ if not _typing.TYPE_CHECKING:
         "package_build": "commands.package",
         "quantize_model": "commands.quantize",
         "report_build": "commands.report",
+        "run_build": "commands.run",
         "run_golden": "commands.golden",
         "simulate_build": "commands.simulate",
     }

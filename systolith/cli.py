@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from . import __version__
+from . import __version__, board_commands
 from .options import (
     ActivationBits,
     AnyModel,
@@ -321,6 +321,9 @@ def simulate(
     else:
         console.print(report_tables(report))
     return 0 if report.bit_exact else FAILURE
+
+
+app.command()(board_commands.run)
 
 
 @app.command()

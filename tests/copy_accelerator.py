@@ -62,6 +62,7 @@ def write_copy(
     spread = {"first": 0, "row_step": columns * bus_bytes, "column_step": bus_bytes}
     shape = {"shape": [bus_bytes, rows, columns], "element_bytes": 1, "offset": 128}
     place = {"bytes": size, "images": 1, "layout": "NHWC", "host": [], "kind": "map", **shape}
+    array = {"shape": [bus_bytes, rows, columns], "steps": []}
     place |= {"scale": 1.0, "zero_point": 128, "low": 0, "high": 255}
     regions = {"program": (0x40, 16), "constants": (0x80, 0), "input": (source, size), "output": (target, size)}
     regions["scratch"] = (target + size, 64)
@@ -87,8 +88,8 @@ def write_copy(
         },
         "batch": 1,
         "shared": False,
-        "inputs": [{"tensor": "x", "address": source, **place, "unfolding": None}],
-        "outputs": [{"tensor": "y", "address": target, **place}],
+        "inputs": [{"tensor": "x", "address": source, **place, "array": {"name": "x", **array}, "unfolding": None}],
+        "outputs": [{"tensor": "y", "address": target, **place, "array": {"name": "y", **array}}],
         "layers": [
             {
                 "name": "copy",

@@ -18,11 +18,15 @@ QUANT = {
     "quant.posttraining": {"quant.graph", "quant.networks", "quant.onnx", "quant.arithmetic"},
     "quant.qdq": {"quant.graph", "quant.files", "quant.networks", "quant.onnx", "quant.arithmetic"},
 }
+HOST = {"systolith.host": {"quant.graph"}}
+"""The driver: a board that it is installed on has numpy alone, and so the graph's steps and errors alone."""
 HW = {
     "hw.isa": {"quant.graph"},
     "hw.engine": {"quant.graph", "hw.isa"},
     "hw.compiler": {"quant.graph", "hw.isa"},
     "hw.model": {"hw.isa", "hw.engine", "hw.compiler"},
+    # what stands beside the accelerator on a board: it is joined to its buses, and knows nothing of programs
+    "hw.board": {"quant.graph", "hw.isa", "hw.engine"},
 }
 SIM = {
     "sim.comparison": {"quant.graph"},
@@ -32,13 +36,25 @@ ALLOWED: dict[str, set[str]] = {
     **QUANT,
     "quant": set(QUANT),
     "golden": {"quant.graph"},
+    **HOST,
     **HW,
     "hw": {*HW, "quant.graph", "quant.files"},
     "hw.vendors": {*HW, "quant.graph", "quant.files", "hw"},
     **SIM,
     "sim": {*SIM, *HW, "quant", *QUANT, "golden", "hw"},
     "systolith.report": {"quant", *QUANT, "golden", "hw", "sim", "systolith"},
-    "systolith.commands": {"quant", *QUANT, "golden", "hw", *HW, "hw.vendors", "sim", "systolith.report", "systolith"},
+    "systolith.commands": {
+        "quant",
+        *QUANT,
+        "golden",
+        "hw",
+        *HW,
+        "hw.vendors",
+        "sim",
+        "systolith.report",
+        "systolith",
+        *HOST,
+    },
 }
 """The folders that each folder's files may import, besides its own.  A folder without a dot: files right in it."""
 

@@ -30,7 +30,7 @@ def emit_verilog(parameters: Parameters, *, monitor: bool = False) -> str:
         )
     finally:
         gc.enable()
-    return _with_interfaces(_cleaned(text))
+    return _with_interfaces(cleaned(text))
 
 
 def _ports(accelerator: Accelerator, monitor: bool) -> dict[str, tuple[Signal, None]]:
@@ -95,7 +95,7 @@ _AWAKE = re.compile(r"^  reg (\\\$auto\$\S+ ) = 0;\n", re.MULTILINE)
 """A register that does nothing but make blocks run at time zero, unless its first value comes before they wait."""
 
 
-def _cleaned(text: str) -> str:
+def cleaned(text: str) -> str:
     """Without what a synthesizer would have to undo, and what a linter would stumble over; see docs/verification.md."""
     text = _NOT_ANY.sub("~| ", _NO_BITS.sub("", _ZEROS.sub("", text)))
     return "".join(_complete_cases(_woken(module)) for module in re.split("^(?=module )", text, flags=re.MULTILINE))

@@ -27,6 +27,10 @@ class SimulationError(SystolithError):
     """The simulation could not be built, hung, or ended before its time."""
 
 
+class HostError(SystolithError):
+    """A board, or what carries the host's words to it, is not what the build needs, does not answer, or failed."""
+
+
 def unknown_kind(thing: Never) -> Never:
     """The last case of a ``match`` over kinds of layers or tensors.
 

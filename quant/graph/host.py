@@ -169,3 +169,20 @@ def onnx_operator(step: HostStep) -> tuple[str, dict[str, Any]]:
             return "ArgMax", {"axis": step.axis, "keepdims": kept, "select_last_index": last}
         case unknown:
             assert_never(unknown)
+
+
+def step_of(operator: str, attributes: Mapping[str, Any]) -> HostStep:
+    """The step whose ``onnx_operator`` these are, sequences as JSON has them among them.
+
+    Raises ModelError where there is none.
+    """
+    match operator, dict(attributes):
+        case "Reshape", {"shape": [0, *sizes]}:
+            return Reshape(tuple(sizes))
+        case "Transpose", {"perm": [0, *axes]}:
+            return Transpose((0, *axes))
+        case (("Softmax" | "LogSoftmax"), {"axis": int(axis)}):
+            return Softmax(axis, operator == "LogSoftmax")
+        case "ArgMax", {"axis": int(axis), "keepdims": kept, "select_last_index": last}:
+            return ArgMax(axis, bool(kept), bool(last))
+    raise ModelError(f"the host has no step {operator} with {dict(attributes)}")

@@ -1,0 +1,1 @@
+"""What stands beside the accelerator on a board without DRAM: a serial link, block RAM, and the top that joins them."""
