@@ -207,6 +207,11 @@ def test_a_tensor_without_axes_is_refused_before_anybody_reads_it(operator):
     assert str(caught.value) == "node 'reshape1' (Reshape): makes a tensor of 0 axes; 1 to 32 work"
 
 
+def test_sizes_may_be_of_a_type_that_does_not_reach_32_bits():
+    (layer,) = quant.load_float(resized([1, 1, 1, 2], kind=np.float16).model()).layers
+    assert layer.rows == (0, 1, 1)
+
+
 def test_a_tensor_of_the_most_axes_goes_through():
     network = quant.load_float(of_rank(*[1] * 31, 4).node("Sigmoid").model())
     images = np.random.default_rng(0).standard_normal((2, 4, 1, 1)).astype(np.float32)
