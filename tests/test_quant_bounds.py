@@ -188,12 +188,28 @@ def test_a_refusal_of_a_long_list_is_a_line_for_people(constants):
     assert len(said) < 1500
 
 
+def test_a_tensor_of_many_sizes_is_refused_in_a_line_for_people():
+    model = models.Builder((3, 4, 4)).conv(3, 2, 1).model()
+    for sizes in ([1] * 9999, [1] * 9999 + [-1]):
+        del model.graph.initializer[0].dims[:]
+        model.graph.initializer[0].dims.extend(sizes)
+        with pytest.raises(quant.ModelError) as caught:
+            quant.load_float(model)
+        assert str(caught.value).startswith("tensor 'conv1_0': ")
+        assert len(str(caught.value)) < 1500
+
+
 @pytest.mark.parametrize("operator", ["Add", "Gather", "MatMul", "Mul", "Pad", "Resize", "Split", "Tile"])
 def test_a_tensor_without_axes_is_refused_before_anybody_reads_it(operator):
     net = models.Builder((1, 1, 1)).relu().node("Reshape", np.zeros(0, np.int64)).node(operator, np.float32(1))
     with pytest.raises(quant.ModelError) as caught:
         quant.load_float(net.model())
     assert str(caught.value) == "node 'reshape1' (Reshape): makes a tensor of 0 axes; 1 to 32 work"
+
+
+def test_sizes_may_be_of_a_type_that_does_not_reach_32_bits():
+    (layer,) = quant.load_float(resized([1, 1, 1, 2], kind=np.float16).model()).layers
+    assert layer.rows == (0, 1, 1)
 
 
 def test_a_tensor_of_the_most_axes_goes_through():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..graph.errors import ModelError
 from .budget import INT32, MAP_BYTES, check_dimensions
-from .foreign import foreign
+from .foreign import foreign, shortened
 
 Array = NDArray[Any]
 TYPES = onnx.TensorProto
@@ -26,9 +26,6 @@ FLOATS = {TYPES.FLOAT, TYPES.FLOAT16, TYPES.BFLOAT16, TYPES.DOUBLE}
 
 MOST_PARTS = 1024
 """Layers that do one thing each, for the pixels of a block or for slices, that a node may become."""
-
-LONGEST_REASON = 1400
-"""Characters of a refusal: it is one line for people, whatever lists a file holds."""
 
 KINDS = onnx.AttributeProto
 FIELDS = {
@@ -58,7 +55,7 @@ def array(tensor: onnx.TensorProto) -> Array:
     """The values of ``tensor``.  Raises ModelError if its data are missing, do not fit its shape, or are no numbers."""
     what = f"tensor '{tensor.name}'"
     if any(size not in INT32 or size < 0 for size in tensor.dims):
-        raise ModelError(f"{what}: has shape {list(tensor.dims)}; sizes must be 0 or more, in 32 bits")
+        raise ModelError(f"{what}: has shape {shown(list(tensor.dims))}; sizes must be 0 or more, in 32 bits")
     if tensor.data_type == onnx.TensorProto.STRING:
         raise ModelError(f"{what}: holds text; only numbers work")
     if onnx.external_data_helper.uses_external_data(tensor):
@@ -87,9 +84,7 @@ def node_name(node: onnx.NodeProto) -> str:
 
 def refuse(node: onnx.NodeProto, reason: str) -> ModelError:
     """The error that names ``node`` and says what was found and what would work; of a long list both ends."""
-    if len(reason) > LONGEST_REASON:
-        reason = f"{reason[: LONGEST_REASON // 2]} ... {reason[-LONGEST_REASON // 2 :]}"
-    return ModelError(f"{describe(node)}: {reason}")
+    return ModelError(f"{describe(node)}: {shortened(reason)}")
 
 
 def attribute_value(node: onnx.NodeProto, item: onnx.AttributeProto) -> Any:

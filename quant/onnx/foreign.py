@@ -29,6 +29,9 @@ FOREIGN = (
     onnx.checker.ValidationError,
 )
 
+LONGEST_REASON = 1400
+"""Characters of a refusal without the name of its node: it is one line for people."""
+
 
 @contextmanager
 def foreign(what: str) -> Iterator[None]:
@@ -44,4 +47,10 @@ def foreign(what: str) -> Iterator[None]:
 def first_line(error: Exception) -> str:
     """What another package's ``error`` says, without the rest."""
     said = f"unknown {error}" if isinstance(error, KeyError) else str(error).strip()
-    return (said or type(error).__name__).splitlines()[0]
+    return shortened((said or type(error).__name__).splitlines()[0])
+
+
+def shortened(text: str) -> str:
+    """``text``, or both of its ends if a file's lists make it longer than LONGEST_REASON."""
+    half = LONGEST_REASON // 2
+    return text if len(text) <= LONGEST_REASON else f"{text[:half]} ... {text[-half:]}"

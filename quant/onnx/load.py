@@ -14,7 +14,7 @@ from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_t
 
 from ..graph.errors import ModelError
 from .budget import LARGEST_FILE
-from .file import STANDARD_DOMAINS, describe, node_name, opset, refuse
+from .file import STANDARD_DOMAINS, describe, node_name, opset, refuse, shown
 from .foreign import foreign
 from .local_functions import inlined
 
@@ -97,7 +97,9 @@ def _load_external_data(graph: onnx.GraphProto, folder: Path) -> None:
             wanted = prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
         size = size if info.length is None else info.length
         if size > wanted:
-            raise ModelError(f"{what}: they have {size:,} bytes, but its shape {list(tensor.dims)} takes {wanted:,}")
+            raise ModelError(
+                f"{what}: they have {size:,} bytes, but its shape {shown(list(tensor.dims))} takes {wanted:,}"
+            )
         total += size
         if total > LARGEST_FILE:
             raise ModelError(f"{what}: with those before they have {total:,} bytes; at most {LARGEST_FILE:,} are read")
