@@ -75,7 +75,7 @@ module DP16KD(
     else if (CEB & (~WEB | WRITEMODE_B != "NORMAL")) out_b <= (WEB & WRITEMODE_B == "WRITETHROUGH" ? new_b : old_b) >> first_b;
   end
 
-  wire known = CLKAMUX == "CLKA" & CLKBMUX == "CLKB" & REGMODE_A == "NOREG" & REGMODE_B == "NOREG" & RESETMODE == "SYNC"
+  wire known = CLKAMUX == "CLKA" & CLKBMUX == "CLKB" & REGMODE_A == "NOREG" & REGMODE_B == "NOREG" & (RESETMODE == "SYNC" | ~(RSTA | RSTB))
     & ~(CSA0 | CSA1 | CSA2 | CSB0 | CSB1 | CSB2);
   assign {DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4, DOA3, DOA2, DOA1, DOA0} =
     ~known ? 18'bx : DATA_WIDTH_B == 36 ? out_b[17:0] : out_a[17:0];

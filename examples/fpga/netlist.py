@@ -20,6 +20,8 @@ from .synthesis import synthesize
 HERE = Path(__file__).parent
 FAULT = re.compile(r"^    pixel_0 <= (.+?) ;$", re.MULTILINE)
 """The register of the array's first pixel, in the source."""
+ZEROS = re.compile(r"^    \.INITVAL_\w\w\(320'h0+\),\n", re.MULTILINE)
+"""What a DP16KD holds at first, where that is nothing: its model knows no other."""
 
 
 def with_fault(verilog: str) -> str:
@@ -53,7 +55,8 @@ def simulate_netlist(accelerator: Accelerator, verilog: str, x: np.ndarray, kept
     """Synthesize ``verilog`` for the target of ``accelerator``, and run its program on images ``x`` in the netlist."""
     parameters = accelerator.manifest.parameters
     made = synthesize({"systolith.v": verilog}, TOP, parameters.target, kept)
-    text = "\n".join([(made.folder / "netlist.v").read_text(), cells(parameters.target)])
+    netlist = ZEROS.sub("", (made.folder / "netlist.v").read_text())
+    text = "\n".join([netlist, cells(parameters.target)])
     # the netlist names the family's cells, the models of which are in the text already
     bare = accelerator.manifest.model_copy(update={"parameters": replace(parameters, target="generic", paired=False)})
     graph = accelerator.graph
