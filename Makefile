@@ -10,8 +10,8 @@
 # make bench-lecture  the lecture's networks at full size, whole, simulated: half an hour
 # make clean   removes what these made, and keeps the environment; `rm -r .venv` removes that
 #
-# A fresh machine needs Python 3.11 or newer, g++ and make.  PYTHON=python3.12 chooses another interpreter, for which
-# the environment is made anew.
+# A fresh machine needs Python 3.11 or newer, g++ and make, and for the tests a Tcl.  PYTHON=python3.12 chooses another
+# interpreter, for which the environment is made anew.
 
 SHELL := /bin/sh
 PYTHON ?= python3

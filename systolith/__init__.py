@@ -18,6 +18,7 @@ if _typing.TYPE_CHECKING:
     from .commands.estimate import estimate_build
     from .commands.generate import generate_accelerator, generate_build
     from .commands.golden import GoldenRun, run_golden
+    from .commands.package import WrittenPackage, package_build
     from .commands.quantize import QuantizedModel, quantize_model
     from .commands.report import report_build
     from .commands.run import BuildRun, run_build
@@ -30,12 +31,14 @@ __all__ = [
     "GoldenRun",
     "QuantizedModel",
     "SystolithError",
+    "WrittenPackage",
     "__version__",
     "check_model",
     "compile_build",
     "estimate_build",
     "generate_accelerator",
     "generate_build",
+    "package_build",
     "quantize_model",
     "report_build",
     "run_build",
@@ -50,11 +53,13 @@ if not _typing.TYPE_CHECKING:
         "GoldenRun": "commands.golden",
         "QuantizedModel": "commands.quantize",
         "SystolithError": "quant.graph.errors",
+        "WrittenPackage": "commands.package",
         "check_model": "commands.check",
         "compile_build": "commands.compile",
         "estimate_build": "commands.estimate",
         "generate_accelerator": "commands.generate",
         "generate_build": "commands.generate",
+        "package_build": "commands.package",
         "quantize_model": "commands.quantize",
         "report_build": "commands.report",
         "run_build": "commands.run",

@@ -44,6 +44,7 @@ from .options import (
     WidestWeights,
 )
 from .quant.graph.errors import SystolithError
+from .vendor_commands import package as package_command
 
 app = typer.Typer(
     name="systolith",
@@ -264,12 +265,8 @@ def estimate(
     """
     from .commands.estimate import estimate_build
 
-    sizes: dict[str, int | str] = {
-        "bus_bytes": bus_bytes,
-        "activation_kib": activation_kib,
-        "accumulator_kib": accumulator_kib,
-        "weight_fifo_kib": weight_fifo_kib,
-    }
+    sizes: dict[str, int | str] = {"bus_bytes": bus_bytes, "activation_kib": activation_kib}
+    sizes |= {"accumulator_kib": accumulator_kib, "weight_fifo_kib": weight_fifo_kib}
     sizes |= {} if target is None else {"target": target.value}
     sizes |= {} if lanes is None else {"lanes": lanes}
     sizes |= {} if paired is None else {"paired": paired}
@@ -279,6 +276,9 @@ def estimate(
     else:
         for line in found.lines():
             console.print(escape(line))
+
+
+app.command("package")(package_command)
 
 
 @app.command()

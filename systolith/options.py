@@ -29,6 +29,11 @@ class TargetKind(StrEnum):
     GOWIN = "gowin"
 
 
+class VendorKind(StrEnum):
+    VIVADO = "vivado"
+    QUARTUS = "quartus"
+
+
 class BenchKind(StrEnum):
     BULK = "bulk"
     PROTOCOL = "protocol"

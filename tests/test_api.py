@@ -22,6 +22,7 @@ FUNCTIONS = (
     "estimate_build",
     "generate_accelerator",
     "generate_build",
+    "package_build",
     "quantize_model",
     "report_build",
     "run_golden",
@@ -150,7 +151,7 @@ def test_the_same_things_have_the_same_names():
     assert list(parameters["generate_accelerator"])[:1] == ["output"]
     assert list(parameters["compile_build"])[:3] == ["model", "accelerator", "output"]
     assert list(parameters["simulate_build"])[:2] == ["build", "inputs"]
-    assert list(parameters["report_build"])[:2] == ["build", "output"]
+    assert list(parameters["report_build"])[:2] == list(parameters["package_build"])[:2] == ["build", "output"]
     assert "labels" in parameters["run_golden"].keys() & parameters["simulate_build"].keys()
 
 
@@ -176,6 +177,7 @@ for command in (
     "golden q.onnx --inputs labelled.npz -o out.npz",
     "generate q.onnx --rows 2 --columns 2 -o build",
     "report build --inputs labelled.npz --float model.onnx -o report.html",
+    "package build --for vivado -o packed",
 ):
     assert run(command.split()) == 0, command
 assert run("simulate build --inputs data.npz".split()) == 1

@@ -11,12 +11,14 @@ import pytest
 from systolith import quant
 from systolith.cli import run
 from systolith.hw import folder as folders
+from systolith.hw import whole_folder
 from systolith.hw.build import parameters_for
 from systolith.hw.compiler.planner import plan
 from systolith.hw.describe import describe
-from systolith.hw.folder import AGAIN, FILES, LOCK, SIMULATION, STAGING, read_content, read_manifest, write_folder
+from systolith.hw.folder import AGAIN, FILES, LOCK, SIMULATION, read_content, read_manifest, write_folder
 from systolith.hw.manifest import CONTENTS
 from systolith.hw.sealed import sha256
+from systolith.hw.whole_folder import STAGING
 from systolith.quant import ConfigurationError, DataError, SystolithError
 
 from .builds import rebuild
@@ -174,7 +176,7 @@ def test_a_write_that_fails_leaves_the_folder_as_it_was(tmp_path, variants, monk
             raise OSError(errno.ENOSPC, "No space left on device")
         path.write_bytes(data)
 
-    monkeypatch.setattr(folders, "create", full)
+    monkeypatch.setattr(whole_folder, "create", full)
     for output in (build, tmp_path / "other"):
         with pytest.raises(DataError) as caught:
             write_folder(output, *variants[1])

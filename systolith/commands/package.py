@@ -1,0 +1,47 @@
+"""The ``package`` command as a function: a generated accelerator as the tools of an FPGA's vendor take it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..hw.vendors.package import RECORD, Vendor, write_package
+from ..hw.vendors.quartus import COMPONENT as QUARTUS_COMPONENT
+from ..hw.vendors.vivado import SCRIPTS
+from ..hw.vendors.words import CHECKED, VLNV
+
+
+@dataclass(frozen=True)
+class WrittenPackage:
+    """What ``package_build`` wrote: the names of the ``files`` in the folder ``path``, for whom."""
+
+    path: Path
+    vendor: Vendor
+    files: tuple[str, ...]
+    megahertz: int | None
+
+    def lines(self) -> list[str]:
+        """A summary for people: what is there, and what is next."""
+        clock = "" if self.megahertz is None else f", {self.megahertz} MHz"
+        said = [f"{self.path}: {VLNV}{clock}", f" {', '.join(self.files)}", CHECKED]
+        match self.vendor:
+            case "vivado":
+                commands = (f"vivado -mode batch -source {self.path / script}" for script in SCRIPTS.values())
+                return [*said, "next, in a folder for what Vivado makes, one of", *(f" {line}" for line in commands)]
+            case "quartus":
+                return [*said, f"next: {self.path} on the IP search path, where {QUARTUS_COMPONENT} is found"]
+
+
+def package_build(
+    build: str | Path, output: str | Path, *, vendor: Vendor, clock_mhz: int | None = None
+) -> WrittenPackage:
+    """Write the folder ``output`` that a vendor's tool takes the accelerator in the folder ``build`` from.
+
+    vendor : "vivado" for an IP-XACT component, with for each of three boards a script from block design to bitstream
+    and a device-tree overlay, and a PYNQ driver; "quartus" for a component of Platform Designer
+    clock_mhz : of the accelerator on those boards, 1 to 500, by default 100; not for quartus
+    Raises ConfigurationError where ``build`` is no build, or ``output`` holds what is not ours or was changed since,
+    DataError where it cannot be written.
+    """
+    written = write_package(Path(build), vendor, Path(output), clock_mhz)
+    return WrittenPackage(Path(output), vendor, (*written.files, RECORD), written.megahertz)
