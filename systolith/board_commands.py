@@ -97,7 +97,7 @@ def board(
         show_progress=not json_,
     )
     if json_:
-        console.out(json.dumps(made.bitstream.model_dump(mode="json")))
+        console.out(json.dumps(made.bitstream.model_dump(mode="json", exclude={"seal"})))
     else:
         for line in made.lines():
             console.print(escape(line))

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +26,7 @@ from .top import TOP, constraints, divisor, rate_error, top_verilog
 
 ROUNDS: Final = 4
 """Clocks that are tried at most where none is asked for."""
-SAFE: Final = Fraction(98, 100)
+SAFE: Final = 0.98
 """Of what was reached, what is tried next: another clock places anew."""
 STAGES: Final = ("synthesis", "place and route")
 
@@ -89,7 +88,7 @@ def make_bitstream(
         folder = Path(work)
         made, routes = _attempt(design, asked, folder, seconds, progress), 1
         while made.timing.slack < 0:
-            asked = pll(known.crystal, float(SAFE * Fraction(made.timing.reached)))
+            asked = pll(known.crystal, SAFE * made.timing.reached)
             if clock is not None or routes == ROUNDS:
                 raise ToolError(_too_slow(known, made.timing, asked, clock))
             made, routes = _attempt(design, asked, folder, seconds, progress), routes + 1

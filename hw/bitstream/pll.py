@@ -8,8 +8,8 @@ from ...quant.graph.errors import ConfigurationError
 
 # Lattice FPGA-DS-02012, ECP5 and ECP5-5G family data sheet, "sysCLOCK PLL timing"; the lowest output and the dividers
 # are Project Trellis' (ecppll) and Lattice's FPGA libraries reference guide, EHXPLLL, where those are tighter.
-INPUT: Final = (8, 400)
-"""MHz, as the next three."""
+INPUT: Final = (10, 400)
+"""MHz, as the next three; from 8 on it locks, but the phase detector wants 10."""
 COMPARED: Final = (10, 400)
 VCO: Final = (400, 800)
 OUTPUT: Final = (10, 400)
@@ -56,7 +56,7 @@ def pll(crystal: float, clock: float) -> Pll:
         raise ConfigurationError(f"the crystal must have {INPUT[0]} to {INPUT[1]} MHz, not {crystal:g}")
     if not OUTPUT[0] <= clock <= OUTPUT[1]:
         raise ConfigurationError(f"the clock must be {OUTPUT[0]} to {OUTPUT[1]} MHz, not {clock:g}")
-    given, wanted = Fraction(crystal), Fraction(clock)
+    given, wanted = Fraction(str(crystal)), Fraction(str(clock))
     choices = []
     for divided in range(DIVIDER[0], DIVIDER[1] + 1):
         compared = given / divided
@@ -68,6 +68,8 @@ def pll(crystal: float, clock: float) -> Pll:
                 continue
             for fed in range(max(DIVIDER[0], -(-VCO[0] // fed_back)), min(DIVIDER[1], VCO[1] // fed_back) + 1):
                 output = -(-fed_back * fed // wanted)
-                if output <= DIVIDER[1]:
+                if output <= DIVIDER[1] and fed_back * fed >= OUTPUT[0] * output:
                     choices.append(Pll(given, divided, feedback, fed, int(output)))
+    if not choices:
+        raise ConfigurationError(f"no PLL makes {clock:g} MHz, or a little less, of {crystal:g} MHz")
     return max(choices, key=lambda made: (made.clock, made.compared, made.vco, -made.feedback))

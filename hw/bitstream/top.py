@@ -12,7 +12,7 @@ TOP: Final = "systolith_top"
 INPUTS: Final = ("clock", "button", "rx")
 LEDS: Final = ("busy", "interrupt", "heartbeat")
 CLOCK: Final = "clk"
-"""The net of the PLL's clock."""
+"""The net of the PLL's clock, in the Verilog."""
 TOLERANCE: Final = 0.015
 """By which the line's rate may be off: octets are sampled within half a bit of ten, and the other end is off too."""
 
