@@ -1,4 +1,4 @@
-"""LeNet-5's bitstreams by the real tools, and their very sources simulated down to the serial pins: `make check-boards`."""
+"""LeNet-5's bitstreams by the real tools, and their very sources simulated to the pins: `make check-boards`."""
 
 from __future__ import annotations
 
