@@ -24,7 +24,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PACKAGES := quant golden hw sim
 PYTHONS := 3.11 3.12 3.13
-QUICK := api cli_generate cli_quantize_golden data imports package quant_files golden_network hw_generate sim_command
+QUICK := api cli_generate cli_quantize_golden data imports package quant_files golden_network host_carriers host_driver hw_generate sim_command
 
 # The file that $(PYTHON) runs, the same inside an environment and outside; empty if it is older than 3.11 or nothing.
 # pyenv's python3.12 runs only if pyenv has switched it on: then pyenv is asked where it is.

@@ -127,6 +127,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tiny):
     ):
         before = carrier.memory.dram.copy()
         refused(tiny, carrier, message)
+        assert carrier.closed
         np.testing.assert_array_equal(carrier.memory.dram, before)
         assert carrier.device.written == []
     if made.memory_bytes % 4096:
@@ -264,6 +265,7 @@ class Nothing:
     def read(self, offset, count=0):
         return 0x53595354 if offset == 0 else build.fingerprint if offset == build.registers["FINGERPRINT"] else 0
     def write(self, offset, value): raise RuntimeError("written")
+    def close(self): pass
 try:
     Accelerator(Nothing(), build)
 except RuntimeError as error:

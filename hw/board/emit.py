@@ -1,5 +1,6 @@
 """A board's top as Verilog, to stand beside a build's systolith.v."""
 
+from functools import lru_cache
 from typing import Final
 
 from amaranth.back import verilog
@@ -10,6 +11,7 @@ from .board import Board, board_ports
 TOP: Final = "systolith_board"
 
 
+@lru_cache(maxsize=8)
 def emit_board(*, bus_bytes: int, memory_bytes: int, divisor: int) -> str:
     """Verilog-2005 of Board with these parameters, module ``systolith_board``: clk, rst, rx, tx, busy, interrupt."""
     board = Board(bus_bytes=bus_bytes, memory_bytes=memory_bytes, divisor=divisor)

@@ -27,12 +27,16 @@ from .frames import (
 WORD = 4
 BITS = 10
 """Of an octet on the line."""
+SILENCES = 6
+"""Attempts at a request that nothing answers, after which the host gives up."""
+LONGEST = 8
+"""Times the patience, that an answer is waited for at most."""
 
 
 class SerialLine:
     """The serial port ``port`` at ``baud`` bits a second, which must be the board's.  Needs pyserial.
 
-    patience : seconds without an answer after which a request is sent again;  attempts : how often, at most
+    patience : seconds without an answer after which a request is sent again, at first;  attempts : how often, at most
     repeated : requests that were sent again, so far
 
     Raises HostError if the port cannot be opened, or no board with a link of ours answers.
@@ -55,7 +59,8 @@ class SerialLine:
         self._sequence = 0
         self._in_step = False  # board and host know what was done last
         self._came = b""  # since the last delimiter
-        self._answers: list[Frame | None] = []
+        self._answers: list[Frame] = []
+        self._waits = patience  # seconds, beside the time on the line
         try:
             size = self._synchronize()
         except BaseException:
@@ -100,33 +105,47 @@ class SerialLine:
         return int(size)
 
     def _exchange(self, request: Frame) -> Frame:
-        """The answer to ``request``, which is repeated until there is one."""
+        """The answer to ``request``, which is repeated until there is one.
+
+        A board that is slower than thought is waited for longer each time, and in what follows: else copies of
+        requests would come faster than it takes them.
+        """
         self._in_step, before = False, self._in_step
         octets = request.to_octets()
-        longest = len(octets) + 2 * WORD * max(DATA_WORDS, request.count)
-        patience = self._patience + 2 * BITS * longest / self._baud
+        on_the_line = 2 * BITS * (len(octets) + 2 * WORD * max(DATA_WORDS, request.count)) / self._baud
+        silences = 0
         try:
             for attempt in range(self._attempts):
                 self.repeated += attempt > 0
                 self._port.write(octets)
-                end = time.monotonic() + patience
-                while (left := end - time.monotonic()) > 0:
-                    answer = self._next(left)
-                    if answer is None or answer.kind == DAMAGED:
-                        break  # one of both came damaged
-                    if (answer.sequence, answer.address) == (request.sequence, request.address):
-                        self._in_step = before
-                        return answer
+                answer = self._answer_to(request, self._waits + on_the_line)
+                if answer is None:
+                    self._waits = min(2 * self._waits, LONGEST * self._patience)
+                    silences += 1
+                    if silences == SILENCES:
+                        break
+                elif answer.kind != DAMAGED:
+                    if not attempt:
+                        self._waits = max(0.75 * self._waits, self._patience)
+                    self._in_step = before
+                    return answer
         except self._broken as error:
             raise HostError(f"the serial line '{self._name}' broke: {error}; is the cable in?") from error
         raise HostError(
-            f"no answer from a board at '{self._name}', {self._baud:,} baud, to {self._attempts} attempts; are port "
-            "and baud rate right, and is the FPGA configured?"
+            f"no answer from a board at '{self._name}', {self._baud:,} baud, to {self._attempts} attempts or "
+            f"{SILENCES} without a word; are port and baud rate right, and is the FPGA configured?"
         )
 
-    def _next(self, seconds: float) -> Frame | None:
-        """The next frame that comes, None if it is damaged, or if none comes in time."""
+    def _answer_to(self, request: Frame, seconds: float) -> Frame | None:
+        """The answer to ``request``, or what says that one of both came damaged; None if neither comes in time."""
         end = time.monotonic() + seconds
+        while (answer := self._next(end)) is not None:
+            if answer.kind == DAMAGED or (answer.sequence, answer.address) == (request.sequence, request.address):
+                return answer
+        return None
+
+    def _next(self, end: float) -> Frame | None:
+        """The next frame, DAMAGED if it is; None if none comes before ``end``."""
         while not self._answers:
             left = end - time.monotonic()
             if left <= 0:
@@ -134,7 +153,7 @@ class SerialLine:
             self._port.timeout = left
             came = self._port.read(max(1, self._port.in_waiting))
             *whole, self._came = (self._came + came).split(END)
-            self._answers += [Frame.from_octets(octets) for octets in whole if octets]
+            self._answers += [Frame.from_octets(octets) or Frame(0, DAMAGED, 0, 0) for octets in whole if octets]
         return self._answers.pop(0)
 
 
