@@ -15,9 +15,11 @@ import systolith
 from systolith.cli import run
 from systolith.host import Accelerator, SerialLine
 from systolith.hw.bitstream.boards import BOARDS
+from systolith.hw.bitstream.fit import taken
 from systolith.hw.bitstream.record import BITSTREAM, SOURCES, read_bitstream
 from systolith.hw.bitstream.top import TOP
 from systolith.hw.engine.cell import FOLDER as ENGINE
+from systolith.hw.folder import read_manifest
 from systolith.sim.executable import compile_executable
 from systolith.sim.toolchain import VERILOG
 
@@ -45,14 +47,16 @@ def made(lenet, request, tmp_path_factory):
     return BOARDS[request.param], folder
 
 
-def test_the_timing_is_met_and_the_bitstream_is_the_boards(made):
+def test_the_timing_is_met_and_the_bitstream_is_the_boards(lenet, made):
     board, folder = made
     record = read_bitstream(folder)
     assert record.slack_ns >= 0
     assert record.reached_mhz >= record.clock_mhz
     assert PARTS[board.name] in (folder / BITSTREAM).read_bytes()[:80]
-    assert record.used["MULT18X18D"] <= board.device.multipliers == record.there["MULT18X18D"]
-    assert record.used["DP16KD"] <= board.device.block_rams == record.there["DP16KD"]
+    assert board.device.multipliers == record.there["MULT18X18D"]
+    assert board.device.block_rams == record.there["DP16KD"]
+    multipliers, *rams = taken(board, read_manifest(lenet[1])[0].parameters, record.memory_bytes)
+    assert (record.used["MULT18X18D"], record.used["DP16KD"]) == (multipliers, sum(rams))
 
 
 def test_the_sources_answer_a_digit_over_the_serial_pins(lenet, made):

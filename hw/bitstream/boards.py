@@ -79,9 +79,9 @@ _BOARDS = (
             "button": Pin("AB1", low=True),  # GSRN
             "rx": Pin("R26", attributes=PULLED_UP),
             "tx": Pin("R24"),
-            "busy": Pin("R21", low=True),  # LD5, green
-            "interrupt": Pin("W21", low=True),  # LD6, green
-            "heartbeat": Pin("R23", low=True),  # LD8, green
+            "busy": Pin("R21", low=True),  # green of an RGB LED
+            "interrupt": Pin("W21", low=True),
+            "heartbeat": Pin("R23", low=True),
         },
         high={},
         fastest_line=12_000_000,

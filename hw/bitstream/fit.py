@@ -14,6 +14,14 @@ LINK_RAMS = 1
 MULTIPLIERS, RAMS = ("MULT18X18D",), ("DP16KD", "PDPW16KD")
 
 
+def taken(board: Board, parameters: Parameters, memory_bytes: int) -> tuple[int, int, int]:
+    """Multipliers; block RAMs of the accelerator; those of the memory behind its bus and of the serial link."""
+    target = board.device.target
+    engine = area(replace(parameters, target=target))
+    words = -(-memory_bytes // parameters.bus_bytes)
+    return engine.multipliers, engine.block_rams, blocks(target, 9 * parameters.bus_bytes, words) + LINK_RAMS
+
+
 def check_fit(board: Board, parameters: Parameters, memory_bytes: int) -> None:
     """Raises ConfigurationError, saying what ``board`` lacks, if it cannot hold the accelerator and its memory.
 
@@ -25,16 +33,13 @@ def check_fit(board: Board, parameters: Parameters, memory_bytes: int) -> None:
             f"the build is for the target {parameters.target}, {board.name} has an {target}; "
             f"generate it with --target {target}"
         )
-    engine, there = area(replace(parameters, target=target)), board.device
-    words = -(-memory_bytes // parameters.bus_bytes)
-    behind = blocks(target, 9 * parameters.bus_bytes, words) + LINK_RAMS
-    if engine.multipliers > there.multipliers:
-        raise _lacks(board, f"{there.multipliers} multipliers, and the engine takes {engine.multipliers:,}")
-    if engine.block_rams + behind > there.block_rams:
+    (multipliers, rams, behind), there = taken(board, parameters, memory_bytes), board.device
+    if multipliers > there.multipliers:
+        raise _lacks(board, f"{there.multipliers} multipliers, and the engine takes {multipliers:,}")
+    if rams + behind > there.block_rams:
         raise _lacks(
             board,
-            f"{there.block_rams} block RAMs; the engine takes {engine.block_rams:,} and "
-            f"{memory_bytes:,} bytes of memory {behind:,}",
+            f"{there.block_rams} block RAMs; the engine takes {rams:,} and {memory_bytes:,} bytes of memory {behind:,}",
         )
 
 
