@@ -71,6 +71,21 @@ def test_digits_on_the_accelerator_alone(lenet):
     assert ran.cycles_per_image == pytest.approx(ran.predicted_cycles, rel=0.01)
 
 
+def test_what_the_engine_says_is_told_and_the_next_run_is_exact(lenet):
+    folder, digits, reals = lenet
+    carrier = SimulatedAccelerator(folder)
+    impatient = Accelerator(carrier, folder, timeout=60, watchdog=10)  # memory takes 30 cycles to answer
+    message = r"^the run failed: nothing moved for as many cycles as WATCHDOG says; "
+    with pytest.raises(HostError, match=message):
+        impatient.run(digits)
+    with Accelerator(carrier, folder, timeout=60) as accelerator:
+        carrier.memory.write(0, bytes(64))
+        with pytest.raises(HostError, match=r"^the run failed: the memory image at BASE is not the one"):
+            accelerator.run(digits)
+        carrier.memory.write(0, accelerator.build.constants[:64])
+        np.testing.assert_array_equal(accelerator.run(digits[:1]), reals[:1])
+
+
 def test_the_command_line(lenet, tmp_path, capsys):
     folder, digits, reals = lenet
     np.savez(tmp_path / "digits.npz", x=digits, y=reals.argmax(axis=1))
