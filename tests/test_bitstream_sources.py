@@ -16,7 +16,7 @@ from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from systolith.host import SerialLine
 from systolith.hw.bitstream.boards import BAUD, BOARDS, board_named
-from systolith.hw.bitstream.pll import pll
+from systolith.hw.bitstream.pll import Pll, pll
 from systolith.hw.bitstream.top import INPUTS, TOP, constraints, divisor, rate_error, top_verilog
 from systolith.hw.board.emit import emit_board
 from systolith.options import BoardKind
@@ -126,6 +126,12 @@ def test_dividers_are_within_the_limits_and_none_is_nearer(crystal):
         outputs = np.ceil(vcos / clock - 1e-9)
         nearest = (vcos / outputs)[outputs <= 128].max()
         assert float(made.clock) == pytest.approx(nearest, rel=1e-9), clock
+
+
+def test_of_dividers_for_one_clock_those_with_least_jitter_are_taken():
+    assert pll(25, 100) == Pll(Fraction(25), input=1, feedback=1, fed=32, output=8)
+    assert pll(100, 62.5) == Pll(Fraction(100), input=1, feedback=1, fed=5, output=8)
+    assert pll(25, 96.9) == Pll(Fraction(25), input=1, feedback=1, fed=31, output=8)
 
 
 def test_a_clock_or_crystal_that_no_pll_takes_is_refused():
