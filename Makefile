@@ -1,5 +1,6 @@
 # make demo    LeNet-5 and real digits through the whole path; prints the results and where the files are
 # make check   environment, lint, types, all tests; what continuous integration runs
+# make check-boards  LeNet-5's bitstreams by the real tools, and what they are made of simulated: half an hour; in build/boards
 # make check-pythons  lint, types and the quick tests on each of Python 3.11 to 3.13 that is installed
 # make matrix every array with every bus, memory, kind of scale and bench: half an hour
 # make fuzz    mutated models, float and quantized, for SECONDS=60, from SEED=0; those that fail are kept in build/fuzz
@@ -31,7 +32,7 @@ WHICH := 'import os, sys; sys.version_info < (3, 11) or print(os.path.realpath(s
 INTERPRETER := $(shell $(PYTHON) -c $(WHICH) 2>/dev/null \
 	|| { found=$$(pyenv prefix $(PYTHON:python%=%) 2>/dev/null) && "$$found/bin/python" -c $(WHICH); })
 
-.PHONY: demo check check-pythons quick fuzz bench bench-fpga bench-models bench-quantizers bench-lecture
+.PHONY: demo check check-boards check-pythons quick fuzz bench bench-fpga bench-models bench-quantizers bench-lecture
 .PHONY: matrix version lint types tests clean
 .DELETE_ON_ERROR:
 
@@ -55,6 +56,10 @@ fuzz: $(VENV)/.check
 
 bench: $(VENV)/.run
 	$(BIN)/python -m examples.benchmark "$(BUILD)/bench"
+
+check-boards: $(VENV)/.check $(VENV)/.boards
+	@mkdir -p "$(BUILD)"
+	$(BIN)/python -m pytest -m boards --basetemp "$(BUILD)/boards" -s
 
 bench-fpga: $(VENV)/.fpga
 	$(BIN)/python -m examples.fpga.benchmark "$(BUILD)/fpga" $(PARTS)
@@ -114,6 +119,11 @@ $(VENV)/.check: pyproject.toml $(VENV)/.made
 $(VENV)/.fpga: $(VENV)/.run
 	@echo "installing into $(VENV) ..."
 	@$(PIP) install --editable '.[fpga]'
+	@touch $@
+
+$(VENV)/.boards: $(VENV)/.run
+	@echo "installing into $(VENV) ..."
+	@$(PIP) install --editable '.[boards]'
 	@touch $@
 
 $(VENV)/.models: $(VENV)/.run

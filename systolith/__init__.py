@@ -13,6 +13,7 @@ if not (_Path(__file__).parent / "quant").is_dir():
 if _typing.TYPE_CHECKING:
     from . import golden as golden
     from . import quant as quant
+    from .commands.board import BoardBuild, board_build
     from .commands.check import CheckedModel, check_model
     from .commands.compile import compile_build
     from .commands.estimate import estimate_build
@@ -26,6 +27,7 @@ if _typing.TYPE_CHECKING:
     from .quant.graph.errors import SystolithError
 
 __all__ = [
+    "BoardBuild",
     "BuildRun",
     "CheckedModel",
     "GoldenRun",
@@ -33,6 +35,7 @@ __all__ = [
     "SystolithError",
     "WrittenPackage",
     "__version__",
+    "board_build",
     "check_model",
     "compile_build",
     "estimate_build",
@@ -48,12 +51,14 @@ __all__ = [
 
 if not _typing.TYPE_CHECKING:
     _LATER = {
+        "BoardBuild": "commands.board",
         "BuildRun": "commands.run",
         "CheckedModel": "commands.check",
         "GoldenRun": "commands.golden",
         "QuantizedModel": "commands.quantize",
         "SystolithError": "quant.graph.errors",
         "WrittenPackage": "commands.package",
+        "board_build": "commands.board",
         "check_model": "commands.check",
         "compile_build": "commands.compile",
         "estimate_build": "commands.estimate",

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from .options import Images, Json
+from .options import BoardKind, Images, Json
 
 FAILURE = 1
 console = Console(highlight=False, soft_wrap=True)
@@ -63,3 +63,41 @@ def run(
         for line in result.lines():
             console.print(escape(line))
     return 0 if result.equal else FAILURE
+
+
+def board(
+    build: Annotated[
+        Path, typer.Argument(metavar="BUILD", help="Folder that `generate` or `compile` wrote.", show_default=False)
+    ],
+    board: Annotated[BoardKind, typer.Option(help="The board.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT", help="Folder to write.", show_default=False)],
+    clock: Annotated[
+        float | None,
+        typer.Option(metavar="MHZ", help="To be met; by default the highest found that is.", show_default=False),
+    ] = None,
+    baud: Annotated[int, typer.Option(metavar="N", help="Of the serial line.")] = 1_000_000,
+    program: Annotated[bool, typer.Option("--program", help="Load it into the board, by openFPGALoader.")] = False,
+    json_: Json = False,
+) -> None:
+    """Make a bitstream of a build for a board without DRAM: minutes, with tools that pip installs.
+
+    It writes nothing unless the timing is met at the clock.
+
+    Example: `systolith board build/lenet5 --board ulx3s_85f -o build/lenet5-ulx3s`
+    """
+    from .commands.board import board_build
+
+    made = board_build(
+        build,
+        output,
+        board=board.value,
+        clock_mhz=clock,
+        baud=baud,
+        program=program,
+        show_progress=not json_,
+    )
+    if json_:
+        console.out(json.dumps(made.bitstream.model_dump(mode="json", exclude={"seal"})))
+    else:
+        for line in made.lines():
+            console.print(escape(line))

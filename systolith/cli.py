@@ -324,6 +324,7 @@ def simulate(
 
 
 app.command()(board_commands.run)
+app.command()(board_commands.board)
 
 
 @app.command()

@@ -34,6 +34,11 @@ class VendorKind(StrEnum):
     QUARTUS = "quartus"
 
 
+class BoardKind(StrEnum):
+    ULX3S_85F = "ulx3s_85f"
+    ECPIX5_85F = "ecpix5_85f"
+
+
 class BenchKind(StrEnum):
     BULK = "bulk"
     PROTOCOL = "protocol"

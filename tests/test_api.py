@@ -17,6 +17,7 @@ from . import models
 from .test_sim_faults import network
 
 FUNCTIONS = (
+    "board_build",
     "check_model",
     "compile_build",
     "estimate_build",
@@ -152,6 +153,7 @@ def test_the_same_things_have_the_same_names():
     assert list(parameters["compile_build"])[:3] == ["model", "accelerator", "output"]
     assert list(parameters["simulate_build"])[:2] == ["build", "inputs"]
     assert list(parameters["report_build"])[:2] == list(parameters["package_build"])[:2] == ["build", "output"]
+    assert list(parameters["board_build"])[:2] == ["build", "output"]
     assert "labels" in parameters["run_golden"].keys() & parameters["simulate_build"].keys()
 
 

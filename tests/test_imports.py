@@ -40,20 +40,13 @@ ALLOWED: dict[str, set[str]] = {
     **HW,
     "hw": {*HW, "quant.graph", "quant.files"},
     "hw.vendors": {*HW, "quant.graph", "quant.files", "hw"},
+    "hw.bitstream": {*HW, "quant.graph", "quant.files", "hw"},
     **SIM,
     "sim": {*SIM, *HW, "quant", *QUANT, "golden", "hw"},
     "systolith.report": {"quant", *QUANT, "golden", "hw", "sim", "systolith"},
     "systolith.commands": {
-        "quant",
-        *QUANT,
-        "golden",
-        "hw",
-        *HW,
-        "hw.vendors",
-        "sim",
-        "systolith.report",
-        "systolith",
-        *HOST,
+        *("quant", *QUANT, "golden", "hw", *HW, "hw.vendors", "hw.bitstream", "sim"),
+        *("systolith.report", "systolith", *HOST),
     },
 }
 """The folders that each folder's files may import, besides its own.  A folder without a dot: files right in it."""

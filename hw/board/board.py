@@ -6,11 +6,12 @@ from amaranth.lib.wiring import In, Out, connect
 
 from ..engine.axi import axi4, axi4_lite
 from ..engine.emit import TOP
+from ..engine.register_slice import RegisterSlice
 from .block_memory import BlockMemory
 from .framing import Deframer, Framer
 from .link import Link
 from .uart import Receiver, Transmitter
-from .words import RegisterMaster
+from .words import REQUEST, RegisterMaster
 
 
 class Board(wiring.Component):
@@ -49,11 +50,18 @@ class Board(wiring.Component):
         connect(m, link.items, framer.items)
         connect(m, framer.octets, transmitter.octets)
         connect(m, link.registers, registers.words)
-        connect(m, link.memory, memory.host)
+        self._relay(m, link, memory)
         connect(m, registers.bus, accelerator["s_axil"])
         connect(m, accelerator["m_axi"].read, memory.bus.read)
         connect(m, accelerator["m_axi"].write, memory.bus.write)
         return m
+
+    def _relay(self, m: Module, link: Link, memory: BlockMemory) -> None:
+        """The link's requests to memory, behind a register: its buffer is far from most of the block RAM."""
+        m.submodules.relay = relay = RegisterSlice(shape=REQUEST)
+        connect(m, link.memory.request, relay.incoming)
+        connect(m, relay.outgoing, memory.host.request)
+        m.d.comb += [link.memory.done.eq(memory.host.done), link.memory.answer.eq(memory.host.answer)]
 
     def _accelerator(self, m: Module) -> dict[str, wiring.PureInterface]:
         """An instance of module ``systolith``, by its buses."""

@@ -31,6 +31,10 @@ class HostError(SystolithError):
     """A board, or what carries the host's words to it, is not what the build needs, does not answer, or failed."""
 
 
+class ToolError(SystolithError):
+    """A tool for FPGAs is missing or failed, or what it made does not fit or is too slow."""
+
+
 def unknown_kind(thing: Never) -> Never:
     """The last case of a ``match`` over kinds of layers or tensors.
 
