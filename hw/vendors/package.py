@@ -64,8 +64,8 @@ def write_package(build: Path, vendor: Vendor, output: Path, megahertz: int | No
             if megahertz is not None:
                 raise ConfigurationError("a clock is for the scripts of vivado; in Platform Designer you connect one")
             contents |= quartus.quartus_files(verilog.decode())
-        case _:
-            assert_never(vendor)
+        case unknown:
+            assert_never(unknown)
     hashes = {name: sha256(data) for name, data in contents.items()}
     record = Package(format=FORMAT, vendor=vendor, build=seal, megahertz=megahertz, files=hashes, checked=CHECKED)
     _check(output)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from operator import index
 from typing import Any, assert_never
 
 import numpy as np
@@ -176,13 +177,16 @@ def step_of(operator: str, attributes: Mapping[str, Any]) -> HostStep:
 
     Raises ModelError where there is none.
     """
-    match operator, dict(attributes):
-        case "Reshape", {"shape": [0, *sizes]}:
-            return Reshape(tuple(sizes))
-        case "Transpose", {"perm": [0, *axes]}:
-            return Transpose((0, *axes))
-        case (("Softmax" | "LogSoftmax"), {"axis": int(axis)}):
-            return Softmax(axis, operator == "LogSoftmax")
-        case "ArgMax", {"axis": int(axis), "keepdims": kept, "select_last_index": last}:
-            return ArgMax(axis, bool(kept), bool(last))
+    try:
+        if operator == "Reshape" and attributes["shape"][0] == 0:
+            return Reshape(tuple(attributes["shape"][1:]))
+        if operator == "Transpose" and attributes["perm"][0] == 0:
+            return Transpose(tuple(attributes["perm"]))
+        if operator in ("Softmax", "LogSoftmax"):
+            return Softmax(index(attributes["axis"]), operator == "LogSoftmax")
+        if operator == "ArgMax":
+            kept, last = bool(attributes["keepdims"]), bool(attributes["select_last_index"])
+            return ArgMax(index(attributes["axis"]), kept, last)
+    except (KeyError, IndexError, TypeError):
+        pass  # no such step either
     raise ModelError(f"the host has no step {operator} with {dict(attributes)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import assert_never
 
 from ..hw.vendors.package import RECORD, Vendor, write_package
 from ..hw.vendors.quartus import COMPONENT as QUARTUS_COMPONENT
@@ -30,6 +31,8 @@ class WrittenPackage:
                 return [*said, "next, in a folder for what Vivado makes, one of", *(f" {line}" for line in commands)]
             case "quartus":
                 return [*said, f"next: {self.path} on the IP search path, where {QUARTUS_COMPONENT} is found"]
+            case unknown:
+                assert_never(unknown)
 
 
 def package_build(

@@ -145,24 +145,20 @@ def _closed(carrier: Carrier) -> Iterator[Carrier]:
 
 def _carrier(on: str, source: accelerators.Accelerator, baud: int) -> Carrier:
     kind, *rest = on.split(":")
-    match kind, rest:
-        case "sim", []:
-            from ..sim.carrier import SimulatedAccelerator
+    if (kind, len(rest)) == ("sim", 0):
+        from ..sim.carrier import SimulatedAccelerator
 
-            return SimulatedAccelerator(source)
-        case "uio", [name]:
-            return Uio(name)
-        case "uio", [name, buffer]:
-            return Uio(name, buffer)
-        case "mem", [registers, memory, size]:
-            try:
-                return DeviceMemory(int(registers, 0), int(memory, 0), int(size, 0))
-            except ValueError as error:
-                raise ConfigurationError(
-                    f"'{on}' has no three numbers, as mem:0x40000000:0x10000000:0x100000"
-                ) from error
-        case "pynq", [bitstream]:
-            return PynqBoard.overlay(bitstream, -(-source.memory_bytes // 4096) * 4096)
-        case port, [] if port.startswith("/") or port.upper().startswith("COM"):
-            return SerialLine(port, baud=baud)
+        return SimulatedAccelerator(source)
+    if kind == "uio" and len(rest) in (1, 2):
+        return Uio(*rest)
+    if (kind, len(rest)) == ("mem", 3):
+        try:
+            registers, memory, size = (int(number, 0) for number in rest)
+        except ValueError as error:
+            raise ConfigurationError(f"'{on}' has no three numbers, as mem:0x40000000:0x10000000:0x100000") from error
+        return DeviceMemory(registers, memory, size)
+    if (kind, len(rest)) == ("pynq", 1):
+        return PynqBoard.overlay(rest[0], -(-source.memory_bytes // 4096) * 4096)
+    if not rest and (kind.startswith("/") or kind.upper().startswith("COM")):
+        return SerialLine(kind, baud=baud)
     raise ConfigurationError(f"'{on}' is no place to run on; there are {PLACES}")
