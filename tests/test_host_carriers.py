@@ -264,8 +264,8 @@ def test_a_run_says_whether_it_equals_golden(tiny, tmp_path, pynq, monkeypatch):
     found = run_build(folder, images, labels=labels, images=2, on="pynq", output=tmp_path / "o.npz")
     assert (found.equal, found.accuracy, found.images) == (True, 1.0, 2)
     assert found.lines()[0] == "the outputs of 2 images equal golden"
-    kept = np.load(tmp_path / "o.npz")
-    np.testing.assert_array_equal(kept["y"], reals[:2])
+    with np.load(tmp_path / "o.npz") as kept:
+        np.testing.assert_array_equal(kept["y"], reals[:2])
     said = found.as_json()
     assert (said["equal"], said["cycles_per_image"], said["images"]) == (True, 1001.5, 2)
     np.testing.assert_array_equal(np.array(next(iter(said["outputs"].values())), np.float32), reals[:2])

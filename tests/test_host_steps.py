@@ -165,7 +165,8 @@ def test_the_manifest_and_the_header_name_the_hosts_steps(build):
 
 
 def test_a_confusion_matrix_is_that_of_the_models_classes(build):
-    data = np.load(build.parent / "data.npz")
+    with np.load(build.parent / "data.npz") as file:
+        data = dict(file)
     answers = oracle.run(onnx.load(build / "model.onnx"), data["x"])
     _, tree = page_of(build, inputs=build.parent / "data.npz", float_model=build.parent / "float.onnx")
     found = [[int(count or 0) for count in row[1:]] for row in cells(section(tree, "confusion"))]
