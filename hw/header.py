@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ..quant.graph import FeatureMap, Tensor
 from .compiler.formats import storage
 from .compiler.plan import Plan
-from .isa.register_map import CAUSES, IDENTITY, PAGE_BITS, REGISTERS, STALLS
+from .isa.register_map import CAUSES, IDENTITY, REGISTERS, STALLS, whole_pages
 
 _RUN = """
 /* How a register is read and written.  Define both before this file where that takes a barrier or a bus of its own. */
@@ -223,7 +223,7 @@ def c_header(plan: Plan) -> str:
 
 def limit(plan: Plan) -> int:
     """What the register LIMIT must hold at least: the memory's bytes, in whole pages."""
-    return -(-plan.memory_bytes >> PAGE_BITS) << PAGE_BITS
+    return whole_pages(plan.memory_bytes)
 
 
 def _texts() -> str:

@@ -7,14 +7,13 @@ import subprocess
 from pathlib import Path
 
 from ..hw.board.emit import TOP, emit_board
-from ..hw.engine.cell import FOLDER as ENGINE
-from ..hw.engine.sizes import array_cell
+from ..hw.isa.register_map import whole_pages
 from . import accelerator as accelerators
 from .accelerator import Accelerator
 from .executable import compile_executable
-from .toolchain import VERILOG
+from .session import power_up
+from .toolchain import VERILOG, cell_models
 
-PAGE = 4096
 DIVISOR = 4
 """Clock cycles a bit: fewer than on a board, whose line is slow beside its clock, so that less has to be simulated."""
 
@@ -44,7 +43,7 @@ class SimulatedBoard:
         import tty
 
         source = build if isinstance(build, Accelerator) else accelerators.load(Path(build))
-        size = -(-source.memory_bytes // PAGE) * PAGE if memory_bytes is None else memory_bytes
+        size = whole_pages(source.memory_bytes) if memory_bytes is None else memory_bytes
         program = compile_board(source, size, divisor)
         self.port = ""
         self._mine: list[int] = []
@@ -53,8 +52,7 @@ class SimulatedBoard:
             tty.setraw(user)
             self.port = os.ttyname(user)
             self._mine = [line, user]  # while the user's end is open here, nobody's leaving it ends the board
-        power_up = ["+verilator+rand+reset+2", f"+verilator+seed+{1 + seed % (2**31 - 1)}"]
-        self._process = subprocess.Popen([program, str(line), str(divisor), *power_up], pass_fds=[line])
+        self._process = subprocess.Popen([program, str(line), str(divisor), *power_up(seed)], pass_fds=[line])
 
     def __enter__(self) -> SimulatedBoard:
         return self
@@ -74,7 +72,5 @@ class SimulatedBoard:
 def compile_board(source: Accelerator, memory_bytes: int, divisor: int = DIVISOR) -> Path:
     """The program of board_host.cpp for ``source`` in a board of these sizes."""
     board = emit_board(bus_bytes=source.bus_bytes, memory_bytes=memory_bytes, divisor=divisor)
-    sources = [VERILOG / "board_host.cpp"]
-    if model := array_cell(source.manifest.parameters).model:
-        sources.append(ENGINE / model)
+    sources = [VERILOG / "board_host.cpp", *cell_models(source)]
     return compile_executable(sources, TOP, {}, {"board.v": board, "systolith.v": source.verilog})

@@ -8,18 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..hw.engine.cell import FOLDER as ENGINE
-from ..hw.engine.sizes import array_cell
+from ..hw.isa.register_map import whole_pages
 from ..quant.graph.errors import HostError
 from . import accelerator as accelerators
 from .accelerator import Accelerator
 from .executable import compile_executable
-from .toolchain import DEVICE, VERILOG
+from .session import power_up
+from .toolchain import DEVICE, TOPS, VERILOG, cell_models, device_defines, device_parameters
 
 SOURCES = (*DEVICE, "axi_memory.sv", "register_port.sv", "bulk.sv", "accelerator_host.cpp")
 ADDRESS = 0x12_3456_7000
 """Of the memory on the bus: no part of BASE may be forgotten."""
-PAGE = 4096
 CYCLES = 20_000
 """That pass while the driver waits once, if no interrupt comes."""
 
@@ -40,11 +39,10 @@ class SimulatedAccelerator:
     ) -> None:
         source = build if isinstance(build, Accelerator) else accelerators.load(Path(build))
         program = compile_accelerator(source)
-        size = -(-source.memory_bytes // PAGE) * PAGE if size is None else size
+        size = whole_pages(source.memory_bytes) if size is None else size
         arguments = [str(size), str(ADDRESS), str(memory_latency)]
-        power_up = ["+verilator+rand+reset+2", f"+verilator+seed+{1 + seed % (2**31 - 1)}"]
         self._process = subprocess.Popen(
-            [program, *arguments, *power_up], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            [program, *arguments, *power_up(seed)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         )
         self.registers = _Registers(self)
         self.memory = _Memory(self, size)
@@ -134,14 +132,6 @@ class _Memory:
 
 def compile_accelerator(source: Accelerator) -> Path:
     """The program of accelerator_host.cpp for ``source``."""
-    parameters = {
-        "BUS_BYTES": source.bus_bytes,
-        "MONITOR_BYTES": source.monitor_bytes,
-        "MONITOR_ADDRESS_BITS": source.monitor["address"],
-        "MONITOR_COUNT_BITS": source.monitor["count"],
-    }
-    sources = [VERILOG / name for name in SOURCES]
-    if model := array_cell(source.manifest.parameters).model:
-        sources.append(ENGINE / model)
-    defines = ["SYSTOLITH_MONITOR_PORTS"] if "monitor_valid" in source.ports else []
-    return compile_executable(sources, "bulk", parameters, {"systolith.v": source.verilog}, defines)
+    sources = [*(VERILOG / name for name in SOURCES), *cell_models(source)]
+    designs = {"systolith.v": source.verilog}
+    return compile_executable(sources, TOPS["bulk"], device_parameters(source), designs, device_defines(source))

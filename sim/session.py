@@ -63,7 +63,7 @@ def _outcomes(file: Path) -> tuple[list[Outcome], Failure | None]:
     return read_outcomes(file.read_text()) if file.exists() else ([], None)
 
 
-def _power_up(seed: int) -> list[str]:
+def power_up(seed: int) -> list[str]:
     """Memories and registers without a first value hold random bits: nothing may rely on zeros in them."""
     return ["+verilator+rand+reset+2", f"+verilator+seed+{1 + seed % (2**31 - 1)}"]  # 0 would be another each time
 
@@ -88,7 +88,7 @@ def run_tests(compiled: Compiled, folder: Path, *, seed: int = 0, waves: bool = 
                 test_dir=folder,
                 results_xml=str(results.absolute()),
                 seed=seed,
-                plusargs=_power_up(seed) if compiled.simulator == "verilator" else [],
+                plusargs=power_up(seed) if compiled.simulator == "verilator" else [],
                 waves=waves and compiled.simulator == "icarus",  # Verilator's needs no switch
                 log_file=folder / LOG,
                 # with its default, pytest parses and rewrites every module that is imported: two thirds of the start

@@ -60,7 +60,7 @@ def expect(accelerator: Accelerator, graph: Graph) -> Expectation:
 
 
 def predicted_cycles(accelerator: Accelerator, graph: Graph, memory_latency: int) -> int:
-    """What the cycle model says of one image: the manifest's figure, or anew for another latency than it assumes."""
+    """Cycles of one run as the model has them: the manifest's figure, or anew for another latency than it assumes."""
     if memory_latency == MANIFEST_LATENCY:
         return accelerator.predicted_cycles
     unfold_input = accelerator.unfolding is not None

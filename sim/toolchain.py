@@ -175,6 +175,27 @@ def powered_up(verilog: str) -> str:
     return MEMORY.sub(drawn, verilog)
 
 
+def device_parameters(accelerator: Accelerator) -> dict[str, int]:
+    """Of device.sv, and of the modules around it."""
+    return {
+        "BUS_BYTES": accelerator.bus_bytes,
+        "MONITOR_BYTES": accelerator.monitor_bytes,
+        "MONITOR_ADDRESS_BITS": accelerator.monitor["address"],
+        "MONITOR_COUNT_BITS": accelerator.monitor["count"],
+    }
+
+
+def device_defines(accelerator: Accelerator) -> list[str]:
+    """Macros that tell device.sv where the monitor is."""
+    return ["SYSTOLITH_MONITOR_PORTS"] if "monitor_valid" in accelerator.ports else []
+
+
+def cell_models(accelerator: Accelerator) -> list[Path]:
+    """Verilog of the family's cells that its array is made of; none for plain Verilog."""
+    model = array_cell(accelerator.manifest.parameters).model
+    return [ENGINE / model] if model else []
+
+
 def compile_simulation(
     accelerator: Accelerator, bench: BenchName, simulator: Simulator, *, runs: int = 1, trace: bool = False
 ) -> Compiled:
@@ -184,27 +205,13 @@ def compile_simulation(
     networks share the Verilog they share the executable too.  ``trace`` makes one that can write waveforms.
     Raises SimulationError if a tool is missing or refuses.
     """
-    parameters = {
-        "BUS_BYTES": accelerator.bus_bytes,
-        "MONITOR_BYTES": accelerator.monitor_bytes,
-        "MONITOR_ADDRESS_BITS": accelerator.monitor["address"],
-        "MONITOR_COUNT_BITS": accelerator.monitor["count"],
-    }
+    parameters = device_parameters(accelerator)
     if simulator == "icarus" and bench == "bulk":
         parameters["MEMORY_BYTES"] = -(-accelerator.memory_bytes // 64) * 64
-    sources = [VERILOG / name for name in SOURCES[bench]]
-    if model := array_cell(accelerator.manifest.parameters).model:
-        sources.append(ENGINE / model)
+    sources = [*(VERILOG / name for name in SOURCES[bench]), *cell_models(accelerator)]
     tests = f"systolith.sim.benches.{bench}"
     design = powered_up(accelerator.verilog) if simulator == "icarus" else accelerator.verilog
-    defines = [
-        name
-        for name, wanted in (
-            ("SYSTOLITH_TRACE", trace),
-            ("SYSTOLITH_MONITOR_PORTS", "monitor_valid" in accelerator.ports),
-        )
-        if wanted
-    ]
+    defines = [*(["SYSTOLITH_TRACE"] if trace else []), *device_defines(accelerator)]
     cycles = math.inf if accelerator.manifest.shared else runs * accelerator.predicted_cycles
     levels = optimizations(bench, cycles)
     return compile_sources(sources, TOPS[bench], tests, simulator, parameters, design, defines, levels)

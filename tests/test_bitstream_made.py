@@ -119,6 +119,9 @@ def test_a_bitstream_is_whole_and_sealed(stubbed, tmp_path):
         (tmp_path / "out" / name).write_bytes(kept + b" ")
         with pytest.raises(ConfigurationError, match=rf"{name} was changed or removed since it was written$"):
             read_bitstream(tmp_path / "out")
+        with pytest.raises(ConfigurationError, match=r"since it was written; move it away, or give another folder$"):
+            make_bitstream(build("tiny"), "ulx3s_85f", tmp_path / "out", 2000.0, clock=70)
+        assert (tmp_path / "out" / name).read_bytes() == kept + b" "
         (tmp_path / "out" / name).write_bytes(kept)
 
 

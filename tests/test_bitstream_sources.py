@@ -6,6 +6,7 @@ import re
 import subprocess
 import tty
 from fractions import Fraction
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from amaranth.vendor import LatticePlatform
 from amaranth_boards.ecpix5 import ECPIX585Platform
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
+from systolith import board_commands as commands
 from systolith.host import SerialLine
 from systolith.hw.bitstream.boards import BAUD, BOARDS, board_named
 from systolith.hw.bitstream.pll import Pll, pll
@@ -69,6 +71,11 @@ def resource(name: str, port: str):
 
 def test_the_options_name_all_boards():
     assert [kind.value for kind in BoardKind] == list(BOARDS) == list(PLATFORMS)
+
+
+def test_boards_and_drivers_have_one_baud_rate_by_default():
+    defaults = [signature(call).parameters["baud"].default for call in (commands.board, commands.run, SerialLine)]
+    assert defaults == [BAUD, BAUD, BAUD]
     with pytest.raises(ConfigurationError, match=r"^board 'x' is not known; known are ulx3s_85f, ecpix5_85f$"):
         board_named("x")
 

@@ -261,6 +261,8 @@ def test_a_run_says_whether_it_equals_golden(tiny, tmp_path, pynq, monkeypatch):
     monkeypatch.setattr(command, "_carrier", lambda on, source, baud: PynqBoard(0xA000_0000, SIZE))
     labels = reals.reshape(3, -1).argmax(axis=1)
     monkeypatch.setattr(command.accelerators, "load", lambda folder: Loaded())
+    with pytest.raises(HostError, match=r"^timeout and watchdog must be above 0, and fit 32 bits, not 0 and 1000000$"):
+        run_build(folder, images, on="pynq", timeout=0)
     found = run_build(folder, images, labels=labels, images=2, on="pynq", output=tmp_path / "o.npz")
     assert (found.equal, found.accuracy, found.images) == (True, 1.0, 2)
     assert found.lines()[0] == "the outputs of 2 images equal golden"

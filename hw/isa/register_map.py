@@ -8,6 +8,12 @@ IDENTITY = 0x53595354
 PAGE_BITS = 12
 """BASE and LIMIT count pages of 4,096 bytes, which no burst crosses."""
 
+
+def whole_pages(size: int) -> int:
+    """``size``, in bytes, rounded up to whole pages, as LIMIT takes it."""
+    return -(-size >> PAGE_BITS) << PAGE_BITS
+
+
 STALLS = (
     ("ARRAY_TOKEN", "array waits for a token before an instruction"),
     ("ARRAY_WEIGHTS", "array waits for weights"),

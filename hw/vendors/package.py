@@ -9,7 +9,8 @@ from pydantic import Field
 from ...quant.graph.errors import ConfigurationError
 from ..describe import check_version
 from ..folder import read_content, read_hardware
-from ..sealed import Sealed, Sha256, sha256
+from ..made_folder import MadeOf, check_made, read_made
+from ..sealed import sha256
 from ..whole_folder import WholeFolder
 from . import quartus, vivado
 from .words import CHECKED
@@ -26,8 +27,8 @@ FILES: dict[Vendor, tuple[str, ...]] = {
 FOLDER = WholeFolder("package", (*dict.fromkeys(name for names in FILES.values() for name in names), RECORD), RECORD)
 
 
-class Package(Sealed):
-    """What a package is: of which build, by the hash of its manifest, for whose tool, and the hash of each other file.
+class Package(MadeOf):
+    """What a package is: of which build, for whose tool, and the hash of each file.
 
     megahertz : of the clock that its scripts ask for, None where that is for others to say
     checked : what every file says of how it was checked
@@ -35,9 +36,7 @@ class Package(Sealed):
 
     format: Literal[1]
     vendor: Vendor
-    build: Sha256
     megahertz: Annotated[int, Field(ge=1)] | None
-    files: dict[str, Sha256]
     checked: str
 
 
@@ -49,7 +48,7 @@ def write_package(build: Path, vendor: Vendor, output: Path, megahertz: int | No
     Raises ConfigurationError where ``build`` is no build of this version, or ``output`` holds what is not ours or was
     changed since, DataError where it cannot be written.
     """
-    _check(output)
+    check_made(FOLDER, Package, output)
     hardware, seal = read_hardware(build)
     verilog = read_content(build, "systolith.v", hardware)
     check_version(build, hardware, verilog)
@@ -68,36 +67,11 @@ def write_package(build: Path, vendor: Vendor, output: Path, megahertz: int | No
             assert_never(unknown)
     hashes = {name: sha256(data) for name, data in contents.items()}
     record = Package(format=FORMAT, vendor=vendor, build=seal, megahertz=megahertz, files=hashes, checked=CHECKED)
-    _check(output)
+    check_made(FOLDER, Package, output)
     FOLDER.write(output, contents, record.to_bytes())
     return record
 
 
 def read_package(folder: Path) -> tuple[Package, Mapping[str, bytes]]:
     """The record of a package, and its files.  Raises ConfigurationError naming the one that is missing or changed."""
-    path = folder / RECORD
-    if not path.is_file():
-        raise ConfigurationError(f"{folder} has no {RECORD}, so it is no package of ours")
-    try:
-        record = Package.parse(path.read_bytes())
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from error
-    contents = {}
-    for name, expected in record.files.items():
-        contents[name] = (folder / name).read_bytes() if (folder / name).is_file() else b""
-        if sha256(contents[name]) != expected:
-            raise ConfigurationError(f"{folder / name} was changed or removed since it was written")
-    return record, contents
-
-
-def _check(output: Path) -> None:
-    """What ``output`` holds may be written over: it is a package as we left it, or nothing."""
-    folder = FOLDER.check(output)
-    there = {path.name for path in folder.iterdir()} & set(FOLDER.names) if folder.is_dir() else set()
-    if there:
-        try:
-            record, _ = read_package(folder)
-            if strange := there - {RECORD, *record.files}:
-                raise ConfigurationError(f"{folder / min(strange)} is no part of the package that is there")
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{error}; move it away, or give another folder") from error
+    return read_made(FOLDER, Package, folder)

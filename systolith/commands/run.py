@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import golden, quant
 from ..data import Inputs, save_arrays
 from ..host import Accelerator, Carrier, DeviceMemory, PynqBoard, Run, SerialLine, Uio
+from ..hw.isa.register_map import whole_pages
 from ..progress import progress_bar
 from ..quant.graph.errors import ConfigurationError, DataError
 from ..sim import accelerator as accelerators
@@ -97,7 +98,7 @@ def run_build(
     some = {name: values[:images] for name, values in arrays.items()}
     expected = golden.outputs(source.graph, some)
     speed = SIMULATED_CYCLES if on.startswith("sim") else SLOWEST_CLOCK
-    patience = timeout or 10 + source.predicted_cycles / speed
+    patience = 10 + source.predicted_cycles / speed if timeout is None else timeout
     with _carried(on, source, baud) as carrier, progress_bar("run", show_progress) as progress:
         accelerator = Accelerator(carrier, build, timeout=patience)
         given = {
@@ -158,7 +159,7 @@ def _carrier(on: str, source: accelerators.Accelerator, baud: int) -> Carrier:
             raise ConfigurationError(f"'{on}' has no three numbers, as mem:0x40000000:0x10000000:0x100000") from error
         return DeviceMemory(registers, memory, size)
     if (kind, len(rest)) == ("pynq", 1):
-        return PynqBoard.overlay(rest[0], -(-source.memory_bytes // 4096) * 4096)
+        return PynqBoard.overlay(rest[0], whole_pages(source.memory_bytes))
     if not rest and (kind.startswith("/") or kind.upper().startswith("COM")):
         return SerialLine(kind, baud=baud)
     raise ConfigurationError(f"'{on}' is no place to run on; there are {PLACES}")
