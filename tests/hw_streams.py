@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from amaranth.lib import data
@@ -26,7 +26,7 @@ def run(component: Any, bench: Bench, *background: Bench, cycles: int = 20_000) 
         raise AssertionError(f"the bench did not end in {cycles} cycles")
 
     for process in (watchdog, *background):
-        simulator.add_testbench(process, background=True)
+        simulator.add_process(process)
     simulator.add_testbench(bench)
     simulator.run()
 
@@ -39,6 +39,17 @@ def plain(value: Any) -> Any:
             return {name: plain(value[name]) for name in layout.members}
         return [plain(value[index]) for index in range(layout.length)]
     return int(value)
+
+
+def packed(values: Sequence[int], bits: int) -> int:
+    """``values`` side by side, the first lowest, as a signal of ``bits`` each holds them: to set one integer a cycle
+    takes far less time than to have an array of a layout made of them.
+    """
+    mask = (1 << bits) - 1
+    word = 0
+    for value in reversed(values):
+        word = word << bits | (value & mask)
+    return word
 
 
 def source(port: Any, items: list[Any], *, stall: float = 0.0, seed: int = 0) -> Bench:

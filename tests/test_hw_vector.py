@@ -33,7 +33,7 @@ from systolith.quant import (
 )
 from systolith.quant.graph import product_factor
 
-from .hw_streams import STALLS, plain, run, source
+from .hw_streams import STALLS, packed, plain, run, source
 
 BIG = 1 << 20
 
@@ -335,20 +335,24 @@ def simulate(p, board, steps, stall, seed):
     wrap = 1 << p.address_bits
     memory = np.concatenate([board.memory, np.zeros(wrap, np.int64)])
     reads = []
+    read_data, drain_data, written = (
+        member.as_value() for member in (component.read_data, component.drained, component.write)
+    )
+    layout = component.write.shape()
+    element_bits, sum_bits = len(read_data) // p.columns, len(drain_data) // p.columns
 
     async def surroundings(ctx):
         accumulators, fill, free_halves, free_slots, slot = [None, None], 0, 2, 2, 0
         queue, row, cycle = deque(tiles), 0, 0
-        drained = deque([[0] * p.columns] * (Accumulators.DRAIN_LATENCY - 1))  # read, and on their way
+        drained = deque([0] * (Accumulators.DRAIN_LATENCY - 1))  # read, and on their way
         answers = {}
         while True:
             ctx.set(tokens.ready, rng.random() >= stall)
             ready = rng.random() >= stall
             ctx.set(component.read_ready, ready)
-            noise = [rng.randrange(-128, 128) for _ in range(p.columns)]
-            ctx.set(component.read_data, answers.pop(cycle, noise))
+            ctx.set(read_data, answers.pop(cycle, rng.getrandbits(len(read_data))))
             if len(drained) == Accumulators.DRAIN_LATENCY:
-                ctx.set(component.drained, drained.popleft())
+                ctx.set(drain_data, drained.popleft())
             # parameters arrive row by row into a free slot; then the tile's sums are complete
             complete = False
             ctx.set(component.parameter_write, 0)
@@ -369,23 +373,24 @@ def simulate(p, board, steps, stall, seed):
             ctx.set(component.sums_ready, complete)
             half, address, write, give, give_to, half_free, slot_free, take, wait, wants, where = (
                 await ctx.tick().sample(
-                    component.drain_half, component.drain_address, component.write, tokens.give, tokens.give_to,
+                    component.drain_half, component.drain_address, written, tokens.give, tokens.give_to,
                     component.half_free, component.parameter_slot_free, tokens.take, tokens.wait,
                     component.read_valid, component.read_address,
                 )
             )[2:]  # fmt: skip
             held = accumulators[half]
             inside = held is not None and address < len(held)
-            drained.append(held[address] if inside else [rng.randrange(-99, 99)] * p.columns)
+            drained.append(packed(held[address], sum_bits) if inside else rng.getrandbits(len(drain_data)))
             if wants and ready:
                 reads.append((cycle, where))
-                answers[cycle + ActivationMemory.OPERAND_LATENCY] = memory[where : where + p.columns].tolist()
+                operands = memory[where : where + p.columns].tolist()
+                answers[cycle + ActivationMemory.OPERAND_LATENCY] = packed(operands, element_bits)
             free_halves += half_free
             free_slots += slot_free
             assert free_halves <= 2
             assert free_slots <= 2
-            if write.valid:
-                writes.append((cycle, plain(write)))
+            if write & 1:  # valid, the layout's first bit
+                writes.append((cycle, plain(layout.from_bits(write))))
             if give:
                 gives.append((cycle, give_to))
             if take:

@@ -3,9 +3,7 @@
 from functools import lru_cache
 from typing import Final
 
-from amaranth.back import verilog
-
-from ..engine.emit import cleaned
+from ..engine.emit import as_verilog
 from .board import Board, board_ports
 
 TOP: Final = "systolith_board"
@@ -15,6 +13,4 @@ TOP: Final = "systolith_board"
 def emit_board(*, bus_bytes: int, memory_bytes: int, divisor: int) -> str:
     """Verilog-2005 of Board with these parameters, module ``systolith_board``: clk, rst, rx, tx, busy, interrupt."""
     board = Board(bus_bytes=bus_bytes, memory_bytes=memory_bytes, divisor=divisor)
-    return cleaned(
-        verilog.convert(board, name=TOP, ports=board_ports(board), strip_internal_attrs=True, emit_src=False)
-    )
+    return as_verilog(board, TOP, board_ports(board))

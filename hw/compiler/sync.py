@@ -84,7 +84,7 @@ def synchronize(program: Sequence[Instruction]) -> tuple[Instruction, ...]:
         if unit is None:
             continue
         for other, history in enumerate(histories):
-            if other == unit:
+            if other == unit or covered[other, unit] == len(history.numbers):  # itself, or whom it has waited for
                 continue
             latest = history.latest(instruction)
             if latest >= covered[other, unit]:
