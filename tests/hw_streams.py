@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
+from amaranth import Cat, Value
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
@@ -50,6 +51,16 @@ def packed(values: Sequence[int], bits: int) -> int:
     for value in reversed(values):
         word = word << bits | (value & mask)
     return word
+
+
+def set_at_once(ctx: Any, values: Mapping[str, int], component: Any) -> None:
+    """Members of ``component`` by name: the circuits settle once behind them, and not behind each."""
+    members = [Value.cast(getattr(component, name)) for name in values]
+    word = at = 0
+    for member, value in zip(members, values.values(), strict=True):
+        word |= (value & ((1 << len(member)) - 1)) << at
+        at += len(member)
+    ctx.set(Cat(members), word)
 
 
 def source(port: Any, items: list[Any], *, stall: float = 0.0, seed: int = 0) -> Bench:

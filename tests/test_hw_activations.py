@@ -9,7 +9,7 @@ from systolith.hw.engine.activations import ActivationMemory
 from systolith.hw.engine.sizes import memory_format
 from systolith.hw.isa.parameters import Parameters
 
-from .hw_streams import plain, run
+from .hw_streams import packed, plain, run, set_at_once
 
 SIZES = [
     {"rows": 5, "columns": 3, "bus_bytes": 8},
@@ -50,6 +50,7 @@ def test_ports_at_the_same_time(sizes, writes):
     memory = np.zeros(elements, np.int64)  # signed elements
     changing = {}  # element: cycle from which its new value is to be seen
     windows, reads, operands = {}, {}, {}
+    layout = component.write.shape()
     checked = dict.fromkeys(("window", "read", "operand", "refused", "turns", "yielded", "both"), 0)
     focus = [0, elements // 2, elements - 2 * p.line]  # few places, so that ports meet
 
@@ -79,10 +80,8 @@ def test_ports_at_the_same_time(sizes, writes):
             start = min(max(start, 0), elements - width) - (low if start == 0 or rng.random() < 0.1 else 0)
             start = max(start, -low)
             data = [rng.choice([0, (1 << bits) - 1, 1 << (bits - 1), rng.getrandbits(bits)]) for _ in range(width)]
-            ctx.set(
-                component.write,
-                {"valid": write, "address": start % wrap, "low": low, "high": high, "data": data},
-            )
+            word = {"valid": write, "address": start % wrap, "low": low, "high": high, "data": packed(data, bits)}
+            written = sum(value << layout[name].offset for name, value in word.items())
             for i in range(low, high) if write else ():
                 value = data[i] - (data[i] >> (bits - 1) << bits)
                 pending.append((cycle + ActivationMemory.WRITE_LATENCY, start + i, value))
@@ -97,10 +96,6 @@ def test_ports_at_the_same_time(sizes, writes):
             first, last = min(first, p.rows), max(last, 0)
             reach = 1 << (p.activation_bits - 1)
             padding = rng.choice([0, -reach, rng.randint(0, reach - 1)])
-            ctx.set(component.window_address, at % wrap)
-            ctx.set(component.window_low, first)
-            ctx.set(component.window_high, last)
-            ctx.set(component.padding, padding)
             windows[cycle + ActivationMemory.WINDOW_LATENCY] = [
                 (padding if not first <= i < last else None if not settled(at + i, cycle) else int(memory[at + i]))
                 for i in range(p.rows)
@@ -111,10 +106,13 @@ def test_ports_at_the_same_time(sizes, writes):
                 where = min(rng.choice(focus) + rng.randint(0, 2 * p.line), elements - 1)
             if operand is None and rng.random() < 0.8:
                 operand = min(rng.choice(focus) + rng.randint(0, 2 * p.line), elements - p.columns)
-            ctx.set(component.read_valid, where is not None)
-            ctx.set(component.read_address, rng.randrange(elements) if where is None else where)
-            ctx.set(component.operand_valid, operand is not None)
-            ctx.set(component.operand_address, rng.randrange(elements) if operand is None else operand)
+            inputs = {
+                "write": written, "window_address": at % wrap, "window_low": first, "window_high": last,
+                "padding": padding, "read_valid": where is not None, "operand_valid": operand is not None,
+                "read_address": rng.randrange(elements) if where is None else where,
+                "operand_address": rng.randrange(elements) if operand is None else operand,
+            }  # fmt: skip
+            set_at_once(ctx, inputs, component)
             _, _, ready, operand_ready, pixels, content, vector = await ctx.tick().sample(
                 component.read_ready, component.operand_ready, component.pixels, component.read_data,
                 component.operand_data,

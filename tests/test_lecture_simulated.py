@@ -19,10 +19,13 @@ HARDWARE = {
     "sum_bits": 28, "multiplier": True, "operands": True, "tables": True, "normalization": 5, **ANY_SCALES,
 }  # fmt: skip
 TOLERANCE = 0.01
+LONGEST = "vgg19"
 
 
 @pytest.mark.xdist_group("bulk 16x16, 16-byte bus")
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.longest_run if name == LONGEST else ()) for name in SIZES]
+)
 def test_a_whole_network_is_exact_in_the_predicted_cycles(name, tmp_path):
     model = lecture_network(name, SIZES[name])
     images = 3 * models.images(model, 2)
