@@ -20,7 +20,8 @@ from .host_twin import (
     NOT_FINITE,
     NOT_HELD,
     OTHER_BUILD,
-    OTHER_FILES,
+    OTHER_CONSTANTS,
+    OTHER_PROGRAM,
     SMALL,
     SOURCE,
     STILL_BUSY,
@@ -156,15 +157,17 @@ def test_files_that_are_not_the_builds_are_refused(tiny):
     def flipped(data, at):
         return data[:at] + bytes([data[at] ^ 0x40]) + data[at + 1 :]
 
-    pairs = [(flipped(constants, at), program) for at in (0, 1, 4)]
-    pairs += [(constants, flipped(program, at)) for at in (0, 1, 4, 5, 8)]
-    pairs += [(constants[:-1], program), (constants, program + b"\0"), (b"", program), (program, constants)]
-    for pair in pairs:
+    wrong = [(OTHER_CONSTANTS, flipped(constants, at), program) for at in (0, 100, len(constants) - 1)]
+    wrong += [(OTHER_PROGRAM, constants, flipped(program, at)) for at in (0, 5, len(program) - 1)]
+    wrong += [(OTHER_CONSTANTS, constants[:-1], program), (OTHER_PROGRAM, constants, program + b"\0")]
+    wrong += [(OTHER_CONSTANTS, b"", program), (OTHER_CONSTANTS, program, constants)]
+    for result, *pair in wrong:
         carrier = Carried(tiny[0])
         twin = Twin.on(carrier, tiny[2])
-        assert twin.open(*pair) == OTHER_FILES
+        assert twin.open(*pair) == result
         assert carrier.device.written == []
-    assert twin.explained(OTHER_FILES) == "memory.bin or program.bin is not of the build that this header is of"
+        name = "memory.bin" if result == OTHER_CONSTANTS else "program.bin"
+        assert twin.explained(result) == f"{name} is not of the build that this header is of"
 
 
 def test_a_hang_names_who_waits_for_what_and_the_next_run_works(tiny):
