@@ -80,9 +80,9 @@ class Twin:
 
     @classmethod
     def on(cls, carried, library, **how):
-        """On what carries the Python driver; ``how`` may leave functions out."""
+        """On what carries the Python driver; ``how`` may leave functions out, or say more."""
         memory = carried.memory
-        known = {"flush": memory.flush, "invalidate": memory.invalidate, "interrupts": int(carried.interrupts)}
+        known = {"flush": memory.flush, "invalidate": memory.invalidate, "polls": 200}
         return cls(library, carried.device.read, carried.device.write, memory.dram, memory.address, **{**known, **how})
 
     def open(self, constants, program):
