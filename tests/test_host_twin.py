@@ -124,6 +124,8 @@ def test_what_was_counted_is_there(tiny, tmp_path, language):
     library = compiled(SOURCE, tiny[1], tmp_path / "host.so", language, "-O2")
     twin = Twin.on(carrier, library, flush=None, invalidate=None, watchdog=12345, interrupts=1)
     assert twin.open_folder(tiny[1]) == 0
+    assert carrier.device.written == ["CONTROL"]
+    assert carrier.device.values["STATUS"] == 0
     assert exact(tiny, twin)
     state = twin.state
     assert (state.cycles, state.array_busy, list(state.stalls)) == (1003, 500, [0, 7, 0, 0, 0, 0, 0])
@@ -232,6 +234,7 @@ def test_an_error_has_its_cause_and_the_next_run_works(tiny):
         carrier.device.fails = cause
         result = inferred(tiny, twin)[0]
         assert result == 4 | cause << 8
+        assert carrier.device.values["STATUS"] == 0
         carrier.device.fails, python = cause, Carried(tiny[0])
         python.device.fails = cause
         assert twin.explained(result) == said_by_python(tiny, python, lambda accelerator: accelerator.run(tiny[3]))
