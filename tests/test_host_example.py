@@ -167,6 +167,7 @@ class Board:
         mode = unicorn.UC_MODE_RISCV64 if elf.bits == 64 else unicorn.UC_MODE_RISCV32
         self.processor = unicorn.Uc(unicorn.UC_ARCH_RISCV, mode)
         self.processor.mem_map(RAM, RAM_BYTES)
+        self.processor.mem_write(RAM, np.random.default_rng(2).bytes(RAM_BYTES))
         for address, data, _ in elf.segments:
             self.processor.mem_write(address, data)
         dram = np.frombuffer(self.processor.mem_read(RAM, RAM_BYTES), np.uint8).copy()
