@@ -1,6 +1,6 @@
-"""cocotb tests of ``systolith_run``: compiled C, whose register accesses reach the simulated accelerator."""
+"""cocotb tests of the C header's driver, compiled, whose register accesses reach the simulated accelerator."""
 
-import ctypes
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,72 +14,81 @@ from systolith.hw.isa.program import Operation
 from systolith.hw.isa.register_map import CAUSES, STALLS, Cause
 from systolith.sim.benches.bulk import attach
 from systolith.sim.comparison.job import Job
+from tests.host_twin import NO_ACCELERATOR, OTHER_FILES, STILL_BUSY, TIMEOUT, Twin
 
-REGISTERS = 0x4000_0000
-"""Where the C program believes the registers to be."""
 ORIGIN = 0x5A_0000_0000
 """Where the memory model begins on the bus."""
 OFFSET = 0x3000
 BASE = ORIGIN + OFFSET
 """Where the accelerator's memory begins."""
-OTHER_BUILD, TIMEOUT = 0xFFFF_FFFF, 0xFFFF_FFFE
+POLLS, WATCHDOG = 400, 300
 OKAY, SLVERR = 0, 2
-READ = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p)
-WRITE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32)
-
-
-def pointer(array):
-    return ctypes.c_void_p(array.ctypes.data)
 
 
 class Host:
-    """``host.c`` as a library beside the job, DRAM that it and the accelerator share, and its register accesses."""
+    """The header's driver beside the job: DRAM, the processor's cache before it, and the driver's accesses."""
 
-    def __init__(self, bench, library="host.so"):
+    def __init__(self, bench, library):
         self.bench = bench
         self.accesses = []
-        self.memory = np.random.default_rng(3).integers(0, 256, OFFSET + bench.job.memory.size, np.uint8)
-        self.output = np.zeros(np.load("outputs.npy").shape[1], np.uint8)
+        size = -(-bench.job.memory.size // 4096) * 4096
+        self.memory = np.random.default_rng(3).integers(0, 256, OFFSET + size, np.uint8)
+        self.cache = self.memory[OFFSET:].copy()
         names = {offset: name for name, offset in bench.job.registers.items()}
         read, write = resume(bench.registers.read), resume(bench.registers.write)
 
-        def read_register(address):
-            self.accesses.append((names[address - REGISTERS],))
-            return read(address - REGISTERS)
+        def read_register(offset):
+            self.accesses.append((names[offset],))
+            return read(offset)
 
-        def write_register(address, value):
-            self.accesses.append((names[address - REGISTERS], value))
-            write(address - REGISTERS, value)
+        def write_register(offset, value):
+            self.accesses.append((names[offset], value))
+            write(offset, value)
 
-        self.callbacks = READ(read_register), WRITE(write_register)  # C keeps no reference
-        self.library = ctypes.CDLL(str(Path(library).absolute()))
-        self.library.attach(*self.callbacks)
-        self.library.infer.argtypes = [ctypes.c_void_p, ctypes.c_uint64, *[ctypes.c_void_p] * 3]
-        self.library.infer.restype = self.library.reset.restype = ctypes.c_uint32
-        self.library.cause.restype = ctypes.c_char_p
+        def flush(offset, count):
+            self.memory[OFFSET + offset :][:count] = self.cache[offset : offset + count]
+
+        def invalidate(offset, count):
+            self.cache[offset : offset + count] = self.memory[OFFSET + offset :][:count]
+
+        self.twin = Twin(
+            *(library, read_register, write_register, self.cache, BASE, flush, invalidate),
+            polls=POLLS,
+            watchdog=WATCHDOG,
+        )
         self.images, self.reals = np.load("images.npy"), np.load("reals.npy")
-        constants, program = (np.fromfile(f"../build/{name}.bin", np.uint8) for name in ("memory", "program"))
-        self.library.load(pointer(self.memory[OFFSET:]), pointer(constants), pointer(program))
+        self.result = 0
+        regions = json.loads(Path("../build/manifest.json").read_text())["memory"]["regions"]
+        self.output = regions["output"]["address"]
+        at = OFFSET + regions["program"]["address"]
+        self.program = self.memory[at : at + regions["program"]["bytes"]]
+
+    async def open(self):
+        """What ``systolith_open`` returns."""
+        await self.bench.memory.begin(self.memory)
+        self.accesses.clear()
+        return await bridge(lambda: self.twin.open_folder(Path("../build")))()
 
     async def infer(self, image=0):
-        """What ``systolith_run`` returns, and whether the output's bytes are golden's."""
+        """What ``systolith_infer`` returns, and whether the output's bytes and reals are golden's."""
         await self.bench.memory.begin(self.memory)
         self.bench.events.begin()
         self.accesses.clear()
-        self.output[:] = 0xA5
-        maps = pointer(self.images[image]), pointer(self.output)
-        result = await self.call("infer", BASE, pointer(self.memory[OFFSET:]), *maps)
-        return result, (self.output == np.load("outputs.npy")[image]).all()
+        reals = np.zeros(self.reals[:1].shape, np.float32)
+        golden = np.load("outputs.npy")[image]
+        output = self.cache[self.output : self.output + golden.size]
+        output[:] = 0xA5
+        self.result = await bridge(lambda: self.twin.infer([self.images[image : image + 1]], [reals]))()
+        equal = bool((output == golden).all())
+        assert (reals == self.reals[image]).all() == equal
+        return self.result, equal
 
-    async def call(self, name, *arguments):
-        """A function of host.c with the registers."""
-        return await bridge(lambda: getattr(self.library, name)(ctypes.c_void_p(REGISTERS), *arguments))()
+    async def reset(self):
+        return await bridge(self.twin.reset)()
 
-    async def waiting(self):
-        """Names of what units wait for."""
-        names = (ctypes.c_char_p * len(STALLS))()
-        count = await self.call("waiting", names)
-        return [name.decode() for name in names[:count]]
+    @property
+    def said(self):
+        return self.twin.explained(self.result)
 
     @property
     def written(self):
@@ -92,11 +101,19 @@ async def reset(dut):
         await ClockCycles(dut.clk, 4)
 
 
-async def hosted(dut, library="host.so"):
+async def attached(dut, library="host.so"):
     bench = await attach(dut, replace(Job.load(Path()), base=BASE))
     dut.origin.value = ORIGIN
     await reset(dut)
     return Host(bench, library)
+
+
+async def hosted(dut):
+    host = await attached(dut)
+    assert await host.open() == 0
+    assert host.accesses[:3] == [("ID",), ("FINGERPRINT",), ("CONTROL", 4)]
+    assert host.written == [("CONTROL", 4)]
+    return host
 
 
 def failed(cause):
@@ -123,20 +140,18 @@ async def two_images_are_exact(dut):
     program = host.bench.job.program_address
     for image in (0, 1, 0):
         assert await host.infer(image) == (0, True)
-        assert host.accesses[:3] == [("ID",), ("FINGERPRINT",), ("STATUS",)]
         assert host.written == [
             ("BASE", OFFSET),
             ("BASE_HIGH", ORIGIN >> 32),
-            ("LIMIT", -(-host.bench.job.memory.size // 4096) * 4096),
+            ("LIMIT", host.cache.size),
             ("PROGRAM", program),
-            ("WATCHDOG", 300),
+            ("WATCHDOG", WATCHDOG),
+            ("INTERRUPT_ENABLE", 0),
             ("CONTROL", 1),
             ("CONTROL", 2),
         ]
+        assert host.twin.state.cycles == await host.bench.registers.read(host.bench.offset("CYCLES"))
         await quiet(host)
-        found = np.zeros(host.reals.shape[1], np.float32)
-        host.library.reals(pointer(host.output), pointer(found))
-        np.testing.assert_array_equal(found, host.reals[image])
 
 
 @cocotb.test()
@@ -145,7 +160,7 @@ async def an_error_is_returned_and_cleared_and_the_next_run_is_exact(dut, kind):
     host = await hosted(dut)
     errors(dut, kind, SLVERR)
     assert (await host.infer())[0] == failed(Cause.READ if kind == "read" else Cause.WRITE)
-    assert host.written[-1] == ("CONTROL", 2)
+    assert host.written[-1] == ("CONTROL", 4)
     await quiet(host)
     errors(dut, kind, OKAY)
     assert await host.infer(1) == (0, True)
@@ -155,12 +170,12 @@ async def an_error_is_returned_and_cleared_and_the_next_run_is_exact(dut, kind):
 @cocotb.test()
 async def a_program_for_another_accelerator_is_an_error(dut):
     host = await hosted(dut)
-    begin = host.memory[OFFSET + host.bench.job.program_address :]
+    begin = host.program
     assert begin[0] == Operation.BEGIN
     kept = begin[:64].copy()
     begin[1] ^= 1  # the fingerprint's first byte
     assert await host.infer() == (failed(Cause.CHECK), False)
-    assert host.library.cause(failed(Cause.CHECK)).decode() == CAUSES[Cause.CHECK.value]
+    assert host.said.startswith(f"the run failed: {CAUSES[Cause.CHECK.value]}; ")
     await quiet(host)
     begin[:64] = np.frombuffer(sealed(begin[:64].tobytes()), np.uint8)
     assert await host.infer() == (failed(Cause.FINGERPRINT), False)
@@ -170,10 +185,11 @@ async def a_program_for_another_accelerator_is_an_error(dut):
 
 
 @cocotb.test()
-@cocotb.parametrize(library=["other_fingerprint.so", "other_identity.so"])
-async def another_accelerator_is_left_alone(dut, library):
-    host = await hosted(dut, library)
-    assert await host.infer() == (OTHER_BUILD, False)
+@cocotb.parametrize(other=[("other_fingerprint.so", OTHER_FILES), ("other_identity.so", NO_ACCELERATOR)])
+async def another_accelerator_is_left_alone(dut, other):
+    library, result = other
+    host = await attached(dut, library)
+    assert await host.open() == result
     assert host.written == []
     await quiet(host)
 
@@ -182,22 +198,21 @@ async def another_accelerator_is_left_alone(dut, library):
 async def a_run_in_which_nothing_moves_is_ended_and_who_waits_is_named(dut):
     """Its array waits for weights that no instruction asks for; the next run needs no reset."""
     host = await hosted(dut)
-    at = host.bench.job.program_address
-    program = host.memory[OFFSET + at :]
+    program = host.program
     kept = program.copy()
     weights = next(at for at in range(0, len(program), 64) if program[at] == Operation.WEIGHTS)
     program[weights : weights + 64] = program[weights + 64 : weights + 128]  # the SETUP behind it, once more
     program[:] = np.frombuffer(sealed(program.tobytes()), np.uint8)
     assert await host.infer() == (failed(Cause.WATCHDOG), False)
-    assert host.written[-1] == ("CONTROL", 2)
-    waiting = await host.waiting()
+    assert host.written[-1] == ("CONTROL", 4)
+    waiting = host.said.split("; ", 1)[1].split(", ")
     assert waiting == [text for _, text in STALLS if text in waiting]
     assert {"array waits for weights", "vector unit waits for complete sums"} <= {*waiting}
     assert "array waits for a free half of the accumulators" not in waiting
     await quiet(host)
     program[:] = kept
     assert await host.infer() == (0, True)
-    assert await host.waiting() == []
+    assert host.twin.state.waits == 0
 
 
 @cocotb.test()
@@ -205,15 +220,15 @@ async def memory_that_does_not_answer_is_given_up_and_a_reset_waits_for_it(dut):
     host = await hosted(dut)
     dut.latency.value = 20_000
     assert await host.infer() == (TIMEOUT, False)
-    assert host.library.cause(TIMEOUT) == b"the accelerator is still busy"
-    assert host.written[-1] == ("CONTROL", 1)
-    assert await host.bench.registers.read(host.bench.offset("STATUS")) == failed(Cause.WATCHDOG) | 1
-    assert await host.infer() == (TIMEOUT, False)
-    assert host.written == []
-    assert await host.call("reset") == TIMEOUT
+    stuck = "; memory does not answer its last accesses, so only a reset of the whole board helps"
+    assert host.said.startswith(f"the accelerator has not ended after {POLLS} looks at STATUS; ")
+    assert host.said.endswith(stuck)
+    assert host.written[-2:] == [("CONTROL", 1), ("CONTROL", 4)]
+    assert await host.bench.registers.read(host.bench.offset("STATUS")) & 1
+    assert await host.reset() == STILL_BUSY
     dut.latency.value = host.bench.job.memory_latency
     await ClockCycles(dut.clk, 20_000)
-    assert await host.call("reset") == 0
+    assert await host.reset() == 0
     await quiet(host)
     assert await host.infer() == (0, True)
 
@@ -223,18 +238,16 @@ async def a_run_can_be_ended_by_a_reset(dut):
     host = await hosted(dut)
     await host.bench.memory.begin(host.memory)
     await host.bench.start()
-    assert await host.call("reset") == 0
+    assert await host.reset() == 0
     await quiet(host)
     assert await host.infer(1) == (0, True)
 
 
 @cocotb.test()
-async def a_run_waits_until_the_one_before_has_ended(dut):
+async def whoever_opens_ends_the_run_before(dut):
     host = await hosted(dut)
     await host.bench.memory.begin(host.memory)
     await host.bench.start()
+    assert await host.open() == 0
     assert await host.infer(1) == (0, True)
-    first = host.accesses.index(("BASE", OFFSET))
-    assert host.accesses[2:first] == [("STATUS",)] * (first - 2)
-    assert first > 4
     await quiet(host)

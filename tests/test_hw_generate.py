@@ -88,9 +88,9 @@ def test_compilers_take_the_header_without_a_warning(model, tmp_path, language):
     source = tmp_path / "host.c"
     source.write_text(
         '#include "systolith.h"\n'
-        "int main(void) { static volatile uint32_t registers[64]; systolith_input_t x[SYSTOLITH_INPUT_ROWS];\n"
+        "int main(void) { static systolith_t a; systolith_input_t x[SYSTOLITH_INPUT_ROWS];\n"
         "  systolith_output_t y[SYSTOLITH_OUTPUT_CHANNELS]; (void)x; (void)y;\n"
-        "  return systolith_run(registers, 0u) != 0u; }\n"
+        "  return systolith_run(&a) != 0u; }\n"
     )
     flags = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "-I", str(tmp_path / "build")]
     done = subprocess.run(["g++", *language, *flags, str(source)], capture_output=True, text=True)

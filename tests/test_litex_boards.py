@@ -151,7 +151,7 @@ def test_outputs_are_stale_without_a_flush_around_runs(system):
 def test_a_program_that_was_not_flushed_is_refused(system):
     """Behind a cache that writes back; a first cache that writes through has handed it on."""
     said = system.simulate(stale=2)
-    assert (not RUN.findall(said) and "run 0: error: " in said) == bool(system.chips.cache), said
+    assert (not RUN.findall(said) and "run: error: the run failed: " in said) == bool(system.chips.cache), said
 
 
 def test_a_port_of_another_width_is_refused_in_one_line(system):

@@ -14,16 +14,40 @@
 #include <libbase/uart.h>
 #include <system.h>
 
+#include "systolith.h"
+
 #ifndef STALE
 #define STALE 0
 #endif
-enum { AROUND_A_RUN = 1, BEHIND_THE_LOAD = 2 };
+#ifdef CONFIG_L2_SIZE
+_Static_assert(2 * CONFIG_L2_SIZE <= 1 << 20, "firmware.ld keeps the accelerator's memory behind the first MiB alone");
+#endif
+_Static_assert(SYSTOLITH_LIMIT_BYTES <= MAIN_RAM_SIZE - (2 << 20), "main_ram is too small for this network");
+
+extern const uint8_t constants[], constants_end[], program[], program_end[], images[], images_end[], answers[];
+extern uint8_t memory[]; /* SYSTOLITH_LIMIT_BYTES, which firmware.ld places */
+static volatile uint32_t interrupts;
+static enum { AROUND_A_RUN = 1, BEHIND_THE_LOAD = 2 } stage;
+static systolith_t accelerator;
+
+static uint32_t read_register(void *registers, uint32_t offset)
+{
+    return ((volatile uint32_t *)registers)[offset / 4];
+}
+
+static void write_register(void *registers, uint32_t offset, uint32_t value)
+{
+    ((volatile uint32_t *)registers)[offset / 4] = value;
+}
 
 /* The data cache of a VexRiscv forgets all at once, and writes through; behind it LiteX may have a second cache, which
  * writes back, and whose lines LiteX replaces by reading the first bytes of main_ram: through the data cache, which has to
  * forget them before, and after it what it read too early. */
-static inline void agree(int stage)
+static void agree(void *registers, uint32_t offset, uint32_t bytes)
 {
+    (void)registers;
+    (void)offset;
+    (void)bytes;
     if (stage <= STALE)
         return;
     flush_cpu_dcache();
@@ -31,43 +55,53 @@ static inline void agree(int stage)
     flush_cpu_dcache();
 }
 
-#define SYSTOLITH_FLUSH(address, bytes) agree(AROUND_A_RUN)
-#define SYSTOLITH_INVALIDATE(address, bytes) agree(AROUND_A_RUN)
-#include "systolith.h"
-
-#ifdef CONFIG_L2_SIZE
-_Static_assert(2 * CONFIG_L2_SIZE <= 1 << 20, "firmware.ld keeps the accelerator's memory behind the first MiB alone");
-#endif
-_Static_assert(SYSTOLITH_LIMIT_BYTES <= MAIN_RAM_SIZE - (2 << 20), "main_ram is too small for this network");
-
-extern const uint8_t constants[], program[], images[], images_end[], answers[];
-extern uint8_t memory[]; /* SYSTOLITH_LIMIT_BYTES, which firmware.ld places */
-static volatile uint32_t interrupts;
-
 static void ended(void)
 {
     accelerator_ev_pending_write(1);
     interrupts++;
 }
 
+/* Prints what a call returned, if it was no success, and returns it. */
+static uint32_t failed(const char *what, uint32_t result)
+{
+    char line[160];
+    if (result != 0u) {
+        systolith_explain(&accelerator, result, line, sizeof line);
+        printf("%s: error: %s\n", what, line);
+    }
+    return result;
+}
+
+static uint32_t load(void)
+{
+    systolith_carrier_t carrier = {0};
+    carrier.context = (void *)ACCELERATOR_BASE;
+    carrier.read = read_register;
+    carrier.write = write_register;
+    carrier.memory = memory;
+    carrier.address = (uintptr_t)memory;
+    carrier.bytes = SYSTOLITH_LIMIT_BYTES;
+    carrier.flush = carrier.invalidate = agree;
+    carrier.interrupts = 1u;
+    stage = BEHIND_THE_LOAD;
+    return failed("load", systolith_open(&accelerator, &carrier, constants, (uint32_t)(constants_end - constants), program,
+                                         (uint32_t)(program_end - program)));
+}
+
 /* Returns the number of bytes that differ from the answer, or -1 after an error. */
 static int run(int image)
 {
-    volatile uint32_t *registers = (volatile uint32_t *)ACCELERATOR_BASE;
     const uint8_t *answer = answers + (uint32_t)image * SYSTOLITH_OUTPUT_BYTES;
     const uint8_t *output = memory + SYSTOLITH_OUTPUT_ADDRESS;
-    uint32_t status, byte;
+    uint32_t byte;
     int wrong = 0;
 
     memcpy(memory + SYSTOLITH_INPUT_ADDRESS, images + (uint32_t)image * SYSTOLITH_INPUT_BYTES, SYSTOLITH_INPUT_BYTES);
     memset(memory + SYSTOLITH_OUTPUT_ADDRESS, 0, SYSTOLITH_OUTPUT_BYTES);
-    SYSTOLITH_WRITE(registers, SYSTOLITH_INTERRUPT_ENABLE, 1u);
-    status = systolith_run(registers, (uint32_t)(uintptr_t)memory);
-    if (status != 0u) {
-        printf("run %d: error: %s\n", image, systolith_cause(status));
+    stage = AROUND_A_RUN;
+    if (failed("run", systolith_run(&accelerator)) != 0u)
         return -1;
-    }
-    printf("run %d: %lu cycles, output ", image, (unsigned long)SYSTOLITH_READ(registers, SYSTOLITH_CYCLES));
+    printf("run %d: %lu cycles, output ", image, (unsigned long)accelerator.cycles);
     for (byte = 0; byte < SYSTOLITH_OUTPUT_BYTES; byte++) {
         printf("%02x", output[byte]);
         wrong += output[byte] != answer[byte];
@@ -89,10 +123,7 @@ int main(void)
     irq_setmask(irq_getmask() | 1u << ACCELERATOR_INTERRUPT);
 
     printf("systolith: %d runs at 0x%08lx\n", count, (unsigned long)(uintptr_t)memory);
-    memcpy(memory + SYSTOLITH_CONSTANTS_ADDRESS, constants, SYSTOLITH_CONSTANTS_BYTES);
-    memcpy(memory + SYSTOLITH_PROGRAM_ADDRESS, program, SYSTOLITH_PROGRAM_BYTES);
-    agree(BEHIND_THE_LOAD);
-    for (image = 0; image < count; image++) {
+    for (image = load() == 0u ? 0 : count; image < count; image++) {
         wrong = run(image);
         if (wrong < 0)
             break;
