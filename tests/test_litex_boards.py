@@ -27,8 +27,8 @@ LENET = TESTS.parent / "examples" / "lenet5"
 IMAGES = 6
 MOST_CYCLES = 20_000_000
 RUN = re.compile(r"run (\d+): (\d+) cycles, output ([0-9a-f]+), (\d+) bytes differ from the answer")
-DATE = re.compile(r"^// Date .*$", re.MULTILINE)
-"""The one line of LiteX's Verilog that differs each time: contents of memories are files that the simulation reads."""
+DATES = re.compile(r"^//.*\d{4}-\d\d-\d\d.*$", re.MULTILINE)
+"""All of LiteX's Verilog that differs each time: contents of memories are files that the simulation reads."""
 IDLE = re.compile(
     r"memory: (\d+) bursts found it idle, their first beat came after (\d+) to (\d+) cycles, (\d+) in all"
 )
@@ -105,7 +105,7 @@ class System:
         self.target(self.firmware(stale))
         gateware = self.folder / "soc" / "gateware"
         sources = [Path(name) for name in json.loads((gateware / "sources.json").read_text())]
-        undated = {s.name: DATE.sub("", s.read_text()) for s in sources if s.parent == gateware}
+        undated = {s.name: DATES.sub("", s.read_text()) for s in sources if s.parent == gateware}
         others = [source for source in sources if source.name not in undated]
         program = compile_executable([TESTS / "rtl" / "litex_host.cpp", *others], "sim", {}, undated)
         done = subprocess.run(
