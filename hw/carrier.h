@@ -32,16 +32,17 @@ typedef struct {
 } systolith_t;
 
 /* What calls return: 0 if all went well; STATUS of a run that failed, whose bits 15:8 are the cause; or one of these. */
-#define SYSTOLITH_OTHER_FILES 0xfffffff0u    /* memory.bin or program.bin is not what this header was made with */
-#define SYSTOLITH_NO_ACCELERATOR 0xfffffff1u /* ID is another */
-#define SYSTOLITH_OTHER_BUILD 0xfffffff2u    /* FINGERPRINT is another */
-#define SYSTOLITH_SMALL 0xfffffff3u          /* the region is smaller than SYSTOLITH_LIMIT_BYTES */
-#define SYSTOLITH_MISPLACED 0xfffffff4u      /* the region lies where BASE cannot point */
-#define SYSTOLITH_NOT_HELD 0xfffffff5u       /* memory does not hold what was written */
-#define SYSTOLITH_NOT_FINITE 0xfffffff6u     /* an input holds infinity or no number */
-#define SYSTOLITH_TIMEOUT 0xfffffff7u        /* a run has not ended */
-#define SYSTOLITH_STILL_BUSY 0xfffffff8u     /* busy after a reset */
-#define SYSTOLITH_NOT_CLEARED 0xfffffff9u    /* does not forget its last run */
+#define SYSTOLITH_OTHER_CONSTANTS 0xfffffff0u /* memory.bin is not the one that this header was made with */
+#define SYSTOLITH_OTHER_PROGRAM 0xfffffff1u   /* program.bin is not the one that this header was made with */
+#define SYSTOLITH_NO_ACCELERATOR 0xfffffff2u  /* ID is another */
+#define SYSTOLITH_OTHER_BUILD 0xfffffff3u     /* FINGERPRINT is another */
+#define SYSTOLITH_SMALL 0xfffffff4u           /* the region is smaller than SYSTOLITH_LIMIT_BYTES */
+#define SYSTOLITH_MISPLACED 0xfffffff5u       /* the region lies where BASE cannot point */
+#define SYSTOLITH_NOT_HELD 0xfffffff6u        /* memory does not hold what was written */
+#define SYSTOLITH_NOT_FINITE 0xfffffff7u      /* an input holds infinity or no number */
+#define SYSTOLITH_TIMEOUT 0xfffffff8u         /* a run has not ended */
+#define SYSTOLITH_STILL_BUSY 0xfffffff9u      /* busy after a reset */
+#define SYSTOLITH_NOT_CLEARED 0xfffffffau     /* does not forget its last run */
 
 /* An input or output.  Memory holds signed integers of element_bytes, little endian, images x rows x columns x channels
  * of the map; an array of real numbers is dense, images x channels x rows x columns of the image. */

@@ -59,21 +59,30 @@ static inline uint32_t systolith_reset(systolith_t *a)
     return 0u;
 }
 
-/* 32 bits, little endian. */
-static inline uint32_t systolith_word(const uint8_t *bytes)
+/* The CRC-32 of ISO/IEC 13239, as zlib computes it, four bits at a time. */
+static inline uint32_t systolith_crc(const uint8_t *data, uint32_t bytes)
 {
-    return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+    uint32_t n, bit, crc = 0xffffffffu, table[16];
+    for (n = 0; n < 16u; n++)
+        for (table[n] = n, bit = 0; bit < 4u; bit++)
+            table[n] = table[n] >> 1 ^ (table[n] & 1u ? 0xedb88320u : 0u);
+    for (n = 0; n < bytes; n++) {
+        crc ^= data[n];
+        crc = crc >> 4 ^ table[crc & 15u];
+        crc = crc >> 4 ^ table[crc & 15u];
+    }
+    return ~crc;
 }
 
 /* Whether files, accelerator and region are those that the build needs; writes nothing. */
 static inline uint32_t systolith_check(const systolith_t *a, const uint8_t *constants, uint32_t constants_bytes,
                                        const uint8_t *program, uint32_t program_bytes)
 {
-    if (constants_bytes != SYSTOLITH_CONSTANTS_BYTES || program_bytes != SYSTOLITH_PROGRAM_BYTES ||
-        constants[0] != SYSTOLITH_CONSTANTS_BEGIN || program[0] != SYSTOLITH_PROGRAM_BEGIN ||
-        systolith_word(constants + 1) != SYSTOLITH_STAMP || systolith_word(program + 5) != SYSTOLITH_STAMP ||
-        systolith_word(program + 1) != SYSTOLITH_BUILD)
-        return SYSTOLITH_OTHER_FILES;
+    if (constants_bytes != SYSTOLITH_CONSTANTS_BYTES ||
+        systolith_crc(constants, constants_bytes) != SYSTOLITH_CONSTANTS_CRC)
+        return SYSTOLITH_OTHER_CONSTANTS;
+    if (program_bytes != SYSTOLITH_PROGRAM_BYTES || systolith_crc(program, program_bytes) != SYSTOLITH_PROGRAM_CRC)
+        return SYSTOLITH_OTHER_PROGRAM;
     if (systolith_get(a, SYSTOLITH_ID) != SYSTOLITH_IDENTITY)
         return SYSTOLITH_NO_ACCELERATOR;
     if (systolith_get(a, SYSTOLITH_FINGERPRINT) != SYSTOLITH_BUILD)
@@ -313,7 +322,7 @@ static inline void systolith_explain(const systolith_t *a, uint32_t result, char
     systolith_text_t text;
     text.next = line;
     text.left = bytes - 1u;
-    if (result < SYSTOLITH_OTHER_FILES) {
+    if (result < SYSTOLITH_OTHER_CONSTANTS) {
         systolith_say(&text, result == 0u ? "" : "the run failed: ");
         systolith_say(&text, systolith_cause(result));
         if (result >> 8 >= sizeof systolith_causes / sizeof *systolith_causes) {
@@ -324,7 +333,7 @@ static inline void systolith_explain(const systolith_t *a, uint32_t result, char
             systolith_say_waits(&text, a);
         return;
     }
-    systolith_say(&text, systolith_results[result - SYSTOLITH_OTHER_FILES]);
+    systolith_say(&text, systolith_results[result - SYSTOLITH_OTHER_CONSTANTS]);
     if (result == SYSTOLITH_NO_ACCELERATOR) {
         systolith_say(&text, ": ID reads ");
         systolith_say_number(&text, systolith_get(a, SYSTOLITH_ID), 16u, 8);

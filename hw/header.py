@@ -1,5 +1,6 @@
 """The C header of a build: registers, memory layout, reals and integers, and how to run one image."""
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,14 +10,14 @@ from numpy.typing import NDArray
 from ..quant.graph import FeatureMap, Tensor
 from .compiler.formats import storage
 from .compiler.plan import Plan
-from .isa.program import Operation
 from .isa.register_map import CAUSES, IDENTITY, REGISTERS, STALLS, whole_pages
 
 CARRIER, DRIVER = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("carrier.h", "driver.h"))
 """What the header says of every build: structures and results, and behind the tables the functions."""
 
 RESULTS = (
-    "memory.bin or program.bin is not of the build that this header is of",
+    "memory.bin is not of the build that this header is of",
+    "program.bin is not of the build that this header is of",
     "there is no accelerator at these registers",
     "the accelerator has fingerprint",
     "the build needs",
@@ -27,7 +28,7 @@ RESULTS = (
     "the accelerator is busy after a reset",
     "the accelerator does not forget its last run",
 )
-"""How a line about what a call returned begins, from SYSTOLITH_OTHER_FILES on."""
+"""How a line about what a call returned begins, from SYSTOLITH_OTHER_CONSTANTS on."""
 
 _QUANTIZE = """
 /* A real value as the {port} map holds it: the nearest integer, of two the even one, inside the map's range. */
@@ -66,7 +67,6 @@ static inline void systolith_unfold(const systolith_input_t *image, systolith_in
 
 def c_header(plan: Plan) -> str:
     """C99, and C++11, no dependencies but stddef.h and stdint.h."""
-    stamp = int.from_bytes(plan.dram.constants[1:5], "little")
     lines = [
         "/* Made by Systolith for one build; see manifest.json for more. */",
         "#ifndef SYSTOLITH_H",
@@ -76,9 +76,6 @@ def c_header(plan: Plan) -> str:
         "",
         f"#define SYSTOLITH_IDENTITY 0x{IDENTITY:08x}u",
         f"#define SYSTOLITH_BUILD 0x{plan.parameters.fingerprint:08x}u",
-        f"#define SYSTOLITH_STAMP 0x{stamp:08x}u /* in memory.bin and in program.bin, which begin with */",
-        f"#define SYSTOLITH_CONSTANTS_BEGIN {Operation.IMAGE.value}u",
-        f"#define SYSTOLITH_PROGRAM_BEGIN {Operation.BEGIN.value}u",
         "",
         "/* registers: byte offsets */",
         *(f"#define SYSTOLITH_{name} 0x{offset:02x}u /* {text} */" for name, (offset, text) in REGISTERS.items()),
@@ -92,7 +89,9 @@ def c_header(plan: Plan) -> str:
             f"#define SYSTOLITH_{name.upper()}_ADDRESS {region.address}u",
             f"#define SYSTOLITH_{name.upper()}_BYTES {region.bytes}u",
         ]
+    files = {"CONSTANTS": plan.dram.constants, "PROGRAM": plan.program_bytes()}
     lines += [
+        *(f"#define SYSTOLITH_{name}_CRC 0x{zlib.crc32(data):08x}u" for name, data in files.items()),
         "",
         "/* maps: dense, images x rows x columns x channels */",
         f"#define SYSTOLITH_IMAGES {plan.batch} /* of a run */",

@@ -14,7 +14,7 @@ from systolith.hw.isa.program import Operation
 from systolith.hw.isa.register_map import CAUSES, STALLS, Cause
 from systolith.sim.benches.bulk import attach
 from systolith.sim.comparison.job import Job
-from tests.host_twin import NO_ACCELERATOR, OTHER_FILES, STILL_BUSY, TIMEOUT, Twin
+from tests.host_twin import NO_ACCELERATOR, OTHER_BUILD, STILL_BUSY, TIMEOUT, Twin
 
 ORIGIN = 0x5A_0000_0000
 """Where the memory model begins on the bus."""
@@ -185,7 +185,7 @@ async def a_program_for_another_accelerator_is_an_error(dut):
 
 
 @cocotb.test()
-@cocotb.parametrize(other=[("other_fingerprint.so", OTHER_FILES), ("other_identity.so", NO_ACCELERATOR)])
+@cocotb.parametrize(other=[("other_fingerprint.so", OTHER_BUILD), ("other_identity.so", NO_ACCELERATOR)])
 async def another_accelerator_is_left_alone(dut, other):
     library, result = other
     host = await attached(dut, library)

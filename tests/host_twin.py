@@ -11,11 +11,10 @@ LANGUAGES = {"C99": ["-x", "c", "-std=c99"], "C++11": ["-x", "c++", "-std=c++11"
 FLAGS = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-shared", "-fPIC"]
 SOURCE = Path(__file__).with_name("host.c")
 CONTEXT = 0x5A5A5A5A
-OTHER_FILES = 0xFFFF_FFF0
+OTHER_CONSTANTS = 0xFFFF_FFF0
 """The first of SYSTOLITH_*, which follow each other."""
-NO_ACCELERATOR, OTHER_BUILD, SMALL, MISPLACED, NOT_HELD, NOT_FINITE, TIMEOUT, STILL_BUSY, NOT_CLEARED = range(
-    OTHER_FILES + 1, OTHER_FILES + 10
-)
+OTHER_PROGRAM, NO_ACCELERATOR, OTHER_BUILD, SMALL, MISPLACED = range(OTHER_CONSTANTS + 1, OTHER_CONSTANTS + 6)
+NOT_HELD, NOT_FINITE, TIMEOUT, STILL_BUSY, NOT_CLEARED = range(OTHER_CONSTANTS + 6, OTHER_CONSTANTS + 11)
 READ = CFUNCTYPE(c_uint32, c_void_p, c_uint32)
 WRITE = CFUNCTYPE(None, c_void_p, c_uint32, c_uint32)
 WAIT = CFUNCTYPE(None, c_void_p)

@@ -20,7 +20,8 @@ from .host_twin import (
     NOT_FINITE,
     NOT_HELD,
     OTHER_BUILD,
-    OTHER_FILES,
+    OTHER_CONSTANTS,
+    OTHER_PROGRAM,
     SMALL,
     SOURCE,
     STILL_BUSY,
@@ -97,6 +98,26 @@ def exact(tiny, twin):
     return result == 0 and np.array_equal(found, tiny[4])
 
 
+def test_ties_extremes_and_a_bias_that_stays_float(tmp_path):
+    graph = network("tiny")
+    last = graph.tensors[graph.output]
+    shifts = np.linspace(-3, 3, len(last.scales), dtype=np.float32)
+    layers = [replace(layer, bias=0 * layer.bias) if layer.output == graph.output else layer for layer in graph.layers]
+    tensors = {**graph.tensors, graph.output: replace(last, shifts=shifts)}
+    graph = replace(graph, tensors=tensors, layers=tuple(layers))
+    source = graph.map_of(graph.input)
+    rng = np.random.default_rng(8)
+    steps = rng.integers(-140, 140, (40, *source.shape)) + rng.choice([0.5, -0.5, 0.25, -0.49], (40, *source.shape))
+    images = steps.astype(np.float32) * source.scale
+    images[:, 0, 0, :4] = [3e38, -3e38, 1e30, -0.0]
+    made = build_folder(graph, tmp_path / "build")
+    twin = Twin.on(Carried(made), compiled(SOURCE, tmp_path / "build", tmp_path / "host.so"))
+    assert twin.open_folder(tmp_path / "build") == 0
+    found = np.zeros((40, *last.shape), np.float32)
+    assert twin.infer([images], [found]) == 0
+    np.testing.assert_array_equal(found.reshape(40, -1), golden.output(graph, images)[0].reshape(40, -1))
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_was_counted_is_there(tiny, tmp_path, language):
     carrier = Carried(tiny[0])
@@ -156,15 +177,17 @@ def test_files_that_are_not_the_builds_are_refused(tiny):
     def flipped(data, at):
         return data[:at] + bytes([data[at] ^ 0x40]) + data[at + 1 :]
 
-    pairs = [(flipped(constants, at), program) for at in (0, 1, 4)]
-    pairs += [(constants, flipped(program, at)) for at in (0, 1, 4, 5, 8)]
-    pairs += [(constants[:-1], program), (constants, program + b"\0"), (b"", program), (program, constants)]
-    for pair in pairs:
+    wrong = [(OTHER_CONSTANTS, flipped(constants, at), program) for at in (0, 100, len(constants) - 1)]
+    wrong += [(OTHER_PROGRAM, constants, flipped(program, at)) for at in (0, 5, len(program) - 1)]
+    wrong += [(OTHER_CONSTANTS, constants[:-1], program), (OTHER_PROGRAM, constants, program + b"\0")]
+    wrong += [(OTHER_CONSTANTS, b"", program), (OTHER_CONSTANTS, program, constants)]
+    for result, *pair in wrong:
         carrier = Carried(tiny[0])
         twin = Twin.on(carrier, tiny[2])
-        assert twin.open(*pair) == OTHER_FILES
+        assert twin.open(*pair) == result
         assert carrier.device.written == []
-    assert twin.explained(OTHER_FILES) == "memory.bin or program.bin is not of the build that this header is of"
+        name = "memory.bin" if result == OTHER_CONSTANTS else "program.bin"
+        assert twin.explained(result) == f"{name} is not of the build that this header is of"
 
 
 def test_a_hang_names_who_waits_for_what_and_the_next_run_works(tiny):
