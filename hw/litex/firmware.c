@@ -1,8 +1,7 @@
 /* Runs the images of images.bin on Systolith in a LiteX SoC, compares the outputs with answers.bin, and prints both.
  * Made by `systolith package --for litex`. It was simulated with VexRiscv and LiteDRAM, and never on a board.
  *
- * -DSTALE=1 leaves out what keeps the processor's caches and the accelerator's memory alike around a run, -DSTALE=2 behind
- * the load too: to see that both are needed. */
+ * -DSTALE leaves out what keeps the processor's caches and the accelerator's memory alike, to see that it is needed. */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,9 +15,6 @@
 
 #include "systolith.h"
 
-#ifndef STALE
-#define STALE 0
-#endif
 #ifdef CONFIG_L2_SIZE
 _Static_assert(2 * CONFIG_L2_SIZE <= 1 << 20, "firmware.ld keeps the accelerator's memory behind the first MiB alone");
 #endif
@@ -27,7 +23,6 @@ _Static_assert(SYSTOLITH_LIMIT_BYTES <= MAIN_RAM_SIZE - (2 << 20), "main_ram is 
 extern const uint8_t constants[], constants_end[], program[], program_end[], images[], images_end[], answers[];
 extern uint8_t memory[]; /* SYSTOLITH_LIMIT_BYTES, which firmware.ld places */
 static volatile uint32_t interrupts;
-static enum { AROUND_A_RUN = 1, BEHIND_THE_LOAD = 2 } stage;
 static systolith_t accelerator;
 
 static uint32_t read_register(void *registers, uint32_t offset)
@@ -48,11 +43,11 @@ static void agree(void *registers, uint32_t offset, uint32_t bytes)
     (void)registers;
     (void)offset;
     (void)bytes;
-    if (stage <= STALE)
-        return;
+#ifndef STALE
     flush_cpu_dcache();
     flush_l2_cache();
     flush_cpu_dcache();
+#endif
 }
 
 static void ended(void)
@@ -83,7 +78,6 @@ static uint32_t load(void)
     carrier.bytes = SYSTOLITH_LIMIT_BYTES;
     carrier.flush = carrier.invalidate = agree;
     carrier.interrupts = 1u;
-    stage = BEHIND_THE_LOAD;
     return failed("load", systolith_open(&accelerator, &carrier, constants, (uint32_t)(constants_end - constants), program,
                                          (uint32_t)(program_end - program)));
 }
@@ -98,7 +92,6 @@ static int run(int image)
 
     memcpy(memory + SYSTOLITH_INPUT_ADDRESS, images + (uint32_t)image * SYSTOLITH_INPUT_BYTES, SYSTOLITH_INPUT_BYTES);
     memset(memory + SYSTOLITH_OUTPUT_ADDRESS, 0, SYSTOLITH_OUTPUT_BYTES);
-    stage = AROUND_A_RUN;
     if (failed("run", systolith_run(&accelerator)) != 0u)
         return -1;
     printf("run %d: %lu cycles, output ", image, (unsigned long)accelerator.cycles);
