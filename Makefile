@@ -1,7 +1,7 @@
 # make demo    LeNet-5 and real digits through the whole path; prints the results and where the files are
 # make check   environment, lint, types, all tests; what continuous integration runs
-# make check-boards  LeNet-5's bitstreams by the real tools, and what they are made of simulated; programs for bare metal: half an
-#             hour; in build/boards
+# make check-boards  LeNet-5's bitstreams by the real tools, what they are made of simulated, LiteX SoCs, programs for bare
+#             metal: 40 minutes; in build/boards
 # make check-pythons  lint, types and the quick tests on each of Python 3.11 to 3.13 that is installed
 # make matrix every array with every bus, memory, kind of scale and bench: half an hour
 # make fuzz    mutated models, float and quantized, for SECONDS=60, from SEED=0; those that fail are kept in build/fuzz
@@ -58,7 +58,7 @@ fuzz: $(VENV)/.check
 bench: $(VENV)/.run
 	$(BIN)/python -m examples.benchmark "$(BUILD)/bench"
 
-check-boards: $(VENV)/.check $(VENV)/.boards $(VENV)/.riscv
+check-boards: $(VENV)/.check $(VENV)/.boards $(VENV)/.litex $(VENV)/.riscv
 	@mkdir -p "$(BUILD)"
 	$(BIN)/python -m pytest -m boards --basetemp "$(BUILD)/boards" -s
 
@@ -125,6 +125,13 @@ $(VENV)/.fpga: $(VENV)/.run
 $(VENV)/.boards: $(VENV)/.run
 	@echo "installing into $(VENV) ..."
 	@$(PIP) install --editable '.[boards]'
+	@touch $@
+
+$(VENV)/.litex: $(VENV)/.run
+	@command -v riscv64-unknown-elf-gcc >/dev/null || { echo "no riscv64-unknown-elf-gcc on PATH: LiteX's firmware" \
+		"needs it (apt install gcc-riscv64-unknown-elf)" >&2; exit 1; }
+	@echo "installing into $(VENV) ..."
+	@$(PIP) install --editable '.[litex]'
 	@touch $@
 
 $(VENV)/.riscv: $(VENV)/.run

@@ -32,6 +32,7 @@ class TargetKind(StrEnum):
 class VendorKind(StrEnum):
     VIVADO = "vivado"
     QUARTUS = "quartus"
+    LITEX = "litex"
 
 
 class BoardKind(StrEnum):

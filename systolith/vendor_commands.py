@@ -23,17 +23,27 @@ def package(
         int | None,
         typer.Option(metavar="MHZ", help="Of the accelerator on Vivado's boards; by default 100.", show_default=False),
     ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(metavar="DATA.npz", help="Images that LiteX's firmware runs: `x`, float32.", show_default=False),
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Only the first N images; by default 6 at most.", show_default=False),
+    ] = None,
 ) -> None:
-    """Package an accelerator for the tool of an FPGA's vendor.
+    """Package an accelerator for the tool of an FPGA's vendor, or for LiteX.
 
     For Vivado an IP-XACT component, for PYNQ-Z2, KV260 and ZCU104 a script from block design to bitstream and a
     device-tree overlay, and a PYNQ driver; for Quartus a component of Platform Designer. Checked against schemas
-    and stubs, never in those tools.
+    and stubs, never in those tools. For LiteX a module with registers, LiteDRAM port and interrupt, a script that adds
+    it to a target of litex-boards, and firmware. Simulated with VexRiscv and LiteDRAM, never on a board.
 
-    Example: `systolith package build/lenet5 --for vivado -o build/lenet5-vivado`
+    Example: `systolith package build/lenet5 --for litex --inputs test.npz -o build/lenet5-litex`
     """
     from .commands.package import package_build
 
     console = Console(highlight=False, soft_wrap=True)
-    for line in package_build(build, output, vendor=vendor.value, clock_mhz=clock).lines():
+    written = package_build(build, output, vendor=vendor.value, clock_mhz=clock, inputs=inputs, images=images)
+    for line in written.lines():
         console.print(escape(line))

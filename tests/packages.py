@@ -13,6 +13,7 @@ from typing import Any
 from systolith.hw.build import general_parameters, generate, generate_hardware, parameters_for
 from systolith.hw.folder import read_hardware
 from systolith.hw.manifest import Hardware
+from systolith.hw.vendors.litex import Runs
 from systolith.hw.vendors.package import Vendor, write_package
 from systolith.sim.toolchain import verilator_root
 
@@ -21,6 +22,9 @@ from .hw_networks import network
 SMALL: dict[str, Any] = {"rows": 2, "columns": 4, "activation_kib": 2, "accumulator_kib": 1, "weight_fifo_kib": 1}
 BUILDS = ("tiny", "general")
 """A network's on an 8-byte bus; and an accelerator without a program, on a bus of 16, with ports for its monitor."""
+
+RUNS = Runs(b"inputs", b"outputs")
+"""Of firmware that nobody runs."""
 
 
 @cache
@@ -50,7 +54,8 @@ def hardware(name: str) -> Hardware:
 def package(name: str, vendor: Vendor) -> dict[str, bytes]:
     """The files of that build's package, by name."""
     folder = Path(_folder().name) / f"{name}-{vendor}"
-    write_package(build(name), vendor, folder, 125 if vendor == "vivado" else None)
+    runs = RUNS if vendor == "litex" else None
+    write_package(build(name), vendor, folder, 125 if vendor == "vivado" else None, runs)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 

@@ -12,13 +12,14 @@ import systolith
 from systolith.cli import run
 from systolith.hw.manifest import Hardware
 from systolith.hw.sealed import sha256
-from systolith.hw.vendors.package import FILES, RECORD, Vendor, read_package
+from systolith.hw.vendors.litex import MODELS
+from systolith.hw.vendors.package import FILES, RECORD, SAID, Vendor, read_package, write_package
 from systolith.hw.vendors.words import CHECKED
 from systolith.hw.whole_folder import LOCK, STAGING
 from systolith.options import VendorKind
 from systolith.quant import ConfigurationError
 
-from .packages import BUILDS, build, package
+from .packages import BUILDS, RUNS, build, package
 
 pytestmark = pytest.mark.xdist_group("vendors")
 
@@ -36,11 +37,13 @@ def command(capsys, *arguments) -> tuple[int, str, str]:
     return status, captured.out, captured.err
 
 
-@pytest.mark.parametrize("vendor", FILES)
-@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.parametrize(
+    ("name", "vendor"),
+    [(name, vendor) for name in BUILDS for vendor in FILES if (name, vendor) != ("general", "litex")],
+)
 def test_a_package_holds_its_files_and_the_builds_verilog(name, vendor):
     files = package(name, vendor)
-    assert set(files) == {*FILES[vendor], RECORD}
+    assert set(files) == {*FILES[vendor], RECORD} - {*MODELS}
     assert files["systolith.v"] == (build(name) / "systolith.v").read_bytes()
     record = json.loads(files[RECORD])
     assert record["build"] == sha256((build(name) / "manifest.json").read_bytes())
@@ -49,17 +52,18 @@ def test_a_package_holds_its_files_and_the_builds_verilog(name, vendor):
 
 
 def test_the_same_build_gives_the_same_package(tmp_path):
-    for vendor in FILES:
-        systolith.package_build(build("tiny"), tmp_path / vendor, vendor=vendor, clock_mhz=None)
-    again = {path.name: path.read_bytes() for path in (tmp_path / "quartus").iterdir()}
-    assert again == package("tiny", "quartus")
+    for vendor in ("quartus", "litex"):
+        write_package(build("tiny"), vendor, tmp_path / vendor, runs=RUNS if vendor == "litex" else None)
+        again = {path.name: path.read_bytes() for path in (tmp_path / vendor).iterdir()}
+        assert again == package("tiny", vendor)
 
 
 def test_every_file_of_ours_says_how_it_was_checked():
     for vendor in FILES:
         for name, data in package("tiny", vendor).items():
-            if name != "systolith.v":
-                assert any(CHECKED in line for line in data.decode().splitlines()[: 99 if name == RECORD else 4]), name
+            if name not in ("systolith.v", "systolith.h") and not name.endswith(".bin"):
+                lines = data.decode().splitlines()[: 99 if name == RECORD else 4]
+                assert any(SAID[vendor] in line for line in lines), name
 
 
 def test_the_command_says_what_is_there_and_what_is_next(tmp_path, capsys):
@@ -84,6 +88,12 @@ def test_the_command_says_what_is_there_and_what_is_next(tmp_path, capsys):
             ["--for", "quartus", "--clock", 100],
             "a clock is for the scripts of vivado; in Platform Designer you connect one",
         ),
+        (
+            ["--for", "vivado", "--inputs", "x.npz"],
+            "images are for the firmware of litex; a package for vivado runs none",
+        ),
+        (["--for", "quartus", "--images", 1], "images are for the firmware of litex; a package for quartus runs none"),
+        (["--for", "litex"], "the firmware for litex runs images: give some, as --inputs test.npz"),
         (["--for", "libero"], "Invalid value for '--for': "),
         ([], "Missing option '--for'"),
     ],

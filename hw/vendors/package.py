@@ -10,12 +10,14 @@ from ...quant.graph.errors import ConfigurationError
 from ..describe import check_version
 from ..folder import read_content, read_hardware
 from ..made_folder import MadeOf, check_made, read_made
+from ..manifest import Manifest
 from ..sealed import sha256
 from ..whole_folder import WholeFolder
-from . import quartus, vivado
+from . import litex, quartus, vivado
+from .litex import Runs
 from .words import CHECKED
 
-Vendor = Literal["vivado", "quartus"]
+Vendor = Literal["vivado", "quartus", "litex"]
 FORMAT: Final = 1
 RECORD = "package.json"
 VERILOG = "systolith.v"
@@ -23,7 +25,11 @@ MEGAHERTZ = 100
 FILES: dict[Vendor, tuple[str, ...]] = {
     "vivado": (VERILOG, vivado.COMPONENT, *vivado.SCRIPTS.values(), *vivado.OVERLAYS.values(), vivado.DRIVER),
     "quartus": (VERILOG, quartus.COMPONENT, quartus.WRAPPER),
+    "litex": (VERILOG, *litex.FILES),
 }
+"""All that a vendor's package may hold."""
+SAID: dict[Vendor, str] = {"vivado": CHECKED, "quartus": CHECKED, "litex": litex.CHECKED}
+"""What every file says of how it was checked."""
 FOLDER = WholeFolder("package", (*dict.fromkeys(name for names in FILES.values() for name in names), RECORD), RECORD)
 
 
@@ -40,10 +46,13 @@ class Package(MadeOf):
     checked: str
 
 
-def write_package(build: Path, vendor: Vendor, output: Path, megahertz: int | None = None) -> Package:
+def write_package(
+    build: Path, vendor: Vendor, output: Path, megahertz: int | None = None, runs: Runs | None = None
+) -> Package:
     """Write the folder ``output`` that ``vendor``'s tool takes the accelerator in the folder ``build`` from.
 
     megahertz : of the clock on the boards that the scripts are for, 1 to 500, by default MEGAHERTZ; only with vivado
+    runs : what the firmware for litex runs
 
     Raises ConfigurationError where ``build`` is no build of this version, or ``output`` holds what is not ours or was
     changed since, DataError where it cannot be written.
@@ -63,10 +72,16 @@ def write_package(build: Path, vendor: Vendor, output: Path, megahertz: int | No
             if megahertz is not None:
                 raise ConfigurationError("a clock is for the scripts of vivado; in Platform Designer you connect one")
             contents |= quartus.quartus_files(verilog.decode())
+        case "litex":
+            if megahertz is not None:
+                raise ConfigurationError("a clock is for the scripts of vivado; a target of LiteX has one of its own")
+            if runs is None or not isinstance(hardware, Manifest):
+                raise ConfigurationError("the firmware for litex needs a network's build, and inputs to run")
+            contents |= litex.litex_files(build, hardware, runs)
         case unknown:
             assert_never(unknown)
     hashes = {name: sha256(data) for name, data in contents.items()}
-    record = Package(format=FORMAT, vendor=vendor, build=seal, megahertz=megahertz, files=hashes, checked=CHECKED)
+    record = Package(format=FORMAT, vendor=vendor, build=seal, megahertz=megahertz, files=hashes, checked=SAID[vendor])
     check_made(FOLDER, Package, output)
     FOLDER.write(output, contents, record.to_bytes())
     return record
