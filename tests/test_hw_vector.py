@@ -406,7 +406,7 @@ def simulate(p, board, steps, stall, seed):
         assert not ctx.get(component.read_valid)
 
     words = [step.word & ((1 << max(DRAIN.size, SETTINGS.size)) - 1) for step in steps]
-    run(component, end, source(component.instructions, words), surroundings, cycles=60_000)
+    run(component, end, source(component.instructions, words), surroundings, cycles=60_000, clocked=True)
     assert taken == [step.fields["wait"] for step in steps]
     assert len(gives) == len(steps)
     return writes, gives, reads
