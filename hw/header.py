@@ -1,4 +1,4 @@
-"""The C header of a build: registers, memory layout, reals and integers, and how to run one image."""
+"""The C header of a build: registers, memory layout, reals and integers, and the driver in C."""
 
 import zlib
 from collections.abc import Sequence

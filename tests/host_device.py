@@ -11,6 +11,7 @@ import numpy as np
 
 from systolith import quant
 from systolith.hw.build import parameters_for
+from systolith.hw.compiler.dram import Region
 from systolith.hw.compiler.plan import Plan
 from systolith.hw.compiler.planner import plan
 from systolith.hw.describe import describe
@@ -148,6 +149,18 @@ class Carried:
 
     def close(self) -> None:
         self.closed = True
+
+
+def assert_invalidated_last(root: Path, region: Region) -> None:
+    """What u-dma-buf's files under ``root`` were told last is that the processor reads ``region``, all of it, anew."""
+    files = (root / "sys/class/u-dma-buf/udmabuf0").glob("sync*")
+    assert {path.name: path.read_text() for path in files} == {
+        "sync_offset": f"0x{region.address:x}",
+        "sync_size": str(region.bytes),
+        "sync_direction": "2",
+        "sync_for_cpu": "1",
+        "sync_for_device": "1",
+    }
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class Interface:
             setattr(self, channel, Endpoint(channel))
 
 
-class Instances(list):  # type: ignore[type-arg]
+class Instances(list[Any]):
     """Of Migen: ``+=`` takes one."""
 
     def __iadd__(self, other: Any) -> Instances:

@@ -45,14 +45,19 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_outputs_are_goldens_in_the_models_shapes(name, tmp_path):
+def calibrated(name):
+    """(the graph of ``MODELS[name]``, five images by input, the images as `run` takes them, the build's sizes)"""
     make, how = MODELS[name]
     made = make()
     model = made.model() if isinstance(made, models.Builder) else made
     images = arrays(model, 5)
     given = images if len(images) > 1 else next(iter(images.values()))
-    graph = quantize_model(model, given, range_method="minmax").graph
+    return quantize_model(model, given, range_method="minmax").graph, images, given, how
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_outputs_are_goldens_in_the_models_shapes(name, tmp_path):
+    graph, images, given, how = calibrated(name)
     carrier = Carried(build_folder(graph, tmp_path / "build", **how))
     with Accelerator(carrier, tmp_path / "build") as accelerator:
         ran = accelerator.execute(images)

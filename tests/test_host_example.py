@@ -13,7 +13,7 @@ import pytest
 from systolith import golden
 
 from .elf import Elf
-from .host_device import Device, behind_words, build_folder
+from .host_device import Device, assert_invalidated_last, behind_words, build_folder
 from .hw_networks import network
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "host"
@@ -88,15 +88,7 @@ def test_linux(tiny, program, root):
         assert started(program, tiny, folder) == (0, lines(reals), "")
     np.testing.assert_array_equal(np.fromfile(folder / "scores.f32", np.float32).reshape(3, -1), reals)
     assert device.runs == 3
-    output = made.regions["output"]
-    synced = {path.name: path.read_text() for path in (folder / "sys/class/u-dma-buf/udmabuf0").glob("sync*")}
-    assert synced == {  # the last: invalidation of the output map
-        "sync_offset": f"0x{output.address:x}",
-        "sync_size": str(output.bytes),
-        "sync_direction": "2",
-        "sync_for_cpu": "1",
-        "sync_for_device": "1",
-    }
+    assert_invalidated_last(folder, made.regions["output"])
 
 
 def test_linux_says_what_is_wrong(tiny, program, root):

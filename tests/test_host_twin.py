@@ -6,11 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from systolith import golden, quantize_model
+from systolith import golden
 from systolith.host import Accelerator, Build, HostError
 from systolith.quant.graph.host import apply_steps
 
-from . import models
 from .host_device import ADDRESS, Carried, build_folder
 from .host_twin import (
     LANGUAGES,
@@ -30,8 +29,7 @@ from .host_twin import (
     compiled,
 )
 from .hw_networks import network
-from .test_host_driver import MODELS
-from .test_ports import arrays
+from .test_host_driver import MODELS, calibrated
 
 STALLED = "array waits for weights, vector unit waits for complete sums"
 
@@ -48,13 +46,7 @@ def maps(build, images):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_outputs_are_the_python_drivers(name, tmp_path):
-    make, how = MODELS[name]
-    made = make()
-    model = made.model() if isinstance(made, models.Builder) else made
-    images = arrays(model, 5)
-    graph = quantize_model(
-        model, images if len(images) > 1 else next(iter(images.values())), range_method="minmax"
-    ).graph
+    graph, images, _, how = calibrated(name)
     plan = build_folder(graph, tmp_path / "build", **how)
     build = Build.load(tmp_path / "build")
     with Accelerator(Carried(plan), build) as accelerator:
