@@ -126,11 +126,12 @@ def _verilog(parameters: Parameters, monitor: bool, progress: Progress) -> bytes
 
 
 def _write(planned: Plan, verilog: bytes, model: bytes, output: Path, progress: Progress, shared: bool = False) -> None:
+    program = planned.program_bytes()
     files: dict[Content, bytes] = {
         "systolith.v": verilog,
-        "program.bin": planned.program_bytes(),
+        "program.bin": program,
         "memory.bin": planned.dram.constants,
-        "systolith.h": c_header(planned).encode(),
+        "systolith.h": c_header(planned, program).encode(),
         "model.onnx": model,
     }
     progress("cycles", 0, 1)

@@ -65,8 +65,11 @@ static inline void systolith_unfold(const systolith_input_t *image, systolith_in
 """
 
 
-def c_header(plan: Plan) -> str:
-    """C99, and C++11, no dependencies but stddef.h and stdint.h."""
+def c_header(plan: Plan, program: bytes) -> str:
+    """C99, and C++11, no dependencies but stddef.h and stdint.h.
+
+    program : ``plan``'s program_bytes
+    """
     lines = [
         "/* Made by Systolith for one build; see manifest.json for more. */",
         "#ifndef SYSTOLITH_H",
@@ -89,7 +92,7 @@ def c_header(plan: Plan) -> str:
             f"#define SYSTOLITH_{name.upper()}_ADDRESS {region.address}u",
             f"#define SYSTOLITH_{name.upper()}_BYTES {region.bytes}u",
         ]
-    files = {"CONSTANTS": plan.dram.constants, "PROGRAM": plan.program_bytes()}
+    files = {"CONSTANTS": plan.dram.constants, "PROGRAM": program}
     lines += [
         *(f"#define SYSTOLITH_{name}_CRC 0x{zlib.crc32(data):08x}u" for name, data in files.items()),
         "",

@@ -26,7 +26,7 @@ NAME = "manifest.json"
 Content = Literal["systolith.v", "program.bin", "memory.bin", "systolith.h", "model.onnx"]
 CONTENTS: tuple[Content, ...] = get_args(Content)
 """The other files of a build."""
-FORMAT: Final = 4
+FORMAT: Final = 5
 LATENCY = 30
 """Memory latency that predictions assume, in cycles."""
 
@@ -247,7 +247,7 @@ class Hardware(Sealed):
 
     contents: ClassVar[tuple[Content, ...]] = ("systolith.v",)
 
-    format: Literal[4]
+    format: Literal[5]
     top: Literal["systolith"]
     files: dict[Content, Sha256]
     parameters: Parameters

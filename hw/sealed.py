@@ -7,6 +7,7 @@ import json
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic_core import to_json
 
 from ..quant.graph.errors import ConfigurationError
 
@@ -35,7 +36,7 @@ class Sealed(Record):
     def to_bytes(self) -> bytes:
         """What the file holds."""
         fields = self.model_dump(mode="json", exclude={"seal"})
-        return (json.dumps({**fields, "seal": sha256(json.dumps(fields).encode())}, indent=1) + "\n").encode()
+        return to_json({**fields, "seal": sha256(json.dumps(fields).encode())}, indent=1) + b"\n"
 
     @classmethod
     def parse(cls, data: bytes) -> Self:

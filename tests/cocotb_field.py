@@ -20,6 +20,7 @@ from systolith.hw.isa.program import LAYOUTS, Operation
 from systolith.hw.isa.register_map import Cause
 from systolith.sim.comparison.job import Job
 
+from . import npz
 from .cocotb_errors import (
     BUSY,
     DONE,
@@ -161,7 +162,7 @@ async def instructions_in_another_order(dut):
 async def another_networks_program(dut):
     """Whole, and from a random place on: of an instruction, or inside one."""
     bench, rng = await watched(dut), random.Random(6)
-    foreign, right = np.load("foreign.npz")["program"], program_of(bench)
+    foreign, right = npz.read("foreign.npz")["program"], program_of(bench)
     at = bench.job.program_address
     foreign = foreign[: bench.job.memory.size - at]
     assert {*await campaign(bench, "another program", [(at, foreign)])} == {Cause.IMAGE}
@@ -180,7 +181,7 @@ async def another_networks_program(dut):
 async def another_memory_image(dut):
     """Another network's, one of the same network with other weights, none, a damaged stamp."""
     bench, rng = await watched(dut), np.random.default_rng(7)
-    images = np.load("foreign.npz")
+    images = npz.read("foreign.npz")
     end = bench.job.input_address
 
     def damaged():

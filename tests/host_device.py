@@ -32,11 +32,12 @@ def build_folder(graph: quant.Graph, folder: Path, *, batch: int = 1, unfold_inp
     """A build of ``graph`` in ``folder`` whose Verilog is empty: only an interpreter runs it."""
     made = plan(graph, parameters_for(graph, **{**SMALL, **sizes}), batch, unfold_input)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    program = made.program_bytes()
     files = {
         "systolith.v": b"",
-        "program.bin": made.program_bytes(),
+        "program.bin": program,
         "memory.bin": made.dram.constants,
-        "systolith.h": c_header(made).encode(),
+        "systolith.h": c_header(made, program).encode(),
         "model.onnx": quant.to_onnx(graph).SerializeToString(),
     }
     write_folder(folder, files, describe(made, files))

@@ -14,12 +14,14 @@ from systolith.quant import (
     quantize,
 )
 
+from . import npz
+
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "lenet5"
 
 
 @cache
 def lenet5(scales: str) -> tuple[Graph, np.ndarray]:
     """(graph, digits): 8-bit LeNet-5 and images (N, 1, 28, 28) float32 that training never saw."""
-    calibration = np.load(FOLDER / "calibration.npz")["x"]
+    calibration = npz.read(FOLDER / "calibration.npz")["x"]
     graph = quantize(load_float(FOLDER / "lenet5.onnx"), calibration, Settings(scales=scales))
-    return graph, np.load(FOLDER / "test.npz")["x"]
+    return graph, npz.read(FOLDER / "test.npz")["x"]

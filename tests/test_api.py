@@ -13,7 +13,7 @@ import systolith
 from systolith import generate_build, quant, quantize_model, run_golden, simulate_build
 from systolith.quant import DataError, ModelError
 
-from . import models
+from . import models, npz
 from .test_sim_faults import network
 
 FUNCTIONS = (
@@ -76,7 +76,7 @@ def test_quantize_writes_only_if_it_is_told_where(folder, images, quantized):
 def test_golden_takes_whatever_a_quantized_model_and_images_are(folder, images, quantized):
     quant.save(quantized.graph, "q.onnx")
     expected = run_golden("q.onnx", "labelled.npz", "out.npz")
-    written = np.load("out.npz")
+    written = npz.read("out.npz")
     np.testing.assert_array_equal(written["y"], expected.y)
     np.testing.assert_array_equal(written["y_q"], expected.y_q)
     assert expected.accuracy == np.mean(expected.y.argmax(axis=1) == LABELS)

@@ -23,6 +23,8 @@ from systolith.hw.folder import read_manifest
 from systolith.sim.executable import compile_executable
 from systolith.sim.toolchain import VERILOG
 
+from . import npz
+
 RTL = Path(__file__).parent / "rtl"
 LENET = Path(__file__).parent.parent / "examples" / "lenet5"
 PARTS = {"ulx3s_85f": b"LFE5U-85F-6CABGA381", "ecpix5_85f": b"LFE5UM5G-85F-8CABGA554"}
@@ -64,7 +66,7 @@ def test_the_sources_answer_a_digit_over_the_serial_pins(lenet, made):
     model, build = lenet
     board, folder = made
     record = read_bitstream(folder)
-    digits = np.load(LENET / "test.npz")["x"][:1]
+    digits = npz.read(LENET / "test.npz")["x"][:1]
     program = compile_executable(
         [VERILOG / "board_host.cpp", RTL / "top_bench.v", RTL / "EHXPLLL.v", ENGINE / "MULT18X18D.v"],
         "top_bench",

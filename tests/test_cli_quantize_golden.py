@@ -13,7 +13,7 @@ from systolith import golden, quant
 from systolith.cli import run
 from systolith.commands.quantize import quantize_model
 
-from . import models, oracle
+from . import models, npz, oracle
 
 LENET = Path(__file__).parent.parent / "examples" / "lenet5"
 
@@ -52,7 +52,7 @@ def test_lenet5_from_float_to_answers(tmp_path, capsys, scales):
     assert "7 layers, 5 of them with weights, 416,520 MACs an image; calibrated on 400 images" in printed
     status, printed, errors = command(capsys, "golden", quantized, "--inputs", LENET / "test.npz", "-o", out)
     assert (status, errors) == (0, "")
-    found, test = np.load(out), np.load(LENET / "test.npz")
+    found, test = npz.read(out), npz.read(LENET / "test.npz")
     assert (found["y"].dtype, found["y"].shape) == (np.float32, (1000, 10))
     assert (found["y_q"].dtype, found["y_q"].shape) == (np.int32, (1000, 10))
     model = onnx.load(quantized)
@@ -67,13 +67,13 @@ def test_lenet5_from_float_to_answers(tmp_path, capsys, scales):
 def test_options_reach_the_quantizer(folder, capsys):
     options = ("--weight-bits", "5", "--activation-bits", "6", "--range", "percentile", "--scales", "pow2")
     assert command(capsys, *QUANTIZE, *options)[0] == 0
-    expected = quant.quantize("model.onnx", np.load("data.npz")["x"], quant.Settings("pow2", 5, 6, "percentile"))
+    expected = quant.quantize("model.onnx", npz.read("data.npz")["x"], quant.Settings("pow2", 5, 6, "percentile"))
     quant.save(expected, "expected.onnx")
     assert Path("out.onnx").read_bytes() == Path("expected.onnx").read_bytes()
     assert command(capsys, *QUANTIZE)[0] == 0
     best = quantize_model("model.onnx", "data.npz").calibrated.tried
     settings = quant.Settings(ranges=max(best, key=best.get))
-    quant.save(quant.quantize("model.onnx", np.load("data.npz")["x"], settings), "expected.onnx")
+    quant.save(quant.quantize("model.onnx", npz.read("data.npz")["x"], settings), "expected.onnx")
     assert Path("out.onnx").read_bytes() == Path("expected.onnx").read_bytes()
 
 
@@ -101,7 +101,7 @@ def test_maps_keep_their_shape(folder, capsys):
     quant.save(graph, "q.onnx")
     np.savez("data.npz", x=images)
     assert command(capsys, *GOLDEN)[0] == 0
-    found = np.load("out.npz")
+    found = npz.read("out.npz")
     np.testing.assert_array_equal(found["y"], oracle.run(onnx.load("q.onnx"), images))
     assert found["y_q"].dtype == np.uint8
     np.testing.assert_array_equal(golden.dequantize(found["y_q"], graph.tensors[graph.output]), found["y"])

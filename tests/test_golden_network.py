@@ -11,7 +11,7 @@ import pytest
 
 from systolith import golden, quant
 
-from . import models, oracle
+from . import models, npz, oracle
 from .graphs import conv_graph, integers
 
 LENET = Path(__file__).parent.parent / "examples" / "lenet5"
@@ -48,9 +48,9 @@ def test_cifar_shaped_network(scales):
 @pytest.mark.parametrize("scales", ["float", "pow2"])
 @pytest.mark.parametrize("ranges", ["minmax", "mse"])
 def test_lenet5_on_all_held_out_images(scales, ranges):
-    calibration = np.load(LENET / "calibration.npz")["x"]
+    calibration = npz.read(LENET / "calibration.npz")["x"]
     graph = quant.quantize(LENET / "lenet5.onnx", calibration, quant.Settings(scales, ranges=ranges))
-    oracle.assert_every_tensor_equal(graph, np.load(LENET / "test.npz")["x"])
+    oracle.assert_every_tensor_equal(graph, npz.read(LENET / "test.npz")["x"])
 
 
 def test_the_comparison_would_notice_one_wrong_weight():
@@ -85,7 +85,7 @@ def test_chunks_do_not_change_the_result(monkeypatch):
 
 
 def test_memory_is_bounded_whatever_the_number_of_images():
-    graph = quant.quantize(LENET / "lenet5.onnx", np.load(LENET / "calibration.npz")["x"][:20])
+    graph = quant.quantize(LENET / "lenet5.onnx", npz.read(LENET / "calibration.npz")["x"][:20])
     x_q = np.zeros((3000, 1, 28, 28), np.uint8)
     tracemalloc.start()
     try:
@@ -139,7 +139,7 @@ def test_a_convolution_may_hand_out_sums_too():
 
 
 def test_onnx_checker_and_names_of_the_float_model():
-    graph = quant.quantize(LENET / "lenet5.onnx", np.load(LENET / "calibration.npz")["x"][:20])
+    graph = quant.quantize(LENET / "lenet5.onnx", npz.read(LENET / "calibration.npz")["x"][:20])
     model = quant.to_onnx(graph)
     onnx.checker.check_model(model, full_check=True)
     assert (model.graph.input[0].name, model.graph.output[0].name) == ("image", "logits")

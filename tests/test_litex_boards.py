@@ -22,6 +22,8 @@ from systolith.hw.folder import read_manifest
 from systolith.hw.model.schedule import predict
 from systolith.sim.executable import compile_executable
 
+from . import npz
+
 TESTS = Path(__file__).resolve().parent
 LENET = TESTS.parent / "examples" / "lenet5"
 IMAGES = 6
@@ -125,7 +127,7 @@ def test_six_digits_equal_golden_in_the_predicted_cycles(system):
     said = system.simulate(stale=False)
     runs = RUN.findall(said)
     assert [int(number) for number, *_ in runs] == list(range(IMAGES)), said
-    digits = np.load(LENET / "test.npz")["x"][:IMAGES]
+    digits = npz.read(LENET / "test.npz")["x"][:IMAGES]
     (port,) = Build.load(system.build).outputs
     outputs = np.concatenate([port.decoded(bytes.fromhex(output)) for _, _, output, _ in runs])
     golden = systolith.run_golden(system.model, digits)

@@ -10,6 +10,8 @@ from examples.models import peer, rows
 from examples.models.rows import Row
 from systolith import quant
 
+from . import npz
+
 ROW = Row("net", "script", (1, 8, 8), "", 3, 1_250_000, 4_000, 0, (2, 1), (0, 0), 30.04, 29.0, 1_500, 1_000)
 LENET5 = Path("examples/lenet5")
 
@@ -41,7 +43,7 @@ def test_the_table_replaces_the_one_between_the_marks_and_rows_come_back(tmp_pat
 
 @pytest.fixture
 def lenet5(tmp_path) -> tuple[Path, np.ndarray]:
-    images = np.load(LENET5 / "test.npz")["x"][:2]
+    images = npz.read(LENET5 / "test.npz")["x"][:2]
     path = tmp_path / "q.onnx"
     quant.save(quant.quantize(LENET5 / "lenet5.onnx", images), path)
     return path, images

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from systolith import quant
 from systolith.quant.graph import output_shape
 
-from . import models, oracle
+from . import models, npz, oracle
 from .graphs import conv_graph, pool_graph
 
 LENET = Path(__file__).parent.parent / "examples" / "lenet5"
@@ -66,7 +66,7 @@ def test_networks_that_branch_are_read_back(name, weight_bits, activation_bits, 
 
 
 def test_whole_networks_are_read_back():
-    graph = quant.quantize(LENET / "lenet5.onnx", np.load(LENET / "calibration.npz")["x"][:50])
+    graph = quant.quantize(LENET / "lenet5.onnx", npz.read(LENET / "calibration.npz")["x"][:50])
     assert_same(quant.load(quant.to_onnx(graph)), graph)
     model = models.cifar()
     graph = quant.quantize(model, models.images(model, 2), quant.Settings("pow2"))

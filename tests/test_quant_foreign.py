@@ -14,7 +14,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from systolith import golden, quant
 
-from . import models, oracle
+from . import models, npz, oracle
 from .qdq import WEIGHTS, Qdq, conv_chain
 
 LENET = Path(__file__).parent.parent / "examples" / "lenet5"
@@ -61,7 +61,7 @@ EXTRA = [
 @pytest.mark.parametrize("per_channel", [False, True], ids=["tensor", "channel"])
 @pytest.mark.parametrize("kind", [QuantType.QUInt8, QuantType.QInt8], ids=str)
 def test_lenet5_by_onnxruntimes_quantizer_on_all_held_out_images(tmp_path, kind, per_channel, extra):
-    calibration = np.load(LENET / "calibration.npz")["x"][:100]
+    calibration = npz.read(LENET / "calibration.npz")["x"][:100]
     model = quantized_by_onnxruntime(
         tmp_path,
         onnx.load(LENET / "lenet5.onnx"),
@@ -70,7 +70,7 @@ def test_lenet5_by_onnxruntimes_quantizer_on_all_held_out_images(tmp_path, kind,
         activation_type=kind,
         extra_options=extra,
     )
-    images = np.load(LENET / "test.npz")["x"]
+    images = npz.read(LENET / "test.npz")["x"]
     found, _ = golden.output(quant.load(model), images)
     np.testing.assert_array_equal(found, oracle.run(model, images))
 

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from systolith import golden, quant
 from systolith.quant.graph import requantization_scales, sum_bounds
 
-from . import models, oracle
+from . import models, npz, oracle
 
 LENET = Path(__file__).parent.parent / "examples" / "lenet5"
 
@@ -122,7 +122,7 @@ def test_every_pair_of_widths_gives_a_legal_graph(weight_bits, activation_bits, 
 
 
 def test_four_bits_cost_little_on_lenet5():
-    calibration, test = np.load(LENET / "calibration.npz")["x"], np.load(LENET / "test.npz")
+    calibration, test = npz.read(LENET / "calibration.npz")["x"], npz.read(LENET / "test.npz")
     for scales, least in (("float", 0.965), ("pow2", 0.96)):
         graph = quant.quantize(LENET / "lenet5.onnx", calibration, quant.Settings(scales, 4, 4))
         found, _ = golden.output(graph, test["x"])

@@ -19,7 +19,7 @@ from systolith.cli import run
 from systolith.sim import accelerator as accelerators
 from systolith.sim.report import read_saved
 
-from . import oracle
+from . import npz, oracle
 from .builds import rebuild
 from .report_builds import (
     cells,
@@ -224,7 +224,7 @@ def test_images_add_maps_noise_and_confusion(made, build):
 def test_the_float_models_accuracy_stands_beside_the_integers(made, build):
     """Both on the same images, neither on those of the simulation."""
     simulated(build)
-    data = np.load(made / "data.npz")
+    data = npz.read(made / "data.npz")
     graph = quant.load(made / "q.onnx")
     found = golden.output(graph, data["x"])[0].reshape(24, 4).argmax(axis=1)
     exact = oracle.run(onnx.load(made / "float.onnx"), data["x"]).reshape(24, 4).argmax(axis=1)

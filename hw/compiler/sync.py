@@ -1,8 +1,8 @@
 """Dependency tokens: who must wait for whom, found from what each instruction reads and writes."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,49 +24,57 @@ WAITING = QUEUE + 2
 the unit may hold itself."""
 
 
+@dataclass(frozen=True)
 class _Touched:
-    """Which of one unit's instructions read and wrote each grain of a memory last, by number, -1 for none."""
+    """Grains that an instruction touches: elements of the activation memory, and behind them DRAM's."""
 
-    def __init__(self, end: int, grain: int) -> None:
-        self.grain = grain
-        self.read = np.full(-(-end // grain), -1, np.int32)
-        self.written = self.read.copy()
+    reads: Sequence[slice]
+    writes: Sequence[slice]
 
-    def _slice(self, span: Span) -> slice:
-        return slice(span[0] // self.grain, -(-span[1] // self.grain) if span[1] > span[0] else span[0] // self.grain)
 
-    def note(self, number: int, reads: Iterable[Span], writes: Span) -> None:
-        for span in reads:
-            self.read[self._slice(span)] = number
-        self.written[self._slice(writes)] = number
+class _Grains:
+    """Both memories' grains, in one row."""
 
-    def latest(self, reads: Iterable[Span], writes: Span) -> int:
-        """The last instruction that wrote what is read now, or touched what is written now."""
-        pieces = [self.written[self._slice(span)] for span in (*reads, writes)] + [self.read[self._slice(writes)]]
-        return max(int(piece.max(initial=-1)) for piece in pieces)
+    def __init__(self, program: Sequence[Instruction]) -> None:
+        self.chip = max((end for i in program for _, end in (*i.chip_reads, i.chip_writes)), default=0)
+        dram = max((end for i in program for _, end in (i.dram_reads, i.dram_writes)), default=0)
+        self.count = self.chip + -(-dram // DRAM_GRAIN)
+
+    def touched(self, i: Instruction) -> _Touched:
+        return _Touched(
+            [*self._on_chip(*i.chip_reads), *self._in_dram(i.dram_reads)],
+            [*self._on_chip(i.chip_writes), *self._in_dram(i.dram_writes)],
+        )
+
+    @staticmethod
+    def _on_chip(*spans: Span) -> Iterator[slice]:
+        return (slice(*span) for span in spans if span[0] < span[1])
+
+    def _in_dram(self, span: Span) -> Iterator[slice]:
+        if span[0] < span[1]:
+            yield slice(self.chip + span[0] // DRAM_GRAIN, self.chip - (-span[1] // DRAM_GRAIN))
 
 
 class _History:
-    """One unit's past instructions, and what they touched."""
+    """One unit's past instructions, and which of them read and wrote each grain last, by number, -1 for none."""
 
-    def __init__(self, program: Sequence[Instruction]) -> None:
+    def __init__(self, grains: int) -> None:
         self.numbers: list[int] = []  # where each stands in the program
-        chip = max((end for i in program for _, end in (*i.chip_reads, i.chip_writes)), default=0)
-        dram = max((end for i in program for _, end in (i.dram_reads, i.dram_writes)), default=0)
-        self.chip, self.dram = _Touched(chip, 1), _Touched(dram, DRAM_GRAIN)
+        self.read = np.full(grains, -1, np.int32)
+        self.written = self.read.copy()
 
-    def append(self, place: int, instruction: Instruction) -> None:
-        number = len(self.numbers)
+    def append(self, place: int, touched: _Touched) -> None:
+        for grains in touched.reads:
+            self.read[grains] = len(self.numbers)
+        for grains in touched.writes:
+            self.written[grains] = len(self.numbers)
         self.numbers.append(place)
-        self.chip.note(number, instruction.chip_reads, instruction.chip_writes)
-        self.dram.note(number, (instruction.dram_reads,), instruction.dram_writes)
 
-    def latest(self, instruction: Instruction) -> int:
-        """Number of the last instruction here that ``instruction`` must not overtake, or -1."""
-        return max(
-            self.chip.latest(instruction.chip_reads, instruction.chip_writes),
-            self.dram.latest((instruction.dram_reads,), instruction.dram_writes),
-        )
+    def latest(self, touched: _Touched) -> int:
+        """Number of the last instruction here that wrote what is read now, or touched what is written now, or -1."""
+        pieces = [self.written[grains] for grains in (*touched.reads, *touched.writes)]
+        pieces += [self.read[grains] for grains in touched.writes]
+        return max((int(piece.max()) for piece in pieces), default=-1)
 
 
 def synchronize(program: Sequence[Instruction]) -> tuple[Instruction, ...]:
@@ -76,21 +84,23 @@ def synchronize(program: Sequence[Instruction]) -> tuple[Instruction, ...]:
     and only if no earlier wait has covered it.  So between two units tokens are given and taken in the same order,
     and a counter does.  Raises ConfigurationError if more tokens could be pending than a counter holds.
     """
-    histories = [_History(program) for _ in UNITS]
+    grains = _Grains(program)
+    histories = [_History(grains.count) for _ in UNITS]
     covered = {(a, b): 0 for a in range(len(UNITS)) for b in range(len(UNITS))}
     edges: dict[tuple[int, int], list[Edge]] = {pair: [] for pair in covered}
     for number, instruction in enumerate(program):
         unit = instruction.unit
         if unit is None:
             continue
+        touched = grains.touched(instruction)
         for other, history in enumerate(histories):
             if other == unit or covered[other, unit] == len(history.numbers):  # itself, or whom it has waited for
                 continue
-            latest = history.latest(instruction)
+            latest = history.latest(touched)
             if latest >= covered[other, unit]:
                 covered[other, unit] = latest + 1
                 edges[other, unit].append((history.numbers[latest], number))
-        histories[unit].append(number, instruction)
+        histories[unit].append(number, touched)
     waits: list[set[int]] = [set() for _ in program]
     posts: list[set[int]] = [set() for _ in program]
     for (a, b), needed in edges.items():

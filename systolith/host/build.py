@@ -13,7 +13,7 @@ from ..quant.graph.errors import ConfigurationError
 from ..quant.graph.host import step_of
 from .arrays import Port, Unfolding
 
-FORMAT = 4
+FORMAT = 5
 """Of the manifest."""
 PAGE = 4096
 """The registers BASE and LIMIT count in pages of so many bytes."""
