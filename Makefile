@@ -6,7 +6,7 @@
 # make matrix every array with every bus, memory, kind of scale and bench: half an hour
 # make fuzz    mutated models, float and quantized, for SECONDS=60, from SEED=0; those that fail are kept in build/fuzz
 # make bench   speed of each step beside its target, as figures
-# make bench-fpga  clock, area and netlists on FPGAs, PARTS="routes counts netlists areas" of it: hours; kept in build/fpga
+# make bench-fpga  clock, area and netlists on FPGAs, PARTS="routes counts netlists smallest areas" of it: hours; kept in build/fpga
 # make bench-models  networks that people put on FPGAs, from torch's exporters to simulated bytes, NAMES="..." of them: hours
 # make bench-quantizers  noise of 8 bits, ours and ONNX Runtime's quantizer's, on examples and random networks
 # make bench-lecture  the lecture's networks at full size, whole, simulated: half an hour

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from systolith import SystolithError, generate_build, quantize_model, sim
 from systolith.hw.area import DATA
+from systolith.hw.devices import DEVICES
 from systolith.hw.engine.emit import emit_verilog
 from systolith.hw.isa.parameters import Parameters, Target
 from systolith.quant import write_whole
@@ -34,10 +35,14 @@ SIZES = {4: {}, 8: {}, 16: {"bus_bytes": 16}}
 """Of the arrays, and what is not by default."""
 
 SEEDS = (1, 2, 3)
+PARTS_HAVE = ("luts", "registers", "multipliers", "block_rams")
 COUNTED: dict[Target, tuple[str, ...]] = {
     "xilinx": ("DSP48E1", "RAMB36E1", "RAMB18E1", "LUT6", "FDRE"),
     "gowin": ("MULT9X9", "MULT36X36", "SDPB", "DPB", "LUT4", "ALU", "DFFE"),
 }
+LEAST_OF_ALL = {"bus_bytes": 4, "activation_kib": 1, "accumulator_kib": 1, "weight_fifo_kib": 1}
+"""The narrowest bus and the smallest memories that there are."""
+
 SMALL = {"activation_kib": 8, "accumulator_kib": 2, "weight_fifo_kib": 1}
 LEAST = {"activation_kib": 4, "accumulator_kib": 4}
 LENETS = {"sum_bits": 23, "total_bits": 24, "shift_low": 13, "shift_high": 16}
@@ -121,10 +126,10 @@ def chip(parameters: Parameters, kept: Path) -> Synthesis:
     return synthesize({"systolith.v": verilog, "chip.v": around(verilog)}, TOP, parameters.target, kept)
 
 
-def lenet_build(folder: Path, target: Target, size: int, **sizes: Any) -> sim.Accelerator:
+def lenet_build(folder: Path, target: Target, size: int, scales: str = "float", **sizes: Any) -> sim.Accelerator:
     """LeNet-5's accelerator in a folder of its own."""
     made = folder / f"lenet5-{target}-{size}x{size}"
-    model = quantize_model(LENET / "lenet5.onnx", LENET / "calibration.npz")
+    model = quantize_model(LENET / "lenet5.onnx", LENET / "calibration.npz", scales=scales)
     generate_build(model, made, rows=size, columns=size, target=target, **sizes)
     return sim.load(made)
 
@@ -167,7 +172,7 @@ def counts(folder: Path) -> dict[str, Any]:
 def netlists(folder: Path) -> dict[str, Any]:
     """LeNet-5, one image at 4x4, in the netlist of the source, and of the source with a fault."""
     x = np.load(LENET / "test.npz")["x"][:1]
-    figures = {}
+    figures: dict[str, Any] = {}
     for target in ("ecp5", "ice40"):
         accelerator = lenet_build(folder, target, 4, monitor=True, **SMALL)
         exact = [
@@ -179,6 +184,27 @@ def netlists(folder: Path) -> dict[str, Any]:
         if exact != [True, False]:
             raise SystolithError(f"{target}: the netlist does not do what the source does, or the check sees no fault")
         figures[target] = {"exact": exact[0], "exact with a fault": exact[1]}
+    return figures
+
+
+def smallest(folder: Path) -> dict[str, Any]:
+    """LeNet-5 in the smallest accelerators of the families of small parts, and the smallest part that each fits."""
+    figures: dict[str, Any] = {}
+    for target in ("ecp5", "ice40", "gowin"):
+        devices = [device for device in DEVICES.values() if device.target == target]
+        for size in (1, 2):
+            manifest = lenet_build(folder, target, size, "pow2", **LEAST_OF_ALL).manifest
+            netlist = chip(manifest.parameters, folder / "kept").folder / "netlist.json"
+            found = measure(manifest.parameters, netlist).record()
+            fits = [d.name for d in devices if all(found[kind] <= getattr(d, kind) for kind in PARTS_HAVE)]
+            figures[f"{target} {size}x{size}"] = {
+                **{kind: found[kind] for kind in PARTS_HAVE},
+                "cycles": manifest.predicted_cycles,
+                "fits": fits,
+            }
+            said = ", ".join(f"{found[kind]:,} {kind.replace('_', ' ')}" for kind in PARTS_HAVE)
+            into = f"fits {', '.join(fits)}" if fits else f"fits none of {', '.join(d.name for d in devices)}"
+            console.print(f"{target} {size}x{size}: {said}; {manifest.predicted_cycles:,} cycles; {into}")
     return figures
 
 
@@ -206,6 +232,7 @@ PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "routes": routes,
     "counts": counts,
     "netlists": netlists,
+    "smallest": smallest,
     "areas": areas,
 }
 
