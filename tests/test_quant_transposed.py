@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from systolith import quant
 
-from . import models
+from . import models, oracle
 from .test_quant_moves import check_model
 
 CASES = {
@@ -30,6 +31,12 @@ CASES = {
     "same upper": ((2, 4, 5), (2, 3, 3, 4), {"strides": [2, 2], "auto_pad": "SAME_UPPER"}),
     "same lower": ((2, 4, 5), (2, 3, 3, 4), {"strides": [2, 2], "auto_pad": "SAME_LOWER"}),
     "valid": ((2, 4, 5), (2, 3, 3, 4), {"strides": [2, 2], "auto_pad": "VALID"}),
+    "output_padding, the largest": (
+        (2, 4, 4),
+        (2, 3, 3, 3),
+        {"strides": [2, 3], "dilations": [4, 1], "output_padding": [1, 2]},
+    ),
+    "output_shape, the largest": ((2, 4, 4), (2, 3, 3, 3), {"strides": [3, 2], "output_shape": [14, 10]}),
     "output_shape": ((2, 4, 4), (2, 3, 3, 3), {"strides": [3, 2], "output_shape": [10, 8]}),
     "signal": ((3, 9), (3, 2, 4), {"strides": [2], "pads": [1, 1]}),
     "signal, odd": ((3, 9), (3, 2, 5), {"strides": [3], "pads": [1, 0], "output_padding": [1]}),
@@ -67,4 +74,27 @@ def test_refused_by_name():
     assert str(caught.value) == (
         "node 'convtranspose1' (ConvTranspose): its weights are (4, 2, 2, 2) with group 3; they must fit its 4 input"
         " channels"
+    )
+
+
+@pytest.mark.parametrize(
+    ("attributes", "beyond", "stride"),
+    [
+        ({"strides": [2, 3], "output_padding": [2, 0]}, 2, 2),
+        ({"strides": [2, 3], "output_padding": [0, 65535]}, 65535, 3),
+        ({"strides": [2, 3], "dilations": [4, 4], "output_padding": [0, 3]}, 3, 3),
+        ({"strides": [3, 2], "output_shape": [14, 13]}, 4, 2),
+    ],
+)
+def test_more_behind_the_last_kernel_than_a_larger_map_would_make_is_refused(attributes, beyond, stride):
+    """As ONNX Runtime does, and the largest that it takes is taken."""
+    net = models.Builder((2, 4, 4))
+    model = net.node("ConvTranspose", net.he(2, 3, 3, 3), **attributes).model()
+    with pytest.raises(InvalidArgument, match=r"output_padding|output_shape"):
+        oracle.run(model, models.images(model, 1))
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load_float(model)
+    assert str(caught.value) == (
+        f"node 'convtranspose1' (ConvTranspose): makes {beyond} rows or columns that no kernel reaches, at a stride of"
+        f" {stride}; give an output_padding below the stride, and no larger output_shape"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..graph import Pads, Pair, window_outputs
-from .file import Attributes
+from .file import Attributes, refuse
 
 
 def window_pair(attributes: Attributes, name: str, spatial: int) -> Pair:
@@ -60,7 +60,11 @@ def _ceil_after(size: int, kernel: int, stride: int, before: int, after: int) ->
 def transposed_window(
     attributes: Attributes, size: Pair, kernel: Pair, strides: Pair, dilations: Pair, spatial: int
 ) -> tuple[Pair, Pair]:
-    """Pads (top, left) and size (rows, columns) of what a ConvTranspose makes of a map of ``size`` (ONNX -22)."""
+    """Pads (top, left) and size (rows, columns) of what a ConvTranspose makes of a map of ``size`` (ONNX -22).
+
+    Raises ModelError where output_padding or output_shape ask for as much behind the last kernel as a stride, or more:
+    a larger map would have made that, and ONNX Runtime refuses it.
+    """
     explicit = attributes.integers("pads", (0,) * (2 * spatial), 0)
     extra = (0, *attributes.integers("output_padding", (0,) * spatial, 0))[-2:]
     mode = attributes.text("auto_pad", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
@@ -69,8 +73,16 @@ def transposed_window(
     pads, result = [], []
     for axis in (0, 1):
         extent = dilations[axis] * (kernel[axis] - 1) + 1
-        full = strides[axis] * (size[axis] - 1) + extra[axis] + extent
+        reached = strides[axis] * (size[axis] - 1) + extent
+        full = reached + extra[axis]
         asked = [1, *wanted][axis - 2] if wanted and axis >= 2 - spatial else None
+        beyond = max(extra[axis], (asked or 0) - reached)
+        if beyond >= strides[axis]:
+            raise refuse(
+                attributes.node,
+                f"makes {beyond} rows or columns that no kernel reaches, at a stride of {strides[axis]}; give an "
+                "output_padding below the stride, and no larger output_shape",
+            )
         if mode.startswith("SAME") and asked is None:
             asked = size[axis] * strides[axis]
         if axis < 2 - spatial or asked is None:
