@@ -1,7 +1,7 @@
 # make demo    LeNet-5 and real digits through the whole path; prints the results and where the files are
 # make check   environment, lint, types, all tests; what continuous integration runs
-# make check-boards  LeNet-5's bitstreams by the real tools, what they are made of simulated, LiteX SoCs, programs for bare
-#             metal: 40 minutes; in build/boards
+# make check-boards  LeNet-5's bitstreams by the real tools, what they are made of simulated, LiteX SoCs, pynq's own
+#             classes, programs for bare metal: 40 minutes; in build/boards
 # make check-pythons  lint, types and the quick tests on each of Python 3.11 to 3.13 that is installed
 # make matrix every array with every bus, memory, kind of scale and bench: half an hour
 # make fuzz    mutated models, float and quantized, for SECONDS=60, from SEED=0; those that fail are kept in build/fuzz
@@ -23,6 +23,7 @@ SEED ?= 0
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYNQ := pynq==4.0.0
 PACKAGES := quant golden hw sim
 PYTHONS := 3.11 3.12 3.13
 QUICK := api cli_generate cli_quantize_golden data imports package quant_files golden_network host_carriers host_driver hw_generate sim_command
@@ -58,7 +59,7 @@ fuzz: $(VENV)/.check
 bench: $(VENV)/.run
 	$(BIN)/python -m examples.benchmark "$(BUILD)/bench"
 
-check-boards: $(VENV)/.check $(VENV)/.boards $(VENV)/.litex $(VENV)/.riscv
+check-boards: $(VENV)/.check $(VENV)/.boards $(VENV)/.litex $(VENV)/.riscv $(VENV)/.pynq
 	@mkdir -p "$(BUILD)"
 	$(BIN)/python -m pytest -m boards --basetemp "$(BUILD)/boards" -s
 
@@ -137,6 +138,16 @@ $(VENV)/.litex: $(VENV)/.run
 $(VENV)/.riscv: $(VENV)/.run
 	@echo "installing into $(VENV) ..."
 	@$(PIP) install --editable '.[riscv]'
+	@touch $@
+
+# pynq wants numpy below 2, which the project does not, and a grpcio that newer Pythons have no wheel of: an environment
+# of its own, inside the other, and without it its tests are skipped.
+$(VENV)/.pynq: $(VENV)/.check
+	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then \
+		echo "installing pynq into $(VENV)/pynq ..."; \
+		$(BIN)/python -m venv --clear $(VENV)/pynq && \
+		$(VENV)/pynq/bin/python -m pip --disable-pip-version-check --quiet install $(PYNQ); \
+	else echo "pynq's packages have no wheels for this Python: its tests will be skipped"; fi
 	@touch $@
 
 $(VENV)/.models: $(VENV)/.run
