@@ -28,7 +28,7 @@ from .lenet import lenet5
 
 pytestmark = pytest.mark.xdist_group("simulated board")
 SIZES = {"rows": 4, "columns": 4, "bus_bytes": 8, "activation_kib": 8, "accumulator_kib": 4, "weight_fifo_kib": 1}
-SIZES |= ANY_SCALES
+SIZES |= {"target": "ecp5", **ANY_SCALES}
 DIGITS = 2
 MEMORY_BYTES = 81920
 
