@@ -64,7 +64,7 @@ def assert_it_is_right(notebook, folder, digits):
     (simulated, predicted), (measured, forecast) = cycles
     source = accelerators.load(folder / "out" / "lenet5")
     assert (simulated, forecast) == (predicted, predicted)
-    assert measured == pytest.approx(predicted_cycles(source, source.graph, Board.LATENCY), abs=3)
+    assert measured == pytest.approx(predicted_cycles(source, source.graph, Board.LATENCY), rel=0.001)
     assert f"{source.memory_bytes:,} bytes of memory behind the bus\n" in said
     return said
 
