@@ -64,7 +64,7 @@ _BOARDS = (
         },
         high={"esp32_gpio0": Pin("L2")},  # at 0 the ESP32 beside the FPGA would load its own bitstream over ours
         fastest_line=3_000_000,
-        goal=72.25,
+        goal=87.5,
         programmer="ulx3s",
     ),
     # Pins: LambdaConcept's ECPIX-5 R03 schematics, as amaranth-boards and litex-boards have them; USB: FTDI FT2232H,

@@ -18,12 +18,12 @@ from .words import words
 
 OKAY, DECODE_ERROR = 0b00, 0b11
 DEPTH = 16
-"""Bursts that wait each way, beats that were read, and responses."""
+"""Bursts that wait each way, beats that were read, and responses: a power of two."""
 
 
 @dataclass(frozen=True)
 class _Burst:
-    """The one that runs, if ``busy``, by its beat: ``step`` takes the next.  free : none runs on, and none begins"""
+    """The one that runs, if ``busy``, by its beat: ``step`` takes the next.  free : none runs, and none begins"""
 
     line: Signal
     last: Signal
@@ -103,7 +103,7 @@ class BlockMemory(wiring.Component):
         last, outside, busy, step, free = (
             Signal(name=f"{name}_{what}") for what in ("last", "outside", "busy", "step", "free")
         )
-        m.d.comb += [queue.r_en.eq(~busy | (step & last)), free.eq(queue.r_en & ~queue.r_rdy)]
+        m.d.comb += [queue.r_en.eq(~busy | (step & last)), free.eq(~busy & ~queue.r_rdy)]
         with m.If(step):
             m.d.sync += [line.eq(line + 1), left.eq(left - 1), last.eq(left == 1)]
         with m.If(queue.r_en):
@@ -122,7 +122,7 @@ class BlockMemory(wiring.Component):
         beat = data.StructLayout({"data": banks.data.shape(), "last": 1, "outside": 1})
         m.submodules.answers = answers = SyncFIFO(width=beat.size, depth=DEPTH)
         promised = Signal(range(DEPTH + 1))  # beats that were read and have not left
-        m.d.comb += [banks.line.eq(burst.line), burst.step.eq(burst.busy & (promised != DEPTH))]
+        m.d.comb += [banks.line.eq(burst.line), burst.step.eq(burst.busy & ~_is_full(promised))]
         m.d.sync += promised.eq(promised + burst.step - (bus.rvalid & bus.rready))
 
         # beside the banks: a burst's beat, or the host's word, that comes out of them
@@ -164,7 +164,7 @@ class BlockMemory(wiring.Component):
         ended, ended_outside = Signal(), Signal()
         m.submodules.codes = codes = SyncFIFO(width=2, depth=DEPTH)
         m.d.comb += [
-            bus.wready.eq(burst.busy & (waiting != DEPTH)),
+            bus.wready.eq(burst.busy & ~_is_full(waiting)),
             burst.step.eq(bus.wvalid & bus.wready),
             ends.eq(burst.step & burst.last),
             codes.w_en.eq(ended),
@@ -178,7 +178,7 @@ class BlockMemory(wiring.Component):
             ended_outside.eq(burst.outside),
             waiting.eq(waiting + ends - (bus.bvalid & bus.bready)),
         ]
-        with m.If(host_writes & ~burst.step):
+        with m.If(host_writes & ~burst.busy):
             word = host.request.payload.address[2 : ceil_log2(self._bus_bytes)]
             m.d.comb += [
                 host.request.ready.eq(1),
@@ -193,3 +193,8 @@ class BlockMemory(wiring.Component):
                 write.data.eq(bus.wdata),
                 write.enable.eq(Mux(burst.step & ~burst.outside, bus.wstrb, 0)),
             ]
+
+
+def _is_full(count: Signal) -> Value:
+    """Whether ``count``, from 0 to DEPTH, is DEPTH, a power of two: its highest bit."""
+    return count[-1]
