@@ -6,7 +6,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from systolith.hw.board.banks import DEEPEST, Banks
-from systolith.hw.board.block_memory import BlockMemory
+from systolith.hw.board.block_memory import DEPTH, BlockMemory
 from systolith.quant import ConfigurationError
 
 from .test_host_link import simulate, until
@@ -201,6 +201,43 @@ def test_block_memory_has_the_latency_that_it_says():
 
     simulate(memory, ask)
     assert seen == [*range(BlockMemory.LATENCY, BlockMemory.LATENCY + 8)]
+
+
+def test_responses_that_nobody_takes_are_not_lost():
+    """Bursts of one beat, every other one outside: as many are taken as responses find room, the rest behind those."""
+    memory = BlockMemory(bus_bytes=8, size=PAGE)
+    write = memory.bus.write
+    asked = [PAGE * (number % 2) for number in range(DEPTH + 4)]
+    taken, answers = [], []
+
+    async def ask(ctx):
+        for address in asked:
+            ctx.set(write.awaddr, address)
+            ctx.set(write.awvalid, 1)
+            await until(ctx, write.awready)
+        ctx.set(write.awvalid, 0)
+
+    async def beats(ctx):
+        ctx.set(write.wvalid, 1)
+        while len(taken) < len(asked):
+            await until(ctx, write.wready)
+            taken.append(len(answers))
+        ctx.set(write.wvalid, 0)
+
+    async def judge(ctx):
+        for _ in range(4 * DEPTH):
+            await ctx.tick()
+        assert taken == [0] * DEPTH
+        ctx.set(write.bready, 1)
+        while len(answers) < len(asked):
+            answers.extend(await until(ctx, write.bvalid, write.bresp))
+        for _ in range(5):
+            await ctx.tick()
+            assert not ctx.get(write.bvalid)
+
+    simulate(memory, ask, beats, judge)
+    assert answers == [3 * (address >= PAGE) for address in asked]
+    assert len(taken) == len(asked)
 
 
 def test_a_size_in_no_whole_pages_is_refused():
