@@ -1,7 +1,7 @@
 # make demo    LeNet-5 and real digits through the whole path; prints the results and where the files are
 # make check   environment, lint, types, all tests; what continuous integration runs
-# make check-boards  LeNet-5's bitstreams by the real tools, what they are made of simulated, LiteX SoCs, pynq's own
-#             classes, programs for bare metal: 40 minutes; in build/boards
+# make check-boards  bitstreams by the real tools, what they are made of simulated, LiteX SoCs, pynq's own classes,
+#             programs for bare metal: hours; in build/boards
 # make check-pythons  lint, types and the quick tests on each of Python 3.11 to 3.13 that is installed
 # make matrix every array with every bus, memory, kind of scale and bench: half an hour
 # make fuzz    mutated models, float and quantized, for SECONDS=60, from SEED=0; those that fail are kept in build/fuzz

@@ -38,6 +38,7 @@ class VendorKind(StrEnum):
 class BoardKind(StrEnum):
     ULX3S_85F = "ulx3s_85f"
     ECPIX5_85F = "ecpix5_85f"
+    ORANGECRAB_25F = "orangecrab_25f"
 
 
 class BenchKind(StrEnum):

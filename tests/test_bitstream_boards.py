@@ -1,4 +1,4 @@
-"""LeNet-5's bitstreams by the real tools, and their very sources simulated to the pins: `make check-boards`."""
+"""Bitstreams by the real tools, and their very sources simulated to the pins: `make check-boards`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import tty
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import systolith
 from systolith.cli import run
 from systolith.host import Accelerator, SerialLine
-from systolith.hw.bitstream.boards import BOARDS
+from systolith.hw.bitstream.boards import BOARDS, Board
 from systolith.hw.bitstream.fit import taken
 from systolith.hw.bitstream.record import BITSTREAM, SOURCES, read_bitstream
 from systolith.hw.bitstream.top import TOP
@@ -26,47 +27,68 @@ from systolith.sim.toolchain import VERILOG
 from . import npz
 
 RTL = Path(__file__).parent / "rtl"
-LENET = Path(__file__).parent.parent / "examples" / "lenet5"
-PARTS = {"ulx3s_85f": b"LFE5U-85F-6CABGA381", "ecpix5_85f": b"LFE5UM5G-85F-8CABGA554"}
+EXAMPLES = Path(__file__).parent.parent / "examples"
+PARTS = {
+    "ulx3s_85f": b"LFE5U-85F-6CABGA381",
+    "ecpix5_85f": b"LFE5UM5G-85F-8CABGA554",
+    "orangecrab_25f": b"LFE5U-25F-8CSFBGA285",
+}
+SMALL = {"rows": 6, "columns": 4, "activation_kib": 4, "accumulator_kib": 2, "weight_fifo_kib": 1}
+SIZES = {
+    ("lenet5", "ulx3s_85f"): {"rows": 4, "columns": 4},
+    ("lenet5", "ecpix5_85f"): {"rows": 4, "columns": 4},
+    ("lenet5", "orangecrab_25f"): SMALL,
+    ("resnet8", "ulx3s_85f"): {"rows": 8, "columns": 8},
+    ("resnet8", "ecpix5_85f"): {"rows": 8, "columns": 8},
+}
+"""Of the networks' accelerators on boards."""
 
 pytestmark = [pytest.mark.boards, pytest.mark.xdist_group("boards")]
 
 
-@pytest.fixture(scope="module")
-def lenet(tmp_path_factory):
-    """(model, folder of its build at 4x4)"""
-    model = systolith.quantize_model(LENET / "lenet5.onnx", LENET / "calibration.npz")
-    folder = tmp_path_factory.mktemp("lenet") / "build"
-    systolith.generate_build(model, folder, rows=4, columns=4, target="ecp5")
-    return model, folder
+@dataclass(frozen=True)
+class Made:
+    """A network's build and its bitstream, at the clock that the command finds."""
+
+    example: Path
+    model: object
+    build: Path
+    board: Board
+    folder: Path
 
 
-@pytest.fixture(scope="module", params=BOARDS)
-def made(lenet, request, tmp_path_factory):
-    """(board, folder of its bitstream), at the clock that the command finds"""
-    folder = tmp_path_factory.mktemp(request.param) / "out"
-    assert run(["board", str(lenet[1]), "--board", request.param, "-o", str(folder)]) == 0
-    return BOARDS[request.param], folder
+@pytest.fixture(scope="module", params=SIZES, ids="-".join)
+def made(request, tmp_path_factory):
+    network, name = request.param
+    example, folder = EXAMPLES / network, tmp_path_factory.mktemp(f"{network}-{name}")
+    model = systolith.quantize_model(example / f"{network}.onnx", example / "calibration.npz")
+    build, out = folder / "build", folder / "out"
+    systolith.generate_build(model, build, target="ecp5", **SIZES[request.param])
+    assert run(["board", str(build), "--board", name, "-o", str(out)]) == 0
+    return Made(example, model, build, BOARDS[name], out)
 
 
-def test_the_timing_is_met_and_the_bitstream_is_the_boards(lenet, made):
-    board, folder = made
+def test_each_board_has_a_network():
+    assert {name for _, name in SIZES} == set(BOARDS)
+
+
+def test_the_timing_is_met_and_the_bitstream_is_the_boards(made):
+    board, folder = made.board, made.folder
     record = read_bitstream(folder)
     assert record.slack_ns >= 0
     assert record.reached_mhz >= record.clock_mhz
     assert PARTS[board.name] in (folder / BITSTREAM).read_bytes()[:80]
     assert board.device.multipliers == record.there["MULT18X18D"]
     assert board.device.block_rams == record.there["DP16KD"]
-    multipliers, *rams = taken(board, read_manifest(lenet[1])[0].parameters, record.memory_bytes)
+    multipliers, *rams = taken(board, read_manifest(made.build)[0].parameters, record.memory_bytes)
     assert (record.used["MULT18X18D"], record.used["DP16KD"]) == (multipliers, sum(rams))
 
 
-def test_the_sources_answer_a_digit_over_the_serial_pins(lenet, made):
+def test_the_sources_answer_an_image_over_the_serial_pins(made):
     """With a model of the PLL: golden's answer, in the cycles of the record, within 1%."""
-    model, build = lenet
-    board, folder = made
+    board, folder = made.board, made.folder
     record = read_bitstream(folder)
-    digits = npz.read(LENET / "test.npz")["x"][:1]
+    images = npz.read(made.example / "test.npz")["x"][:1]
     program = compile_executable(
         [VERILOG / "board_host.cpp", RTL / "top_bench.v", RTL / "EHXPLLL.v", ENGINE / "MULT18X18D.v"],
         "top_bench",
@@ -79,13 +101,13 @@ def test_the_sources_answer_a_digit_over_the_serial_pins(lenet, made):
     process = subprocess.Popen([program, str(line), str(record.divisor)], pass_fds=[line])
     try:
         port = SerialLine(os.ttyname(user), patience=30)
-        with Accelerator(port, build, timeout=600) as accelerator:
-            ran = accelerator.execute(digits)
+        with Accelerator(port, made.build, timeout=3600) as accelerator:
+            ran = accelerator.execute(images)
     finally:
         process.terminate()
         process.wait()
         os.close(user)
         os.close(line)
-    np.testing.assert_array_equal(next(iter(ran.reals.values())), systolith.run_golden(model, digits).y)
+    np.testing.assert_array_equal(next(iter(ran.reals.values())), systolith.run_golden(made.model, images).y)
     assert ran.cycles_per_image == pytest.approx(record.cycles, rel=0.01)
     assert f"module {TOP}(" in (folder / SOURCES[0]).read_text()

@@ -219,6 +219,7 @@ def test_missing_tools_are_one_line(monkeypatch, tmp_path):
         ),
         ("print('the last line'); sys.exit(3)", "^nextpnr failed: the last line$"),
         ("sys.exit(1)", "^nextpnr failed: it said nothing$"),
+        ("import os; os.kill(os.getpid(), 9)", "^nextpnr was ended by signal 9; memory may have run out$"),
         ("import time; time.sleep(60)", "^nextpnr took more than 0.2 s$"),
     ],
 )

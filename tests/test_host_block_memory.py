@@ -1,31 +1,66 @@
 # amaranth: UnusedElaboratable=no
-"""Block RAM behind an AXI port, which a host reaches too."""
+"""Block RAM in banks, and behind an AXI port, which a host reaches too."""
 
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from systolith.hw.board.block_memory import BlockMemory
+from systolith.hw.board.banks import DEEPEST, Banks
+from systolith.hw.board.block_memory import DEPTH, BlockMemory
 from systolith.quant import ConfigurationError
 
 from .test_host_link import simulate, until
 
 PAGE, PART = 4096, 512
+PAGES = (0, 1, 4, 6)
+"""That bursts are written to; the host has 2 and 3."""
+
+
+@pytest.mark.parametrize("depth", [1, 7, 512, 1024 + 512, 2 * DEEPEST + 2])
+def test_banks_are_one_memory(depth):
+    """A read and a write of some bytes in each cycle; a read finds what was written WRITE_LATENCY cycles before it."""
+    rng = np.random.default_rng(depth)
+    banks = Banks(line_bytes=2, depth=depth)
+    ends = sorted({at for at in (0, 3, 4, 5, 6, DEEPEST - 1, DEEPEST, 2 * DEEPEST, depth - 1) if at < depth})
+    wrote = [(line, 0xFFFF, 0b11) for line in ends]
+    wrote += [(int(rng.choice(ends)), int(rng.integers(1 << 16)), int(rng.integers(4))) for _ in range(200)]
+    asked = [*[ends[0]] * len(ends), *(int(rng.choice(ends)) for _ in range(200))]
+    kept = dict.fromkeys(ends, 0)
+    expected, found = [], []
+
+    async def run(ctx):
+        for cycle, (line, (at, value, enable)) in enumerate(zip(asked, wrote, strict=True)):
+            if cycle >= Banks.WRITE_LATENCY:
+                old, new, mask = wrote[cycle - Banks.WRITE_LATENCY]
+                for byte in (0xFF << 8 * n for n in range(2) if mask >> n & 1):
+                    kept[old] = kept[old] & ~byte | new & byte
+            busy = any(wrote[then][0] == line for then in range(max(0, cycle - Banks.WRITE_LATENCY + 1), cycle + 1))
+            expected.append(None if busy else kept[line])
+            ctx.set(banks.line, line)
+            ctx.set(banks.write, {"line": at, "data": value, "enable": enable})
+            if cycle >= Banks.LATENCY:
+                found.append(ctx.get(banks.data))
+            await ctx.tick()
+
+    simulate(banks, run)
+    compared = [(want, got) for want, got in zip(expected, found, strict=False) if want is not None]
+    assert len(compared) > 50 or depth == 1
+    assert [got for _, got in compared] == [want for want, _ in compared]
 
 
 @pytest.mark.parametrize(("bus_bytes", "stall"), [(4, 0.0), (4, 0.4), (8, 0.0), (8, 0.5), (32, 0.3)])
 def test_block_memory_is_memory(bus_bytes, stall):
     """Bursts of reads and writes, and a host between them, on pages of their own; every byte, every answer."""
     rng = np.random.default_rng(bus_bytes)
-    size = 4 * PAGE
+    size = 7 * PAGE  # banks of 4, 2 and 1
     memory = BlockMemory(bus_bytes=bus_bytes, size=size)
     read, write, host = memory.bus.read, memory.bus.write, memory.host
     kept = np.zeros(size, np.uint8)
     bursts = []
-    for _ in range(25):  # written to the beginning of page 0 or 1, or far behind the end
+    for _ in range(25):  # written to the beginning of a page, or far behind the end
         beats = int(rng.integers(1, 17))
         line = int(rng.integers(0, PART // bus_bytes - beats + 1))
-        page = int(rng.choice([0, 1, 4, 0x12345]))
+        page = int(rng.choice([*PAGES, 7, 0x12345]))
         bursts.append((page * PAGE + line * bus_bytes, rng.integers(0, 256, (beats, bus_bytes), dtype=np.uint8)))
     strobes = [rng.integers(0, 2, data.shape, dtype=np.uint8) for _, data in bursts]
     places = [(2 * PAGE + 4 * int(at), int(rng.integers(0, 1 << 32))) for at in rng.integers(0, PAGE // 2, 30)]
@@ -86,8 +121,7 @@ def test_block_memory_is_memory(bus_bytes, stall):
             await ctx.tick()
 
     async def read_back(ctx):
-        wanted = [(address, data) for address, data in bursts if address < 2 * PAGE or address >= size]
-        for address, data in wanted:
+        for address, data in bursts:
             for beat in range(len(data)):
                 ctx.set(read.rready, 0)
                 while halts():
@@ -104,8 +138,8 @@ def test_block_memory_is_memory(bus_bytes, stall):
     done = []
 
     async def zero(ctx):  # what a RAM holds at first nobody knows; the host writes what bursts write to
-        for page in (0, PAGE):
-            for at in range(page, page + PART, 4):
+        for page in PAGES:
+            for at in range(page * PAGE, page * PAGE + PART, 4):
                 await host_access(ctx, at, 0)
         done.append("zero")
 
@@ -167,6 +201,43 @@ def test_block_memory_has_the_latency_that_it_says():
 
     simulate(memory, ask)
     assert seen == [*range(BlockMemory.LATENCY, BlockMemory.LATENCY + 8)]
+
+
+def test_responses_that_nobody_takes_are_not_lost():
+    """Bursts of one beat, every other one outside: as many are taken as responses find room, the rest behind those."""
+    memory = BlockMemory(bus_bytes=8, size=PAGE)
+    write = memory.bus.write
+    asked = [PAGE * (number % 2) for number in range(DEPTH + 4)]
+    taken, answers = [], []
+
+    async def ask(ctx):
+        for address in asked:
+            ctx.set(write.awaddr, address)
+            ctx.set(write.awvalid, 1)
+            await until(ctx, write.awready)
+        ctx.set(write.awvalid, 0)
+
+    async def beats(ctx):
+        ctx.set(write.wvalid, 1)
+        while len(taken) < len(asked):
+            await until(ctx, write.wready)
+            taken.append(len(answers))
+        ctx.set(write.wvalid, 0)
+
+    async def judge(ctx):
+        for _ in range(4 * DEPTH):
+            await ctx.tick()
+        assert taken == [0] * DEPTH
+        ctx.set(write.bready, 1)
+        while len(answers) < len(asked):
+            answers.extend(await until(ctx, write.bvalid, write.bresp))
+        for _ in range(5):
+            await ctx.tick()
+            assert not ctx.get(write.bvalid)
+
+    simulate(memory, ask, beats, judge)
+    assert answers == [3 * (address >= PAGE) for address in asked]
+    assert len(taken) == len(asked)
 
 
 def test_a_size_in_no_whole_pages_is_refused():

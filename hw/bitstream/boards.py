@@ -29,8 +29,8 @@ class Board:
     pins : ``clock``, ``button``, which resets, ``rx`` and ``tx`` of the serial line as the FPGA has them, and the LEDs
     ``busy``, ``interrupt`` and ``heartbeat``
     high : further pins that are held at 1, and why
-    fastest_line : bits a second that the board's USB bridge can do
-    goal : MHz to begin with where no clock is asked for: on ulx3s_85f what LeNet-5 at 4x4 was routed at
+    fastest_line : bits a second that the board's USB bridge, or an adapter, can do
+    goal : MHz to begin with where no clock is asked for
     programmer : how openFPGALoader calls the board
     """
 
@@ -64,7 +64,7 @@ _BOARDS = (
         },
         high={"esp32_gpio0": Pin("L2")},  # at 0 the ESP32 beside the FPGA would load its own bitstream over ours
         fastest_line=3_000_000,
-        goal=72.25,
+        goal=87.5,
         programmer="ulx3s",
     ),
     # Pins: LambdaConcept's ECPIX-5 R03 schematics, as amaranth-boards and litex-boards have them; USB: FTDI FT2232H,
@@ -87,6 +87,27 @@ _BOARDS = (
         fastest_line=12_000_000,
         goal=100.0,
         programmer="ecpix5",
+    ),
+    # Pins: github.com/orangecrab-fpga/orangecrab-examples, verilog/orangecrab_r0.2.1.pcf; the line is on the Feather's
+    # pins for one. USB goes to the FPGA itself, so that the line wants an adapter: FTDI's FT232R does 3 Mbaud.
+    Board(
+        name="orangecrab_25f",
+        device=device("lfe5u-25f"),
+        options=("--25k", "--package", "CSFBGA285", "--speed", "8"),
+        crystal=48.0,
+        pins={
+            "clock": Pin("A9"),
+            "button": Pin("J17", low=True, attributes={"IO_TYPE": "SSTL135_I"}),  # on the DDR3's bank
+            "rx": Pin("N17", attributes=PULLED_UP),  # GPIO 0
+            "tx": Pin("M18"),  # GPIO 1
+            "busy": Pin("M3", low=True),  # green of the RGB LED
+            "interrupt": Pin("K4", low=True),  # red
+            "heartbeat": Pin("J3", low=True),  # blue
+        },
+        high={},
+        fastest_line=3_000_000,
+        goal=80.0,
+        programmer="orangeCrab",
     ),
 )
 

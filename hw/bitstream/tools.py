@@ -87,6 +87,8 @@ def run(tool: str, arguments: Sequence[str], folder: Path) -> None:
             status = subprocess.run(command, cwd=folder, stdout=said, stderr=said, timeout=SECONDS).returncode
         except subprocess.TimeoutExpired:
             raise ToolError(f"{tool} took more than {SECONDS:,} s") from None
+    if status < 0:
+        raise ToolError(f"{tool} was ended by signal {-status}; memory may have run out")
     if status:
         raise ToolError(f"{tool} failed: {complaint(log.read_text(errors='replace'))}")
 

@@ -20,7 +20,7 @@ TOLERANCE: Final = 0.015
 def divisor(megahertz: float, baud: int, board: Board) -> int:
     """Clock cycles a bit.  Raises ConfigurationError where the line cannot have that rate."""
     if not 1 <= baud <= board.fastest_line:
-        raise ConfigurationError(f"the USB bridge of {board.name} does 1 to {board.fastest_line:,} baud, not {baud:,}")
+        raise ConfigurationError(f"the serial line of {board.name} does 1 to {board.fastest_line:,} baud, not {baud:,}")
     cycles = max(1, round(1e6 * megahertz / baud))
     if not 4 <= cycles <= 1 << 16:
         raise ConfigurationError(f"{baud:,} baud are {cycles:,} cycles a bit at {megahertz:g} MHz, not 4 to 65,536")

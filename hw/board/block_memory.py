@@ -1,36 +1,52 @@
 """Block RAM behind an AXI4 port, which a host reaches beside the accelerator."""
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.memory import Memory, ReadPort, WritePort
 from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
 from ...quant.graph.errors import ConfigurationError
-from ..engine.axi import ADDRESS_BITS, axi4
-from ..engine.memory_attributes import COLLISIONS_NEVER_COUNT
+from ..engine.axi import axi4
 from ..isa.ranges import check_range
 from ..isa.register_map import PAGE_BITS
+from .banks import Banks
 from .words import words
 
 OKAY, DECODE_ERROR = 0b00, 0b11
 DEPTH = 16
-"""Bursts that wait each way."""
+"""Bursts that wait each way, beats that were read, and responses: a power of two."""
+
+
+@dataclass(frozen=True)
+class _Burst:
+    """The one that runs, if ``busy``, by its beat: ``step`` takes the next.  free : none runs, and none begins"""
+
+    line: Signal
+    last: Signal
+    outside: Signal
+    busy: Signal
+    step: Signal
+    free: Signal
 
 
 class BlockMemory(wiring.Component):
     """An AXI4 slave for one master: one ID, incrementing bursts of whole beats inside a page, as ours makes them.
 
     Reads: the first beat is valid LATENCY cycles after its address, then one a cycle, and bursts that wait follow each
-    other without a gap.  Writes: a beat a cycle; the response comes WRITE_LATENCY cycles after the last.  What lies
+    other without a gap.  A beat is read where there is room for its answer, so that RAM waits for nobody.  Writes: a
+    beat a cycle; the response comes WRITE_LATENCY cycles after the last, and reads from then on find them.  What lies
     behind ``size`` answers with DECERR, and is not written.  The host's accesses take what cycles the master leaves.
 
     Parameters: bus_bytes : int, 4 to 64, a power of two;  size : int, bytes, a multiple of 4,096
     Members:    bus : In(axi4);  host : In(words()), addresses below ``size``
     """
 
-    LATENCY = 4
+    LATENCY = 3 + Banks.LATENCY
+    """Into the queue of bursts, out of it, and out of that of answers."""
     WRITE_LATENCY = 2
 
     def __init__(self, *, bus_bytes: int, size: int) -> None:
@@ -38,23 +54,16 @@ class BlockMemory(wiring.Component):
         if size % (1 << PAGE_BITS):
             raise ConfigurationError(f"memory size must be a multiple of {1 << PAGE_BITS} bytes, not {size}")
         self._bus_bytes, self._size = bus_bytes, size
+        self._banks = Banks(line_bytes=bus_bytes, depth=size // bus_bytes)
         super().__init__({"bus": In(axi4(bus_bytes)), "host": In(words())})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        depth = self._size // self._bus_bytes
-        m.submodules.storage = storage = Memory(
-            shape=8 * self._bus_bytes, depth=depth, init=[], attrs=COLLISIONS_NEVER_COUNT
-        )
-        reader, writer = storage.read_port(), storage.write_port(granularity=8)
-        request, host = self.host.request, self.host
-        m.d.sync += host.done.eq(0)
-        lane_bits = ceil_log2(self._bus_bytes)
-        line = request.payload.address[lane_bits : lane_bits + len(reader.addr)]
-        word = request.payload.address[2:lane_bits]
+        m.submodules.banks = self._banks
+        m.d.sync += self.host.done.eq(0)
         host_reads, host_writes = self._take_turns(m)
-        self._reads(m, reader, line, word, host_reads)
-        self._writes(m, writer, line, word, host_writes)
+        self._reads(m, host_reads)
+        self._writes(m, host_writes)
         return m
 
     def _take_turns(self, m: Module) -> tuple[Signal, Signal]:
@@ -72,76 +81,92 @@ class BlockMemory(wiring.Component):
             m.d.sync += away.eq(0)
         return reading, writing
 
-    def _queue(self, m: Module, name: str, bus: object, prefix: str) -> tuple[Signal, Signal, Signal, Signal, Signal]:
-        """The burst that runs: its beat's line, whether it is the last, is outside, and there is one; and its step."""
+    def _host_line(self) -> Value:
+        return self.host.request.payload.address[ceil_log2(self._bus_bytes) :]
+
+    def _queue(self, m: Module, name: str, bus: object, prefix: str) -> _Burst:
         lane_bits = ceil_log2(self._bus_bytes)
-        layout = data.StructLayout({"page": ADDRESS_BITS - PAGE_BITS, "line": PAGE_BITS - lane_bits, "len": 8})
+        line = Signal.like(self._banks.line, name=f"{name}_line")
+        layout = data.StructLayout({"line": line.shape(), "len": 8, "outside": 1})
         m.submodules[name] = queue = SyncFIFO(width=layout.size, depth=DEPTH)
         address, length = getattr(bus, f"{prefix}addr"), getattr(bus, f"{prefix}len")
         asked = data.View(layout, queue.w_data)
         m.d.comb += [
-            asked.page.eq(address[PAGE_BITS:]),
-            asked.line.eq(address[lane_bits:PAGE_BITS]),
+            asked.line.eq(address[lane_bits:]),
             asked.len.eq(length),
+            asked.outside.eq(address[PAGE_BITS:] >= self._size >> PAGE_BITS),
             queue.w_en.eq(getattr(bus, f"{prefix}valid")),
             getattr(bus, f"{prefix}ready").eq(queue.w_rdy),
         ]
         next_ = data.View(layout, queue.r_data)
-        pages = self._size >> PAGE_BITS
-        line = Signal(range(self._size // self._bus_bytes), name=f"{name}_line")
         left = Signal(8, name=f"{name}_left")
-        last, outside, busy, step = (Signal(name=f"{name}_{what}") for what in ("last", "outside", "busy", "step"))
-        m.d.comb += [last.eq(left == 0), queue.r_en.eq(~busy | (step & last))]
+        last, outside, busy, step, free = (
+            Signal(name=f"{name}_{what}") for what in ("last", "outside", "busy", "step", "free")
+        )
+        m.d.comb += [queue.r_en.eq(~busy | (step & last)), free.eq(~busy & ~queue.r_rdy)]
         with m.If(step):
-            m.d.sync += [line.eq(line + 1), left.eq(left - 1)]
+            m.d.sync += [line.eq(line + 1), left.eq(left - 1), last.eq(left == 1)]
         with m.If(queue.r_en):
             m.d.sync += [
                 busy.eq(queue.r_rdy),
-                line.eq(Cat(next_.line, next_.page)),
+                line.eq(next_.line),
                 left.eq(next_.len),
-                outside.eq(next_.page >= pages),
+                last.eq(next_.len == 0),
+                outside.eq(next_.outside),
             ]
-        return line, last, outside, busy, step
+        return _Burst(line, last, outside, busy, step, free)
 
-    def _reads(self, m: Module, reader: ReadPort, host_line: Value, host_word: Value, host_reads: Signal) -> None:
-        bus, host = self.bus.read, self.host
-        line, last, outside, busy, step = self._queue(m, "reads", bus, "ar")
-        moves = Signal()  # nothing waits at the port
-        m.d.comb += [moves.eq(~bus.rvalid | bus.rready), step.eq(busy & moves)]
-        beat, beat_last, beat_outside, for_host = Signal(), Signal(), Signal(), Signal()
-        chosen = Signal.like(host_word) if len(host_word) else None
-        host_turn = host_reads & ~busy & moves
-        m.d.comb += [reader.en.eq(moves), reader.addr.eq(Mux(busy, line, host_line))]
-        with m.If(moves):
-            m.d.sync += [
-                beat.eq(busy),
-                beat_last.eq(last),
-                beat_outside.eq(outside),
-                for_host.eq(host_turn),
-                bus.rvalid.eq(beat),
-                bus.rlast.eq(beat_last),
-                bus.rresp.eq(Mux(beat_outside, DECODE_ERROR, OKAY)),
-                bus.rdata.eq(reader.data),
-            ]
-            with m.If(for_host):
-                found = reader.data if chosen is None else reader.data.word_select(chosen, 32)
-                m.d.sync += [host.done.eq(1), host.answer.eq(found)]
+    def _reads(self, m: Module, host_reads: Signal) -> None:
+        bus, host, banks = self.bus.read, self.host, self._banks
+        burst = self._queue(m, "reads", bus, "ar")
+        beat = data.StructLayout({"data": banks.data.shape(), "last": 1, "outside": 1})
+        m.submodules.answers = answers = SyncFIFO(width=beat.size, depth=DEPTH)
+        promised = Signal(range(DEPTH + 1))  # beats that were read and have not left
+        m.d.comb += [banks.line.eq(burst.line), burst.step.eq(burst.busy & ~_is_full(promised))]
+        m.d.sync += promised.eq(promised + burst.step - (bus.rvalid & bus.rready))
+
+        # beside the banks: a burst's beat, or the host's word, that comes out of them
+        flags = data.StructLayout({"beat": 1, "last": 1, "outside": 1, "host": 1})
+        ways = [Signal(flags, name=f"way_{number}") for number in range(banks.LATENCY + 1)]
+        host_asked = Signal()
+        m.d.comb += ways[0].eq(Cat(burst.step, burst.last, burst.outside, host_asked))
+        m.d.sync += [after.eq(before) for before, after in pairwise(ways)]
+        there = ways[-1]
+
+        came, left = data.View(beat, answers.w_data), data.View(beat, answers.r_data)
+        m.d.comb += [
+            came.eq(Cat(banks.data, there.last, there.outside)),
+            answers.w_en.eq(there.beat),
+            answers.r_en.eq(bus.rready),
+            bus.rvalid.eq(answers.r_rdy),
+            bus.rdata.eq(left.data),
+            bus.rlast.eq(left.last),
+            bus.rresp.eq(Mux(left.outside, DECODE_ERROR, OKAY)),
+        ]
+
+        host_turn = host_reads & burst.free
+        word = host.request.payload.address[2 : ceil_log2(self._bus_bytes)]
+        m.d.sync += host_asked.eq(host_turn)
         with m.If(host_turn):
             m.d.comb += host.request.ready.eq(1)
-            if chosen is not None:
-                m.d.sync += chosen.eq(host_word)
+            m.d.sync += burst.line.eq(self._host_line())
+        chosen = Signal.like(word)
+        with m.If(host.request.ready):
+            m.d.sync += chosen.eq(word)
+        with m.If(there.host):
+            m.d.sync += [host.done.eq(1), host.answer.eq(banks.data.word_select(chosen, 32))]
 
-    def _writes(self, m: Module, writer: WritePort, host_line: Value, host_word: Value, host_writes: Signal) -> None:
-        bus, host = self.bus.write, self.host
-        line, last, outside, busy, step = self._queue(m, "writes", bus, "aw")
-        answers = Signal(range(DEPTH + 1))  # that wait for the master
+    def _writes(self, m: Module, host_writes: Signal) -> None:
+        bus, host, write = self.bus.write, self.host, self._banks.write
+        burst = self._queue(m, "writes", bus, "aw")
+        waiting = Signal(range(DEPTH + 1))  # responses, for the master
         ends = Signal()
         ended, ended_outside = Signal(), Signal()
         m.submodules.codes = codes = SyncFIFO(width=2, depth=DEPTH)
         m.d.comb += [
-            bus.wready.eq(busy & (answers != DEPTH)),
-            step.eq(bus.wvalid & bus.wready),
-            ends.eq(step & last),
+            bus.wready.eq(burst.busy & ~_is_full(waiting)),
+            burst.step.eq(bus.wvalid & bus.wready),
+            ends.eq(burst.step & burst.last),
             codes.w_en.eq(ended),
             codes.w_data.eq(Mux(ended_outside, DECODE_ERROR, OKAY)),
             bus.bvalid.eq(codes.r_rdy),
@@ -150,22 +175,26 @@ class BlockMemory(wiring.Component):
         ]
         m.d.sync += [
             ended.eq(ends),
-            ended_outside.eq(outside),
-            answers.eq(answers + ends - (bus.bvalid & bus.bready)),
+            ended_outside.eq(burst.outside),
+            waiting.eq(waiting + ends - (bus.bvalid & bus.bready)),
         ]
-        host_turn = host_writes & ~step
-        lanes = self._bus_bytes // 4
-        with m.If(host_turn):
+        with m.If(host_writes & ~burst.busy):
+            word = host.request.payload.address[2 : ceil_log2(self._bus_bytes)]
             m.d.comb += [
                 host.request.ready.eq(1),
-                writer.addr.eq(host_line),
-                writer.data.eq(Cat(*([host.request.payload.data] * lanes))),
-                writer.en.word_select(host_word, 4).eq(0b1111) if lanes > 1 else writer.en.eq(0b1111),
+                write.line.eq(self._host_line()),
+                write.data.eq(host.request.payload.data.replicate(self._bus_bytes // 4)),
+                write.enable.eq(0b1111 << 4 * word),
             ]
             m.d.sync += host.done.eq(1)
         with m.Else():
             m.d.comb += [
-                writer.addr.eq(line),
-                writer.data.eq(bus.wdata),
-                writer.en.eq(Mux(step & ~outside, bus.wstrb, 0)),
+                write.line.eq(burst.line),
+                write.data.eq(bus.wdata),
+                write.enable.eq(Mux(burst.step & ~burst.outside, bus.wstrb, 0)),
             ]
+
+
+def _is_full(count: Signal) -> Value:
+    """Whether ``count``, from 0 to DEPTH, is DEPTH, a power of two: its highest bit."""
+    return count[-1]

@@ -45,7 +45,7 @@ def board_build(
 ) -> BoardBuild:
     """Make the bitstream of the build in the folder ``build`` for a board: the folder ``output``.
 
-    board : "ulx3s_85f" or "ecpix5_85f"
+    board : "ulx3s_85f", "ecpix5_85f" or "orangecrab_25f"
     clock_mhz : 10 to 400, which the PLL comes up to as near as it can from below; None: the highest that holds of those
     that are tried, from the board's goal down
     baud : bits a second of the serial line;  program : load it into the board that is plugged in
