@@ -37,8 +37,8 @@ SIZES = {4: {}, 8: {}, 16: {"bus_bytes": 16}}
 SEEDS = (1, 2, 3)
 PARTS_HAVE = ("luts", "registers", "multipliers", "block_rams")
 COUNTED: dict[Target, tuple[str, ...]] = {
-    "xilinx": ("DSP48E1", "RAMB36E1", "RAMB18E1", "LUT6", "FDRE"),
-    "gowin": ("MULT9X9", "MULT36X36", "SDPB", "DPB", "LUT4", "ALU", "DFFE"),
+    "xilinx": ("CARRY4", "FDRE", "DSP48E1", "RAMB36E1", "RAMB18E1"),
+    "gowin": ("ALU", "DFFE", "MULT9X9", "MULT36X36", "SDPB", "DPB"),
 }
 LEAST_OF_ALL = {"bus_bytes": 4, "activation_kib": 1, "accumulator_kib": 1, "weight_fifo_kib": 1}
 """The narrowest bus and the smallest memories that there are."""
@@ -164,8 +164,9 @@ def counts(folder: Path) -> dict[str, Any]:
             parameters = lenet_build(folder, target, size, **sizes).manifest.parameters
             cells = chip(parameters, folder / "kept").cells
             figures[f"{target} {size}x{size}"] = cells
+            luts = sum(count for name, count in cells.items() if name.startswith("LUT"))
             said = ", ".join(f"{cells[name]:,} {name}" for name in names if name in cells)
-            console.print(f"{target} {size}x{size}: {said}")
+            console.print(f"{target} {size}x{size}: {luts:,} LUTs, {said}")
     return figures
 
 
