@@ -143,3 +143,12 @@ def test_refused_by_name(case):
 def test_no_axes_are_none_if_the_node_says_so():
     net = models.Builder(SHAPE).node("ReduceSum", noop_with_empty_axes=1).conv(4, 2, 1)
     assert [layer.operator for layer in quant.load_float(net.model()).layers] == ["Conv"]
+
+
+@pytest.mark.parametrize("operator", ["GlobalMaxPool", "GlobalAveragePool"])
+def test_a_vector_has_nothing_to_pool_globally(operator):
+    """ONNX Runtime refuses it too."""
+    model = models.Builder((5,)).gemm(5, 4).node(operator).model()
+    with pytest.raises(quant.ModelError) as caught:
+        quant.load_float(model)
+    assert f"({operator}): its input has 2 dimensions; it must have 4 (NxCxHxW) or 3 (NxCxL)" in str(caught.value)

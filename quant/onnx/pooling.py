@@ -106,6 +106,7 @@ def _dilated(context: Context, kernel: Pair, rows: list[_Phase], columns: list[_
 
 def global_max_pool(context: Context) -> Composed:
     Attributes(context.node).finish()
+    context.image()  # or it is refused
     return _reduced(context, list(range(2, len(context.dimensions))), keeps=True)
 
 
