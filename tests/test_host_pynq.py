@@ -1,6 +1,5 @@
 """The driver on pynq's own classes, in an environment of its own, over the simulated Verilog: `make check-boards`."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ from .hw_networks import network
 from .test_host_carriers import shared
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTHON = Path(os.environ.get("PYNQ_PYTHON", Path(sys.prefix) / "pynq" / "bin" / "python"))
+PYTHON = Path(sys.prefix) / "pynq" / "bin" / "python"
 REGISTERS, SIZE = 0x3000, 0x8000
 
 pytestmark = pytest.mark.boards

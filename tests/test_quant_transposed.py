@@ -95,6 +95,6 @@ def test_more_behind_the_last_kernel_than_a_larger_map_would_make_is_refused(att
     with pytest.raises(quant.ModelError) as caught:
         quant.load_float(model)
     assert str(caught.value) == (
-        f"node 'convtranspose1' (ConvTranspose): makes {beyond} rows or columns that no kernel reaches, at a stride of"
-        f" {stride}; give an output_padding below the stride, and no larger output_shape"
+        f"node 'convtranspose1' (ConvTranspose): makes {beyond} places along an axis that no kernel reaches, at a"
+        f" stride of {stride}; give an output_padding below the stride, and no larger output_shape"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from systolith.hw.isa.parameters import Parameters, Target
 from systolith.quant import write_whole
 
 from .chip import TOP, around
-from .fit import Measured, fit, measure, unit
+from .fit import Measured, amounts, fit, measure, unit
 from .netlist import simulate_netlist, with_fault
 from .route import Routed, route
 from .synthesis import Synthesis, synthesize
@@ -35,11 +35,12 @@ SIZES = {4: {}, 8: {}, 16: {"bus_bytes": 16}}
 """Of the arrays, and what is not by default."""
 
 SEEDS = (1, 2, 3)
-PARTS_HAVE = ("luts", "registers", "multipliers", "block_rams")
-COUNTED: dict[Target, tuple[str, ...]] = {
-    "xilinx": ("CARRY4", "FDRE", "DSP48E1", "RAMB36E1", "RAMB18E1"),
-    "gowin": ("ALU", "DFFE", "MULT9X9", "MULT36X36", "SDPB", "DPB"),
-}
+OTHERS: tuple[Target, ...] = ("xilinx", "gowin")
+"""Families that nothing here can route."""
+
+SMALL_PARTS: tuple[Target, ...] = ("ecp5", "ice40", "gowin")
+"""Families that have some."""
+
 LEAST_OF_ALL = {"bus_bytes": 4, "activation_kib": 1, "accumulator_kib": 1, "weight_fifo_kib": 1}
 """The narrowest bus and the smallest memories that there are."""
 
@@ -156,17 +157,19 @@ def routes(folder: Path) -> dict[str, Any]:
     return figures
 
 
+def told(counts: Mapping[str, float]) -> str:
+    return ", ".join(f"{count:,.0f} {kind.replace('_', ' ')}" for kind, count in counts.items())
+
+
 def counts(folder: Path) -> dict[str, Any]:
-    """Each size synthesized for the families that nothing here can route."""
+    """Each size synthesized for OTHERS, with the shift registers around it."""
     figures: dict[str, Any] = {}
-    for target, names in COUNTED.items():
+    for target in OTHERS:
         for size, sizes in SIZES.items():
             parameters = lenet_build(folder, target, size, **sizes).manifest.parameters
-            cells = chip(parameters, folder / "kept").cells
-            figures[f"{target} {size}x{size}"] = cells
-            luts = sum(count for name, count in cells.items() if name.startswith("LUT"))
-            said = ", ".join(f"{cells[name]:,} {name}" for name in names if name in cells)
-            console.print(f"{target} {size}x{size}: {luts:,} LUTs, {said}")
+            found = amounts(target, chip(parameters, folder / "kept").cells)
+            figures[f"{target} {size}x{size}"] = found
+            console.print(f"{target} {size}x{size}: {told(found)}")
     return figures
 
 
@@ -189,23 +192,18 @@ def netlists(folder: Path) -> dict[str, Any]:
 
 
 def smallest(folder: Path) -> dict[str, Any]:
-    """LeNet-5 in the smallest accelerators of the families of small parts, and the smallest part that each fits."""
+    """LeNet-5 in the smallest accelerators of the families of small parts, and the parts that each fits."""
     figures: dict[str, Any] = {}
-    for target in ("ecp5", "ice40", "gowin"):
+    for target in SMALL_PARTS:
         devices = [device for device in DEVICES.values() if device.target == target]
         for size in (1, 2):
-            manifest = lenet_build(folder, target, size, "pow2", **LEAST_OF_ALL).manifest
-            netlist = chip(manifest.parameters, folder / "kept").folder / "netlist.json"
-            found = measure(manifest.parameters, netlist).record()
-            fits = [d.name for d in devices if all(found[kind] <= getattr(d, kind) for kind in PARTS_HAVE)]
-            figures[f"{target} {size}x{size}"] = {
-                **{kind: found[kind] for kind in PARTS_HAVE},
-                "cycles": manifest.predicted_cycles,
-                "fits": fits,
-            }
-            said = ", ".join(f"{found[kind]:,} {kind.replace('_', ' ')}" for kind in PARTS_HAVE)
+            accelerator = lenet_build(folder, target, size, "pow2", **LEAST_OF_ALL)
+            parameters, cycles = accelerator.manifest.parameters, accelerator.predicted_cycles
+            found = measure(parameters, chip(parameters, folder / "kept").folder / "netlist.json").counts()
+            fits = [d.name for d in devices if all(count <= getattr(d, kind) for kind, count in found.items())]
+            figures[f"{target} {size}x{size}"] = {**found, "cycles": cycles, "fits": fits}
             into = f"fits {', '.join(fits)}" if fits else f"fits none of {', '.join(d.name for d in devices)}"
-            console.print(f"{target} {size}x{size}: {said}; {manifest.predicted_cycles:,} cycles; {into}")
+            console.print(f"{target} {size}x{size}: {told(found)}; {cycles:,} cycles; {into}")
     return figures
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import json
 import warnings
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ RAMS: dict[Target, dict[str, float]] = {
     "xilinx": {"RAMB36E1": 1, "RAMB18E1": 0.5},
     "gowin": {"SDPB": 1, "DPB": 1, "SPB": 1, "SDPX9B": 1, "DPX9B": 1, "pROM": 1},
 }
+KINDS = ("luts", "registers", "multipliers", "block_rams")
+"""What a Device has."""
+
 PARTS = ("array", "accumulators", "activations", "vector", "gearbox")
 """Units that are parts of the model by themselves; a lane is one too, and all others are "control"."""
 
@@ -62,11 +66,13 @@ class Measured:
     multipliers: dict[str, float]
     block_rams: dict[str, float]
 
+    def counts(self) -> dict[str, int]:
+        """Of the whole, in the units and by the names of a Device; part of a cell is one."""
+        return {kind: ceil(sum(getattr(self, kind).values())) for kind in KINDS}
+
     def record(self) -> dict[str, Any]:
         """The whole, and what it is the whole of."""
-        kinds = ("luts", "registers", "multipliers", "block_rams")
-        counts = {kind: round(sum(getattr(self, kind).values())) for kind in kinds}
-        return {"parameters": asdict(self.parameters), **counts}
+        return {"parameters": asdict(self.parameters), **self.counts()}
 
 
 def unit(parameters: Parameters, part: str) -> str:
@@ -91,18 +97,22 @@ def measure(parameters: Parameters, netlist: Path, part: str | None = None) -> M
     cells = modules["unit" if part else TOP]["cells"]
     if part is None and 2 * sum(name.startswith("dut.") for name in cells) < len(cells):
         raise SystolithError(f"cells have no names in {netlist}: yosys only came to its end without")
-    counts: dict[str, dict[str, float]] = {kind: defaultdict(float) for kind in ("luts", "registers", "dsp", "rams")}
+    found: dict[str, Counter[str]] = defaultdict(Counter)
     for name, cell in cells.items():
         path = name.split(".")
-        found = part_of(["dut", "engine", part, *path]) if part else part_of(path)
-        if found is None:
-            continue
-        kind = cell["type"]
-        counts["luts"][found] += LUTS[target].get(kind, 0)
-        counts["registers"][found] += kind.startswith(REGISTERS[target])
-        counts["dsp"][found] += MULTIPLIERS[target].get(kind, 0)
-        counts["rams"][found] += RAMS[target].get(kind, 0)
-    return Measured(parameters, counts["luts"], counts["registers"], counts["dsp"], counts["rams"])
+        of = part_of(["dut", "engine", part, *path]) if part else part_of(path)
+        if of is not None:
+            found[of][cell["type"]] += 1
+    there = {of: amounts(target, types) for of, types in found.items()}
+    return Measured(parameters, *({of: amount[kind] for of, amount in there.items()} for kind in KINDS))
+
+
+def amounts(target: Target, cells: Mapping[str, int]) -> dict[str, float]:
+    """What ``cells``, counts by type, are in the units and by the names of a Device."""
+    weights = {"luts": LUTS, "multipliers": MULTIPLIERS, "block_rams": RAMS}
+    found = {kind: sum(of[target].get(name, 0) * n for name, n in cells.items()) for kind, of in weights.items()}
+    registers = sum(n for name, n in cells.items() if name.startswith(REGISTERS[target]))
+    return {kind: found.get(kind, registers) for kind in KINDS}
 
 
 def part_of(path: list[str]) -> str | None:

@@ -80,7 +80,7 @@ def transposed_window(
         if beyond >= strides[axis]:
             raise refuse(
                 attributes.node,
-                f"makes {beyond} rows or columns that no kernel reaches, at a stride of {strides[axis]}; give an "
+                f"makes {beyond} places along an axis that no kernel reaches, at a stride of {strides[axis]}; give an "
                 "output_padding below the stride, and no larger output_shape",
             )
         if mode.startswith("SAME") and asked is None:
