@@ -6,6 +6,7 @@ from typing import Any
 
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.progress import Progress, quiet
+from .compiler.kernel_steps import kernel
 from .compiler.lowering import lower
 from .compiler.needs import network_needs
 from .compiler.plan import Plan
@@ -18,6 +19,9 @@ from .folder import check_folder, read_content, read_hardware, write_folder
 from .header import c_header
 from .isa.parameters import Parameters, pairs_fit, product_bits
 from .manifest import Content
+
+LINE_BUFFER = 512
+"""Pixels in a line of the buffer for depthwise convolutions, unless given: what most families' block RAM holds."""
 
 NORMALIZATION = 5
 """Channels that a general accelerator can normalize over: as AlexNet, ZF Net and GoogLeNet do."""
@@ -33,13 +37,14 @@ def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
     normalization = min(NORMALIZATION, columns) if tables and sizes.get("multiplier", True) else 0
     sums = min(sizes.get(name, 32) for name in ("sum_bits", "total_bits"))
     products = sizes.get("operands", True) and bits <= 8 and sums >= product_bits(bits)
-    features = {"operands": True, "tables": tables, "extrema": tables, "products": products}
+    features: dict[str, Any] = {"operands": True, "tables": tables, "extrema": tables, "products": products}
+    features["line_buffer"] = 0 if sizes.get("paired") else LINE_BUFFER
     features["normalization"] = normalization
     return Parameters(rows=rows, columns=columns, **{**features, **sizes})
 
 
 def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Parameters:
-    """Parameters with the narrowest operands, sums and requantizers that ``graph`` needs.
+    """Parameters with the narrowest operands, sums and requantizers that ``graph`` needs, and a line buffer if it pays.
 
     On an ecp5, columns are paired where the largest part has too few multipliers for the array, if the weights allow.
 
@@ -54,6 +59,10 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     layers = lower(graph, bits)
     needs = network_needs(layers, bits)
     parameters = Parameters(**{**needs, **{n: max(8, needs[n]) for n in ("sum_bits", "total_bits")}, **chosen})
+    if "line_buffer" not in sizes:
+        buffered = replace(parameters, line_buffer=LINE_BUFFER)
+        if any(kernel(layer.geometry, buffered).depthwise for layer in layers):
+            parameters = buffered
     pairs = parameters.target == "ecp5" and rows * columns > MULTIPLIERS["ecp5"]
     if "paired" in sizes or not pairs or not pairs_fit(bits, parameters.weight_bits):
         return parameters

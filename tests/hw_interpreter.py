@@ -113,7 +113,7 @@ class Machine:
 
     def _array(self, f: dict[str, int]) -> None:
         p = self.p
-        rows, columns = f["rows"] + 1, f["columns"] + 1
+        rows, columns = (len(at) for at in self._counting(f))
         assert rows * columns <= p.accumulator_depth
         assert f["passes"] + 1 == (f["kernel_rows"] + 1) * (f["kernel_columns"] + 1) * (f["chunks"] + 1)
         for tile in range(f["tiles"] + 1):
@@ -136,11 +136,49 @@ class Machine:
             assert len(self.bits) < 8 * p.bus_bytes, "whole beats of weights are left over"
             self.bits = self.bits[:0]
 
+    def _counting(self, f: dict[str, int]) -> tuple[range, range]:
+        """Rows and columns of windows that give results."""
+        rows = range(f["skip"], f["rows"] + 1, f["row_stride"] + 1)
+        return rows, range(0, f["columns"] + 1 - f["tail"], f["column_stride"] + 1)
+
+    def _depthwise_pass(self, f: dict[str, int], weights: np.ndarray, ky: int, column: int) -> np.ndarray:
+        """(rows, columns, C) of a pass whose columns have a channel each."""
+        p = self.p
+        assert f["tail"] < p.line_taps, "taps beyond a line's"
+        dilation, rest = divmod(f["delay"] + 2 - p.line_taps, f["columns"] + 1)
+        assert f["skip"] == 0 or (f["delay"] < p.line_buffer and rest == 0), "lines that are not rows"
+        channels = np.arange(p.depthwise_channels)
+        rows, columns = self._counting(f)
+        sums = np.zeros((len(rows), len(columns), p.columns), np.int64)
+        for r, c in zip(*np.nonzero(weights[:, : len(channels)]), strict=True):
+            above, tap = divmod(int(r), p.line_taps)
+            assert above < p.kernel_lines, "a row of no line has weights"
+            y = np.array(rows)[:, None] - above * dilation
+            x = np.array(columns) + tap
+            assert y.min() >= 0, "a line before the pass's first"
+            assert x.max() <= f["columns"], "a tap beyond the row of windows"
+            line = f["line"] + ky * f["kernel_line_step"] + y * f["line_step"]
+            at = column + x * f["column_step"] + int(c)
+            address = (f["row"] + ky * f["kernel_row_step"] + y * f["row_step"] + at) % WRAP
+            counts = (line >= 0) & (line < f["lines"]) & (at >= 0) & (at < f["row_elements"])
+            assert (address[counts] < len(self.chip)).all(), "reads beyond the activation memory"
+            self.reads[f["number"]].append(np.unique(address[counts]))
+            pixels = np.where(counts, self.chip[address % len(self.chip)], f["padding"])
+            assert (pixels != UNWRITTEN).all(), "reads what nobody wrote"
+            sums[:, :, c] += pixels * weights[r, c]
+        assert not weights[:, len(channels) :].any(), "a column without a channel has weights"
+        return sums
+
     def _pass(self, f: dict[str, int], ky: int, column: int) -> None:
         p = self.p
         powers = 1 << np.arange(p.weight_bits)
         powers[-1] *= -1
         weights = (self._take(p.rows * p.columns, p.weight_bits) @ powers).reshape(p.rows, p.columns)
+        assert self.sums is not None
+        if f["depthwise"]:
+            self.sums += self._depthwise_pass(f, weights, ky, column)
+            assert np.abs(self.sums).max() < 1 << (p.sum_bits - 1), "a sum overflows"
+            return
         y, x = np.arange(f["rows"] + 1)[:, None, None], np.arange(f["columns"] + 1)[:, None]
         line = f["line"] + ky * f["kernel_line_step"] + y * f["line_step"]
         at = column + x * f["column_step"] + np.arange(p.rows)
@@ -151,7 +189,6 @@ class Machine:
         self.reads[f["number"]].append(np.unique(address[used]))
         pixels = np.where(used, self.chip[address % len(self.chip)], np.where(counts, 0, f["padding"]))
         assert (pixels != UNWRITTEN).all(), "reads what nobody wrote"
-        assert self.sums is not None
         self.sums += pixels @ weights
         assert np.abs(self.sums).max() < 1 << (p.sum_bits - 1), "a sum overflows"
 

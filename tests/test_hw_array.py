@@ -98,3 +98,58 @@ def multiplies(rows, columns, activation_bits, weight_bits, gaps, cell):
 def test_latency_is_the_rows_and_the_cells_own():
     latencies = {name: [array_latency(r, cell) for r in (1, 2, 9)] for name, cell in CELLS.items()}
     assert latencies == {"portable": [2, 3, 10], "dsp48": [3, 4, 11], "two columns": [4, 5, 12]}
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.5])
+@pytest.mark.parametrize(("rows", "columns", "lines"), [(9, 4, 3), (4, 6, 1), (8, 8, 2), (7, 3, 2)])
+def test_columns_with_a_channel_each_add_along_the_lines(rows, columns, lines, gaps):
+    """Tiles of both kinds follow each other; what a row sees enters as many cycles later as it lies lower."""
+    rng, pauses = np.random.default_rng(rows), random.Random(5)
+    tiles, channels, taps = 8, min(rows, columns), rows // lines
+    depthwise = [bool(n % 3) for n in range(tiles)]
+    weights = extremes(rng, (tiles, rows, columns), 8)
+    for t in range(tiles):
+        if depthwise[t]:
+            weights[t, lines * taps :] = 0
+            weights[t, :, channels:] = 0
+    component = SystolicArray(rows=rows, columns=columns, activation_bits=8, weight_bits=8, sum_bits=32, lines=lines)
+    swaps, cycle = [], rows
+    for _ in range(tiles):
+        swaps.append(cycle)
+        cycle += rows
+        while pauses.random() < gaps:
+            cycle += 1
+    writes = {(swaps[t - 1] if t else 0) + r: (r, weights[t, r]) for t in range(tiles) for r in range(rows)}
+    end = swaps[-1] + 2 * rows
+    latency = array_latency(rows, PORTABLE, lines)
+    pixels = extremes(rng, (end + 2 * rows, rows), 8)
+    buffered = extremes(rng, (end + 2 * rows, lines - 1, channels), 8)
+    mode = [0] * (end + 2 * rows)
+    for t in range(tiles):
+        mode[swaps[t] + 1 :] = [depthwise[t]] * (len(mode) - swaps[t] - 1)
+    found = []
+
+    async def bench(ctx):
+        for cycle in range(end + latency + columns):
+            now = min(cycle, len(pixels) - 1)
+            row, values = writes.get(cycle, (None, rng.integers(-2, 2, columns)))
+            ctx.set(component.weight_row, 0 if row is None else 1 << row)
+            ctx.set(component.weights, [int(v) for v in values])
+            ctx.set(component.swap, cycle in swaps)
+            ctx.set(component.depthwise, mode[now])
+            ctx.set(component.pixels, [int(v) for v in pixels[now]])
+            ctx.set(component.buffered, [[int(v) for v in line] for line in buffered[now]])
+            _, _, *sums = await ctx.tick().sample(*(component.sums[c] for c in range(columns)))
+            found.append(sums)
+
+    run(component, bench)
+    for t in range(tiles):
+        for cycle in range(swaps[t] + 1, (swaps[t + 1] if t + 1 < tiles else end) + 1):
+            wanted = pixels[cycle] @ weights[t]
+            if depthwise[t]:
+                seen = np.zeros((rows, columns), np.int64)
+                for r in range(lines * taps):
+                    later = pixels[cycle + r] if r < taps else buffered[cycle + r, r // taps - 1]
+                    seen[r, :channels] = later[:channels]
+                wanted = (seen * weights[t]).sum(axis=0)
+            assert [found[cycle + latency + c][c] for c in range(columns)] == wanted.tolist(), (t, cycle)

@@ -17,6 +17,7 @@ from ...quant.graph import Pair
 from ..isa.parameters import INSTRUCTION_BYTES, Parameters
 from .cutting import Partition, channel_tiles, divisions
 from .geometry import Geometry
+from .kernel_steps import Kernel, kernel, lines_fit
 from .span import Span
 
 Integers = NDArray[np.int64]
@@ -81,8 +82,8 @@ class Axis:
     needed : convolution outputs that the largest of them needs
     """
 
-    def __init__(self, g: Geometry, axis: int, lengths: Sequence[int]) -> None:
-        self.g, self.axis = g, axis
+    def __init__(self, g: Geometry, k: Kernel, axis: int, lengths: Sequence[int]) -> None:
+        self.g, self.k, self.axis = g, k, axis
         size = g.target[1 + axis]
         self.length = np.array(lengths)
         self.count = -(-size // self.length)
@@ -108,12 +109,13 @@ class Axis:
     def sources(self, parts: Sequence[tuple[Span, Span]], depth: int) -> Integers:
         """How many elements each span needs for each part, (parts, spans): see cutting.source_elements.
 
-        parts : kernel steps and, of each pixel's ``depth`` elements, the run
+        parts : steps along the kernel and, of each pixel's ``depth`` elements, the run
         """
-        step, dilation, pad = self.g.strides[self.axis], self.g.dilations[self.axis], self.g.pads[self.axis]
-        kernel, run = (np.array(spans)[:, :, None] for spans in zip(*parts, strict=True))
-        low = (self._low * step - pad + kernel[:, 0] * dilation) * depth + run[:, 0]
-        high = ((self._high - 1) * step - pad + (kernel[:, 1] - 1) * dilation) * depth + run[:, 1]
+        steps, pad = (self.k.rows, self.k.columns)[self.axis], self.g.pads[self.axis]
+        reach = np.array([steps.reaching(span) for span, _ in parts])[:, :, None]
+        run = np.array([span for _, span in parts])[:, :, None]
+        low = (self._low * steps.stride - pad + reach[:, 0]) * depth + run[:, 0]
+        high = ((self._high - 1) * steps.stride - pad + reach[:, 1] - 1) * depth + run[:, 1]
         end = self.g.source[1 + self.axis] * depth
         elements: Integers = np.maximum(np.clip(high, 0, end) - np.clip(low, 0, end), 1)
         return elements
@@ -150,7 +152,8 @@ class Shapes:
         _, height, width = g.target
         heights = sorted({ceil(height / down) for down in divisions(height)}, reverse=True)
         widths = [ceil(width / n) for n in divisions(width) if n == 1 or ceil(width / ceil(width / n)) == n]
-        self._rows, self._columns = rows, columns = Axis(g, 0, heights), Axis(g, 1, widths)
+        self.k = k = kernel(g, p)
+        self._rows, self._columns = rows, columns = Axis(g, k, 0, heights), Axis(g, k, 1, widths)
         self.rows, self.columns = np.tile(rows.length, len(widths)), np.repeat(columns.length, len(heights))
         self.count = _each(columns.count, rows.count)
         series = channel_tiles(g, p)
@@ -159,6 +162,8 @@ class Shapes:
         self.possible = np.full(len(self.count), True)
         if g.on_array:
             self.possible = _each(columns.needed, rows.needed) <= p.accumulator_depth
+            lines = [lines_fit(k, k.windows(1, int(needed)), p) for needed in columns.needed]
+            self.possible &= np.repeat(lines, len(heights))
         self.output_slot = self.operand_slot = np.zeros(len(self.count), np.int64)
         if traffic.store:  # a slot starts where its DRAM address falls in a bus beat
             pitches = [
@@ -218,4 +223,5 @@ class Shapes:
     def _passing(self) -> Integers:
         """Cycles of one pass of one channel tile, over all tiles."""
         (wide, across), (high, down) = self._columns.lengths_needed(), self._rows.lengths_needed()
+        wide, high = (np.array([self.k.windows(n, int(i)) for i in lengths]) for n, lengths in ((1, wide), (0, high)))
         return (across @ np.maximum(np.outer(wide, high), self.p.pass_cycles) @ down.T).ravel()

@@ -7,6 +7,7 @@ from math import ceil
 
 from ..isa.parameters import Parameters
 from .geometry import Geometry
+from .kernel_steps import Kernel, kernel
 from .span import Span, size
 
 
@@ -21,7 +22,7 @@ class ChannelTile:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the reduction: kernel rows, kernel column steps, and elements of the run, as half-open ranges."""
+    """A part of the reduction: steps along kernel rows and columns, and elements of the run, as half-open ranges."""
 
     kernel_rows: Span
     kernel_columns: Span
@@ -62,8 +63,13 @@ class SpatialTile:
     convolved_columns: Span
 
     @property
+    def convolved(self) -> tuple[int, int]:
+        """Rows and columns of convolution outputs."""
+        return size(self.convolved_rows), size(self.convolved_columns)
+
+    @property
     def positions(self) -> int:
-        return size(self.convolved_rows) * size(self.convolved_columns)
+        return self.convolved[0] * self.convolved[1]
 
 
 def channel_tiles(g: Geometry, p: Parameters) -> list[list[ChannelTile]]:
@@ -100,31 +106,30 @@ def channel_tiles(g: Geometry, p: Parameters) -> list[list[ChannelTile]]:
     ]
 
 
-def run_shape(g: Geometry, p: Parameters) -> tuple[int, int]:
-    """(kernel column steps, run): the reduction of a kernel row is that many runs of consecutive elements.
+def run_length(g: Geometry, p: Parameters) -> int:
+    """Elements of a run: the reduction of a kernel row is one for each of its column steps, see ``kernel_steps``.
 
     Where windows take whole pixels, side by side, a kernel row is one run of kernel columns x channels.
     """
     outputs, inputs = g.outputs, g.inputs
     if g.groups > 1:
         together = min(p.columns // (outputs // g.groups), p.rows // inputs, g.groups)
-        return g.kernel[1], inputs * max(1, together)
-    if g.whole_pixels:
-        return 1, g.kernel[1] * inputs
-    return g.kernel[1], inputs
+        return inputs * max(1, together)
+    return g.kernel[1] * inputs if g.whole_pixels else inputs
 
 
 def whole(g: Geometry, p: Parameters) -> Partition:
     """The reduction as one part; without the array, the channels of a pixel."""
     if not g.on_array:
         return Partition(((0, 1),), ((0, 1),), ((0, g.source[0]),))
-    steps, run = run_shape(g, p)
-    return Partition(((0, g.kernel[0]),), ((0, steps),), ((0, run),))
+    k = kernel(g, p)
+    return Partition(((0, k.rows.count),), ((0, k.columns.count),), ((0, run_length(g, p)),))
 
 
 def partitions(g: Geometry, p: Parameters) -> Iterator[Partition]:
     """Ways to cut the reduction, coarsest first: not at all, by kernel rows, by kernel columns, by run."""
-    rows, (steps, run) = g.kernel[0], run_shape(g, p)
+    k, run = kernel(g, p), run_length(g, p)
+    rows, steps = k.rows.count, k.columns.count
     for count in divisions(rows):
         yield Partition(even(rows, count), ((0, steps),), ((0, run),))
     single_rows, single_steps = even(rows, rows), even(steps, steps)
@@ -140,7 +145,8 @@ def finest(g: Geometry, p: Parameters) -> Partition:
     """A part for each pass; without the array there is one."""
     if not g.on_array:
         return whole(g, p)
-    rows, (steps, run) = g.kernel[0], run_shape(g, p)
+    k, run = kernel(g, p), run_length(g, p)
+    rows, steps = k.rows.count, k.columns.count
     runs = tuple((first, min(run, first + p.rows)) for first in range(0, run, p.rows))
     return Partition(even(rows, rows), even(steps, steps), runs)
 
@@ -175,26 +181,21 @@ def spatial_tile(g: Geometry, rows: Span, columns: Span) -> SpatialTile:
     return SpatialTile(rows, columns, needed(rows, 0, height), needed(columns, 1, width))
 
 
-def source_rows(g: Geometry, tile: SpatialTile, part: Part) -> Span:
+def source_rows(g: Geometry, k: Kernel, tile: SpatialTile, part: Part) -> Span:
     """Rows of the source map that the tile's part reads, without padding."""
-    first, last = tile.convolved_rows
-    step, dilation, top = g.strides[0], g.dilations[0], g.pads[0]
-    low = first * step - top + part.kernel_rows[0] * dilation
-    high = (last - 1) * step - top + (part.kernel_rows[1] - 1) * dilation + 1
+    low, high = k.rows.sources(tile.convolved_rows, part.kernel_rows, g.pads[0])
     return _clipped(low, high, g.source[1])
 
 
-def source_elements(g: Geometry, tile: SpatialTile, part: Part, channels: Span) -> Span:
+def source_elements(g: Geometry, k: Kernel, tile: SpatialTile, part: Part, channels: Span) -> Span:
     """Elements of each of these rows that the part reads, from the row's start, without padding.
 
     ``channels``: where the channel tiles' runs begin, first and last (both 0 but for groups).
     """
     depth, _, width = g.source
-    first, last = tile.convolved_columns
-    step, dilation, left = g.strides[1], g.dilations[1], g.pads[1]
-    low = (first * step - left + part.kernel_columns[0] * dilation) * depth + part.run[0] + channels[0]
-    high = ((last - 1) * step - left + (part.kernel_columns[1] - 1) * dilation) * depth + part.run[1] + channels[1]
-    return _clipped(low, high, width * depth)
+    low, high = k.columns.sources(tile.convolved_columns, part.kernel_columns, g.pads[1])
+    first, last = part.run[0] + channels[0], part.run[1] + channels[1]
+    return _clipped(low * depth + first, (high - 1) * depth + last, width * depth)
 
 
 def _clipped(low: int, high: int, limit: int) -> Span:

@@ -11,6 +11,7 @@ from .cost import pixel_pitch, row_pitch
 from .cutting import ChannelTile, Part, SpatialTile, source_elements, source_rows
 from .engine_layer import EngineLayer, Pool
 from .instruction import Drained, Instruction
+from .kernel_steps import depthwise_fields, kernel
 from .plan import Plan
 from .residency import TABLE_BYTES, Placement
 from .span import Span, size
@@ -52,6 +53,7 @@ class TileEmitter:
         self.plan, self.turns, self.number, self.tile = plan, turns, number, tile
         self.p = plan.parameters
         self.it: EngineLayer = plan.layers[number]
+        self.kernel = kernel(self.it.geometry, self.p)
         self.place: Placement = plan.placements[number]
         self.turn = turns.tiles[number]
         turns.tiles[number] += 1
@@ -68,8 +70,8 @@ class TileEmitter:
             return []
         slots, turn = self.place.input_slots, self.turns.loads[self.number]
         self.turns.loads[self.number] += 1
-        rows = source_rows(self.it.geometry, self.tile, part)
-        elements = source_elements(self.it.geometry, self.tile, part, channels)
+        rows = source_rows(self.it.geometry, self.kernel, self.tile, part)
+        elements = source_elements(self.it.geometry, self.kernel, self.tile, part, channels)
         self.source = Piece(slots[turn % len(slots)], rows, elements)
         return self._fill(self.source, self.it.input, self.it.input_at, width * depth)
 
@@ -131,13 +133,14 @@ class TileEmitter:
     def array(self, group: list[ChannelTile], part: Part, *, first: bool, last: bool, flush: bool) -> list[Instruction]:
         it, p, source = self.it, self.p, self.source
         depth, height, width = it.source
-        rows, columns = self.tile.convolved_rows, self.tile.convolved_columns
+        down, across = self.kernel.rows, self.kernel.columns
         pitch = size(source.elements)
-        line = rows[0] * it.strides[0] - it.pads[0] + part.kernel_rows[0] * it.dilations[0]
-        column = columns[0] * it.strides[1] - it.pads[1] + part.kernel_columns[0] * it.dilations[1]
+        line, _ = down.sources(self.tile.convolved_rows, part.kernel_rows, it.pads[0])
+        column, _ = across.sources(self.tile.convolved_columns, part.kernel_columns, it.pads[1])
         chunks = -(-size(part.run) // p.rows)
         kernel_rows, kernel_columns = size(part.kernel_rows), size(part.kernel_columns)
-        used = source_rows(it.geometry, self.tile, part)
+        rows, columns = (self.kernel.windows(axis, results) for axis, results in enumerate(self.tile.convolved))
+        used = source_rows(it.geometry, self.kernel, self.tile, part)
         start = source.address(used[0], source.elements[0])
         fields: dict[str, int] = {
             "first": first,
@@ -149,21 +152,22 @@ class TileEmitter:
             "kernel_rows": kernel_rows - 1,
             "kernel_columns": kernel_columns - 1,
             "chunks": chunks - 1,
-            "rows": size(rows) - 1,
-            "columns": size(columns) - 1,
+            "rows": rows - 1,
+            "columns": columns - 1,
             "padding": it.padding,
             "column": column * depth + part.run[0] + group[0].input,
-            "column_step": it.strides[1] * depth,
-            "kernel_column_step": it.dilations[1] * depth,
+            "column_step": across.windows_apart * depth,
+            "kernel_column_step": across.step * depth,
             "tile_step": group[1].input - group[0].input if len(group) > 1 else 0,
             "row": source.address(line, 0) % WRAP,
-            "row_step": it.strides[0] * pitch % WRAP,
-            "kernel_row_step": it.dilations[0] * pitch % WRAP,
+            "row_step": down.windows_apart * pitch % WRAP,
+            "kernel_row_step": down.step * pitch % WRAP,
             "line": line,
-            "line_step": it.strides[0],
-            "kernel_line_step": it.dilations[0],
+            "line_step": down.windows_apart,
+            "kernel_line_step": down.step,
             "lines": height,
             "row_elements": width * depth,
+            **depthwise_fields(self.kernel, columns, p),
         }
         chip_reads = ((start, start + size(used) * pitch),)
         return [Instruction(Operation.ARRAY, self.number, fields, chip_reads)]

@@ -7,6 +7,7 @@ from ..isa.parameters import PARAMETER_BITS, Parameters
 from ..isa.program import CHANNEL
 from .cutting import ChannelTile, Part
 from .engine_layer import EngineLayer
+from .kernel_steps import Kernel, kernel
 
 MASK32 = 0xFFFFFFFF
 
@@ -65,18 +66,30 @@ def _parameter_bits(layer: EngineLayer, tile: ChannelTile, p: Parameters) -> NDA
 
 def _weight_rows(layer: EngineLayer, tile: ChannelTile, part: Part, p: Parameters) -> NDArray[np.int64]:
     """(kernel rows, kernel column steps, chunks x R, C), with zeros where the run or the channels end."""
-    kernel = tile_kernel(layer, tile)[
-        part.kernel_rows[0] : part.kernel_rows[1], part.kernel_columns[0] : part.kernel_columns[1]
-    ]
-    run = kernel[:, :, part.run[0] : part.run[1]]
+    steps = slice(*part.kernel_rows), slice(*part.kernel_columns)
+    k = kernel(layer.geometry, p)
+    if k.depthwise:
+        return _depthwise_rows(layer, k, tile, p)[steps]
+    run = tile_kernel(layer, tile)[steps][:, :, part.run[0] : part.run[1]]
     chunks = -(-run.shape[2] // p.rows)
     padded = np.zeros((*run.shape[:2], chunks * p.rows, p.columns), np.int64)
     padded[:, :, : run.shape[2], : tile.channels] = run
     return padded
 
 
+def _depthwise_rows(layer: EngineLayer, k: Kernel, tile: ChannelTile, p: Parameters) -> NDArray[np.int64]:
+    """(kernel row steps, kernel column steps, R, C): of each column's rows the first line has the last kernel row."""
+    rows = np.zeros((k.rows.count, k.columns.count, p.rows, p.columns), np.int64)
+    weights = layer.weights[tile.output : tile.output + tile.channels, 0]
+    for y, x in np.ndindex(*layer.kernel):
+        (down, line), (across, tap) = divmod(y, k.rows.taps), divmod(x, k.columns.taps)
+        row = (k.rows.taps - 1 - line) * p.line_taps + tap * k.columns.dilation
+        rows[down, across, row, : tile.channels] = weights[:, y, x]
+    return rows
+
+
 def tile_kernel(layer: EngineLayer, tile: ChannelTile) -> NDArray[np.int64]:
-    """Weights of one channel tile as (kernel rows, kernel column steps, run, channels): see cutting.run_shape."""
+    """Weights of one channel tile as (kernel rows, kernel column steps, run, channels): see kernel_steps.plain."""
     per_group_out = layer.weights.shape[0] // layer.groups
     per_group_in = layer.weights.shape[1]
     weights = layer.weights[tile.output : tile.output + tile.channels].astype(np.int64)

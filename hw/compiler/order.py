@@ -6,6 +6,7 @@ from ..isa.parameters import Parameters
 from .cost import interval
 from .cutting import channel_tiles, whole
 from .engine_layer import EngineLayer
+from .kernel_steps import kernel
 
 
 def ordered(layers: Sequence[EngineLayer], p: Parameters) -> list[EngineLayer]:
@@ -46,7 +47,8 @@ def ordered(layers: Sequence[EngineLayer], p: Parameters) -> list[EngineLayer]:
 def array_cycles(layer: EngineLayer, p: Parameters) -> int:
     """Cycles of the array for all of ``layer``, if nothing keeps it waiting."""
     tiles = sum(map(len, channel_tiles(layer.geometry, p)))
-    return tiles * whole(layer.geometry, p).passes(p) * max(layer.convolved[1] * layer.convolved[2], p.pass_cycles)
+    windows = kernel(layer.geometry, p).pass_windows(layer.convolved[1:])
+    return tiles * whole(layer.geometry, p).passes(p) * max(windows, p.pass_cycles)
 
 
 def vector_cycles(layer: EngineLayer, p: Parameters) -> int:

@@ -8,6 +8,7 @@ from .cost import interval
 from .cutting import SpatialTile, channel_tiles, source_rows
 from .emission import TileEmitter, Turns
 from .instruction import Instruction
+from .kernel_steps import kernel
 from .plan import Plan
 from .span import size
 
@@ -103,7 +104,8 @@ class _Weaver:
         layer, placement = self.plan.layers[number], self.plan.placements[number]
         tile = placement.tiling.tiles[self.next_tile[number]]
         depth, _, width = layer.source
-        rows = max(source_rows(layer.geometry, tile, part)[1] for part in placement.tiling.parts)
+        k = kernel(layer.geometry, self.p)
+        rows = max(source_rows(layer.geometry, k, tile, part)[1] for part in placement.tiling.parts)
         yield layer.input, self._rows_read(layer.input, layer.input_at, rows * width * depth)
         if layer.operand:
             depth, _, width = layer.target
@@ -167,7 +169,8 @@ class _Weaver:
             self.program += emit.load(parts[0], (series[0][0].input, series[-1][-1].input))
         self.program += emit.load_operand()
         self.program += emit.weights()
-        step = sum(part.passes(p) for part in parts) * max(tile.positions, p.pass_cycles)
+        windows = kernel(layer.geometry, p).pass_windows(tile.convolved)
+        step = sum(part.passes(p) for part in parts) * max(windows, p.pass_cycles)
         drain = size(tile.rows) * size(tile.columns) * interval(layer.geometry, p) + p.parameter_rows
         for whole in series:
             start = 0

@@ -15,12 +15,14 @@ from .delay import delayed
 from .dma import WeightStream
 from .fetch import Fetch
 from .instruction_queue import InstructionQueue
+from .line_buffer import LineBuffer
 from .loader import Loader
 from .read_master import ReadMaster
 from .registers import Registers
 from .sequencer import Sequencer, Window
 from .sizes import (
     array_cell,
+    array_lines,
     entering_cycles,
     leaving_cycles,
     memory_format,
@@ -74,6 +76,7 @@ class Accelerator(wiring.Component):
             activation_bits=p.activation_bits,
             accumulator_depth=p.accumulator_depth,
             address_bits=p.address_bits,
+            line_buffer=p.line_buffer,
         )
         self.window = Window(rows=p.rows, activation_bits=p.activation_bits, address_bits=p.address_bits)
         self.array = SystolicArray(
@@ -83,6 +86,14 @@ class Accelerator(wiring.Component):
             weight_bits=p.weight_bits,
             sum_bits=p.sum_bits,
             cell=array_cell(p),
+            lines=array_lines(p),
+        )
+        self.lines = LineBuffer(
+            channels=p.depthwise_channels,
+            activation_bits=p.activation_bits,
+            count=max(0, array_lines(p) - 1),
+            depth=max(p.line_buffer, 4),
+            taps=p.line_taps,
         )
         self.accumulators = Accumulators(columns=p.columns, depth=p.accumulator_depth, sum_bits=p.sum_bits)
         self.vector = VectorUnit(configuration=vector_configuration(p))
@@ -117,6 +128,7 @@ class Accelerator(wiring.Component):
         engine.submodules.sequencer = self.sequencer
         engine.submodules.window = self.window
         engine.submodules.array = self.array
+        engine.submodules.lines = self.lines
         engine.submodules.accumulators = self.accumulators
         engine.submodules.vector = self.vector
         self._dispatch(engine)
@@ -231,6 +243,7 @@ class Accelerator(wiring.Component):
         control = delayed(m, sequencer.control.as_value(), leaving, name="control", init=0)
         m.d.comb += [
             array.pixels.eq(self.activations.pixels),
+            array.depthwise.eq(delayed(m, sequencer.depthwise, entering, name="depthwise", init=0)),
             array.swap.eq(delayed(m, sequencer.swap, entering, name="swap", init=0)),
             array.weights.eq(delayed(m, writer.weights, entering, name="weights")),
             array.weight_row.eq(delayed(m, writer.weight_row, entering, name="weight_row", init=0)),
@@ -239,6 +252,12 @@ class Accelerator(wiring.Component):
             self.accumulators.control.eq(control_layout(p.accumulator_depth)(control)),
             self.accumulators.sums.eq(array.sums),
         ]
+        if p.line_buffer:
+            m.d.comb += [self.lines.pixels[c].eq(array.pixels[c]) for c in range(p.depthwise_channels)]
+            m.d.comb += [
+                self.lines.delay.eq(delayed(m, sequencer.delay, entering, name="line_delay")),
+                array.buffered.eq(self.lines.lines),
+            ]
 
     def _drain_sums(self, m: Module) -> None:
         """Sums and their channels' parameters to the vector unit."""

@@ -1,6 +1,6 @@
 """The weight-stationary systolic array, R rows x C columns (Kung 1982; double-buffered weights as in TPUv1)."""
 
-from amaranth import C, Module, Mux, Signal, signed
+from amaranth import C, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,9 +9,9 @@ from .cell import PORTABLE, Cell
 from .delay import delayed
 
 
-def array_latency(rows: int, cell: Cell) -> int:
-    """Cycles from ``pixels`` to ``sums[0]``: a row each, and the last cell's own."""
-    return rows - 1 + cell.latency
+def array_latency(rows: int, cell: Cell, lines: int = 0) -> int:
+    """Cycles from ``pixels`` to ``sums[0]``: a row each, the last cell's own, and one to choose what a cell sees."""
+    return (lines > 0) + rows - 1 + cell.latency
 
 
 class SystolicArray(wiring.Component):
@@ -28,8 +28,15 @@ class SystolicArray(wiring.Component):
 
     Columns that share a multiplier see the pixels at once; those behind the first wait at the array's end.
 
+    *Depthwise*, each column convolves a channel of its own: all cells of a column see the same pixel, channel c of the
+    vector that enters, and as a sum goes down by a row a cycle, row r adds what enters r cycles after its vector (a
+    transposed FIR filter).  The rows are ``lines`` times as many taps: those of the first line see ``pixels``, those of
+    line k see ``buffered[k - 1]``.  With them, ``sums[c] = sum over r of weights[r][c] * line(r)[c], r cycles later``.
+
     Parameters: rows, columns : int, R and C;  activation_bits, weight_bits, sum_bits : int, all signed;  cell : Cell
+                lines : int, 0 without depthwise columns
     Members:    pixels : In, (R,) signed; swap : In; weights : In, (C,) signed; weight_row : In, R bits
+                depthwise : In, with the pixels;  buffered : In, (lines - 1, min(R, C)) signed
                 sums : Out, (C,) signed, skewed by one cycle a column
     """
 
@@ -42,20 +49,25 @@ class SystolicArray(wiring.Component):
         weight_bits: int,
         sum_bits: int,
         cell: Cell = PORTABLE,
+        lines: int = 0,
     ) -> None:
         check_range("rows", rows, 1, 128)
         check_range("columns", columns, 1, 128)
         check_range("activation bits", activation_bits, 2, 16)
         check_range("weight bits", weight_bits, 2, 16)
         check_range("sum bits", sum_bits, 8, 32)
-        self._rows, self._columns, self._cell = rows, columns, cell
+        check_range("lines", lines, 0, rows)
+        self._rows, self._columns, self._cell, self._lines = rows, columns, cell, lines
         self._weight, self._sum = signed(weight_bits), signed(sum_bits)
+        buffered = data.ArrayLayout(data.ArrayLayout(signed(activation_bits), min(rows, columns)), max(0, lines - 1))
         super().__init__(
             {
                 "pixels": In(data.ArrayLayout(signed(activation_bits), rows)),
                 "swap": In(1),
                 "weights": In(data.ArrayLayout(self._weight, columns)),
                 "weight_row": In(rows),
+                "depthwise": In(1),
+                "buffered": In(buffered),
                 "sums": Out(data.ArrayLayout(self._sum, columns)),
             }
         )
@@ -63,15 +75,16 @@ class SystolicArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         rows, columns, shared = self._rows, self._columns, self._cell.columns
         m = Module()
+        chosen = int(self._lines > 0)  # cycles that it takes to choose
         # swaps[d] reaches the cells of the anti-diagonal r + c = d together with the pixels
-        swaps = [self.swap]
-        for diagonal in range(1, rows + columns - 1):
-            swaps.append(delayed(m, swaps[-1], 1, name=f"swap_{diagonal}", init=0))
+        swaps = self._diagonals(m, delayed(m, self.swap, chosen, name="swap_0", init=0), "swap")
+        modes = self._diagonals(m, self.depthwise, "depthwise") if chosen else []
         pixels = [delayed(m, self.pixels[r], r, name=f"skew_{r}") for r in range(rows)]
-        weight_row = self.weight_row
+        lines = [list(pixels), *self._buffered(m)]
+        weight_row = delayed(m, self.weight_row, chosen, name="weight_row_0", init=0)
         for c in range(0, columns, shared):
             together = range(c, min(c + shared, columns))
-            weights = [delayed(m, self.weights[n], c, name=f"weight_skew_{n}") for n in together]
+            weights = [delayed(m, self.weights[n], c + chosen, name=f"weight_skew_{n}") for n in together]
             if c:
                 weight_row = delayed(m, weight_row, shared, name=f"weight_row_{c}", init=0)
             totals = [C(0, self._sum) for _ in together]
@@ -85,9 +98,29 @@ class SystolicArray(wiring.Component):
                         current.eq(Mux(swaps[r + c], shadow, current)),
                     ]
                     currents.append(current)
-                totals = self._cell.multiply_add(m, f"{r}_{c}", pixels[r], currents, totals, self._sum)
+                pixel = pixels[r]
+                if chosen:
+                    line = r // (rows // self._lines)
+                    own = lines[line][c] if line < self._lines and c < rows else pixel
+                    pixel = delayed(m, Mux(modes[r + c], own, pixel), 1, name=f"seen_{r}_{c}")
+                totals = self._cell.multiply_add(m, f"{r}_{c}", pixel, currents, totals, self._sum)
                 if c + shared < columns:
-                    pixels[r] = delayed(m, pixels[r], shared, name=f"pixel_{r}_{c}")
+                    pixels[r] = delayed(m, pixel, shared - chosen, name=f"pixel_{r}_{c}")
             for n, total in zip(together, totals, strict=True):
                 m.d.comb += self.sums[n].eq(delayed(m, total, n - c, name=f"late_{n}"))
         return m
+
+    def _diagonals(self, m: Module, value: Value, name: str) -> list[Value]:
+        """``value`` as each anti-diagonal of cells sees it, a cycle after the one before."""
+        values = [value]
+        for diagonal in range(1, self._rows + self._columns - 1):
+            values.append(delayed(m, values[-1], 1, name=f"{name}_{diagonal}", init=0))
+        return values
+
+    def _buffered(self, m: Module) -> list[list[Value]]:
+        """Of each line behind the first, the channels, skewed as the columns are."""
+        channels = range(min(self._rows, self._columns))
+        return [
+            [delayed(m, self.buffered[n][c], c, name=f"line_{n}_skew_{c}") for c in channels]
+            for n in range(self._lines - 1)
+        ]

@@ -10,21 +10,21 @@ class Countdown:
     """
 
     def __init__(self, width: int, *, name: str) -> None:
-        self._left = Signal(width, name=f"left_{name}", reset_less=True)
+        self.left = Signal(width, name=f"left_{name}", reset_less=True)
         self.last = Signal(name=f"last_{name}", reset_less=True)
 
     @property
     def penultimate(self) -> Value:
         """The next turn is the last."""
-        return self._left == 1
+        return self.left == 1
 
     def load(self, m: Module, count: Value) -> None:
         """To the first of ``count + 1`` turns."""
-        m.d.sync += [self._left.eq(count), self.last.eq(count == 0)]
+        m.d.sync += [self.left.eq(count), self.last.eq(count == 0)]
 
     def step(self, m: Module) -> None:
         """To the next turn."""
-        m.d.sync += [self._left.eq(self._left - 1), self.last.eq(self.penultimate)]
+        m.d.sync += [self.left.eq(self.left - 1), self.last.eq(self.penultimate)]
 
 
 class Raster:
@@ -42,6 +42,10 @@ class Raster:
     def row_last(self) -> Value:
         """The column is its row's last."""
         return self._columns.last
+
+    def follows(self, tail: Value) -> Value:
+        """Behind the column there are ``tail`` in its row."""
+        return self._columns.left == tail
 
     @property
     def last_follows(self) -> Value:

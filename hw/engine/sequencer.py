@@ -32,27 +32,32 @@ class Sequencer(wiring.Component):
     with the last window of the pass before, so that passes follow each other without a bubble.  A channel
     tile's first pass also waits for a free half of the accumulators.  Waiting is the only flow control.
     From one ``swap`` to ``loaded`` for the next pass at least ACCUMULATOR_HAZARD cycles.
-    One idle cycle lies between one instruction's last window and the next one's first.  A freed half counts two cycles
-    later.
+    One idle cycle lies between one instruction's last window and the next one's first; it shows the window that would
+    follow.  A freed half counts two cycles later.
+    Not every window gives a result: in a depthwise pass some only bring pixels.
 
     Parameters: rows : int, R;  activation_bits : int;  accumulator_depth : int, vectors in each half
-                address_bits : int, of the activation memory
+                address_bits : int, of the activation memory;  line_buffer : int, pixels in a line, 0 without
     Members:    instructions : In(stream), PASSES
                 tokens : Out(TOKEN_PORT)
                 loaded : In;  swap : Out
                 half_free : In, pulse: the vector unit has emptied a half
-                window : Out, see window_layout;  control : Out, ``valid`` when the window counts
+                window : Out, see window_layout;  control : Out, ``valid`` when the window gives a result
+                depthwise, delay : Out, of the pass, from its first window on, see PASSES
                 tile_last : Out, with the last window of a channel tile whose sums are then complete
                 idle : Out, no instruction in work
                 waiting : Out, for the instruction's tokens, for weights, for a free half
     """
 
-    def __init__(self, *, rows: int, activation_bits: int, accumulator_depth: int, address_bits: int) -> None:
+    def __init__(
+        self, *, rows: int, activation_bits: int, accumulator_depth: int, address_bits: int, line_buffer: int = 0
+    ) -> None:
         check_range("rows", rows, 1, 128)
         check_range("activation bits", activation_bits, 2, 16)
         check_range("accumulator depth", accumulator_depth, 4, 1 << 24)
         check_range("address bits", address_bits, 1, 24)
         self._rows, self._accumulator_depth, self._address_bits = rows, accumulator_depth, address_bits
+        self._activation_bits, self._line_buffer = activation_bits, line_buffer
         super().__init__(
             {
                 "instructions": In(stream.Signature(PASSES)),
@@ -62,6 +67,8 @@ class Sequencer(wiring.Component):
                 "half_free": In(1),
                 "window": Out(window_layout(activation_bits, address_bits)),
                 "control": Out(control_layout(accumulator_depth)),
+                "depthwise": Out(1),
+                "delay": Out(range(max(line_buffer, 1))),
                 "tile_last": Out(1),
                 "idle": Out(1),
                 "waiting": Out(data.StructLayout({"tokens": 1, "weights": 1, "half": 1})),
@@ -120,7 +127,7 @@ class Sequencer(wiring.Component):
             leaves = finishes & (i.rows == 0) & (i.columns == 0)
             m.d.sync += [vacant.eq(leaves), occupied.eq(~leaves)]
         with m.Elif(running):
-            m.d.sync += [running.eq(~windows.left.last), position.eq(position + 1)]
+            m.d.sync += [running.eq(~windows.left.last), position.eq(position + windows.counts)]
             with m.If(final & ~begin):
                 leaves = windows.left.last | windows.left.last_follows
                 m.d.sync += [vacant.eq(leaves), occupied.eq(~leaves)]
@@ -133,10 +140,15 @@ class Sequencer(wiring.Component):
                 half_there.eq(self.half_free | free_halves[1]),
             ]
 
+        padding = Signal(signed(self._activation_bits), reset_less=True)
         with m.If(start):
             windows.begin(m, passes, i)
+            m.d.sync += padding.eq(i.padding)
         with m.Elif(running):
             windows.step(m, i)
+        if self._line_buffer:
+            with m.If(start):
+                m.d.sync += [self.depthwise.eq(i.depthwise), self.delay.eq(i.delay)]
         passes.step(m, i, delayed(m, start, 1, name="started", init=0))
         # not only at the beginning: what nobody works on may change
         with m.If(spent):
@@ -157,8 +169,8 @@ class Sequencer(wiring.Component):
             self.window.column.eq(windows.column),
             self.window.inside.eq((windows.line >= 0) & (windows.line < i.lines)),
             self.window.row_elements.eq(i.row_elements),
-            self.window.padding.eq(i.padding),
-            self.control.valid.eq(running),
+            self.window.padding.eq(padding),
+            self.control.valid.eq(running & windows.counts),
             self.control.first.eq(initial),
             self.control.half.eq(half),
             self.control.address.eq(position),
@@ -236,7 +248,7 @@ class _Passes:
 
 
 class _Windows:
-    """Registers that say where the window in work is, and how it moves on within a pass."""
+    """Registers that say where the window in work is, whether it gives a result, and how it moves on within a pass."""
 
     def __init__(self, address_bits: int) -> None:
         self.left = Raster(PASSES["rows"].width, PASSES["columns"].width, name="windows")
@@ -244,17 +256,46 @@ class _Windows:
         self.column = Signal(24, name="column_now", reset_less=True)
         self.row = Signal(address_bits, name="row_now", reset_less=True)
         self.line = Signal(signed(17), name="line_now", reset_less=True)
+        self._until_row, self._until_column = (Countdown(8, name=f"until_{n}") for n in ("row", "column"))
+        self._row_counts, self._column_counts, self._tail = (
+            Signal(name=n, reset_less=True) for n in ("row_counts", "column_counts", "in_tail")
+        )
+
+    @property
+    def counts(self) -> Value:
+        """The window gives a result."""
+        return self._row_counts & self._column_counts
 
     def begin(self, m: Module, passes: _Passes, i: data.View) -> None:
         """To a pass's first window."""
         self.left.load(m, i.rows, i.columns)
+        none = i.skip == 0
+        self._until_row.load(m, Mux(none, i.row_stride, i.skip - 1))
+        m.d.sync += self._row_counts.eq(none)
+        self._begin_row(m, i)
         m.d.sync += [c.eq(passes.column) for c in (self._begin, self.column)]
         m.d.sync += [self.row.eq(passes.row), self.line.eq(passes.line)]
+
+    def _begin_row(self, m: Module, i: data.View) -> None:
+        self._until_column.load(m, i.column_stride)
+        m.d.sync += [self._column_counts.eq(1), self._tail.eq(0)]
 
     def step(self, m: Module, i: data.View) -> None:
         """To the next output column, then output row."""
         self.left.step(m, i.columns)
+        tail = self._tail | self.left.follows(i.tail)
+        m.d.sync += [self._tail.eq(tail), self._column_counts.eq(self._until_column.last & ~tail)]
+        with m.If(self._until_column.last):
+            self._until_column.load(m, i.column_stride)
+        with m.Else():
+            self._until_column.step(m)
         with m.If(self.left.row_last):
+            self._begin_row(m, i)
+            m.d.sync += self._row_counts.eq(self._until_row.last)
+            with m.If(self._until_row.last):
+                self._until_row.load(m, i.row_stride)
+            with m.Else():
+                self._until_row.step(m)
             m.d.sync += [
                 self.column.eq(self._begin),
                 self.row.eq(self.row + i.row_step),

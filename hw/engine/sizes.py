@@ -62,6 +62,11 @@ def array_cell(p: Parameters) -> Cell:
             assert_never(unknown)
 
 
+def array_lines(p: Parameters) -> int:
+    """Kernel rows in a depthwise column; 0 without."""
+    return p.kernel_lines if p.line_buffer else 0
+
+
 def entering_cycles() -> int:
     """Cycles from the sequencer to the array's inputs: window and activation memory."""
     return Window.LATENCY + ActivationMemory.WINDOW_LATENCY
@@ -69,7 +74,7 @@ def entering_cycles() -> int:
 
 def leaving_cycles(p: Parameters) -> int:
     """Cycles from the sequencer to the accumulators' first control."""
-    return entering_cycles() + array_latency(p.rows, array_cell(p)) - Accumulators.LEAD
+    return entering_cycles() + array_latency(p.rows, array_cell(p), array_lines(p)) - Accumulators.LEAD
 
 
 def settled_cycles(p: Parameters) -> int:

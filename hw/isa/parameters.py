@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 from ...quant.graph.errors import ConfigurationError
-from .ranges import check_choice, check_range
+from .ranges import check_choice, check_power_of_two, check_range
 
 BUS_BYTES = (4, 8, 16, 32, 64)
 """Widths of the AXI4 bus, bytes a beat."""
@@ -17,16 +17,22 @@ BURST_BEATS = 16
 ACCUMULATOR_HAZARD = 4
 """Cycles from one part of a sum to the next at the earliest: read, register, add, write."""
 
+LINE_LATENCY = 2
+"""Cycles from a place of the line buffer to what it holds: read, register."""
+
 SHIFT_MOST = 60
 """The greatest shift of a scale, see ``program.CHANNEL``: with it any int32 becomes 0."""
 
-VERSION = 4
+VERSION = 5
 """Of the program format and the registers."""
 Target = Literal["generic", "ecp5", "ice40", "xilinx", "gowin"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 """Families of FPGAs whose blocks the array may name; generic is plain Verilog."""
 
 INSTRUCTION_BYTES = 64
+LONGEST_LINE = 1 << 16
+"""Pixels in a line of the largest line buffer."""
+
 MAXIMUM_KIB = 8192
 """Largest activation memory and accumulators, KiB."""
 PARAMETER_BITS = 64
@@ -71,6 +77,7 @@ class Parameters:
     axi_protection, axi_cache, axi_quality : AxPROT, AxCACHE and AxQOS of every access
     target : whose multipliers the array names, on an ecp5 the requantizers too
     paired : two columns of the array share a multiplier of the ecp5; no weight may be the lowest of its width
+    line_buffer : pixels in a line of the buffer that feeds depthwise convolutions, a power of two; 0 leaves it out
     """
 
     rows: int
@@ -97,6 +104,7 @@ class Parameters:
     axi_quality: int = 0
     target: Target = "generic"
     paired: bool = False
+    line_buffer: int = 0
 
     def __post_init__(self) -> None:
         check_range("rows", self.rows, 1, 128)
@@ -118,6 +126,8 @@ class Parameters:
         check_range("AXI protection", self.axi_protection, 0, 7)
         check_range("AXI cache", self.axi_cache, 0, 15)
         check_range("AXI quality", self.axi_quality, 0, 15)
+        if self.line_buffer:
+            check_power_of_two("line buffer", self.line_buffer, 16, LONGEST_LINE)
         if self.target not in TARGETS:
             raise ConfigurationError(f"target must be {', '.join(TARGETS[:-1])} or {TARGETS[-1]}, not {self.target}")
         self._check_features()
@@ -237,6 +247,21 @@ class Parameters:
     def table_entries(self) -> int:
         """Table entries that one read of activation memory brings: C bytes hold so many, a power of two."""
         return 1 << (max(self.columns // 4, 1).bit_length() - 1)
+
+    @property
+    def kernel_lines(self) -> int:
+        """Rows of a depthwise kernel that one column of the array computes at once."""
+        return min(3, max(1, self.rows // 3))
+
+    @property
+    def line_taps(self) -> int:
+        """Taps of each of them, side by side."""
+        return self.rows // self.kernel_lines
+
+    @property
+    def depthwise_channels(self) -> int:
+        """Channels that the array convolves at once, one in a column."""
+        return min(self.rows, self.columns)
 
     @property
     def pass_cycles(self) -> int:

@@ -86,6 +86,12 @@ PASSES = _struct(
     kernel_line_step=8,
     lines=16,  # rows in the map
     row_elements=24,  # elements in a row of the map
+    depthwise=1,  # each column has a channel of its own
+    delay=16,  # cycles from a line of the line buffer to the next, less its memory's own
+    skip=8,  # rows of windows before the first that gives results
+    row_stride=8,  # rows of windows from one with results to the next, less one
+    column_stride=8,  # windows from one with a result to the next, less one
+    tail=8,  # windows at the end of a row that give no result
 )
 """ARRAY: for tile, kernel row, kernel column, chunk: load weights; for row, column: multiply and accumulate."""
 
