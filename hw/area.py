@@ -24,10 +24,10 @@ SHAPES: dict[Target, tuple[tuple[int, int], ...]] = {
     "xilinx": ((72, 512), (36, 1024), (18, 2048), (9, 4096), (4, 8192), (2, 16384), (1, 32768)),
     "gowin": ((36, 512), (18, 1024), (9, 2048), (4, 4096), (2, 8192), (1, 16384)),
 }
-"""Width in bits and words of a block RAM."""
+"""Width in bits and words of a block RAM, the widest with a port that writes and one that reads alone."""
 
-SHALLOW = 64
-"""Words of the deepest memory that synthesis makes of LUTs."""
+SHALLOW = 32
+"""Words of the deepest memory that synthesis makes of LUTs: accumulators of 64 x 23 bits become block RAM."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,11 @@ def _gearbox_bits(p: Parameters) -> int:
     return (8 * p.bus_bytes + 2 * p.weight_row_bits) * max(1, (2 * p.weight_row_bits).bit_length() - 3)
 
 
+BOTH_WAYS = ("activations",)
+"""Memories one of whose ports reads and writes, so that no block RAM has its widest shape, but an iCE40's, which has no
+such port, and is there twice instead."""
+
+
 def memories(p: Parameters) -> dict[str, list[tuple[int, int, int]]]:
     """Width in bits, words and count of the memories of each kind that block RAM holds.
 
@@ -113,9 +118,10 @@ def memories(p: Parameters) -> dict[str, list[tuple[int, int, int]]]:
     return {kind: [m for m in listed if m[1] > SHALLOW] for kind, listed in found.items()}
 
 
-def blocks(target: Target, width: int, words: int) -> int:
-    """Block RAMs of ``target`` that a memory takes."""
-    return min(-(-width // w) * -(-words // d) for w, d in SHAPES[target])
+def blocks(target: Target, width: int, words: int, kind: str = "") -> int:
+    """Block RAMs of ``target`` that a memory of one ``kind`` of ``memories`` takes."""
+    shapes = SHAPES[target][kind in BOTH_WAYS and target != "ice40" :]
+    return min(-(-width // w) * -(-words // d) for w, d in shapes)
 
 
 def area(p: Parameters) -> Area:
@@ -133,7 +139,7 @@ def area(p: Parameters) -> Area:
     }
     copies = data["block RAM copies"]
     rams = sum(
-        copies[kind] * count * blocks(p.target, width, words)
+        copies[kind] * count * blocks(p.target, width, words, kind)
         for kind, listed in memories(p).items()
         for width, words, count in listed
     )

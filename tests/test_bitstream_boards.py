@@ -33,7 +33,7 @@ PARTS = {
     "ecpix5_85f": b"LFE5UM5G-85F-8CABGA554",
     "orangecrab_25f": b"LFE5U-25F-8CSFBGA285",
 }
-SMALL = {"rows": 6, "columns": 4, "activation_kib": 4, "accumulator_kib": 2, "weight_fifo_kib": 1}
+SMALL = {"rows": 6, "columns": 4, "activation_kib": 4, "accumulator_kib": 1, "weight_fifo_kib": 1}
 SIZES = {
     ("lenet5", "ulx3s_85f"): {"rows": 4, "columns": 4},
     ("lenet5", "ecpix5_85f"): {"rows": 4, "columns": 4},

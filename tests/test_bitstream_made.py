@@ -243,6 +243,13 @@ def test_synthesis_is_tried_again_with_other_names(monkeypatch, tmp_path):
     assert tools.synthesize(tmp_path, ["a.v"], "a")["DP16KD"] == 5
     assert len(scripts) == 2
     assert scripts[0] != scripts[1]
+    for script in scripts:  # a netlist with two drivers of one net is none
+        lines = script.splitlines()
+        assert (
+            lines.index("synth_ecp5 -top a")
+            < lines.index("check -noinit -assert")
+            < lines.index("write_json netlist.json")
+        )
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,8 @@ def test_the_model_misses_what_was_measured_by_no_more_than_it_says(target):
     for record in data["measured"]:
         found = area(Parameters(**record["parameters"]))
         misses += [abs(getattr(found, kind) / record[kind] - 1) for kind in ("luts", "registers")]
-        assert (found.multipliers, found.block_rams) == (record["multipliers"], record["block_rams"])
+        assert found.multipliers == record["multipliers"]
+        assert found.block_rams == pytest.approx(record["block_rams"], abs=target == "ice40")  # 21.3 of one kind
     assert max(misses, default=None) == (data["error"] and pytest.approx(data["error"], abs=1e-3))
 
 
@@ -68,6 +69,13 @@ def test_a_memory_takes_the_fewest_block_rams_of_one_shape():
     assert blocks("gowin", 36, 1024) == 2
 
 
+def test_a_memory_with_a_port_that_reads_and_writes_has_no_block_ram_of_the_widest_shape():
+    """LeNet-5 on the OrangeCrab, whose two banks of 72 x 256 took eight."""
+    assert [blocks(target, 72, 256, "activations") for target in ("ecp5", "gowin", "xilinx")] == [4, 4, 2]
+    assert [blocks(target, 72, 256, "weights") for target in ("ecp5", "gowin", "xilinx")] == [2, 2, 1]
+    assert blocks("ice40", 72, 256, "activations") == blocks("ice40", 72, 256)
+
+
 def test_a_paired_ecp5_takes_half_the_multipliers_of_the_array():
     sizes = {"rows": 16, "columns": 16, "target": "ecp5", "multiplier": False}
     assert area(Parameters(**sizes)).multipliers == 256
@@ -75,12 +83,10 @@ def test_a_paired_ecp5_takes_half_the_multipliers_of_the_array():
 
 
 def test_what_was_not_measured_has_no_area():
-    message = "no synthesis for the target generic was measured; the area is known of ecp5"
+    message = "no synthesis for the target generic was measured; the area is known of ecp5, ice40, xilinx, gowin"
     with pytest.raises(ConfigurationError, match=f"^{message}"):
         area(Parameters(rows=4, columns=4))
     assert estimate(network("tiny"), Parameters(rows=4, columns=4)).area is None
-    with pytest.raises(ConfigurationError, match=r"^no synthesis for the target gowin was measured"):
-        largest(network("tiny"), device("gw2a-18"))
 
 
 def test_cycles_and_bandwidth_are_those_of_the_plan():

@@ -17,7 +17,7 @@ from systolith.quant.graph.errors import ToolError
 COMMANDS: dict[Target, str] = {
     "ecp5": "synth_ecp5",
     "ice40": "synth_ice40",
-    "xilinx": "synth_xilinx -family xc7",
+    "xilinx": "synth_xilinx -flatten -family xc7",
     "gowin": "synth_gowin",
 }
 

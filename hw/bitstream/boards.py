@@ -85,7 +85,7 @@ _BOARDS = (
         },
         high={},
         fastest_line=12_000_000,
-        goal=100.0,
+        goal=125.0,
         programmer="ecpix5",
     ),
     # Pins: github.com/orangecrab-fpga/orangecrab-examples, verilog/orangecrab_r0.2.1.pcf; the line is on the Feather's

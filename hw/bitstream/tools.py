@@ -25,7 +25,10 @@ SECONDS: Final = 4 * 3600
 SEED: Final = 1
 NETLIST, CELLS, CONFIGURATION, TIMING, BITSTREAM = "netlist.json", "cells.json", "top.config", "timing.json", "top.bit"
 BEFORE: Final = ("rename -hide w:*$*", "", "rename -hide w:*")
-"""What precedes synthesis, tried in turn: yosys 0.70's abc9 now and then gives two wires one name, and ends."""
+"""What precedes synthesis, tried in turn: yosys 0.70's abc9 now and then gives two wires one name, and ends, or makes
+one net of both, which then has two drivers."""
+CHECK: Final = "check -noinit -assert"
+"""What follows it, and ends yosys where a net has two drivers."""
 
 
 def require() -> dict[str, str]:
@@ -44,10 +47,13 @@ def synthesize(
     """Make NETLIST of the Verilog ``files`` in ``folder``: how many cells it has of each type, as CELLS says too.
 
     family : yosys' command for it, with its options;  after : commands that follow it
+
+    Cells are called after what they drive, which most of these commands do themselves, and Xilinx's does not.
     """
     for attempt, before in enumerate(BEFORE, 1):
         lines = [*(f"read_verilog -sv {name}" for name in files), f"hierarchy -top {top}", before]
-        lines += [f"{family} -top {top}", f"write_json {NETLIST}", *after, f"tee -q -o {CELLS} stat -json", ""]
+        lines += [f"{family} -top {top}", CHECK, "autoname", f"write_json {NETLIST}"]
+        lines += [*after, f"tee -q -o {CELLS} stat -json", ""]
         (folder / "script.ys").write_text("\n".join(lines))
         try:
             run("yosys", ["script.ys"], folder)
