@@ -8,6 +8,8 @@
 # make bench   speed of each step beside its target, as figures
 # make bench-fpga  clock, area and netlists on FPGAs, PARTS="routes counts netlists smallest areas" of it: hours; kept in build/fpga
 # make bench-models  networks that people put on FPGAs, from torch's exporters to simulated bytes, NAMES="..." of them: hours
+# make bench-light  small and light networks beside their limit, predicted; NAMES="..." of them, SIMULATE=1 for one image of
+#             each on the Verilog: with DenseNet-121 and VGG-19 half an hour; kept in build/light
 # make bench-quantizers  noise of 8 bits, ours and ONNX Runtime's quantizer's, on examples and random networks
 # make bench-lecture  the lecture's networks at full size, whole, simulated: half an hour
 # make clean   removes what these made, and keeps the environment; `rm -r .venv` removes that
@@ -34,8 +36,8 @@ WHICH := 'import os, sys; sys.version_info < (3, 11) or print(os.path.realpath(s
 INTERPRETER := $(shell $(PYTHON) -c $(WHICH) 2>/dev/null \
 	|| { found=$$(pyenv prefix $(PYTHON:python%=%) 2>/dev/null) && "$$found/bin/python" -c $(WHICH); })
 
-.PHONY: demo check check-boards check-pythons quick fuzz bench bench-fpga bench-models bench-quantizers bench-lecture
-.PHONY: matrix version lint types tests clean
+.PHONY: demo check check-boards check-pythons quick fuzz bench bench-fpga bench-models bench-light
+.PHONY: bench-quantizers bench-lecture matrix version lint types tests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.run
@@ -68,6 +70,9 @@ bench-fpga: $(VENV)/.fpga
 
 bench-models: $(VENV)/.models
 	$(BIN)/python -m examples.models.benchmark "$(BUILD)/models" $(NAMES) --write docs/models.md
+
+bench-light: $(VENV)/.models $(VENV)/.efficientnet
+	$(BIN)/python -m examples.light.benchmark "$(BUILD)/light" $(NAMES) $(if $(SIMULATE),--simulate)
 
 bench-quantizers: $(VENV)/.check
 	$(BIN)/python -m examples.quantizers
@@ -153,6 +158,11 @@ $(VENV)/.pynq: $(VENV)/.check
 $(VENV)/.models: $(VENV)/.run
 	@echo "installing into $(VENV) ..."
 	@$(PIP) install --editable '.[models]'
+	@touch $@
+
+$(VENV)/.efficientnet: $(VENV)/.run
+	@echo "installing into $(VENV) ..."
+	@$(PIP) install --editable '.[efficientnet]'
 	@touch $@
 
 clean:

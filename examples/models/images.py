@@ -44,6 +44,16 @@ class UNet(nn.Module):
         return self.last(x)
 
 
+class Srcnn(nn.Sequential):
+    """Dong et al. 2014, the 9-1-5 network with 64 and 32 filters: one channel of an image that is already enlarged."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(1, 64, 9, padding=4), nn.ReLU(), nn.Conv2d(64, 32, 1), nn.ReLU(),
+            nn.Conv2d(32, 1, 5, padding=2),
+        )  # fmt: skip
+
+
 class Espcn(nn.Sequential):
     """Shi et al. 2016: one channel, three times as large."""
 

@@ -81,6 +81,7 @@ EXAMPLES: Mapping[str, Example] = {
     "unet-transposed": Example(partial(images.UNet, "transposed"), (3, 128, 128), SMALL),
     "unet-nearest": Example(partial(images.UNet, "nearest"), (3, 128, 128), SMALL),
     "unet-bilinear": Example(partial(images.UNet, "bilinear"), (3, 128, 128), SMALL),
+    "srcnn": Example(images.Srcnn, (1, 96, 96), (1, 24, 24), "gray"),
     "espcn": Example(images.Espcn, (1, 64, 64), (1, 24, 24), "gray"),
     "fsrcnn": Example(images.Fsrcnn, (1, 64, 64), (1, 24, 24), "gray"),
     "dncnn": Example(images.DnCnn, (1, 64, 64), (1, 24, 24), "gray"),

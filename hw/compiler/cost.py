@@ -50,6 +50,16 @@ class Traffic:
     """Cycles of layers of the vector unit alone that follow row by row: some are left when the last tile ends."""
 
 
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """Of each shape, in cycles: what keeps array and bus busy, what is left before and behind, and all together."""
+
+    array: Reals
+    bus: Reals
+    ends: Reals
+    total: Reals
+
+
 def reads(g: Geometry) -> int:
     """Vectors that the vector unit reads for each result."""
     window = g.pool.kernel[0] * g.pool.kernel[1] if g.pool else 1
@@ -59,6 +69,12 @@ def reads(g: Geometry) -> int:
 def interval(g: Geometry, p: Parameters) -> int:
     """Cycles from one result of the vector unit to the next, if no read of a map waits for its bank."""
     return max(reads(g), p.lane_groups)
+
+
+def drain(g: Geometry, p: Parameters, count: Numbers, tiles: int) -> Numbers:
+    """Cycles of the vector unit for a layer of ``tiles`` channel tiles, in ``count`` spatial ones."""
+    cycles: Numbers = tiles * (g.target[1] * g.target[2] * interval(g, p) + count * (p.parameter_rows + DRAIN_GAP))
+    return cycles
 
 
 def pixel_pitch(g: Geometry, p: Parameters, steps: Pair) -> int:
@@ -177,7 +193,7 @@ class Shapes:
     def _whole_beats(self, elements: Integers) -> Integers:
         return elements + -elements % self.p.bus_elements
 
-    def measured(self, partition: Partition) -> tuple[Integers, Reals]:
+    def measured(self, partition: Partition) -> tuple[Integers, Costs]:
         """Elements of the largest piece of the source that a part loads, and the cycles that all takes, about."""
         g, p, traffic = self.g, self.p, self.traffic
         load, first, beats = np.zeros(len(self.count), np.int64), np.zeros(1), np.zeros(1)
@@ -194,7 +210,7 @@ class Shapes:
             beats = _each(self._columns.total(of_row), self._rows.total(down))
         return load, self._cycles(partition, first, beats)
 
-    def _cycles(self, partition: Partition, first: Reals, beats: Reals) -> Reals:
+    def _cycles(self, partition: Partition, first: Reals, beats: Reals) -> Costs:
         """Estimated from what each unit is busy with; the cycle model has the exact order.
 
         first, beats : of the bus, to load the first piece, and the parts of all tiles once
@@ -209,16 +225,18 @@ class Shapes:
             passing = self._channel_tiles * steps * self._passing()
             array = (passing + count * repeats * parts * ARRAY_GAP).astype(np.float64)
         results = g.target[1] * g.target[2]
-        drain = self._channel_tiles * (results * interval(g, p) + count * (p.parameter_rows + DRAIN_GAP))
+        vector = drain(g, p, count, self._channel_tiles)
         bus = count * (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + repeats * beats
         if traffic.operand:
             bus = bus + results * g.target[0] / p.bus_elements
-        last = drain / count / self._channel_tiles
+        last = vector / count / self._channel_tiles
         last = last + traffic.trailing * np.tile(self._rows.last, len(self._columns.last)) / g.target[1]
         if traffic.store:
             results = _each(self._columns.last, self._rows.last)
             last = last + (results * g.target[0] / p.bus_elements + TYPICAL_LATENCY)
-        return np.maximum(np.maximum(array, drain), bus) + SHARED * (drain + bus) + first + last
+        total = np.maximum(np.maximum(array, vector), bus) + SHARED * (vector + bus) + first + last
+        array, bus, ends = (np.broadcast_to(cycles, count.shape) for cycles in (array, bus, first + last))
+        return Costs(array, bus, ends, total)
 
     def _passing(self) -> Integers:
         """Cycles of one pass of one channel tile, over all tiles."""

@@ -35,19 +35,27 @@ def plan(
     """
     p = parameters
     single, unfolding = unfolded(graph) if unfold_input else (graph, None)
-    lowered = lower(single, p.activation_bits)
-    for layer in lowered:
-        _check(layer)
-    check_needs(lowered, p)
-    if not 1 <= batch <= LARGEST_BATCH:
-        raise ConfigurationError(f"batch must be 1 to {LARGEST_BATCH} images, not {batch}")
-    whole, layers = batched(single, ordered(lowered, p), batch)
+    whole, layers = prepared(single, p, batch)
     progress("layout", 0, 1)
     layout = lay_out(layers, whole, p)
     bare = Plan(whole, p, batch, single, layers, layout, lay_out_dram(whole, p, layers, layout), unfolding)
     progress("layout", 1, 1)
     woven = weave(bare, lambda done: progress("weave", done, len(layers)))
     return stamped(replace(bare, program=synchronize(woven)))
+
+
+def prepared(graph: Graph, p: Parameters, batch: int) -> tuple[Graph, tuple[EngineLayer, ...]]:
+    """``graph`` of all ``batch`` images of a run, and its layers in the order in which the engine runs them.
+
+    Raises ConfigurationError for what the accelerator with ``p`` lacks, or no accelerator has.
+    """
+    lowered = lower(graph, p.activation_bits)
+    for layer in lowered:
+        _check(layer)
+    check_needs(lowered, p)
+    if not 1 <= batch <= LARGEST_BATCH:
+        raise ConfigurationError(f"batch must be 1 to {LARGEST_BATCH} images, not {batch}")
+    return batched(graph, ordered(lowered, p), batch)
 
 
 def _check(layer: EngineLayer) -> None:

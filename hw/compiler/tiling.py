@@ -11,7 +11,7 @@ import numpy as np
 
 from ...quant.graph.errors import ConfigurationError
 from ..isa.parameters import MAXIMUM_KIB, Parameters
-from .cost import Integers, Reals, Shapes, Traffic, interval
+from .cost import Costs, Integers, Reals, Shapes, Traffic, interval
 from .cutting import Part, Partition, SpatialTile, channel_tiles, finest, partitions, whole
 from .geometry import Geometry
 from .span import Span
@@ -29,7 +29,8 @@ class Tiling:
 
     shape, count : rows and columns of a tile's result at most, and how many tiles there are
     input_slot, operand_slot, output_slot : elements that the largest tile takes of each, 0 if it is resident
-    cost : estimated cycles, to choose by;  tiles : all of them, in raster order, once it is placed
+    cost : estimated cycles, to choose by;  array, bus, ends : of them, those that keep the array busy, and the bus; and
+    those before the first tile and behind the last;  tiles : all of them, in raster order, once it is placed
     """
 
     shape: Span
@@ -39,6 +40,9 @@ class Tiling:
     operand_slot: int
     output_slot: int
     cost: float
+    array: float
+    bus: float
+    ends: float
     tiles: tuple[SpatialTile, ...] = ()
 
     @property
@@ -74,7 +78,7 @@ class Tilings:
         self.shapes = shapes = Shapes(g, p, traffic)
         self._others = np.where(shapes.count > 1, 2, 1) * (shapes.operand_slot + shapes.output_slot)
         self._coming = partitions(g, p) if g.on_array and traffic.load else iter([whole(g, p)])
-        self._measured: list[tuple[Partition, Integers, Reals]] = []  # each shape's largest piece, and its cost
+        self._measured: list[tuple[Partition, Integers, Costs]] = []  # each shape's largest piece, and its costs
 
     def fitting(self, space: int) -> Iterator[Tiling]:
         """Of each shape of tile, the tiling with the coarsest parts that fit ``space`` elements."""
@@ -113,16 +117,16 @@ class Tilings:
         left = self.shapes.possible & (room >= 0)
         number = 0
         while left.any() and (measured := self._partition(number)):
-            partition, load, cost = measured
+            partition, load, costs = measured
             fits = left & (load <= room // np.where(count * len(partition) > 1, 2, 1))
-            fitted.partition[fits], fitted.load[fits], fitted.cost[fits] = number, load[fits], cost[fits]
+            fitted.partition[fits], fitted.load[fits], fitted.cost[fits] = number, load[fits], costs.total[fits]
             left &= ~fits
             if number == 0:
                 left &= self._smallest_load <= room // np.where(count > 1, 2, 1)  # the others never will
             number += 1
         return fitted
 
-    def _partition(self, number: int) -> tuple[Partition, Integers, Reals] | None:
+    def _partition(self, number: int) -> tuple[Partition, Integers, Costs] | None:
         """The partition of this number, coarsest first, measured; None behind the last."""
         if number == len(self._measured):
             partition = next(self._coming, None)
@@ -145,14 +149,15 @@ class Tilings:
 
     def _tiling(self, fitted: _Fitted, shape: int) -> Tiling:
         shapes = self.shapes
+        partition, _, costs = self._measured[fitted.partition[shape]]
         return Tiling(
             (int(shapes.rows[shape]), int(shapes.columns[shape])),
             int(shapes.count[shape]),
-            self._measured[fitted.partition[shape]][0].parts,
+            partition.parts,
             int(fitted.load[shape]),
             int(shapes.operand_slot[shape]),
             int(shapes.output_slot[shape]),
-            float(fitted.cost[shape]),
+            *(float(cycles[shape]) for cycles in (costs.total, costs.array, costs.bus, costs.ends)),
         )
 
 

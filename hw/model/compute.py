@@ -27,10 +27,13 @@ def sequencer(run: Run) -> Process:
         for _ in range(f["tiles"] + 1):
             if f["first"]:
                 half = yield from halves.take()
+                run.wait(instruction, "half", half + 1 - now)
                 now = max(now, half + 1)
             if f["passes"]:
                 run.begun.put(now)
             loaded = yield from run.loaded.take()
+            if not f["passes"]:
+                run.wait(instruction, "weights", loaded - now - 1)
             now = max(now, loaded)
             run.swapped.put(now)
             now += positions

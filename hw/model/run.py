@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator
+from typing import Literal
 
 from ..compiler.instruction import UNIT_OF, Instruction
 from ..compiler.plan import Plan
@@ -12,6 +14,9 @@ from .memory_model import MemoryPorts, ReadBus
 
 SAME = 64
 """Shorter pauses of a unit within a layer are not shown."""
+
+Cause = Literal["token", "weights", "half"]
+"""What the array waits for, by the names of its stall counters."""
 
 EXPECTED_LOADS = 3
 """LOADs that the loader has begun: one is being placed, two are expected."""
@@ -35,6 +40,7 @@ class Run:
     """What the units share.  Each channel's items are cycles unless it says otherwise.
 
     timeline : for each unit, when it is on a layer, see Prediction; pauses of SAME cycles at most left out
+    waits : cycles that the array waits, by layer and cause: while two are missing, for the half
     finished : when each layer is complete, by index;  last : when everything is
     """
 
@@ -57,15 +63,25 @@ class Run:
         self.halves = Channel(clock, [0, 0])
         self.complete = Channel(clock)
         self.timeline: dict[str, list[list[int]]] = {name: [] for name in UNITS}
+        self.waits: Counter[tuple[int, Cause]] = Counter()
         self.finished: dict[int, int] = {}
         self.last = 0
 
     def begin(self, queue: Queue, now: int) -> Generator[Channel, None, tuple[Instruction, int]]:
         """The queue's next instruction, and the cycle from ``now`` on at which it is there and has its tokens."""
         visible, instruction = yield from queue.items.take()
-        now = max(now, (yield from self.has_tokens(instruction, max(visible, queue.follows))))
+        there = max(visible, queue.follows)
+        begin = max(now, (yield from self.has_tokens(instruction, there)))
+        if instruction.operation == Operation.ARRAY:
+            self.wait(instruction, "token", begin - max(now, there + 1))
+        now = begin
         self.leave(queue, now)
         return instruction, now
+
+    def wait(self, instruction: Instruction, cause: Cause, cycles: int) -> None:
+        """The array waits for ``cycles``, if that is more than 0."""
+        if cycles > 0:
+            self.waits[instruction.layer, cause] += cycles
 
     def has_tokens(self, instruction: Instruction, there: int) -> Generator[Channel, None, int]:
         """When ``instruction``, which waits since cycle ``there``, has its tokens."""

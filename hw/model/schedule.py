@@ -6,10 +6,11 @@ and burst by burst, so it takes milliseconds where simulating the hardware takes
 
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import get_args
 
 from ..compiler.plan import Plan
 from .compute import sequencer, vector
-from .run import Run
+from .run import Cause, Run
 from .transfers import dispatch, fetch, loader, storer
 from .weight_path import weight_requests, weight_writer
 
@@ -23,11 +24,13 @@ class Prediction:
 
     timeline : for each unit, when it is on a layer: [layer, first cycle, last cycle, cycles of work], short pauses left
     out.  Work: windows that enter the array, vectors that the vector unit takes, beats on the bus
+    waits : cycles of each layer in which the array waits for a token, for weights, for a half of the accumulators
     """
 
     cycles: int
     layer_cycles: list[int]
     timeline: dict[str, list[list[int]]]
+    waits: dict[str, list[int]]
 
 
 def predict(plan: Plan, latency: int) -> Prediction:
@@ -43,4 +46,5 @@ def predict(plan: Plan, latency: int) -> Prediction:
     ends = [run.finished[n] for n in range(len(plan.layers))]
     reached = list(accumulate(ends, max))
     layers = [end - start for start, end in zip([0, *reached[:-1]], reached, strict=True)]
-    return Prediction(run.last + IDLE_SEEN, layers, run.timeline)
+    waits = {cause: [run.waits[n, cause] for n in range(len(plan.layers))] for cause in get_args(Cause)}
+    return Prediction(run.last + IDLE_SEEN, layers, run.timeline, waits)

@@ -103,9 +103,12 @@ def weight_writer(run: Run) -> Process:
             if f["passes"]:
                 following = yield from run.begun.take()
             for _ in range(f["passes"]):
+                run.wait(order, "weights", now - following - 1)
                 swapped = max(following, now)
                 following = swapped + positions
                 now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped))
+            if f["passes"]:
+                run.wait(order, "weights", now - following - 1)
             run.loaded.put(max(following, now))
         run.orders.room.put(now + 1)  # it leaves in the cycle after its last row
         if f["flush"]:

@@ -1,0 +1,146 @@
+"""Lanes and the layout of the input that suit one network: the fewest lanes that come near the fastest.
+
+A lane costs area, an unfolded input the host's work and memory, so each must earn what it costs.  One layout of the
+memories for each way to write the input tells of all lanes: see ``compiler.pace``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from ..quant.graph import Graph
+from ..quant.graph.errors import ConfigurationError
+from .area import area, measured
+from .compiler.cutting import whole
+from .compiler.engine_layer import EngineLayer
+from .compiler.pace import pace
+from .compiler.planner import prepared
+from .compiler.residency import lay_out
+from .compiler.unfold import unfolded
+from .devices import DEVICES
+from .isa.parameters import Parameters
+
+WORTH = 0.01
+"""Share of the cycles that lanes for another quarter of the columns must save, and that an unfolded input must.
+
+About 220 LUTs and 4 multipliers of 18 bits a lane: a quarter of the columns' are 3% of a 16x16 engine's LUTs, 4% of an
+8x8 one's."""
+
+Option = tuple[int, bool]
+"""Lanes, and whether the input is unfolded."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An accelerator for a network, and how its input is written; ``reasons``: a line for each that was not given."""
+
+    parameters: Parameters
+    unfold_input: bool
+    reasons: tuple[str, ...] = ()
+
+
+def choose(
+    graph: Graph,
+    parameters: Parameters,
+    batch: int = 1,
+    *,
+    lanes: int | None = None,
+    unfold_input: bool | None = None,
+    fits: Callable[[Parameters], bool] | None = None,
+) -> Choice:
+    """Choose for ``graph``, ``batch`` images a run, what is not given: None.
+
+    parameters : of the accelerator, with as few lanes as may be chosen
+    fits : whether there is room for an accelerator; without it, whether any part of its family has
+
+    Raises ConfigurationError where a layer cannot fit.
+    """
+    few = parameters.lanes if lanes is None else lanes
+    known = {few: replace(parameters, lanes=few)}
+    if lanes is None:
+        known |= _more(parameters, fits or _fits_family)
+    ways = _ways(graph, parameters, batch) if unfold_input is None else (unfold_input,)
+    if len(known) == len(ways) == 1:
+        return Choice(known[few], ways[0])
+    paces: dict[Option, float] = {}
+    for way in ways:
+        made, layers = prepared(unfolded(graph)[0] if way else graph, known[few], batch)
+        try:
+            layout = lay_out(layers, made, known[few])
+        except ConfigurationError:
+            if way and len(ways) > 1:
+                continue  # its rows are too long
+            raise
+        paces |= {(n, way): pace(layers, layout, p) for n, p in known.items()}
+    chosen = min(paces, key=lambda option: paces[option] * (1 + WORTH * _price(option, few)))
+    reasons = [_lanes_reason(chosen, few, paces)] if lanes is None and len(known) > 1 else []
+    if unfold_input is None and len(ways) > 1:
+        reasons.append(_input_reason(chosen, paces))
+    return Choice(known[chosen[0]], chosen[1], tuple(reasons))
+
+
+def _more(p: Parameters, fits: Callable[[Parameters], bool]) -> dict[int, Parameters]:
+    """Accelerators with more lanes than ``p``, those that there is room for, without less activation memory."""
+    found = {}
+    for lanes in sorted({-(-p.columns // 2), p.columns} - set(range(p.lanes + 1))):
+        try:
+            more = replace(p, lanes=lanes)
+        except ConfigurationError:
+            break  # more banks than its memory has lines
+        if more.activation_elements == p.activation_elements and fits(more):
+            found[lanes] = more
+    return found
+
+
+def _fits_family(p: Parameters) -> bool:
+    """Whether a part holds it, of the family that it is for, if that is known."""
+    if p.target not in measured():
+        return True
+    found = area(p)
+    return any(found.fits(device) for device in DEVICES.values() if device.target == p.target)
+
+
+def _ways(graph: Graph, p: Parameters, batch: int) -> tuple[bool, ...]:
+    """Ways to write the input worth comparing: as it is, and unfolded if that saves passes."""
+    if len(graph.inputs) > 1:
+        return (False,)
+    try:
+        other, _ = unfolded(graph)
+        _, (first, *_) = prepared(other, p, batch)
+    except ConfigurationError:
+        return (False,)
+    _, (plain, *_) = prepared(graph, p, batch)
+    return (False, True) if _passes(first, p) < _passes(plain, p) else (False,)
+
+
+def _passes(layer: EngineLayer, p: Parameters) -> int:
+    return whole(layer.geometry, p).passes(p)
+
+
+def _price(option: Option, few: int) -> float:
+    """In quarters of the columns' lanes."""
+    lanes, unfold_input = option
+    return (lanes - few) / few + unfold_input
+
+
+def _saved(option: Option, other: Option, paces: Mapping[Option, float]) -> str:
+    """What ``option`` saves of the cycles of ``other``."""
+    return f"{1 - paces[option] / paces[other]:.1%}"
+
+
+def _lanes_reason(chosen: Option, few: int, paces: Mapping[Option, float]) -> str:
+    lanes, way = chosen
+    said = f"lanes: {lanes}"
+    if lanes > few:
+        said += f", about {_saved(chosen, (few, way), paces)} fewer cycles than with {few}"
+    more = [n for n, other in paces if other == way and n > lanes]
+    return said + "".join(f"; {n} would save {_saved((n, way), chosen, paces)}" for n in more)
+
+
+def _input_reason(chosen: Option, paces: Mapping[Option, float]) -> str:
+    lanes, way = chosen
+    other = lanes, not way
+    if way:
+        return f"input: unfolded by the host, about {_saved(chosen, other, paces)} fewer cycles than as it is"
+    if other in paces:
+        return f"input: as it is; unfolded by the host it would save {_saved(other, chosen, paces)} of the cycles"
+    return "input: as it is; unfolded its rows do not fit the activation memory"
