@@ -6,6 +6,7 @@ along one axis times one along the other; and NumPy does all shapes at once.  Ev
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 from math import ceil
 from typing import TypeVar
@@ -15,10 +16,10 @@ from numpy.typing import NDArray
 
 from ...quant.graph import Pair
 from ..isa.parameters import INSTRUCTION_BYTES, Parameters
-from .cutting import Partition, channel_tiles, divisions
+from .cutting import Partition, Slice, channel_tiles, divisions, slices
 from .geometry import Geometry
 from .kernel_steps import Kernel, kernel, lines_fit
-from .span import Span
+from .span import Span, size
 
 Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
@@ -34,7 +35,13 @@ SHARED = 0.05
 """What a cycle of the vector unit or of the bus costs even while the array is busier: others may want it."""
 
 TYPICAL_LATENCY = 40
-"""Cycles that the choice of a tiling allows for memory's answer to the last store."""
+"""Cycles that the choice of a tiling allows for memory's answer to a store, or a read."""
+
+SPAN_READ = TYPICAL_LATENCY / 16
+"""Cycles from one short span to the next that the loader asks for: there are at most 16 bursts on their way."""
+
+SPAN_WRITTEN = 5
+"""Cycles that the storer takes for each span beside its beats: until its first burst is made, and its address."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +84,17 @@ def drain(g: Geometry, p: Parameters, count: Numbers, tiles: int) -> Numbers:
     return cycles
 
 
-def pixel_pitch(g: Geometry, p: Parameters, steps: Pair) -> int:
+def pixel_pitch(g: Geometry, p: Parameters, steps: Pair, channels: int) -> int:
     """Elements from pixel to pixel of a slot that is stored: what is side by side in DRAM is dense; what is not lies in
-    a bus beat as it does there.  ``steps``: as Traffic has them."""
+    a bus beat as it does there.  ``steps``: as Traffic has them;  ``channels``: in a pixel of the slot."""
     each = p.sum_elements if g.raw else 1
-    depth = g.target[0] * each
+    depth = channels * each
     return depth + (steps[1] * each - depth) % p.bus_elements
 
 
-def row_pitch(g: Geometry, columns: int, p: Parameters, steps: Pair) -> int:
+def row_pitch(g: Geometry, columns: int, p: Parameters, steps: Pair, channels: int) -> int:
     """Elements from row to row of a slot that is stored: every row must start as in DRAM within a bus beat."""
-    pitch = columns * pixel_pitch(g, p, steps)
+    pitch = columns * pixel_pitch(g, p, steps, channels)
     return pitch + (steps[0] * (p.sum_elements if g.raw else 1) - pitch) % p.bus_elements
 
 
@@ -155,22 +162,32 @@ def _each(columns: Numbers, rows: Numbers) -> Numbers:
     return np.outer(columns, rows).ravel()
 
 
+@lru_cache(maxsize=64)
+def _axes(g: Geometry, k: Kernel) -> tuple[Axis, Axis]:
+    """Balanced heights, largest first, and widths."""
+    _, height, width = g.target
+    heights = sorted({ceil(height / down) for down in divisions(height)}, reverse=True)
+    widths = [ceil(width / n) for n in divisions(width) if n == 1 or ceil(width / ceil(width / n)) == n]
+    return Axis(g, k, 0, heights), Axis(g, k, 1, widths)
+
+
 class Shapes:
     """Rectangles worth trying for a layer: full width first, then narrower; for each width, balanced heights.
 
+    sliced : channel tiles in each of its slices, 0 for all channels at once;  slices : how many
     rows, columns, count : of a tile's result at most, and how many tiles there are
     possible : the accumulators hold its convolution outputs
-    operand_slot, output_slot : elements that the largest tile takes of each, 0 if it is resident
+    operand_slot, output_slot : elements that the largest slice of a tile takes of each, 0 if it is resident
     """
 
-    def __init__(self, g: Geometry, p: Parameters, traffic: Traffic) -> None:
-        self.g, self.p, self.traffic = g, p, traffic
-        _, height, width = g.target
-        heights = sorted({ceil(height / down) for down in divisions(height)}, reverse=True)
-        widths = [ceil(width / n) for n in divisions(width) if n == 1 or ceil(width / ceil(width / n)) == n]
+    def __init__(self, g: Geometry, p: Parameters, traffic: Traffic, sliced: int = 0) -> None:
+        self.g, self.p, self.traffic, self.sliced = g, p, traffic, sliced
+        self._slices = slices(g, p, sliced)
+        self.slices = len(self._slices)
         self.k = k = kernel(g, p)
-        self._rows, self._columns = rows, columns = Axis(g, k, 0, heights), Axis(g, k, 1, widths)
-        self.rows, self.columns = np.tile(rows.length, len(widths)), np.repeat(columns.length, len(heights))
+        self._rows, self._columns = rows, columns = _axes(g, k)
+        self.rows = np.tile(rows.length, len(columns.length))
+        self.columns = np.repeat(columns.length, len(rows.length))
         self.count = _each(columns.count, rows.count)
         series = channel_tiles(g, p)
         self._channel_tiles = sum(map(len, series))
@@ -179,11 +196,11 @@ class Shapes:
         if g.on_array:
             self.possible = _each(columns.needed, rows.needed) <= p.accumulator_depth
             lines = [lines_fit(k, k.windows(1, int(needed)), p) for needed in columns.needed]
-            self.possible &= np.repeat(lines, len(heights))
+            self.possible &= np.repeat(lines, len(rows.length))
         self.output_slot = self.operand_slot = np.zeros(len(self.count), np.int64)
         if traffic.store:  # a slot starts where its DRAM address falls in a bus beat
             pitches = [
-                max(row_pitch(g, int(length), p, traffic.steps) for length in pair)
+                max(row_pitch(g, int(length), p, traffic.steps, size(self._slices[0].outputs)) for length in pair)
                 for pair in zip(columns.length, columns.last, strict=True)
             ]
             self.output_slot = self._whole_beats(_each(np.array(pitches), rows.length) + p.bus_elements)
@@ -195,9 +212,11 @@ class Shapes:
 
     def measured(self, partition: Partition) -> tuple[Integers, Costs]:
         """Elements of the largest piece of the source that a part loads, and the cycles that all takes, about."""
-        g, p, traffic = self.g, self.p, self.traffic
+        g, p = self.g, self.p
         load, first, beats = np.zeros(len(self.count), np.int64), np.zeros(1), np.zeros(1)
-        if traffic.load:
+        if self.traffic.load and self.sliced:
+            load, first, beats = self._sliced_loads(partition)
+        elif self.traffic.load:
             low, high = self._channels
             runs = [(run[0] + low, run[1] + high) for run in partition.runs]
             rows = self._rows.sources([(kernel, (0, 1)) for kernel in partition.kernel_rows], 1)
@@ -210,20 +229,35 @@ class Shapes:
             beats = _each(self._columns.total(of_row), self._rows.total(down))
         return load, self._cycles(partition, first, beats)
 
+    def _sliced_loads(self, partition: Partition) -> tuple[Integers, Reals, Reals]:
+        """Elements of the largest slice, and beats to load the first and all: some channels of each pixel."""
+        rows = self._rows.sources([(kernel, (0, 1)) for kernel in partition.kernel_rows], 1)
+        columns = self._columns.sources([(kernel, (0, 1)) for kernel in partition.kernel_columns], 1)
+        load = _each(self._columns.largest(columns), self._rows.largest(rows)) * size(self._slices[0].inputs)
+        spans = [max(SPAN_READ, self._span_beats(size(each.inputs), self.g.source[0])) for each in self._slices]
+        first = _each(self._columns.first(columns), self._rows.first(rows)) * spans[0]
+        return load, first, _each(self._columns.total(columns), self._rows.total(rows)) * sum(spans)
+
+    def _span_beats(self, elements: int, step: int) -> float:
+        """Beats of spans of ``elements``, ``step`` apart, on average where they begin anywhere in a beat."""
+        bus = self.p.bus_elements
+        return elements / bus if elements % bus == step % bus == 0 else (elements - 1) / bus + 1
+
     def _cycles(self, partition: Partition, first: Reals, beats: Reals) -> Costs:
         """Estimated from what each unit is busy with; the cycle model has the exact order.
 
         first, beats : of the bus, to load the first piece, and the parts of all tiles once
         """
         g, p, traffic, count, parts = self.g, self.p, self.traffic, self.count, len(partition)
-        repeats = self._channel_tiles if parts > 1 else 1  # each channel tile loads the parts of its reduction again
-        instructions = (2 if parts == 1 else 2 * repeats * parts) + traffic.load + traffic.operand + traffic.store + 1
+        # each channel tile loads the parts of its reduction again, each slice its own
+        repeats = self._channel_tiles if parts > 1 else 1
+        instructions = self._instructions(repeats * parts)
         weights, array = 0.0, np.zeros(1)
         if g.on_array:
             steps = partition.passes(p)
             weights = self._channel_tiles * (steps * p.rows + p.parameter_rows) * p.weight_row_bits / 8
             passing = self._channel_tiles * steps * self._passing()
-            array = (passing + count * repeats * parts * ARRAY_GAP).astype(np.float64)
+            array = (passing + count * max(repeats * parts, self.slices) * ARRAY_GAP).astype(np.float64)
         results = g.target[1] * g.target[2]
         vector = drain(g, p, count, self._channel_tiles)
         bus = count * (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + repeats * beats
@@ -233,10 +267,43 @@ class Shapes:
         last = last + traffic.trailing * np.tile(self._rows.last, len(self._columns.last)) / g.target[1]
         if traffic.store:
             results = _each(self._columns.last, self._rows.last)
-            last = last + (results * g.target[0] / p.bus_elements + TYPICAL_LATENCY)
-        total = np.maximum(np.maximum(array, vector), bus) + SHARED * (vector + bus) + first + last
+            last = last + (results * self._stored(self._slices[-1])[0] + TYPICAL_LATENCY)
+        busiest = np.maximum(np.maximum(array, vector), np.maximum(bus, self._storing()))
+        total = busiest + SHARED * (vector + bus) + first + last
         array, bus, ends = (np.broadcast_to(cycles, count.shape) for cycles in (array, bus, first + last))
         return Costs(array, bus, ends, total)
+
+    def _instructions(self, arrays: int) -> Integers:
+        """Of one spatial tile, with ``arrays`` ARRAYs in each slice."""
+        traffic = self.traffic
+        each = (2 if arrays == 1 else 2 * arrays) + traffic.load + traffic.store
+        whole = np.full(len(self.count), each * self.slices + traffic.operand + 1)
+        if self.sliced:  # no step leads from a row's last pixel to the next row's first but in whole rows
+            narrow = np.repeat(self._columns.count, len(self._rows.count)) > 1
+            more = traffic.load * (np.minimum(self.rows, self.columns) - 1) + traffic.store * (self.rows - 1)
+            whole += narrow * self.slices * more
+        return whole
+
+    def _stored(self, slice_: Slice) -> tuple[float, bool]:
+        """The storer's cycles for each result of ``slice_``, and whether each is a span of its own."""
+        each = self.p.sum_elements if self.g.raw else 1
+        elements, step = size(slice_.outputs) * each, self.traffic.steps[1] * each
+        if elements == step:
+            return elements / self.p.bus_elements, False
+        return self._span_beats(elements, step) + SPAN_WRITTEN, True
+
+    def _storing(self) -> Reals:
+        """The storer's cycles."""
+        if not self.traffic.store:
+            return np.zeros(1)
+        _, height, width = self.g.target
+        cycles, apart = (sum(of) for of in zip(*map(self._stored, self._slices), strict=True))
+        rows = height * np.repeat(self._columns.count, len(self._rows.count))
+        narrow = (rows > height) | (self.traffic.steps[0] > width * self.traffic.steps[1])
+        spans = np.where(narrow, rows, self.count)  # or instructions, if there is one for each row
+        overhead = TYPICAL_LATENCY * spans if apart else SPAN_WRITTEN * spans + TYPICAL_LATENCY * self.count
+        stored: Reals = height * width * cycles + overhead * self.slices
+        return stored
 
     def _passing(self) -> Integers:
         """Cycles of one pass of one channel tile, over all tiles."""

@@ -106,6 +106,46 @@ def channel_tiles(g: Geometry, p: Parameters) -> list[list[ChannelTile]]:
     ]
 
 
+@dataclass(frozen=True)
+class Slice:
+    """Consecutive channel tiles that need only some channels of the source, so that no others are loaded for them.
+
+    series : channel tiles as ``channel_tiles`` has them;  inputs, outputs : channels of source and result, half open
+    """
+
+    series: tuple[tuple[ChannelTile, ...], ...]
+    inputs: Span
+    outputs: Span
+
+
+def slices(g: Geometry, p: Parameters, tiles: int) -> tuple[Slice, ...]:
+    """Slices of ``tiles`` channel tiles, the last perhaps of fewer; 0 for one slice with all that a pixel has."""
+    series = channel_tiles(g, p)
+    if not tiles:
+        return (Slice(tuple(map(tuple, series)), (0, g.source[0]), (0, g.target[0])),)
+    ((*every,),) = series
+    run = run_length(g, p)
+    found = []
+    for first in range(0, len(every), tiles):
+        group = tuple(every[first : first + tiles])
+        inputs = group[0].input, min(group[-1].input + run, g.source[0])
+        found.append(Slice((group,), inputs, (group[0].output, group[-1].output + group[-1].channels)))
+    return tuple(found)
+
+
+def slicings(g: Geometry, p: Parameters) -> list[int]:
+    """Channel tiles in a slice, largest first, 0 for all channels at once: what is worth trying."""
+    series = channel_tiles(g, p)
+    if not g.on_array or g.groups == 1 or len(series) > 1:
+        return [0]
+    count, found, n = len(series[0]), [0], 2
+    while n <= count:
+        if (tiles := ceil(count / n)) != found[-1]:
+            found.append(tiles)
+        n = max(n + 1, n * 3 // 2)
+    return found if count == 1 or found[-1] == 1 else [*found, 1]
+
+
 def run_length(g: Geometry, p: Parameters) -> int:
     """Elements of a run: the reduction of a kernel row is one for each of its column steps, see ``kernel_steps``.
 
@@ -196,6 +236,12 @@ def source_elements(g: Geometry, k: Kernel, tile: SpatialTile, part: Part, chann
     low, high = k.columns.sources(tile.convolved_columns, part.kernel_columns, g.pads[1])
     first, last = part.run[0] + channels[0], part.run[1] + channels[1]
     return _clipped(low * depth + first, (high - 1) * depth + last, width * depth)
+
+
+def source_columns(g: Geometry, k: Kernel, tile: SpatialTile, part: Part) -> Span:
+    """Columns of the source map that the tile's part reads, without padding."""
+    low, high = k.columns.sources(tile.convolved_columns, part.kernel_columns, g.pads[1])
+    return _clipped(low, high, g.source[2])
 
 
 def _clipped(low: int, high: int, limit: int) -> Span:

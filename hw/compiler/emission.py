@@ -1,14 +1,14 @@
-"""The instructions of one spatial tile of one layer."""
+"""The instructions of one spatial tile of one layer, or of one slice of its channels."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from ...quant.graph import Pair
-from ..isa.program import Operation
+from ..isa.program import TRANSFER, Operation
 from .cost import pixel_pitch, row_pitch
-from .cutting import ChannelTile, Part, SpatialTile, source_elements, source_rows
+from .cutting import ChannelTile, Part, Slice, SpatialTile, slices, source_columns, source_elements, source_rows
 from .engine_layer import EngineLayer, Pool
 from .instruction import Drained, Instruction
 from .kernel_steps import depthwise_fields, kernel
@@ -18,6 +18,7 @@ from .span import Span, size
 from .vector_settings import rectangles, settings
 
 WRAP = 1 << 24
+MOST_SPANS = 1 << TRANSFER["rows"].width
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,26 @@ class Turns:
 
 
 class TileEmitter:
-    """Makes the instructions of one tile; those of others may come in between.
+    """Makes the instructions of one slice of one tile; those of others may come in between.
 
-    plan : its program is not looked at;  turns : shared by all tiles of a program
+    plan : its program is not looked at;  turns : shared by all tiles of a program;  slice_ : by index
     """
 
-    def __init__(self, plan: Plan, turns: Turns, number: int, tile: SpatialTile) -> None:
+    def __init__(self, plan: Plan, turns: Turns, number: int, tile: SpatialTile, slice_: int = 0) -> None:
         self.plan, self.turns, self.number, self.tile = plan, turns, number, tile
         self.p = plan.parameters
         self.it: EngineLayer = plan.layers[number]
         self.kernel = kernel(self.it.geometry, self.p)
         self.place: Placement = plan.placements[number]
+        every = slices(self.it.geometry, self.p, self.place.tiling.sliced)
+        self.slice: Slice = every[slice_]
+        self.outputs = size(every[0].outputs)  # channels in a pixel of an output slot
+        self.depth, self.first_channel = (
+            self.it.source[0],
+            0,
+        )  # channels in a pixel of the source on chip, and the first
+        if self.place.source is None:
+            self.depth, self.first_channel = size(every[0].inputs), self.slice.inputs[0]
         self.turn = turns.tiles[number]
         turns.tiles[number] += 1
         self.source = Piece(0, (0, 0), (0, 0))
@@ -71,9 +81,42 @@ class TileEmitter:
         slots, turn = self.place.input_slots, self.turns.loads[self.number]
         self.turns.loads[self.number] += 1
         rows = source_rows(self.it.geometry, self.kernel, self.tile, part)
+        if self.place.tiling.sliced:
+            columns = source_columns(self.it.geometry, self.kernel, self.tile, part)
+            self.source = Piece(slots[turn % len(slots)], rows, (columns[0] * self.depth, columns[1] * self.depth))
+            return self._fill_slice(rows, columns)
         elements = source_elements(self.it.geometry, self.kernel, self.tile, part, channels)
         self.source = Piece(slots[turn % len(slots)], rows, elements)
         return self._fill(self.source, self.it.input, self.it.input_at, width * depth)
+
+    def _fill_slice(self, rows: Span, columns: Span) -> list[Instruction]:
+        """LOAD the slice's channels of each pixel, with as few instructions as rows or columns allow."""
+        depth, _, width = self.it.source
+        each, wide, high = self.p.element_bytes, size(columns), size(rows)
+        pitch, channels = size(self.source.elements), size(self.slice.inputs)
+        start = self.plan.dram.maps[self.it.input].address
+        start += (self.it.input_at + (rows[0] * width + columns[0]) * depth + self.slice.inputs[0]) * each
+        across = wide, depth * each, self.depth  # spans, and bytes and elements from one to the next
+        down = high, width * depth * each, pitch
+        if wide == width and wide * high <= MOST_SPANS:
+            across, down = (wide * high, *across[1:]), (1, 0, 0)
+        elif high > wide:
+            across, down = down, across
+        count, dram_step, chip_step = across
+        made = []
+        for n in range(down[0]):
+            dram, chip = start + n * down[1], self.source.base + n * down[2]
+            fields = {"rows": count - 1, "bytes": channels * each - 1, "dram": dram, "dram_step": dram_step}
+            made.append(
+                Instruction(
+                    Operation.LOAD,
+                    self.number,
+                    {**fields, "chip": chip, "chip_step": chip_step},
+                    dram_reads=(dram, dram + (count - 1) * dram_step + channels * each),
+                    chip_writes=(chip, chip + (count - 1) * chip_step + channels),
+                )
+            )
+        return made
 
     def load_operand(self) -> list[Instruction]:
         """Bring the tile's piece of the map that is added, unless it is resident."""
@@ -118,7 +161,7 @@ class TileEmitter:
 
     # the array
 
-    def reduction(self, group: list[ChannelTile], last_group: bool) -> list[Instruction]:
+    def reduction(self, group: Sequence[ChannelTile], last_group: bool) -> list[Instruction]:
         """Each channel tile of ``group`` part by part, each with its own load."""
         parts = self.place.tiling.parts
         made: list[Instruction] = []
@@ -130,9 +173,11 @@ class TileEmitter:
                 made += self.array([channel_tile], part, first=first, last=last, flush=flush)
         return made
 
-    def array(self, group: list[ChannelTile], part: Part, *, first: bool, last: bool, flush: bool) -> list[Instruction]:
-        it, p, source = self.it, self.p, self.source
-        depth, height, width = it.source
+    def array(
+        self, group: Sequence[ChannelTile], part: Part, *, first: bool, last: bool, flush: bool
+    ) -> list[Instruction]:
+        it, p, source, depth = self.it, self.p, self.source, self.depth
+        _, height, width = it.source
         down, across = self.kernel.rows, self.kernel.columns
         pitch = size(source.elements)
         line, _ = down.sources(self.tile.convolved_rows, part.kernel_rows, it.pads[0])
@@ -155,7 +200,7 @@ class TileEmitter:
             "rows": rows - 1,
             "columns": columns - 1,
             "padding": it.padding,
-            "column": column * depth + part.run[0] + group[0].input,
+            "column": column * depth + part.run[0] + group[0].input - self.first_channel,
             "column_step": across.windows_apart * depth,
             "kernel_column_step": across.step * depth,
             "tile_step": group[1].input - group[0].input if len(group) > 1 else 0,
@@ -174,7 +219,7 @@ class TileEmitter:
 
     # the vector unit
 
-    def vector(self, group: list[ChannelTile]) -> list[Instruction]:
+    def vector(self, group: Sequence[ChannelTile]) -> list[Instruction]:
         """Everything behind the sums of ``group``'s channel tiles, or behind the source where there is no array."""
         made: list[Instruction] = []
         for tile, scale in rectangles(self.it, self.tile):
@@ -182,7 +227,7 @@ class TileEmitter:
             made.append(self._results(group, tile))
         return made
 
-    def _setup(self, group: list[ChannelTile], scale: Pair) -> list[Instruction]:
+    def _setup(self, group: Sequence[ChannelTile], scale: Pair) -> list[Instruction]:
         """Settings, if they are not those that the vector unit has already."""
         fields = settings(self.it, self.p, group, scale, self._pixel_pitch())
         loading = self.it.tables is not None and self.turns.tables != self.number
@@ -213,7 +258,7 @@ class TileEmitter:
         fields = {"rows": 0, "bytes": region.bytes - 1, "dram": start, "dram_step": 0, "chip": chip, "chip_step": 0}
         return [Instruction(Operation.LOAD, self.number, fields, chip_writes=(chip, chip + TABLE_BYTES))]
 
-    def _results(self, group: list[ChannelTile], tile: SpatialTile) -> Instruction:
+    def _results(self, group: Sequence[ChannelTile], tile: SpatialTile) -> Instruction:
         it, p, source = self.it, self.p, self.source
         each = p.sum_elements if it.raw else 1
         pool = it.pool or Pool((1, 1), (1, 1), (0, 0, 0, 0))
@@ -254,14 +299,17 @@ class TileEmitter:
                 "source": start % WRAP,
                 "source_row_step": pool.strides[0] * pitch % WRAP,
                 "window_row_step": pitch,
-                "chip": chip + group[0].output * each,
+                "chip": chip + (group[0].output - self.slice.outputs[0]) * each,
                 "row_step": row_step,
                 "channels": group[0].channels,
                 "last_channels": group[-1].channels,
                 **operand,
             },
             chip_reads=tuple(reads),
-            chip_writes=(chip + group[0].output * each, last + (group[-1].output + group[-1].channels) * each),
+            chip_writes=(
+                chip + (group[0].output - self.slice.outputs[0]) * each,
+                last + (group[-1].output + group[-1].channels - self.slice.outputs[0]) * each,
+            ),
             drained=tuple(self._drained(tile, channel_tile) for channel_tile in group),
         )
 
@@ -279,15 +327,15 @@ class TileEmitter:
     def _pixel_pitch(self) -> int:
         if self.place.output is not None:
             return self.it.spread.column_step
-        return pixel_pitch(self.it.geometry, self.p, self.it.spread.steps)
+        return pixel_pitch(self.it.geometry, self.p, self.it.spread.steps, self.outputs)
 
     def _row_pitch(self) -> int:
         if self.place.output is not None:
             return self.it.spread.row_step
-        return row_pitch(self.it.geometry, size(self.tile.columns), self.p, self.it.spread.steps)
+        return row_pitch(self.it.geometry, size(self.tile.columns), self.p, self.it.spread.steps, self.outputs)
 
     def _output(self, tile: SpatialTile) -> int:
-        """Chip address of channel 0 of the first result of ``tile``, which lies in this tile."""
+        """Chip address of the slice's first channel of the first result of ``tile``, which lies in this tile."""
         if self.place.output is not None:
             return self.place.output + self._element(tile)
         slots = self.place.output_slots
@@ -297,10 +345,10 @@ class TileEmitter:
         return slots[self.turn % len(slots)] + start // self.p.element_bytes % self.p.bus_elements + inside
 
     def _element(self, tile: SpatialTile) -> int:
-        """Of the output tensor, channel 0 of the first result of ``tile``."""
+        """Of the output tensor, the slice's first channel of the first result of ``tile``."""
         spread = self.it.spread
         inside = tile.rows[0] * spread.row_step + tile.columns[0] * spread.column_step
-        return self.it.output_at + spread.first + inside
+        return self.it.output_at + spread.first + inside + self.slice.outputs[0]
 
     def _output_dram(self) -> tuple[int, int]:
         """(byte address of the tile's first result, bytes from row to row)."""
@@ -315,14 +363,14 @@ class TileEmitter:
         chip, pitch = self._output(self.tile), self._row_pitch()
         start, step = self._output_dram()
         each = 4 if self.it.raw else self.p.element_bytes
-        rows, columns, pixel = size(self.tile.rows), size(self.tile.columns), self.it.target[0] * each
-        if self.it.target[0] == self.it.spread.column_step:
+        rows, columns, pixel = size(self.tile.rows), size(self.tile.columns), size(self.slice.outputs) * each
+        if size(self.slice.outputs) == self.it.spread.column_step:
             if columns * pixel == step:
                 return [self._span(1, rows * step, start, 0, chip, 0)]
             return [self._span(rows, columns * pixel, start, step, chip, pitch)]
         # a part of each pixel
         apart, near = self.it.spread.column_step * each, self._pixel_pitch()
-        if columns * apart == step:
+        if columns * apart == step and rows * columns <= MOST_SPANS:
             return [self._span(rows * columns, pixel, start, apart, chip, near)]
         return [self._span(columns, pixel, start + row * step, apart, chip + row * pitch, near) for row in range(rows)]
 

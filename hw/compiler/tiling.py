@@ -1,4 +1,5 @@
-"""The choice of a layer's tiling: the shape of its spatial tiles, and the parts of its reduction, that fit best."""
+"""The choice of a layer's tiling: the shape of its spatial tiles, the slices of its channels, and the parts of its
+reduction, that fit best."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import numpy as np
 from ...quant.graph.errors import ConfigurationError
 from ..isa.parameters import MAXIMUM_KIB, Parameters
 from .cost import Costs, Integers, Reals, Shapes, Traffic, interval
-from .cutting import Part, Partition, SpatialTile, channel_tiles, finest, partitions, whole
+from .cutting import Part, Partition, SpatialTile, channel_tiles, finest, partitions, slicings, whole
 from .geometry import Geometry
 from .span import Span
 
@@ -28,13 +29,16 @@ class Tiling:
     """A choice for one layer: its spatial tiles, the parts of its reduction, and what they take.
 
     shape, count : rows and columns of a tile's result at most, and how many tiles there are
-    input_slot, operand_slot, output_slot : elements that the largest tile takes of each, 0 if it is resident
+    sliced, slices : channel tiles in a slice of its channels, 0 if all are loaded at once; and how many slices
+    input_slot, operand_slot, output_slot : elements that the largest piece of a tile takes of each, 0 if it is resident
     cost : estimated cycles, to choose by;  array, bus, ends : of them, those that keep the array busy, and the bus; and
     those before the first tile and behind the last;  tiles : all of them, in raster order, once it is placed
     """
 
     shape: Span
     count: int
+    sliced: int
+    slices: int
     parts: tuple[Part, ...]
     input_slot: int
     operand_slot: int
@@ -48,12 +52,12 @@ class Tiling:
     @property
     def loads(self) -> int:
         """Slots for the input: two if there is more than one piece of it."""
-        return 0 if not self.input_slot else 2 if self.count * len(self.parts) > 1 else 1
+        return 0 if not self.input_slot else 2 if self.count * self.slices * len(self.parts) > 1 else 1
 
     @property
     def others(self) -> int:
         """Slots for the operand, and for the output."""
-        return 2 if self.count > 1 else 1
+        return 2 if self.count * self.slices > 1 else 1
 
     @property
     def space(self) -> int:
@@ -71,19 +75,18 @@ class _Fitted:
 
 
 class Tilings:
-    """All tilings of layers of one geometry and traffic: measured once, partition by partition, for any room."""
+    """All tilings of layers of one geometry and traffic: measured once, for any room."""
 
     def __init__(self, g: Geometry, p: Parameters, traffic: Traffic) -> None:
-        self.g, self.p, self.traffic = g, p, traffic
-        self.shapes = shapes = Shapes(g, p, traffic)
-        self._others = np.where(shapes.count > 1, 2, 1) * (shapes.operand_slot + shapes.output_slot)
-        self._coming = partitions(g, p) if g.on_array and traffic.load else iter([whole(g, p)])
-        self._measured: list[tuple[Partition, Integers, Costs]] = []  # each shape's largest piece, and its costs
+        self.g, self.p = g, p
+        useful = (traffic.load or traffic.store) and not traffic.operand
+        self._slicings = [_Slicing(g, p, traffic, sliced) for sliced in (slicings(g, p) if useful else [0])]
 
     def fitting(self, space: int) -> Iterator[Tiling]:
-        """Of each shape of tile, the tiling with the coarsest parts that fit ``space`` elements."""
-        fitted = self._fitted(space)
-        return (self._tiling(fitted, int(shape)) for shape in np.flatnonzero(fitted.partition >= 0))
+        """Of each slicing and shape of tile, the tiling with the coarsest parts that fit ``space`` elements."""
+        for slicing in self._slicings:
+            fitted = slicing.fitted(space)
+            yield from (slicing.tiling(fitted, int(shape)) for shape in np.flatnonzero(fitted.partition >= 0))
 
     def best(self, space: int, slack: float = CLOSE) -> Tiling | None:
         """The smallest of those that fit and cost at most ``slack`` times the cheapest, or None.
@@ -91,27 +94,59 @@ class Tilings:
         Without the array, the widest, then largest tile that takes no more than PIECE cycles: others need not wait for
         it, and who reads its rows can begin soon.
         """
-        fitted = self._fitted(space)
+        if not self.g.on_array:
+            return self._slicings[0].shortest(space)
+        fitted = [slicing.fitted(space) for slicing in self._slicings]
+        cheapest = min(of.cost.min() for of in fitted)
+        if cheapest == np.inf:
+            return None
+        near = [
+            (taken, cost, slicing, of, shape)
+            for slicing, of in zip(self._slicings, fitted, strict=True)
+            for taken, cost, shape in slicing.near(of, cheapest * slack)
+        ]
+        _, _, slicing, of, shape = min(near, key=lambda found: found[:2])
+        return slicing.tiling(of, shape)
+
+
+class _Slicing:
+    """The tilings with slices of so many channel tiles, measured partition by partition."""
+
+    def __init__(self, g: Geometry, p: Parameters, traffic: Traffic, sliced: int) -> None:
+        self.g, self.p, self.traffic = g, p, traffic
+        self.shapes = shapes = Shapes(g, p, traffic, sliced)
+        self._pieces = shapes.count * shapes.slices
+        self._others = np.where(self._pieces > 1, 2, 1) * (shapes.operand_slot + shapes.output_slot)
+        parted = g.on_array and traffic.load and not sliced
+        self._coming = partitions(g, p) if parted else iter([whole(g, p)])
+        self._measured: list[tuple[Partition, Integers, Costs]] = []  # each shape's largest piece, and its costs
+
+    def near(self, fitted: _Fitted, most: float) -> Iterator[tuple[int, float, int]]:
+        """Elements of all slots, cost and shape of those that fit and cost no more than ``most``."""
+        near = np.flatnonzero(fitted.cost <= most)
+        if not len(near):
+            return
+        yield from zip(self._space(fitted)[near].tolist(), fitted.cost[near].tolist(), near.tolist(), strict=True)
+
+    def shortest(self, space: int) -> Tiling | None:
+        """See Tilings.best."""
+        fitted = self.fitted(space)
         found = np.flatnonzero(fitted.partition >= 0)
         if not len(found):
             return None
-        if self.g.on_array:
-            near = found[fitted.cost[found] <= fitted.cost[found].min() * slack]
-            taken = self._space(fitted)
-            chosen = min(near.tolist(), key=lambda shape: (taken[shape], fitted.cost[shape]))
-        else:
-            columns = self.shapes.columns
-            cycles = self.shapes.rows * columns * interval(self.g, self.p) * len(channel_tiles(self.g, self.p)[0])
-            short = found[cycles[found] <= PIECE].tolist()
-            chosen = (
-                max(short, key=lambda shape: (columns[shape], cycles[shape]))
-                if short
-                else min(found.tolist(), key=lambda shape: cycles[shape])
-            )
-        return self._tiling(fitted, chosen)
+        columns = self.shapes.columns
+        cycles = self.shapes.rows * columns * interval(self.g, self.p) * len(channel_tiles(self.g, self.p)[0])
+        short = found[cycles[found] <= PIECE].tolist()
+        return self.tiling(
+            fitted,
+            max(short, key=lambda shape: (columns[shape], cycles[shape]))
+            if short
+            else min(found.tolist(), key=lambda shape: cycles[shape]),
+        )
 
-    def _fitted(self, space: int) -> _Fitted:
-        count = self.shapes.count
+    def fitted(self, space: int) -> _Fitted:
+        """Of each shape what fits ``space`` elements."""
+        count = self._pieces
         room = space - self._others
         fitted = _Fitted(np.full(len(count), -1), np.zeros(len(count), np.int64), np.full(len(count), np.inf))
         left = self.shapes.possible & (room >= 0)
@@ -121,7 +156,7 @@ class Tilings:
             fits = left & (load <= room // np.where(count * len(partition) > 1, 2, 1))
             fitted.partition[fits], fitted.load[fits], fitted.cost[fits] = number, load[fits], costs.total[fits]
             left &= ~fits
-            if number == 0:
+            if number == 0 and not self.shapes.sliced:
                 left &= self._smallest_load <= room // np.where(count > 1, 2, 1)  # the others never will
             number += 1
         return fitted
@@ -144,15 +179,17 @@ class Tilings:
     def _space(self, fitted: _Fitted) -> Integers:
         """Elements of all slots: Tiling.space of each shape."""
         parts = np.array([len(partition) for partition, *_ in self._measured])[fitted.partition]
-        slots: Integers = np.where(self.shapes.count * parts > 1, 2, 1) * fitted.load + self._others
+        slots: Integers = np.where(self._pieces * parts > 1, 2, 1) * fitted.load + self._others
         return slots
 
-    def _tiling(self, fitted: _Fitted, shape: int) -> Tiling:
+    def tiling(self, fitted: _Fitted, shape: int) -> Tiling:
         shapes = self.shapes
         partition, _, costs = self._measured[fitted.partition[shape]]
         return Tiling(
             (int(shapes.rows[shape]), int(shapes.columns[shape])),
             int(shapes.count[shape]),
+            shapes.sliced,
+            shapes.slices,
             partition.parts,
             int(fitted.load[shape]),
             int(shapes.operand_slot[shape]),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
 from .cost import interval
-from .cutting import SpatialTile, channel_tiles, source_rows
+from .cutting import SpatialTile, channel_tiles, slices, source_rows
 from .emission import TileEmitter, Turns
 from .instruction import Instruction
 from .kernel_steps import kernel
@@ -162,31 +162,33 @@ class _Weaver:
     def _array_tile(self, number: int, tile: SpatialTile) -> None:
         for tensor, rows in list(self._reads(number)):
             self._need(tensor, rows)
-        p, layer, parts = self.p, self.plan.layers[number], self.plan.placements[number].tiling.parts
-        emit = TileEmitter(self.plan, self.turns, number, tile)
-        series = channel_tiles(layer.geometry, p)
-        if len(parts) == 1:
-            self.program += emit.load(parts[0], (series[0][0].input, series[-1][-1].input))
-        self.program += emit.load_operand()
-        self.program += emit.weights()
+        p, layer, tiling = self.p, self.plan.layers[number], self.plan.placements[number].tiling
+        parts, every = tiling.parts, slices(layer.geometry, p, tiling.sliced)
         windows = kernel(layer.geometry, p).pass_windows(tile.convolved)
         step = sum(part.passes(p) for part in parts) * max(windows, p.pass_cycles)
         drain = size(tile.rows) * size(tile.columns) * interval(layer.geometry, p) + p.parameter_rows
-        for whole in series:
-            start = 0
-            while start < len(whole):
-                # one by one while the vector unit has something of its own to do between them
-                group = whole[start:] if self._ready() is None else whole[start : start + 1]
-                start += len(group)
-                last_group = whole is series[-1] and start == len(whole)
-                self.program += emit.vector(group)
-                if len(parts) == 1:
-                    self.program += emit.array(group, parts[0], first=True, last=True, flush=last_group)
-                else:
-                    self.program += emit.reduction(group, last_group)
-                self.credit += len(group) * (step - drain)
-                self._background(step)
-        self.program += emit.store()
+        for n, each in enumerate(every):
+            emit = TileEmitter(self.plan, self.turns, number, tile, n)
+            if len(parts) == 1:
+                self.program += emit.load(parts[0], (each.series[0][0].input, each.series[-1][-1].input))
+            self.program += emit.load_operand()
+            if n == 0:
+                self.program += emit.weights()
+            for whole in each.series:
+                start = 0
+                while start < len(whole):
+                    # one by one while the vector unit has something of its own to do between them
+                    group = whole[start:] if self._ready() is None else whole[start : start + 1]
+                    start += len(group)
+                    last_group = n + 1 == len(every) and whole is each.series[-1] and start == len(whole)
+                    self.program += emit.vector(group)
+                    if len(parts) == 1:
+                        self.program += emit.array(group, parts[0], first=True, last=True, flush=last_group)
+                    else:
+                        self.program += emit.reduction(group, last_group)
+                    self.credit += len(group) * (step - drain)
+                    self._background(step)
+            self.program += emit.store()
         self.next_tile[number] += 1
 
     def _vector_tile(self, number: int) -> None:
