@@ -184,6 +184,7 @@ class Shapes:
         self.g, self.p, self.traffic, self.sliced = g, p, traffic, sliced
         self._slices = slices(g, p, sliced)
         self.slices = len(self._slices)
+        self._own_loads = self.slices > 1 and g.groups > 1
         self.k = k = kernel(g, p)
         self._rows, self._columns = rows, columns = _axes(g, k)
         self.rows = np.tile(rows.length, len(columns.length))
@@ -214,7 +215,7 @@ class Shapes:
         """Elements of the largest piece of the source that a part loads, and the cycles that all takes, about."""
         g, p = self.g, self.p
         load, first, beats = np.zeros(len(self.count), np.int64), np.zeros(1), np.zeros(1)
-        if self.traffic.load and self.sliced:
+        if self.traffic.load and self._own_loads:
             load, first, beats = self._sliced_loads(partition)
         elif self.traffic.load:
             low, high = self._channels
@@ -260,15 +261,18 @@ class Shapes:
             array = (passing + count * max(repeats * parts, self.slices) * ARRAY_GAP).astype(np.float64)
         results = g.target[1] * g.target[2]
         vector = drain(g, p, count, self._channel_tiles)
-        bus = count * (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + repeats * beats
+        placed = repeats * beats
         if traffic.operand:
-            bus = bus + results * g.target[0] / p.bus_elements
+            placed = placed + results * g.target[0] / p.bus_elements
+        bus = count * (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + placed
+        # loader and vector unit write through one port
+        writes = placed + results * self._channel_tiles
         last = vector / count / self._channel_tiles
         last = last + traffic.trailing * np.tile(self._rows.last, len(self._columns.last)) / g.target[1]
         if traffic.store:
             results = _each(self._columns.last, self._rows.last)
             last = last + (results * self._stored(self._slices[-1])[0] + TYPICAL_LATENCY)
-        busiest = np.maximum(np.maximum(array, vector), np.maximum(bus, self._storing()))
+        busiest = np.maximum.reduce(np.broadcast_arrays(array, vector, bus, writes, self._storing()))
         total = busiest + SHARED * (vector + bus) + first + last
         array, bus, ends = (np.broadcast_to(cycles, count.shape) for cycles in (array, bus, first + last))
         return Costs(array, bus, ends, total)
@@ -276,12 +280,13 @@ class Shapes:
     def _instructions(self, arrays: int) -> Integers:
         """Of one spatial tile, with ``arrays`` ARRAYs in each slice."""
         traffic = self.traffic
-        each = (2 if arrays == 1 else 2 * arrays) + traffic.load + traffic.store
-        whole = np.full(len(self.count), each * self.slices + traffic.operand + 1)
-        if self.sliced:  # no step leads from a row's last pixel to the next row's first but in whole rows
+        loads = traffic.load * (self.slices if self._own_loads else 1)
+        each = (2 if arrays == 1 else 2 * arrays) + traffic.store
+        whole = np.full(len(self.count), each * self.slices + loads + traffic.operand + 1)
+        if self.slices > 1:  # no step leads from a row's last pixel to the next row's first but in whole rows
             narrow = np.repeat(self._columns.count, len(self._rows.count)) > 1
-            more = traffic.load * (np.minimum(self.rows, self.columns) - 1) + traffic.store * (self.rows - 1)
-            whole += narrow * self.slices * more
+            more = self._own_loads * loads * (np.minimum(self.rows, self.columns) - 1)
+            whole += narrow * (more + traffic.store * self.slices * (self.rows - 1))
         return whole
 
     def _stored(self, slice_: Slice) -> tuple[float, bool]:

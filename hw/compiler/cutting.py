@@ -108,7 +108,7 @@ def channel_tiles(g: Geometry, p: Parameters) -> list[list[ChannelTile]]:
 
 @dataclass(frozen=True)
 class Slice:
-    """Consecutive channel tiles that need only some channels of the source, so that no others are loaded for them.
+    """Consecutive channel tiles whose results have a slot of their own, and those of groups also what they read.
 
     series : channel tiles as ``channel_tiles`` has them;  inputs, outputs : channels of source and result, half open
     """
@@ -123,12 +123,12 @@ def slices(g: Geometry, p: Parameters, tiles: int) -> tuple[Slice, ...]:
     series = channel_tiles(g, p)
     if not tiles:
         return (Slice(tuple(map(tuple, series)), (0, g.source[0]), (0, g.target[0])),)
-    ((*every,),) = series
+    (every,) = series
     run = run_length(g, p)
     found = []
     for first in range(0, len(every), tiles):
         group = tuple(every[first : first + tiles])
-        inputs = group[0].input, min(group[-1].input + run, g.source[0])
+        inputs = (0, g.source[0]) if g.groups == 1 else (group[0].input, min(group[-1].input + run, g.source[0]))
         found.append(Slice((group,), inputs, (group[0].output, group[-1].output + group[-1].channels)))
     return tuple(found)
 
@@ -136,7 +136,7 @@ def slices(g: Geometry, p: Parameters, tiles: int) -> tuple[Slice, ...]:
 def slicings(g: Geometry, p: Parameters) -> list[int]:
     """Channel tiles in a slice, largest first, 0 for all channels at once: what is worth trying."""
     series = channel_tiles(g, p)
-    if not g.on_array or g.groups == 1 or len(series) > 1:
+    if not g.on_array or len(series) > 1:
         return [0]
     count, found, n = len(series[0]), [0], 2
     while n <= count:

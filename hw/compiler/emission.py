@@ -38,6 +38,7 @@ class Turns:
     """How often each layer has used its slots, and what the vector unit was last set up for."""
 
     loads: dict[int, int] = field(default_factory=partial(defaultdict, int))
+    operands: dict[int, int] = field(default_factory=partial(defaultdict, int))
     tiles: dict[int, int] = field(default_factory=partial(defaultdict, int))
     settings: Mapping[str, int] = field(default_factory=dict)
     tables: int = -1  # the layer whose tables the lanes hold
@@ -59,16 +60,19 @@ class TileEmitter:
         every = slices(self.it.geometry, self.p, self.place.tiling.sliced)
         self.slice: Slice = every[slice_]
         self.outputs = size(every[0].outputs)  # channels in a pixel of an output slot
-        self.depth, self.first_channel = (
-            self.it.source[0],
-            0,
-        )  # channels in a pixel of the source on chip, and the first
-        if self.place.source is None:
+        # channels in a pixel of the source on chip, and the first of them
+        self.depth, self.first_channel = self.it.source[0], 0
+        self.own_loads = self.place.source is None and self.it.groups > 1 and len(every) > 1
+        if self.own_loads:
             self.depth, self.first_channel = size(every[0].inputs), self.slice.inputs[0]
         self.turn = turns.tiles[number]
         turns.tiles[number] += 1
         self.source = Piece(0, (0, 0), (0, 0))
         self.added = Piece(0, (0, 0), (0, 0))
+
+    def follow(self, before: "TileEmitter") -> None:
+        """Use what the slice ``before`` of the same tile has loaded."""
+        self.source, self.added = before.source, before.added
 
     # transfers in
 
@@ -81,7 +85,7 @@ class TileEmitter:
         slots, turn = self.place.input_slots, self.turns.loads[self.number]
         self.turns.loads[self.number] += 1
         rows = source_rows(self.it.geometry, self.kernel, self.tile, part)
-        if self.place.tiling.sliced:
+        if self.own_loads:
             columns = source_columns(self.it.geometry, self.kernel, self.tile, part)
             self.source = Piece(slots[turn % len(slots)], rows, (columns[0] * self.depth, columns[1] * self.depth))
             return self._fill_slice(rows, columns)
@@ -127,11 +131,12 @@ class TileEmitter:
             height, width = (1, 1) if self.it.one_pixel else (height, width)
             self.added = Piece(self.place.operand + self.it.operand_at, (0, height), (0, depth * width))
             return []
-        slots, columns = self.place.operand_slots, self.tile.columns
+        slots, columns, turn = self.place.operand_slots, self.tile.columns, self.turns.operands[self.number]
+        self.turns.operands[self.number] += 1
         rows, elements = self.tile.rows, (columns[0] * depth, columns[1] * depth)
         if self.it.one_pixel:
             rows, elements, width = (0, 1), (0, depth), 1
-        self.added = Piece(slots[self.turn % len(slots)], rows, elements)
+        self.added = Piece(slots[turn % len(slots)], rows, elements)
         return self._fill(self.added, self.it.operand, self.it.operand_at, width * depth)
 
     def _fill(self, piece: Piece, tensor: str, first: int, row: int) -> list[Instruction]:

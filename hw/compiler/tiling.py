@@ -79,7 +79,7 @@ class Tilings:
 
     def __init__(self, g: Geometry, p: Parameters, traffic: Traffic) -> None:
         self.g, self.p = g, p
-        useful = (traffic.load or traffic.store) and not traffic.operand
+        useful = traffic.store or (traffic.load and g.groups > 1)
         self._slicings = [_Slicing(g, p, traffic, sliced) for sliced in (slicings(g, p) if useful else [0])]
 
     def fitting(self, space: int) -> Iterator[Tiling]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
 from .cost import interval
-from .cutting import SpatialTile, channel_tiles, slices, source_rows
+from .cutting import channel_tiles, source_rows
 from .emission import TileEmitter, Turns
 from .instruction import Instruction
 from .kernel_steps import kernel
@@ -54,8 +54,7 @@ class _Weaver:
             progress(number)
             self.now = number
             if layer.on_array:
-                for tile in self.plan.placements[number].tiling.tiles:
-                    self._array_tile(number, tile)
+                self._array_layer(number)
             elif self.plan.layout.windows[number] == (number, number):
                 self._finish(number)
         for number in list(self.waiting):
@@ -159,37 +158,61 @@ class _Weaver:
         count = sum(map(len, channel_tiles(layer.geometry, self.p)))
         return size(tile.rows) * size(tile.columns) * count * interval(layer.geometry, self.p)
 
-    def _array_tile(self, number: int, tile: SpatialTile) -> None:
-        for tensor, rows in list(self._reads(number)):
-            self._need(tensor, rows)
-        p, layer, tiling = self.p, self.plan.layers[number], self.plan.placements[number].tiling
-        parts, every = tiling.parts, slices(layer.geometry, p, tiling.sliced)
-        windows = kernel(layer.geometry, p).pass_windows(tile.convolved)
-        step = sum(part.passes(p) for part in parts) * max(windows, p.pass_cycles)
-        drain = size(tile.rows) * size(tile.columns) * interval(layer.geometry, p) + p.parameter_rows
-        for n, each in enumerate(every):
-            emit = TileEmitter(self.plan, self.turns, number, tile, n)
-            if len(parts) == 1:
-                self.program += emit.load(parts[0], (each.series[0][0].input, each.series[-1][-1].input))
-            self.program += emit.load_operand()
-            if n == 0:
+    def _array_layer(self, number: int) -> None:
+        """All tiles of a layer of the array, slice by slice."""
+        tiling = self.plan.placements[number].tiling
+        emitters = [
+            TileEmitter(self.plan, self.turns, number, tile, n) for tile in tiling.tiles for n in range(tiling.slices)
+        ]
+        loaded = 0
+        for place, emit in enumerate(emitters):
+            first, last = place % tiling.slices == 0, (place + 1) % tiling.slices == 0
+            if first:
+                for tensor, rows in list(self._reads(number)):
+                    self._need(tensor, rows)
+            # the next slice's own loads come before this one's work: they are many instructions, and so are its stores
+            ahead = place + (emit.own_loads and not last)
+            for following in range(loaded, ahead + 1):
+                self._load_slice(emitters, following)
+            loaded = max(loaded, ahead + 1)
+            if first:
                 self.program += emit.weights()
-            for whole in each.series:
-                start = 0
-                while start < len(whole):
-                    # one by one while the vector unit has something of its own to do between them
-                    group = whole[start:] if self._ready() is None else whole[start : start + 1]
-                    start += len(group)
-                    last_group = n + 1 == len(every) and whole is each.series[-1] and start == len(whole)
-                    self.program += emit.vector(group)
-                    if len(parts) == 1:
-                        self.program += emit.array(group, parts[0], first=True, last=True, flush=last_group)
-                    else:
-                        self.program += emit.reduction(group, last_group)
-                    self.credit += len(group) * (step - drain)
-                    self._background(step)
+            self._slice(emit, last)
             self.program += emit.store()
-        self.next_tile[number] += 1
+            self.next_tile[number] += last
+
+    def _load_slice(self, emitters: list[TileEmitter], place: int) -> None:
+        """What the slice at ``place`` needs beside weights, unless it is there."""
+        emit = emitters[place]
+        tiling, series = emit.place.tiling, emit.slice.series
+        first = place % tiling.slices == 0
+        if not first:
+            emit.follow(emitters[place - 1])
+        if len(tiling.parts) == 1 and (first or emit.own_loads):
+            self.program += emit.load(tiling.parts[0], (series[0][0].input, series[-1][-1].input))
+        if first:
+            self.program += emit.load_operand()
+
+    def _slice(self, emit: TileEmitter, last: bool) -> None:
+        """Array and vector unit for a slice, the ``last`` of its tile or not."""
+        p, it, parts = self.p, emit.it, emit.place.tiling.parts
+        windows = emit.kernel.pass_windows(emit.tile.convolved)
+        step = sum(part.passes(p) for part in parts) * max(windows, p.pass_cycles)
+        drain = size(emit.tile.rows) * size(emit.tile.columns) * interval(it.geometry, p) + p.parameter_rows
+        for whole in emit.slice.series:
+            start = 0
+            while start < len(whole):
+                # one by one while the vector unit has something of its own to do between them
+                group = whole[start:] if self._ready() is None else whole[start : start + 1]
+                start += len(group)
+                last_group = last and whole is emit.slice.series[-1] and start == len(whole)
+                self.program += emit.vector(group)
+                if len(parts) == 1:
+                    self.program += emit.array(group, parts[0], first=True, last=True, flush=last_group)
+                else:
+                    self.program += emit.reduction(group, last_group)
+                self.credit += len(group) * (step - drain)
+                self._background(step)
 
     def _vector_tile(self, number: int) -> None:
         """The next tile of a layer of the vector unit alone."""
