@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...quant.graph import Pair
 from ..isa.parameters import INSTRUCTION_BYTES, Parameters
+from ..isa.program import QUEUE
 from .cutting import Partition, Slice, channel_tiles, divisions, slices
 from .geometry import Geometry
 from .kernel_steps import Kernel, kernel, lines_fit
@@ -143,6 +144,10 @@ class Axis:
         elements: Integers = np.maximum(np.clip(high, 0, end) - np.clip(low, 0, end), 1)
         return elements
 
+    def whole_sources(self) -> Integers:
+        """How many rows, or columns, of the source each span needs for the whole kernel, (1, spans)."""
+        return self.sources([((0, (self.k.rows, self.k.columns)[self.axis].count), (0, 1))], 1)
+
     def first(self, values: Numbers) -> Numbers:
         """Of values (parts, spans): the first part's for each way's first span."""
         firsts: Numbers = values[0, self._first]
@@ -160,6 +165,12 @@ class Axis:
 def _each(columns: Numbers, rows: Numbers) -> Numbers:
     """The product for each shape."""
     return np.outer(columns, rows).ravel()
+
+
+def _beyond_queue(instructions: Integers) -> Reals:
+    """The share of ``instructions`` of one unit, one behind the other, that find its queue full."""
+    share: Reals = np.maximum(0.0, 1 - QUEUE / np.maximum(instructions, 1))
+    return share
 
 
 @lru_cache(maxsize=64)
@@ -216,7 +227,7 @@ class Shapes:
         g, p = self.g, self.p
         load, first, beats = np.zeros(len(self.count), np.int64), np.zeros(1), np.zeros(1)
         if self.traffic.load and self._own_loads:
-            load, first, beats = self._sliced_loads(partition)
+            load, first, beats = self._sliced_loads()
         elif self.traffic.load:
             low, high = self._channels
             runs = [(run[0] + low, run[1] + high) for run in partition.runs]
@@ -230,10 +241,9 @@ class Shapes:
             beats = _each(self._columns.total(of_row), self._rows.total(down))
         return load, self._cycles(partition, first, beats)
 
-    def _sliced_loads(self, partition: Partition) -> tuple[Integers, Reals, Reals]:
+    def _sliced_loads(self) -> tuple[Integers, Reals, Reals]:
         """Elements of the largest slice, and beats to load the first and all: some channels of each pixel."""
-        rows = self._rows.sources([(kernel, (0, 1)) for kernel in partition.kernel_rows], 1)
-        columns = self._columns.sources([(kernel, (0, 1)) for kernel in partition.kernel_columns], 1)
+        rows, columns = self._rows.whole_sources(), self._columns.whole_sources()
         load = _each(self._columns.largest(columns), self._rows.largest(rows)) * size(self._slices[0].inputs)
         spans = [max(SPAN_READ, self._span_beats(size(each.inputs), self.g.source[0])) for each in self._slices]
         first = _each(self._columns.first(columns), self._rows.first(rows)) * spans[0]
@@ -252,7 +262,8 @@ class Shapes:
         g, p, traffic, count, parts = self.g, self.p, self.traffic, self.count, len(partition)
         # each channel tile loads the parts of its reduction again, each slice its own
         repeats = self._channel_tiles if parts > 1 else 1
-        instructions = self._instructions(repeats * parts)
+        loads, stores = self._transfers()
+        instructions = loads + stores + traffic.operand + 1 + 2 * max(repeats * parts, self.slices)
         weights, array = 0.0, np.zeros(1)
         if g.on_array:
             steps = partition.passes(p)
@@ -272,22 +283,25 @@ class Shapes:
         if traffic.store:
             results = _each(self._columns.last, self._rows.last)
             last = last + (results * self._stored(self._slices[-1])[0] + TYPICAL_LATENCY)
-        busiest = np.maximum.reduce(np.broadcast_arrays(array, vector, bus, writes, self._storing()))
+        # what waits for a queue holds up the array's instructions behind it
+        storing = self._storing()
+        held = array + beats * _beyond_queue(loads // self.slices) + storing * _beyond_queue(stores // self.slices)
+        busiest = np.maximum.reduce(np.broadcast_arrays(held, vector, bus, writes, storing))
         total = busiest + SHARED * (vector + bus) + first + last
         array, bus, ends = (np.broadcast_to(cycles, count.shape) for cycles in (array, bus, first + last))
         return Costs(array, bus, ends, total)
 
-    def _instructions(self, arrays: int) -> Integers:
-        """Of one spatial tile, with ``arrays`` ARRAYs in each slice."""
-        traffic = self.traffic
-        loads = traffic.load * (self.slices if self._own_loads else 1)
-        each = (2 if arrays == 1 else 2 * arrays) + traffic.store
-        whole = np.full(len(self.count), each * self.slices + loads + traffic.operand + 1)
+    def _transfers(self) -> tuple[Integers, Integers]:
+        """LOADs and STOREs of one spatial tile."""
+        loads, stores = (np.full(len(self.count), int(some)) for some in (self.traffic.load, self.traffic.store))
         if self.slices > 1:  # no step leads from a row's last pixel to the next row's first but in whole rows
             narrow = np.repeat(self._columns.count, len(self._rows.count)) > 1
-            more = self._own_loads * loads * (np.minimum(self.rows, self.columns) - 1)
-            whole += narrow * (more + traffic.store * self.slices * (self.rows - 1))
-        return whole
+            stores *= np.where(narrow, self.rows, 1) * self.slices
+            if self._own_loads:
+                rows, columns = (axis.largest(axis.whole_sources()) for axis in (self._rows, self._columns))
+                shorter = np.minimum(np.tile(rows, len(columns)), np.repeat(columns, len(rows)))
+                loads *= np.where(narrow, shorter, 1) * self.slices
+        return loads, stores
 
     def _stored(self, slice_: Slice) -> tuple[float, bool]:
         """The storer's cycles for each result of ``slice_``, and whether each is a span of its own."""
