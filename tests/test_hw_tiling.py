@@ -20,7 +20,8 @@ from systolith.hw.compiler.cost import (
     pixel_pitch,
     row_pitch,
 )
-from systolith.hw.compiler.cutting import channel_tiles, partitions, run_shape, source_elements, source_rows, tiles_of
+from systolith.hw.compiler.cutting import channel_tiles, partitions, run_length, source_elements, source_rows, tiles_of
+from systolith.hw.compiler.kernel_steps import kernel
 from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.planner import plan
 from systolith.hw.compiler.residency import lifetimes
@@ -79,8 +80,9 @@ def check_tiling(layer, p, tiling, traffic):
     assert (added <= tiling.operand_slot < added + p.bus_elements) if traffic.operand else tiling.operand_slot == 0
     series = channel_tiles(g, p)
     channels = (series[0][0].input, series[-1][-1].input) if layer.on_array else (0, 0)
+    k = kernel(g, p)
     loaded = [
-        size(source_rows(g, t, part)) * size(source_elements(g, t, part, channels))
+        size(source_rows(g, k, t, part)) * size(source_elements(g, k, t, part, channels))
         for t in tiles
         for part in tiling.parts
     ]
@@ -95,11 +97,11 @@ def check_cover(layer, p):
     """Parts, channel tiles and spatial tiles each cover the layer once."""
     g = layer.geometry
     if layer.on_array:
-        steps, run = run_shape(g, p)
+        k, run = kernel(g, p), run_length(g, p)
         for partition in partitions(g, p):
             spans = [(part.kernel_rows, part.kernel_columns, part.run) for part in partition.parts]
             assert len(spans) == len(partition)
-            assert (cover((layer.kernel[0], steps, run), spans) == 1).all()
+            assert (cover((k.rows.count, k.columns.count, run), spans) == 1).all()
     series = channel_tiles(g, p)
     tiles = [tile for group in series for tile in group]
     assert (cover((layer.target[0],), [((t.output, t.output + t.channels),) for t in tiles]) == 1).all()
@@ -184,8 +186,9 @@ def cycles_of(g, p, tiling, traffic):
     instructions += traffic.store + 1
 
     def beats(tile, part):
-        row = size(source_elements(g, tile, part, channels)) / p.bus_elements + 1
-        return size(source_rows(g, tile, part)) * row
+        k = kernel(g, p)
+        row = size(source_elements(g, k, tile, part, channels)) / p.bus_elements + 1
+        return size(source_rows(g, k, tile, part)) * row
 
     array = drain = bus = 0.0
     for tile in tiles:
