@@ -1,11 +1,13 @@
 """Build folders: an accelerator's Verilog, and for a quantized graph its program, constants, C header and manifest."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.progress import Progress, quiet
+from .compiler.engine_layer import EngineLayer
 from .compiler.kernel_steps import kernel
 from .compiler.lowering import lower
 from .compiler.needs import network_needs
@@ -38,7 +40,7 @@ def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
     sums = min(sizes.get(name, 32) for name in ("sum_bits", "total_bits"))
     products = sizes.get("operands", True) and bits <= 8 and sums >= product_bits(bits)
     features: dict[str, Any] = {"operands": True, "tables": tables, "extrema": tables, "products": products}
-    features["line_buffer"] = 0 if sizes.get("paired") else LINE_BUFFER
+    features["line_buffer"] = LINE_BUFFER
     features["normalization"] = normalization
     return Parameters(rows=rows, columns=columns, **{**features, **sizes})
 
@@ -59,14 +61,17 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     layers = lower(graph, bits)
     needs = network_needs(layers, bits)
     parameters = Parameters(**{**needs, **{n: max(8, needs[n]) for n in ("sum_bits", "total_bits")}, **chosen})
-    if "line_buffer" not in sizes:
-        buffered = replace(parameters, line_buffer=LINE_BUFFER)
-        if any(kernel(layer.geometry, buffered).depthwise for layer in layers):
-            parameters = buffered
     pairs = parameters.target == "ecp5" and rows * columns > MULTIPLIERS["ecp5"]
-    if "paired" in sizes or not pairs or not pairs_fit(bits, parameters.weight_bits):
-        return parameters
-    return replace(parameters, paired=not any(has_lowest_weight(layer, parameters.weight_bits) for layer in layers))
+    if "paired" not in sizes and pairs and pairs_fit(bits, parameters.weight_bits):
+        lowest = any(has_lowest_weight(layer, parameters.weight_bits) for layer in layers)
+        parameters = replace(parameters, paired=not lowest)
+    return parameters if "line_buffer" in sizes else _buffered(parameters, layers)
+
+
+def _buffered(p: Parameters, layers: Sequence[EngineLayer]) -> Parameters:
+    """With a line buffer, if one of ``layers`` is faster with it."""
+    buffered = replace(p, line_buffer=LINE_BUFFER)
+    return buffered if any(kernel(layer.geometry, buffered).depthwise for layer in layers) else p
 
 
 def generate(

@@ -16,6 +16,7 @@ class Steps:
     count : passes;  step : source rows or columns from one to the next
     taps : of the kernel, that one pass takes, but for the last;  dilation : source rows or columns from tap to tap
     stride : source rows or columns from result to result;  size : the kernel's taps
+    phases : passes that one after the other take the same taps, for columns of their own
     windows_apart : source rows or columns from window to window of a pass: every one if taps share windows
     """
 
@@ -24,6 +25,7 @@ class Steps:
     dilation: int
     stride: int
     size: int
+    phases: int = 1
 
     @property
     def step(self) -> int:
@@ -40,7 +42,8 @@ class Steps:
 
     def reaching(self, steps: Span) -> Span:
         """Source rows or columns, half open, from the result's first tap on, that ``steps`` take."""
-        return steps[0] * self.step, min(steps[1] * self.taps, self.size) * self.dilation - self.dilation + 1
+        first, last = steps[0] // self.phases, ceil(steps[1] / self.phases)
+        return first * self.step, (min(last * self.taps, self.size) - 1) * self.dilation + 1
 
     def sources(self, results: Span, steps: Span, pad: int) -> Span:
         """Source rows or columns, half open, that ``steps`` take for ``results``."""
@@ -48,9 +51,9 @@ class Steps:
         return results[0] * self.stride - pad + first, (results[1] - 1) * self.stride - pad + last
 
 
-def sliding(size: int, taps: int, dilation: int, stride: int) -> Steps:
+def sliding(size: int, taps: int, dilation: int, stride: int, phases: int = 1) -> Steps:
     """Steps of a kernel of ``size`` taps, as many as ``taps`` at once."""
-    return Steps(ceil(size / taps), min(taps, size), dilation, stride, size)
+    return Steps(ceil(size / taps) * phases, min(taps, size), dilation, stride, size, phases)
 
 
 @dataclass(frozen=True)
@@ -79,14 +82,19 @@ def plain(g: Geometry, p: Parameters) -> Kernel:
 
 
 def depthwise(g: Geometry, p: Parameters) -> Kernel | None:
-    """As many taps of a kernel row, and kernel rows, as a column of the array holds; None where it cannot."""
+    """As many taps of a kernel row, and kernel rows, as a column of the array holds; None where it cannot.
+
+    Columns that share a multiplier see one channel: they take turns, the second in windows that begin a channel later.
+    """
     if not p.line_buffer or not g.on_array or g.groups == 1 or g.inputs != 1 or g.outputs != g.groups:
         return None
-    if p.paired or g.dilations[1] >= p.line_taps or max(g.dilations[0], *g.strides) > 128:
+    if g.dilations[1] >= p.line_taps or max(g.dilations[0], *g.strides) > 128:
         return None
     rows = sliding(g.kernel[0], p.kernel_lines, g.dilations[0], g.strides[0])
-    columns = sliding(g.kernel[1], (p.line_taps - 1) // g.dilations[1] + 1, g.dilations[1], g.strides[1])
-    return Kernel(rows, columns, depthwise=True)
+    taps, phases = (p.line_taps - 1) // g.dilations[1] + 1, 2 if p.paired else 1
+    if phases > 1 and taps < g.kernel[1]:
+        return None
+    return Kernel(rows, sliding(g.kernel[1], taps, g.dilations[1], g.strides[1], phases), depthwise=True)
 
 
 @lru_cache(maxsize=1024)
