@@ -7,6 +7,7 @@ from typing import Any
 
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.progress import Progress, quiet
+from .choice import choose
 from .compiler.engine_layer import EngineLayer
 from .compiler.kernel_steps import kernel
 from .compiler.lowering import lower
@@ -83,17 +84,18 @@ def generate(
     unfold_input: bool = False,
     monitor: bool = False,
     progress: Progress = quiet,
+    chosen: tuple[str, ...] = (),
 ) -> Plan:
     """Write the build folder ``output`` for ``graph``, which the file of contents ``model`` holds; see write_folder.
 
-    batch, unfold_input : see plan;  monitor : see emit_verilog
+    batch, unfold_input : see plan;  monitor : see emit_verilog;  chosen : what was and why, for the manifest
     progress : stages "layout", "weave", "verilog" and "cycles"
 
     Raises ConfigurationError where a layer cannot fit, DataError where the folder cannot be written.
     """
     check_folder(output)
     planned = plan(graph, parameters, batch, unfold_input, progress)
-    _write(planned, _verilog(parameters, monitor, progress), model, output, progress)
+    _write(planned, _verilog(parameters, monitor, progress), model, output, progress, chosen)
     return planned
 
 
@@ -115,10 +117,12 @@ def compile_for(
     accelerator: Path,
     output: Path,
     batch: int = 1,
-    unfold_input: bool = False,
+    unfold_input: bool | None = False,
     progress: Progress = quiet,
 ) -> Plan:
     """Write the build folder ``output`` for ``graph``, with the Verilog of the folder ``accelerator`` byte for byte.
+
+    unfold_input : see plan; None: chosen
 
     The rest as in ``generate``.  Raises ConfigurationError where the accelerator lacks what a layer needs, or is
     another version's.
@@ -127,8 +131,9 @@ def compile_for(
     found, _ = read_hardware(accelerator)
     verilog = read_content(accelerator, "systolith.v", found)
     check_version(accelerator, found, verilog)
-    planned = plan(graph, found.parameters, batch, unfold_input, progress)
-    _write(planned, verilog, model, output, progress, shared=True)
+    choice = choose(graph, found.parameters, batch, lanes=found.parameters.lanes, unfold_input=unfold_input)
+    planned = plan(graph, found.parameters, batch, choice.unfold_input, progress)
+    _write(planned, verilog, model, output, progress, choice.reasons, shared=True)
     return planned
 
 
@@ -139,7 +144,15 @@ def _verilog(parameters: Parameters, monitor: bool, progress: Progress) -> bytes
     return verilog
 
 
-def _write(planned: Plan, verilog: bytes, model: bytes, output: Path, progress: Progress, shared: bool = False) -> None:
+def _write(
+    planned: Plan,
+    verilog: bytes,
+    model: bytes,
+    output: Path,
+    progress: Progress,
+    chosen: tuple[str, ...],
+    shared: bool = False,
+) -> None:
     program = planned.program_bytes()
     files: dict[Content, bytes] = {
         "systolith.v": verilog,
@@ -149,6 +162,6 @@ def _write(planned: Plan, verilog: bytes, model: bytes, output: Path, progress: 
         "model.onnx": model,
     }
     progress("cycles", 0, 1)
-    described = describe(planned, files, shared)
+    described = describe(planned, files, shared, chosen)
     progress("cycles", 1, 1)
     write_folder(output, files, described)

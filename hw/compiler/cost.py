@@ -23,6 +23,7 @@ from .span import Span
 Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
 Numbers = TypeVar("Numbers", Integers, Reals)
+Counts = TypeVar("Counts", Integers, int)
 
 ARRAY_GAP = 4
 """Cycles between two of the array's instructions, about."""
@@ -52,10 +53,11 @@ class Traffic:
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """Of each shape, in cycles: what keeps array and bus busy, what is left before and behind, and all together."""
+    """Of each shape, cycles: those that keep array, bus and loader busy, those before and behind, and all together."""
 
     array: Reals
     bus: Reals
+    loader: Reals
     ends: Reals
     total: Reals
 
@@ -71,10 +73,10 @@ def interval(g: Geometry, p: Parameters) -> int:
     return max(reads(g), p.lane_groups)
 
 
-def drain(g: Geometry, p: Parameters, count: Numbers, tiles: int) -> Numbers:
+def drain(g: Geometry, p: Parameters, count: Counts, tiles: int) -> Counts:
     """Cycles of the vector unit for a layer of ``tiles`` channel tiles, in ``count`` spatial ones."""
-    cycles: Numbers = tiles * (g.target[1] * g.target[2] * interval(g, p) + count * (p.parameter_rows + DRAIN_GAP))
-    return cycles
+    results = g.target[1] * g.target[2]
+    return tiles * (results * interval(g, p) + count * (p.parameter_rows + DRAIN_GAP))
 
 
 def pixel_pitch(g: Geometry, p: Parameters, steps: Pair) -> int:
@@ -226,17 +228,18 @@ class Shapes:
             array = (passing + count * repeats * parts * ARRAY_GAP).astype(np.float64)
         results = g.target[1] * g.target[2]
         vector = drain(g, p, count, self._channel_tiles)
-        bus = count * (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + repeats * beats
+        loader = repeats * beats
         if traffic.operand:
-            bus = bus + results * g.target[0] / p.bus_elements
+            loader = loader + results * g.target[0] / p.bus_elements
+        bus = count * (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + loader
         last = vector / count / self._channel_tiles
         last = last + traffic.trailing * np.tile(self._rows.last, len(self._columns.last)) / g.target[1]
         if traffic.store:
             results = _each(self._columns.last, self._rows.last)
             last = last + (results * g.target[0] / p.bus_elements + TYPICAL_LATENCY)
         total = np.maximum(np.maximum(array, vector), bus) + SHARED * (vector + bus) + first + last
-        array, bus, ends = (np.broadcast_to(cycles, count.shape) for cycles in (array, bus, first + last))
-        return Costs(array, bus, ends, total)
+        array, bus, loader, ends = (np.broadcast_to(c, count.shape) for c in (array, bus, loader, first + last))
+        return Costs(array, bus, loader, ends, total)
 
     def _passing(self) -> Integers:
         """Cycles of one pass of one channel tile, over all tiles."""

@@ -29,8 +29,8 @@ class Tiling:
 
     shape, count : rows and columns of a tile's result at most, and how many tiles there are
     input_slot, operand_slot, output_slot : elements that the largest tile takes of each, 0 if it is resident
-    cost : estimated cycles, to choose by;  array, bus, ends : of them, those that keep the array busy, and the bus; and
-    those before the first tile and behind the last;  tiles : all of them, in raster order, once it is placed
+    cost : estimated cycles, to choose by;  array, bus, loader, ends : of these, as Costs has them
+    tiles : all of them, in raster order, once it is placed
     """
 
     shape: Span
@@ -42,6 +42,7 @@ class Tiling:
     cost: float
     array: float
     bus: float
+    loader: float
     ends: float
     tiles: tuple[SpatialTile, ...] = ()
 
@@ -157,7 +158,11 @@ class Tilings:
             int(fitted.load[shape]),
             int(shapes.operand_slot[shape]),
             int(shapes.output_slot[shape]),
-            *(float(cycles[shape]) for cycles in (costs.total, costs.array, costs.bus, costs.ends)),
+            float(costs.total[shape]),
+            float(costs.array[shape]),
+            float(costs.bus[shape]),
+            float(costs.loader[shape]),
+            float(costs.ends[shape]),
         )
 
 
