@@ -28,6 +28,7 @@ from .options import (
     Images,
     Json,
     Lanes,
+    LineBuffer,
     Normalized,
     Paired,
     QuantizedModel,
@@ -162,6 +163,7 @@ def generate(
     accumulator_kib: Annotated[int, typer.Option(metavar="N", help="Accumulators, at four bytes a sum.")] = 32,
     weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead.")] = 4,
     lanes: Lanes = None,
+    line_buffer: LineBuffer = None,
     sum_bits: SumBits = None,
     weight_bits: WidestWeights = None,
     activation_bits: WidestActivations = None,
@@ -186,6 +188,7 @@ def generate(
 
     given = {
         "lanes": lanes,
+        "line_buffer": line_buffer,
         "sum_bits": sum_bits,
         "weight_bits": weight_bits,
         "activation_bits": activation_bits,
@@ -252,6 +255,7 @@ def estimate(
     accumulator_kib: Annotated[int, typer.Option(metavar="N", help="Accumulators, at four bytes a sum, at most.")] = 32,
     weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead, at most.")] = 4,
     lanes: Lanes = None,
+    line_buffer: LineBuffer = None,
     batch: Annotated[int, typer.Option(metavar="N", help="Images in one run.")] = 1,
     unfold_input: UnfoldInput = None,
     paired: Paired = None,
@@ -270,6 +274,7 @@ def estimate(
     sizes |= {"accumulator_kib": accumulator_kib, "weight_fifo_kib": weight_fifo_kib}
     sizes |= {} if target is None else {"target": target.value}
     sizes |= {} if lanes is None else {"lanes": lanes}
+    sizes |= {} if line_buffer is None else {"line_buffer": line_buffer}
     sizes |= {} if paired is None else {"paired": paired}
     sizes |= {"batch": batch, "unfold_input": unfold_input, "clock_mhz": clock}
     found = estimate_build(model, rows=rows, columns=columns, device=device, **sizes)

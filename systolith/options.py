@@ -74,6 +74,15 @@ Lanes = Annotated[
         show_default=False,
     ),
 ]
+LineBuffer = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Pixels in a line of the buffer for depthwise convolutions, a power of two; 0 without; by default 512 "
+        "where it saves cycles.",
+        show_default=False,
+    ),
+]
 BusBytes = Annotated[int, typer.Option(metavar="B", help="AXI4 data width in bytes: 4, 8, 16, 32 or 64.")]
 Paired = Annotated[
     bool | None,
