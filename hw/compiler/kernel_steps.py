@@ -101,8 +101,9 @@ def depthwise(g: Geometry, p: Parameters) -> Kernel | None:
 def kernel(g: Geometry, p: Parameters) -> Kernel:
     """The way that takes fewer cycles for the whole map, weights included."""
     usual, other = plain(g, p), depthwise(g, p)
-    possible = other and any(lines_fit(other, other.windows(1, n + 1), p) for n in range(g.convolved[2]))
-    return other if possible and _cycles(g, p, other) < _cycles(g, p, usual) else usual
+    if other is None or not any(lines_fit(other, other.windows(1, n + 1), p) for n in range(g.convolved[2])):
+        return usual
+    return min(usual, other, key=lambda k: _cycles(g, p, k))
 
 
 def line_delay(k: Kernel, columns: int, p: Parameters) -> int:
