@@ -9,6 +9,10 @@ from .geometry import Geometry
 from .span import Span
 
 
+LONGEST_STEP = 255
+"""Rows from one step along the kernel's rows to the next that an instruction can say."""
+
+
 @dataclass(frozen=True)
 class Steps:
     """Passes along one axis of the kernel.
@@ -74,7 +78,7 @@ class Kernel:
         return self.windows(0, results[0]) * self.windows(1, results[1])
 
 
-def plain(g: Geometry, p: Parameters) -> Kernel:
+def plain(g: Geometry) -> Kernel:
     """A tap a pass, or where windows take whole pixels, a kernel row."""
     columns = 1 if g.whole_pixels else g.kernel[1]
     rows = sliding(g.kernel[0], 1, g.dilations[0], g.strides[0])
@@ -88,7 +92,7 @@ def depthwise(g: Geometry, p: Parameters) -> Kernel | None:
     """
     if not p.line_buffer or not g.on_array or g.groups == 1 or g.inputs != 1 or g.outputs != g.groups:
         return None
-    if g.dilations[1] >= p.line_taps or max(g.dilations[0], *g.strides) > 128:
+    if g.dilations[1] >= p.line_taps or p.kernel_lines * g.dilations[0] > LONGEST_STEP:
         return None
     rows = sliding(g.kernel[0], p.kernel_lines, g.dilations[0], g.strides[0])
     taps, phases = (p.line_taps - 1) // g.dilations[1] + 1, 2 if p.paired else 1
@@ -100,7 +104,7 @@ def depthwise(g: Geometry, p: Parameters) -> Kernel | None:
 @lru_cache(maxsize=1024)
 def kernel(g: Geometry, p: Parameters) -> Kernel:
     """The way that takes fewer cycles for the whole map, weights included."""
-    usual, other = plain(g, p), depthwise(g, p)
+    usual, other = plain(g), depthwise(g, p)
     if other is None or not any(lines_fit(other, other.windows(1, n + 1), p) for n in range(g.convolved[2])):
         return usual
     return min(usual, other, key=lambda k: _cycles(g, p, k))
