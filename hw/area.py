@@ -63,6 +63,7 @@ def sizes(p: Parameters) -> dict[str, dict[str, float]]:
     element, ring = 8 * p.element_bytes, p.banks * p.line
     cells = p.rows * p.columns
     array: dict[str, float] = {"paired cells" if p.paired else "cells": cells, "sum bits": cells * p.sum_bits}
+    array["depthwise bits"] = cells * p.activation_bits if p.line_buffer else 0
     lane = "lanes" if p.multiplier else "lanes without multiplier"
     return {
         "array": array,
@@ -88,7 +89,13 @@ def sizes(p: Parameters) -> dict[str, dict[str, float]]:
         },
         "gearbox": {"fixed": 1, "bits": _gearbox_bits(p)},
         "control": {"fixed": 1, "bus bits": 8 * p.bus_bytes, "row bits": p.weight_row_bits},
+        "lines": {"bits": _line_bits(p)},
     }
+
+
+def _line_bits(p: Parameters) -> int:
+    """Of a pixel in the line buffer, 0 without one."""
+    return p.depthwise_channels * p.activation_bits if p.line_buffer and p.kernel_lines > 1 else 0
 
 
 def _gearbox_bits(p: Parameters) -> int:
@@ -113,6 +120,7 @@ def memories(p: Parameters) -> dict[str, list[tuple[int, int, int]]]:
         "activations": [(line, depth, p.banks)],
         "accumulators": [(p.sum_bits, p.accumulator_depth, 2 * p.columns)],
         "weights": [(8 * p.bus_bytes + 1, p.weight_fifo_beats, 1)],
+        "lines": [(_line_bits(p), p.line_buffer, p.kernel_lines - 1)] if p.line_buffer else [],
         "tables": [(32 * entries, 256 // entries, 2 * p.lanes)] if p.tables else [],
     }
     return {kind: [m for m in listed if m[1] > SHALLOW] for kind, listed in found.items()}

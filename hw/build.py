@@ -1,11 +1,14 @@
 """Build folders: an accelerator's Verilog, and for a quantized graph its program, constants, C header and manifest."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.progress import Progress, quiet
+from .choice import choose
+from .compiler.engine_layer import EngineLayer
 from .compiler.kernel_steps import kernel
 from .compiler.lowering import lower
 from .compiler.needs import network_needs
@@ -38,7 +41,7 @@ def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
     sums = min(sizes.get(name, 32) for name in ("sum_bits", "total_bits"))
     products = sizes.get("operands", True) and bits <= 8 and sums >= product_bits(bits)
     features: dict[str, Any] = {"operands": True, "tables": tables, "extrema": tables, "products": products}
-    features["line_buffer"] = 0 if sizes.get("paired") else LINE_BUFFER
+    features["line_buffer"] = LINE_BUFFER
     features["normalization"] = normalization
     return Parameters(rows=rows, columns=columns, **{**features, **sizes})
 
@@ -59,14 +62,17 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     layers = lower(graph, bits)
     needs = network_needs(layers, bits)
     parameters = Parameters(**{**needs, **{n: max(8, needs[n]) for n in ("sum_bits", "total_bits")}, **chosen})
-    if "line_buffer" not in sizes:
-        buffered = replace(parameters, line_buffer=LINE_BUFFER)
-        if any(kernel(layer.geometry, buffered).depthwise for layer in layers):
-            parameters = buffered
     pairs = parameters.target == "ecp5" and rows * columns > MULTIPLIERS["ecp5"]
-    if "paired" in sizes or not pairs or not pairs_fit(bits, parameters.weight_bits):
-        return parameters
-    return replace(parameters, paired=not any(has_lowest_weight(layer, parameters.weight_bits) for layer in layers))
+    if "paired" not in sizes and pairs and pairs_fit(bits, parameters.weight_bits):
+        lowest = any(has_lowest_weight(layer, parameters.weight_bits) for layer in layers)
+        parameters = replace(parameters, paired=not lowest)
+    return parameters if "line_buffer" in sizes else _buffered(parameters, layers)
+
+
+def _buffered(p: Parameters, layers: Sequence[EngineLayer]) -> Parameters:
+    """With a line buffer, if one of ``layers`` is faster with it."""
+    buffered = replace(p, line_buffer=LINE_BUFFER)
+    return buffered if any(kernel(layer.geometry, buffered).depthwise for layer in layers) else p
 
 
 def generate(
@@ -78,17 +84,18 @@ def generate(
     unfold_input: bool = False,
     monitor: bool = False,
     progress: Progress = quiet,
+    chosen: tuple[str, ...] = (),
 ) -> Plan:
     """Write the build folder ``output`` for ``graph``, which the file of contents ``model`` holds; see write_folder.
 
-    batch, unfold_input : see plan;  monitor : see emit_verilog
+    batch, unfold_input : see plan;  monitor : see emit_verilog;  chosen : what was and why, for the manifest
     progress : stages "layout", "weave", "verilog" and "cycles"
 
     Raises ConfigurationError where a layer cannot fit, DataError where the folder cannot be written.
     """
     check_folder(output)
     planned = plan(graph, parameters, batch, unfold_input, progress)
-    _write(planned, _verilog(parameters, monitor, progress), model, output, progress)
+    _write(planned, _verilog(parameters, monitor, progress), model, output, progress, chosen)
     return planned
 
 
@@ -110,10 +117,12 @@ def compile_for(
     accelerator: Path,
     output: Path,
     batch: int = 1,
-    unfold_input: bool = False,
+    unfold_input: bool | None = False,
     progress: Progress = quiet,
 ) -> Plan:
     """Write the build folder ``output`` for ``graph``, with the Verilog of the folder ``accelerator`` byte for byte.
+
+    unfold_input : see plan; None: chosen
 
     The rest as in ``generate``.  Raises ConfigurationError where the accelerator lacks what a layer needs, or is
     another version's.
@@ -122,8 +131,9 @@ def compile_for(
     found, _ = read_hardware(accelerator)
     verilog = read_content(accelerator, "systolith.v", found)
     check_version(accelerator, found, verilog)
-    planned = plan(graph, found.parameters, batch, unfold_input, progress)
-    _write(planned, verilog, model, output, progress, shared=True)
+    choice = choose(graph, found.parameters, batch, lanes=found.parameters.lanes, unfold_input=unfold_input)
+    planned = plan(graph, found.parameters, batch, choice.unfold_input, progress)
+    _write(planned, verilog, model, output, progress, choice.reasons, shared=True)
     return planned
 
 
@@ -134,7 +144,15 @@ def _verilog(parameters: Parameters, monitor: bool, progress: Progress) -> bytes
     return verilog
 
 
-def _write(planned: Plan, verilog: bytes, model: bytes, output: Path, progress: Progress, shared: bool = False) -> None:
+def _write(
+    planned: Plan,
+    verilog: bytes,
+    model: bytes,
+    output: Path,
+    progress: Progress,
+    chosen: tuple[str, ...],
+    shared: bool = False,
+) -> None:
     program = planned.program_bytes()
     files: dict[Content, bytes] = {
         "systolith.v": verilog,
@@ -144,6 +162,6 @@ def _write(planned: Plan, verilog: bytes, model: bytes, output: Path, progress: 
         "model.onnx": model,
     }
     progress("cycles", 0, 1)
-    described = describe(planned, files, shared)
+    described = describe(planned, files, shared, chosen)
     progress("cycles", 1, 1)
     write_folder(output, files, described)

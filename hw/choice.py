@@ -4,7 +4,7 @@ A lane costs area, an unfolded input the host's work and memory, so each must ea
 memories for each way to write the input tells of all lanes: see ``compiler.pace``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..quant.graph import Graph
@@ -59,8 +59,20 @@ def choose(
     if lanes is None:
         known |= _more(parameters, fits or _fits_family)
     ways = _ways(graph, parameters, batch) if unfold_input is None else (unfold_input,)
-    if len(known) == len(ways) == 1:
-        return Choice(known[few], ways[0])
+    paces = {(few, ways[0]): 1.0}
+    if len(known) > 1 or len(ways) > 1:
+        paces = _paces(graph, known, few, ways, batch)
+    chosen = min(paces, key=lambda option: paces[option] * (1 + WORTH * _price(option, few)))
+    reasons = [_lanes_reason(chosen, few, paces, max(known) < parameters.columns)] if lanes is None else []
+    if len(ways) > 1:
+        reasons.append(_input_reason(chosen, paces))
+    return Choice(known[chosen[0]], chosen[1], tuple(reasons))
+
+
+def _paces(
+    graph: Graph, known: Mapping[int, Parameters], few: int, ways: Sequence[bool], batch: int
+) -> dict[Option, float]:
+    """Cycles of each option, about; without those whose unfolded rows do not fit, if there is another way."""
     paces: dict[Option, float] = {}
     for way in ways:
         made, layers = prepared(unfolded(graph)[0] if way else graph, known[few], batch)
@@ -68,25 +80,21 @@ def choose(
             layout = lay_out(layers, made, known[few])
         except ConfigurationError:
             if way and len(ways) > 1:
-                continue  # its rows are too long
+                continue
             raise
-        paces |= {(n, way): pace(layers, layout, p) for n, p in known.items()}
-    chosen = min(paces, key=lambda option: paces[option] * (1 + WORTH * _price(option, few)))
-    reasons = [_lanes_reason(chosen, few, paces)] if lanes is None and len(known) > 1 else []
-    if unfold_input is None and len(ways) > 1:
-        reasons.append(_input_reason(chosen, paces))
-    return Choice(known[chosen[0]], chosen[1], tuple(reasons))
+        paces |= {(lanes, way): pace(layers, layout, p) for lanes, p in known.items()}
+    return paces
 
 
 def _more(p: Parameters, fits: Callable[[Parameters], bool]) -> dict[int, Parameters]:
-    """Accelerators with more lanes than ``p``, those that there is room for, without less activation memory."""
+    """Accelerators with lanes for half of the columns, and for all, if there is room: of activation memory as much."""
     found = {}
-    for lanes in sorted({-(-p.columns // 2), p.columns} - set(range(p.lanes + 1))):
+    for lanes in sorted({-(-p.columns // 2), p.columns}):
         try:
             more = replace(p, lanes=lanes)
-        except ConfigurationError:
-            break  # more banks than its memory has lines
-        if more.activation_elements == p.activation_elements and fits(more):
+        except ConfigurationError:  # more banks than its memory has lines
+            continue
+        if lanes > p.lanes and more.activation_elements == p.activation_elements and fits(more):
             found[lanes] = more
     return found
 
@@ -127,13 +135,15 @@ def _saved(option: Option, other: Option, paces: Mapping[Option, float]) -> str:
     return f"{1 - paces[option] / paces[other]:.1%}"
 
 
-def _lanes_reason(chosen: Option, few: int, paces: Mapping[Option, float]) -> str:
+def _lanes_reason(chosen: Option, few: int, paces: Mapping[Option, float], full: bool) -> str:
+    """``full``: the device has no room for as many lanes as columns."""
     lanes, way = chosen
     said = f"lanes: {lanes}"
     if lanes > few:
         said += f", about {_saved(chosen, (few, way), paces)} fewer cycles than with {few}"
     more = [n for n, other in paces if other == way and n > lanes]
-    return said + "".join(f"; {n} would save {_saved((n, way), chosen, paces)}" for n in more)
+    said += "".join(f"; {n} would save {_saved((n, way), chosen, paces)}" for n in more)
+    return said + ("; there is no room for more" if full else "")
 
 
 def _input_reason(chosen: Option, paces: Mapping[Option, float]) -> str:

@@ -68,10 +68,12 @@ def _hardware(parameters: Parameters, files: Mapping[Content, bytes]) -> dict[st
     }
 
 
-def describe(plan: Plan, files: Mapping[Content, bytes], shared: bool = False) -> Manifest:
+def describe(
+    plan: Plan, files: Mapping[Content, bytes], shared: bool = False, chosen: tuple[str, ...] = ()
+) -> Manifest:
     """Everything that a host or a simulation needs to know about ``plan``, in whose folder ``files`` are.
 
-    shared : the Verilog among them is of an accelerator that other networks use too
+    shared : the Verilog among them is of an accelerator that other networks use too;  chosen : what was, and why
     """
     graph, p = plan.graph, plan.parameters
     prediction = predict(plan, LATENCY)
@@ -81,6 +83,7 @@ def describe(plan: Plan, files: Mapping[Content, bytes], shared: bool = False) -
         memory=Memory(bytes=plan.memory_bytes, regions=Regions(**plan.regions)),
         batch=plan.batch,
         shared=shared,
+        chosen=chosen,
         inputs=tuple(InputTensor(**_map(plan, name), unfolding=plan.unfolding) for name in graph.inputs),
         outputs=tuple(
             (SumsTensor if isinstance(graph.tensors[name], Sums) else MapTensor)(**_map(plan, name))

@@ -1,6 +1,6 @@
 """What an accelerator would cost and do, before anything is generated: area, cycles, images a second, bandwidth."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from math import log2
 from typing import Any
@@ -9,7 +9,7 @@ from ..quant.graph import Graph
 from ..quant.graph.errors import ConfigurationError
 from .area import Area, area, measured
 from .build import parameters_for
-from .compiler.plan import Plan
+from .choice import Choice, choose
 from .compiler.planner import plan
 from .describe import bytes_moved
 from .devices import Device
@@ -37,6 +37,7 @@ class Estimate:
     area : None for a target of which no synthesis was measured
     cycles, bytes : of one image: cycles as the cycle model predicts them, bytes that cross the bus, the program not
     clock_mhz : what times and bandwidths are for;  device : the part that was named, None if none was
+    unfold_input : the host writes the input unfolded;  chosen : what was not given, and why it is so
     """
 
     parameters: Parameters
@@ -45,6 +46,8 @@ class Estimate:
     bytes: float
     clock_mhz: float
     device: Device | None = None
+    unfold_input: bool = False
+    chosen: tuple[str, ...] = ()
 
     @property
     def images_per_second(self) -> float:
@@ -78,6 +81,7 @@ class Estimate:
             lines.append(f"{self.device.name}: {named}" + ("" if self.area.fits(self.device) else "; it does not fit"))
         return [
             *lines,
+            *self.chosen,
             f"{self.cycles:,.0f} cycles an image, {self.images_per_second:,.1f} images a second "
             f"at {self.clock_mhz:g} MHz",
             f"bus: {self.bus_bytes_per_second / 1e6:,.0f} MB/s, of which {self.used_bytes_per_second / 1e6:,.0f} used",
@@ -102,20 +106,24 @@ def area_line(found: Area) -> str:
 
 
 def estimate(
-    graph: Graph, parameters: Parameters, *, batch: int = 1, clock_mhz: float = 100, device: Device | None = None
+    graph: Graph,
+    parameters: Parameters,
+    *,
+    batch: int = 1,
+    unfold_input: bool = False,
+    clock_mhz: float = 100,
+    device: Device | None = None,
+    chosen: tuple[str, ...] = (),
 ) -> Estimate:
     """What the accelerator with ``parameters`` takes, and how fast it runs ``graph``.
 
-    batch : images in one run;  clock_mhz : above 0;  device : to compare the area with
+    batch, unfold_input : see plan;  clock_mhz : above 0;  device : to compare the area with;  chosen : see Estimate
     Raises ConfigurationError where a layer cannot fit, or the clock is none.
     """
     if not 0 < clock_mhz < 1e5:
         raise ConfigurationError(f"the clock must be above 0 and below 100000 MHz, not {clock_mhz:g}")
-    return _of_plan(plan(graph, parameters, batch), clock_mhz, device)
-
-
-def _of_plan(planned: Plan, clock_mhz: float, device: Device | None) -> Estimate:
-    p = planned.parameters
+    p = parameters
+    planned = plan(graph, p, batch, unfold_input)
     moved = sum(read + written for read, written in bytes_moved(planned))
     return Estimate(
         parameters=p,
@@ -124,24 +132,46 @@ def _of_plan(planned: Plan, clock_mhz: float, device: Device | None) -> Estimate
         bytes=moved / planned.batch,
         clock_mhz=clock_mhz,
         device=device,
+        unfold_input=unfold_input,
+        chosen=chosen,
     )
 
 
-def largest(graph: Graph, device: Device, *, batch: int = 1, clock_mhz: float = 100, **sizes: Any) -> Estimate:
+def estimate_chosen(graph: Graph, made: Choice, **how: Any) -> Estimate:
+    """As ``estimate``, for what was chosen."""
+    return estimate(graph, made.parameters, unfold_input=made.unfold_input, chosen=made.reasons, **how)
+
+
+def room(device: Device | None) -> Callable[[Parameters], bool] | None:
+    """Whether an accelerator fits ``device``; None without one."""
+    return None if device is None else lambda p: area(p).fits(device)
+
+
+def largest(
+    graph: Graph,
+    device: Device,
+    *,
+    batch: int = 1,
+    unfold_input: bool | None = None,
+    clock_mhz: float = 100,
+    **sizes: Any,
+) -> Estimate:
     """The accelerator with most multipliers that fits ``device`` and runs ``graph``.
 
-    Of those with as many the squarest, and of that the one with the largest memories.
+    Of those with as many the squarest, of that the one with the largest memories, and then the lanes: see ``choose``.
 
     sizes : any of Parameters' fields but rows and columns; memories are upper bounds
     Raises ConfigurationError, saying what is missing, if none fits.
     """
     template = parameters_for(graph, rows=16, columns=16, target=device.target, **sizes)
     smallest, problem = None, None
-    for p in _candidates(template, sizes.get("lanes", 0)):
+    lanes = sizes.get("lanes")
+    for p in _candidates(template, lanes or 0):
         found = area(p)
         if found.fits(device):
             try:
-                return estimate(graph, p, batch=batch, clock_mhz=clock_mhz, device=device)
+                made = choose(graph, p, batch, lanes=lanes, unfold_input=unfold_input, fits=room(device))
+                return estimate_chosen(graph, made, batch=batch, clock_mhz=clock_mhz, device=device)
             except ConfigurationError as error:  # a layer does not fit these memories
                 problem = error
         elif smallest is None or found.luts < smallest[1].luts:

@@ -283,6 +283,7 @@ class Manifest(Hardware):
     """Everything that a host or a simulation needs to know about a build.
 
     batch : images in one run;  shared : its Verilog was there before, for other networks too
+    chosen : why lanes and the layout of the input are as they are; a line for each that was not given
     instructions, tokens : how many the program has of each;  timeline : as predicted
     writes : what the vector unit writes, in time order;  activations : what lies in the activation memory when
     predicted_cycles : of a run, at a memory latency of LATENCY cycles;  limit_cycles : that no schedule can beat
@@ -293,6 +294,7 @@ class Manifest(Hardware):
     memory: Memory
     batch: Number
     shared: bool
+    chosen: tuple[str, ...]
     inputs: Annotated[tuple[InputTensor, ...], Field(min_length=1)]
     outputs: Annotated[tuple[OutputTensor, ...], Field(min_length=1)]
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)]

@@ -28,6 +28,7 @@ from .options import (
     Images,
     Json,
     Lanes,
+    LineBuffer,
     Normalized,
     Paired,
     QuantizedModel,
@@ -162,6 +163,7 @@ def generate(
     accumulator_kib: Annotated[int, typer.Option(metavar="N", help="Accumulators, at four bytes a sum.")] = 32,
     weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead.")] = 4,
     lanes: Lanes = None,
+    line_buffer: LineBuffer = None,
     sum_bits: SumBits = None,
     weight_bits: WidestWeights = None,
     activation_bits: WidestActivations = None,
@@ -170,7 +172,7 @@ def generate(
         bool, typer.Option("--monitor", help="Ports that show each vector that is written, for a logic analyser.")
     ] = False,
     batch: Batch = 1,
-    unfold_input: UnfoldInput = False,
+    unfold_input: UnfoldInput = None,
     target: Annotated[
         TargetKind, typer.Option(help="Whose multipliers the array names; `generic` leaves that to synthesis.")
     ] = TargetKind.GENERIC,
@@ -186,6 +188,7 @@ def generate(
 
     given = {
         "lanes": lanes,
+        "line_buffer": line_buffer,
         "sum_bits": sum_bits,
         "weight_bits": weight_bits,
         "activation_bits": activation_bits,
@@ -196,7 +199,7 @@ def generate(
     sizes |= {"rows": rows, "columns": columns, "bus_bytes": bus_bytes, "activation_kib": activation_kib}
     sizes |= {"accumulator_kib": accumulator_kib, "weight_fifo_kib": weight_fifo_kib, "target": target.value}
     if general:
-        if model or batch != 1 or unfold_input:
+        if model or batch != 1 or unfold_input is not None:
             raise typer.BadParameter("--general takes no model, --batch or --unfold-input; `systolith compile` does")
         made = generate_accelerator(output, monitor=monitor, show_progress=True, **sizes)
         console.print("\n".join([*hardware_lines(made), f"written to {escape(str(output))}"]))
@@ -217,7 +220,7 @@ def compile_(
     ],
     output: BuildFolder,
     batch: Batch = 1,
-    unfold_input: UnfoldInput = False,
+    unfold_input: UnfoldInput = None,
 ) -> None:
     """Make program, weights, C header and manifest of a quantized model for an accelerator that exists.
 
@@ -252,7 +255,9 @@ def estimate(
     accumulator_kib: Annotated[int, typer.Option(metavar="N", help="Accumulators, at four bytes a sum, at most.")] = 32,
     weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead, at most.")] = 4,
     lanes: Lanes = None,
+    line_buffer: LineBuffer = None,
     batch: Annotated[int, typer.Option(metavar="N", help="Images in one run.")] = 1,
+    unfold_input: UnfoldInput = None,
     paired: Paired = None,
     clock: Annotated[float, typer.Option(metavar="MHZ", help="For images a second and bandwidths.")] = 100,
     json_: Json = False,
@@ -265,12 +270,14 @@ def estimate(
     """
     from .commands.estimate import estimate_build
 
-    sizes: dict[str, int | str] = {"bus_bytes": bus_bytes, "activation_kib": activation_kib}
+    sizes: dict[str, Any] = {"bus_bytes": bus_bytes, "activation_kib": activation_kib}
     sizes |= {"accumulator_kib": accumulator_kib, "weight_fifo_kib": weight_fifo_kib}
     sizes |= {} if target is None else {"target": target.value}
     sizes |= {} if lanes is None else {"lanes": lanes}
+    sizes |= {} if line_buffer is None else {"line_buffer": line_buffer}
     sizes |= {} if paired is None else {"paired": paired}
-    found = estimate_build(model, rows=rows, columns=columns, device=device, batch=batch, clock_mhz=clock, **sizes)
+    sizes |= {"batch": batch, "unfold_input": unfold_input, "clock_mhz": clock}
+    found = estimate_build(model, rows=rows, columns=columns, device=device, **sizes)
     if json_:
         console.out(json.dumps(found.as_json()))
     else:

@@ -88,6 +88,7 @@ def write_copy(
         },
         "batch": 1,
         "shared": False,
+        "chosen": [],
         "inputs": [{"tensor": "x", "address": source, **place, "array": {"name": "x", **array}, "unfolding": None}],
         "outputs": [{"tensor": "y", "address": target, **place, "array": {"name": "y", **array}}],
         "layers": [

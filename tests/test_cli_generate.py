@@ -40,12 +40,28 @@ def test_generate_prints_each_layer_and_where_the_files_are(folder, capsys):
 
 
 def test_generate_unfolds_the_input_when_asked(folder, capsys):
-    for options in ([], ["--unfold-input"]):
-        status, _, err = command(capsys, "generate", "q.onnx", "--rows", 4, "--columns", 3, "-o", "build", *options)
+    for option in ("--no-unfold-input", "--unfold-input"):
+        given = ["--rows", 4, "--columns", 3, "--lanes", 2, option]
+        status, out, err = command(capsys, "generate", "q.onnx", "-o", "build", *given)
         assert (status, err) == (0, "")
         manifest = json.loads((folder / "build" / "manifest.json").read_text())
-        assert bool(manifest["inputs"][0]["unfolding"]) == bool(options)
-        assert ("systolith_unfold" in (folder / "build" / "systolith.h").read_text()) == bool(options)
+        asked = option == "--unfold-input"
+        assert (manifest["parameters"]["lanes"], bool(manifest["inputs"][0]["unfolding"])) == (2, asked)
+        assert ("systolith_unfold" in (folder / "build" / "systolith.h").read_text()) == asked
+        assert manifest["chosen"] == []
+        assert "lanes: " not in out
+
+
+def test_generate_says_what_it_chose_and_why(folder, capsys):
+    status, out, _ = command(capsys, "generate", "q.onnx", "--rows", 4, "--columns", 3, "-o", "build")
+    assert status == 0
+    manifest = json.loads((folder / "build" / "manifest.json").read_text())
+    lanes, how = manifest["chosen"]
+    assert lanes.startswith(f"lanes: {manifest['parameters']['lanes']}")
+    assert how.startswith("input: unfolded by the host, about ")
+    assert manifest["inputs"][0]["unfolding"] is not None
+    assert lanes in out.splitlines()
+    assert how in out.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,11 @@ def test_latency_is_the_rows_and_the_cells_own():
 
 
 @pytest.mark.parametrize("gaps", [0.0, 0.5])
+@pytest.mark.parametrize("name", ["portable", "two columns"])
 @pytest.mark.parametrize(("rows", "columns", "lines"), [(9, 4, 3), (4, 6, 1), (8, 8, 2), (7, 3, 2)])
-def test_columns_with_a_channel_each_add_along_the_lines(rows, columns, lines, gaps):
+def test_columns_with_a_channel_each_add_along_the_lines(rows, columns, lines, name, gaps):
     """Tiles of both kinds follow each other; what a row sees enters as many cycles later as it lies lower."""
+    cell = CELLS[name]
     rng, pauses = np.random.default_rng(rows), random.Random(5)
     tiles, channels, taps = 8, min(rows, columns), rows // lines
     depthwise = [bool(n % 3) for n in range(tiles)]
@@ -112,7 +114,9 @@ def test_columns_with_a_channel_each_add_along_the_lines(rows, columns, lines, g
         if depthwise[t]:
             weights[t, lines * taps :] = 0
             weights[t, :, channels:] = 0
-    component = SystolicArray(rows=rows, columns=columns, activation_bits=8, weight_bits=8, sum_bits=32, lines=lines)
+    component = SystolicArray(
+        rows=rows, columns=columns, activation_bits=8, weight_bits=8, sum_bits=32, lines=lines, cell=cell
+    )
     swaps, cycle = [], rows
     for _ in range(tiles):
         swaps.append(cycle)
@@ -121,7 +125,7 @@ def test_columns_with_a_channel_each_add_along_the_lines(rows, columns, lines, g
             cycle += 1
     writes = {(swaps[t - 1] if t else 0) + r: (r, weights[t, r]) for t in range(tiles) for r in range(rows)}
     end = swaps[-1] + 2 * rows
-    latency = array_latency(rows, PORTABLE, lines)
+    latency = array_latency(rows, cell, lines)
     pixels = extremes(rng, (end + 2 * rows, rows), 8)
     buffered = extremes(rng, (end + 2 * rows, lines - 1, channels), 8)
     mode = [0] * (end + 2 * rows)
@@ -150,6 +154,7 @@ def test_columns_with_a_channel_each_add_along_the_lines(rows, columns, lines, g
                 seen = np.zeros((rows, columns), np.int64)
                 for r in range(lines * taps):
                     later = pixels[cycle + r] if r < taps else buffered[cycle + r, r // taps - 1]
-                    seen[r, :channels] = later[:channels]
+                    for c in range(channels):  # what shares a multiplier sees the first one's
+                        seen[r, c] = later[c - c % cell.columns]
                 wanted = (seen * weights[t]).sum(axis=0)
             assert [found[cycle + latency + c][c] for c in range(columns)] == wanted.tolist(), (t, cycle)

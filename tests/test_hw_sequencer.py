@@ -24,7 +24,9 @@ def signed(value, bits):
 
 
 def windows(p, instruction):
-    """What the docstring's loops visit: (pass, row, column, inside, position) of each window, and passes a tile."""
+    """What the docstring's loops visit and gives a result: (tile, pass, passes, row, column, inside, position) of each
+    window, and its place among all windows of the pass.
+    """
     i = instruction
     kernel = [
         (ky, kx, chunk)
@@ -34,7 +36,7 @@ def windows(p, instruction):
     ]
     for tile in range(i["tiles"] + 1):
         for number, (ky, kx, chunk) in enumerate(kernel):
-            position = 0
+            position, place = 0, -1
             for y in range(i["rows"] + 1):
                 for x in range(i["columns"] + 1):
                     line = i["line"] + ky * i["kernel_line_step"] + y * i["line_step"]
@@ -42,8 +44,12 @@ def windows(p, instruction):
                     column += x * i["column_step"]
                     row = i["row"] + ky * i["kernel_row_step"] + y * i["row_step"]
                     inside = 0 <= line < i["lines"]
-                    yield tile, number, len(kernel), row % WRAP, signed(column % WRAP, 24), inside, position
-                    position += 1
+                    place += 1
+                    counts = y >= i["skip"] and (y - i["skip"]) % (i["row_stride"] + 1) == 0
+                    if counts and x % (i["column_stride"] + 1) == 0 and x <= i["columns"] - i["tail"]:
+                        found = tile, number, len(kernel), row % WRAP, signed(column % WRAP, 24), inside, position
+                        yield *found, place
+                        position += 1
 
 
 def program(rng, count):
@@ -52,6 +58,10 @@ def program(rng, count):
     for _ in range(count):
         if not is_open:
             shape = {"rows": rng.randint(0, 4), "columns": rng.randint(0, 4)}
+            depthwise = {"skip": 0, "row_stride": 0, "column_stride": 0, "tail": 0}
+            if rng.random() < 0.5:  # some windows bring pixels alone
+                depthwise = {n: rng.randint(0, 2) for n in depthwise}
+                depthwise = {n: min(depthwise[n], shape["columns" if n == "tail" else "rows"]) for n in depthwise}
         first = not is_open
         last = rng.random() < 0.6
         is_open = not last
@@ -59,6 +69,7 @@ def program(rng, count):
         instructions.append(
             {
                 **shape,
+                **depthwise,
                 **small,
                 "first": first,
                 "last": last,
@@ -150,25 +161,25 @@ def test_windows_match_the_loops(rows, stall, seed):
     log = simulate(p, instructions, stall, seed)
     at, half, swaps, lasts, finishes = 0, 0, [], [], []
     for i in instructions:
-        previous = None
-        for tile, number, passes, row, column, inside, position in windows(p, i):
+        for tile, number, passes, row, column, inside, position, place in windows(p, i):
             cycle, window, control = log["window"][at]
             expected = {"row": row, "column": column, "inside": inside, "row_elements": i["row_elements"]}
             assert window == {**expected, "padding": i["padding"]}
             assert control == {"valid": 1, "first": i["first"] and number == 0, "half": half, "address": position}
             if position == 0:
-                swaps.append(cycle - 1)
-            positions = (i["rows"] + 1) * (i["columns"] + 1)
-            if position:
-                assert cycle == previous + 1, "a pass was interrupted"
-            if number == passes - 1 and position == positions - 1:
-                if i["last"]:
-                    lasts.append(cycle)
-                    half ^= 1
-                if tile == i["tiles"]:
-                    finishes.append((cycle, i["post"]))
-            previous = cycle
+                first = cycle - place
+                swaps.append(first - 1)
+                if number == passes - 1:  # its last window, whether or not it gives a result
+                    end = first + (i["rows"] + 1) * (i["columns"] + 1) - 1
+                    if i["last"]:
+                        lasts.append(end)
+                    if tile == i["tiles"]:
+                        finishes.append((end, i["post"]))
+            assert cycle == first + place, "a pass was interrupted"
             at += 1
+            following = log["window"][at][2]["address"] if at < len(log["window"]) else 0
+            if number == passes - 1 and following == 0 and i["last"]:
+                half ^= 1
     assert log["swap"] == swaps
     assert log["tile_last"] == lasts
     assert log["give"] == finishes
@@ -178,7 +189,8 @@ def test_windows_match_the_loops(rows, stall, seed):
 def test_passes_follow_each_other_without_a_bubble():
     p = Parameters(rows=4, columns=3, accumulator_kib=1)
     # one tile an instruction: a free half is always there
-    shape = {"columns": ACCUMULATOR_HAZARD - 1, "tiles": 0, "first": True, "last": True}
+    every = {"skip": 0, "row_stride": 0, "column_stride": 0, "tail": 0}
+    shape = {"columns": ACCUMULATOR_HAZARD - 1, "tiles": 0, "first": True, "last": True, **every}
     instructions = [{**i, **shape} for i in program(random.Random(5), 6)]
     log = simulate(p, instructions, 0.0, 0)
     cycles = [cycle for cycle, *_ in log["window"]]
@@ -257,3 +269,20 @@ def test_window_finds_address_and_padding(rows, kib):
         assert (address, pad) == ((row + column) % (1 << p.address_bits), padding)
         mask = [inside and 0 <= column + i < elements for i in range(rows)]
         assert [low <= i < high for i in range(rows)] == mask
+
+
+def test_a_pass_says_from_its_first_window_on_whether_it_is_depthwise():
+    component, seen = Sequencer(rows=3, activation_bits=8, accumulator_depth=8, address_bits=8, line_buffer=16), []
+    modes = [(0, 3), (1, 9), (1, 4), (0, 1), (1, 15)]
+    fields = [{"first": 1, "last": 1, "columns": 5, "depthwise": mode, "delay": delay} for mode, delay in modes]
+
+    async def bench(ctx):
+        ctx.set(component.tokens.ready, 1)
+        ctx.set(component.loaded, 1)
+        ctx.set(component.half_free, 1)
+        for _ in range(60):
+            outputs = (component.control.valid, component.depthwise, component.delay)
+            seen.append((await ctx.tick().sample(*outputs))[2:])
+
+    run(component, bench, source(component.instructions, fields))
+    assert [(mode, delay) for valid, mode, delay in seen if valid] == [mode for mode in modes for _ in range(6)]

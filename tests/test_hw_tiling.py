@@ -14,20 +14,33 @@ from systolith.hw.compiler.cost import (
     ARRAY_GAP,
     DRAIN_GAP,
     SHARED,
+    SPAN_READ,
+    SPAN_WRITTEN,
     TYPICAL_LATENCY,
     Traffic,
     interval,
     pixel_pitch,
     row_pitch,
 )
-from systolith.hw.compiler.cutting import channel_tiles, partitions, run_shape, source_elements, source_rows, tiles_of
+from systolith.hw.compiler.cutting import (
+    channel_tiles,
+    partitions,
+    run_length,
+    slices,
+    slicings,
+    source_columns,
+    source_elements,
+    source_rows,
+    tiles_of,
+)
+from systolith.hw.compiler.kernel_steps import kernel
 from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.planner import plan
 from systolith.hw.compiler.residency import lifetimes
 from systolith.hw.compiler.span import size
 from systolith.hw.compiler.tiling import PIECE, Tilings
 from systolith.hw.isa.parameters import INSTRUCTION_BYTES, Parameters
-from systolith.hw.isa.program import Operation
+from systolith.hw.isa.program import QUEUE, Operation
 from systolith.quant import (
     ConfigurationError,
     Graph,
@@ -64,10 +77,13 @@ def check_tiling(layer, p, tiling, traffic):
         assert max(t.positions for t in tiles) <= p.accumulator_depth
     each = p.sum_elements if layer.raw else 1
     rows = [(t, size(t.rows)) for t in tiles]
+    every = slices(g, p, tiling.sliced)
+    assert len(every) == tiling.slices
+    depth = max(size(part.outputs) for part in every)
     written = [
-        (r - 1) * row_pitch(g, size(t.columns), p, traffic.steps)
-        + (size(t.columns) - 1) * pixel_pitch(g, p, traffic.steps)
-        + layer.target[0] * each
+        (r - 1) * row_pitch(g, size(t.columns), p, traffic.steps, depth)
+        + (size(t.columns) - 1) * pixel_pitch(g, p, traffic.steps, depth)
+        + depth * each
         for t, r in rows
     ]
     assert tiling.output_slot % p.bus_elements == tiling.operand_slot % p.bus_elements == 0
@@ -79,14 +95,22 @@ def check_tiling(layer, p, tiling, traffic):
     assert (added <= tiling.operand_slot < added + p.bus_elements) if traffic.operand else tiling.operand_slot == 0
     series = channel_tiles(g, p)
     channels = (series[0][0].input, series[-1][-1].input) if layer.on_array else (0, 0)
+    k = kernel(g, p)
     loaded = [
-        size(source_rows(g, t, part)) * size(source_elements(g, t, part, channels))
+        size(source_rows(g, k, t, part)) * size(source_elements(g, k, t, part, channels))
         for t in tiles
         for part in tiling.parts
     ]
+    if tiling.sliced and g.groups > 1:
+        inputs = max(size(part.inputs) for part in every)
+        loaded = [
+            size(source_rows(g, k, t, q)) * size(source_columns(g, k, t, q)) * inputs
+            for t in tiles
+            for q in tiling.parts
+        ]
     assert tiling.input_slot == (max(loaded) if traffic.load else 0)
-    double = 2 if tiling.count > 1 else 1
-    loads = (2 if tiling.count * len(tiling.parts) > 1 else 1) if traffic.load else 0
+    double = 2 if tiling.count * tiling.slices > 1 else 1
+    loads = (2 if tiling.count * tiling.slices * len(tiling.parts) > 1 else 1) if traffic.load else 0
     assert tiling.space == loads * tiling.input_slot + double * (tiling.operand_slot + tiling.output_slot)
     assert (tiling.loads, tiling.others) == (loads, double)
 
@@ -95,11 +119,11 @@ def check_cover(layer, p):
     """Parts, channel tiles and spatial tiles each cover the layer once."""
     g = layer.geometry
     if layer.on_array:
-        steps, run = run_shape(g, p)
+        k, run = kernel(g, p), run_length(g, p)
         for partition in partitions(g, p):
             spans = [(part.kernel_rows, part.kernel_columns, part.run) for part in partition.parts]
             assert len(spans) == len(partition)
-            assert (cover((layer.kernel[0], steps, run), spans) == 1).all()
+            assert (cover((k.rows.count, k.columns.count, run), spans) == 1).all()
     series = channel_tiles(g, p)
     tiles = [tile for group in series for tile in group]
     assert (cover((layer.target[0],), [((t.output, t.output + t.channels),) for t in tiles]) == 1).all()
@@ -109,6 +133,17 @@ def check_cover(layer, p):
         for channel in ("output", "input"):
             assert len({getattr(b, channel) - getattr(a, channel) for a, b in pairwise(group)}) <= 1
         assert all(t.channels == group[0].channels for t in group[:-1])
+    for sliced in slicings(g, p):
+        every = slices(g, p, sliced)
+        assert [tile for part in every for group in part.series for tile in group] == tiles
+        assert (cover((layer.target[0],), [(part.outputs,) for part in every]) == 1).all()
+        for part in every:
+            assert all(part.outputs[0] <= t.output and t.output + t.channels <= part.outputs[1] for t in part.series[0])
+            reads = run_length(g, p) if layer.on_array else 0
+            needed = [(max(t.input, 0), min(t.input + reads, g.source[0])) for group in part.series for t in group]
+            assert all(part.inputs[0] <= low and high <= part.inputs[1] for low, high in needed)
+            if sliced and g.groups > 1:
+                assert part.inputs == (needed[0][0], needed[-1][1]), "and no more"
     if layer.normalization is not None:
         before = (layer.normalization.size - 1) // 2
         after = layer.normalization.size - 1 - before
@@ -156,6 +191,10 @@ def test_the_best_tiling_fits_and_is_the_smallest_of_those_that_are_near_the_che
             assert best.cost <= limit
             assert best.space == min(t.space for t in found if t.cost <= limit) <= space
             assert best in found
+            near = [t for t in found if t.cost <= limit]
+            whole = tilings.best(space, slack, whole=True)
+            assert whole in near
+            assert (whole.slices, whole.space) == min((t.slices, t.space) for t in near)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -172,37 +211,72 @@ def test_what_was_measured_for_one_room_serves_all(name):
                 assert list(shared.fitting(space)) == list(fresh.fitting(space))
 
 
+def span_beats(p, elements, step):
+    """Beats of a span, on average over where the spans begin in one."""
+    starts = {n * step % p.bus_elements for n in range(p.bus_elements)} | {elements % p.bus_elements}
+    return elements / p.bus_elements if starts == {0} else (elements - 1) / p.bus_elements + 1
+
+
+def beyond_queue(instructions):
+    return max(0.0, 1 - QUEUE / instructions) if instructions else 0.0
+
+
 def cycles_of(g, p, tiling, traffic):
     """A tiling's estimated cycles, tile by tile: what each unit is busy with."""
-    series = channel_tiles(g, p)
+    k, series, every = kernel(g, p), channel_tiles(g, p), slices(g, p, tiling.sliced)
     count, tiles, parts = sum(map(len, series)), tiles_of(g, *tiling.shape), tiling.parts
     channels = (series[0][0].input, series[-1][-1].input) if g.on_array else (0, 0)
     repeats = count if len(parts) > 1 else 1
+    arrays = max(repeats * len(parts), len(every))
     steps = sum(part.passes(p) for part in parts) if g.on_array else 0
     weights = count * (steps * p.rows + p.parameter_rows) * p.weight_row_bits / 8 if g.on_array else 0
-    instructions = (2 if len(parts) == 1 else 2 * repeats * len(parts)) + traffic.load + traffic.operand
-    instructions += traffic.store + 1
+    own_loads, each = len(every) > 1 and g.groups > 1, p.sum_elements if g.raw else 1
+    narrow = min(size(t.columns) for t in tiles) < g.target[2]
+    across = max(size(source_columns(g, k, t, parts[0])) for t in tiles)
+    down = max(size(source_rows(g, k, t, parts[0])) for t in tiles)
+    apart = len(every) > 1 or g.target[0] != traffic.steps[1]
+    gaps = narrow or traffic.steps[0] > g.target[2] * traffic.steps[1]
 
     def beats(tile, part):
-        row = size(source_elements(g, tile, part, channels)) / p.bus_elements + 1
-        return size(source_rows(g, tile, part)) * row
+        if own_loads:
+            pixels = size(source_rows(g, k, tile, part)) * size(source_columns(g, k, tile, part))
+            return [pixels * max(SPAN_READ, span_beats(p, size(of.inputs), g.source[0])) for of in every]
+        row = size(source_elements(g, k, tile, part, channels)) / p.bus_elements + 1
+        return [size(source_rows(g, k, tile, part)) * row]
 
-    array = drain = bus = 0.0
+    array = drain = loader = sliced_loads = storer = 0.0
+    loads = stores = others = 0
     for tile in tiles:
         vectors = size(tile.rows) * size(tile.columns)
         if g.on_array:
-            array += count * steps * max(tile.positions, p.pass_cycles) + repeats * len(parts) * ARRAY_GAP
+            windows = max(k.pass_windows(tile.convolved), p.pass_cycles)
+            array += count * steps * windows + arrays * ARRAY_GAP
         drain += count * (vectors * interval(g, p) + p.parameter_rows + DRAIN_GAP)
-        bus += (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes
         if traffic.load:
-            bus += repeats * sum(beats(tile, part) for part in parts)
+            of_tile = sum(sum(beats(tile, part)) for part in parts)
+            loader += repeats * of_tile
+            sliced_loads += of_tile
+            loads += repeats * len(parts) if not own_loads else len(every) * (min(across, down) if narrow else 1)
         if traffic.operand:
-            bus += vectors * g.target[0] / p.bus_elements
+            loader += vectors * g.target[0] / p.bus_elements
+        if traffic.store:
+            for of in every:
+                elements = size(of.outputs) * each
+                instructions = size(tile.rows) if apart and gaps else 1
+                stores += instructions
+                spans = vectors if apart else size(tile.rows) if gaps else 1
+                long = span_beats(p, elements, traffic.steps[1] * each) if apart else elements / p.bus_elements
+                storer += vectors * long + spans * SPAN_WRITTEN + instructions * TYPICAL_LATENCY
+        others += 1 + traffic.operand + len(every) + arrays
+    bus = (len(tiles) * weights + (loads + stores + others) * INSTRUCTION_BYTES) / p.bus_bytes + loader
+    pieces = len(tiles) * arrays
+    array += sliced_loads * beyond_queue(loads / pieces) + storer * beyond_queue(stores / pieces)
+    share = size(tiles[-1].rows) * size(tiles[-1].columns) / (g.target[1] * g.target[2])
     last = drain / len(tiles) / count + traffic.trailing * size(tiles[-1].rows) / g.target[1]
-    if traffic.store:
-        last += size(tiles[-1].rows) * size(tiles[-1].columns) * g.target[0] / p.bus_elements + TYPICAL_LATENCY
-    first = beats(tiles[0], parts[0]) if traffic.load else 0.0
-    return max(array, drain, bus) + SHARED * (drain + bus) + first + last
+    last += storer * share / len(every)
+    first = beats(tiles[0], parts[0])[0] if traffic.load else 0.0
+    writes = loader + g.target[1] * g.target[2] * count
+    return max(array, drain, bus, storer, writes) + SHARED * (drain + bus) + first + last
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -242,11 +316,11 @@ def test_pixels_and_rows_start_in_a_slot_where_they_do_in_memory_within_a_beat(b
         for rows, columns in ((1, 11), (3, 4), (9, 1)):
             for tile in tiles_of(layer.geometry, rows, columns):
                 steps = 11 * whole, whole
-                near = pixel_pitch(layer.geometry, p, steps)
+                near = pixel_pitch(layer.geometry, p, steps, 5)
                 assert near >= 5 * each
                 assert (near - whole * each) % p.bus_elements == 0
                 assert near == 5 * each or whole != 5
-                pitch = row_pitch(layer.geometry, size(tile.columns), p, steps)
+                pitch = row_pitch(layer.geometry, size(tile.columns), p, steps, 5)
                 assert pitch >= size(tile.columns) * near
                 assert (pitch - 11 * whole * each) % p.bus_elements == 0
                 assert pitch < size(tile.columns) * near + p.bus_elements
@@ -410,13 +484,16 @@ def test_slots_of_what_is_added_alternate():
 
 
 def test_a_layer_that_does_not_fit_names_the_memory_and_the_size_that_does():
-    # the 1500 outputs of one position must lie in one slot
-    graph = conv_graph((4, 1, 1), np.ones((1500, 4, 1, 1)))
+    # the 1500 channels of one window must lie in one slot, and those of its result in another
+    graph = pool_graph((1500, 2, 2), (2, 2), (1, 1), (0, 0, 0, 0))
     chosen = {"rows": 4, "columns": 4, "activation_kib": 1}
     with pytest.raises(ConfigurationError) as caught:
         plan(graph, parameters_for(graph, **chosen))
-    assert str(caught.value) == "layer 'conv': no tile of it fits the activation memory of 1 KiB; 2 KiB would do"
-    check_against_golden(plan(graph, parameters_for(graph, **{**chosen, "activation_kib": 2})))
+    assert str(caught.value) == "layer 'pool': no tile of it fits the activation memory of 1 KiB; 8 KiB would do"
+    check_against_golden(plan(graph, parameters_for(graph, **{**chosen, "activation_kib": 8})))
+    # of a convolution the results of each channel tile can leave alone
+    graph = conv_graph((4, 1, 1), np.ones((1500, 4, 1, 1)))
+    check_against_golden(plan(graph, parameters_for(graph, **chosen)))
 
 
 def test_a_pooling_window_that_does_not_fit_names_the_accumulators():

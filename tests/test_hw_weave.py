@@ -8,6 +8,7 @@ import pytest
 
 from systolith.hw.build import parameters_for
 from systolith.hw.compiler.cutting import channel_tiles, source_rows
+from systolith.hw.compiler.kernel_steps import kernel
 from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.order import array_cycles, ordered, vector_cycles
 from systolith.hw.compiler.residency import lifetimes, working_windows
@@ -164,7 +165,7 @@ def test_rows_are_there_before_anybody_reads_them(hardware):
                 last = shapes[layer.input][1] if flat else min(layer.source[1], reach + 1)
                 assert (done[layer.input][: max(last, 0)] > 0).all(), layer.name
                 assert all(
-                    source_rows(layer.geometry, t, q)[1] <= layer.source[1]
+                    source_rows(layer.geometry, kernel(layer.geometry, made.parameters), t, q)[1] <= layer.source[1]
                     for t in place.tiling.tiles
                     for q in place.tiling.parts
                 )

@@ -54,6 +54,12 @@ UNITS: dict[str, tuple[dict[str, Any], ...]] = {
         {"rows": 2, "columns": 2, "sum_bits": 23},
         {"rows": 3, "columns": 2, "sum_bits": 28},
         {"rows": 2, "columns": 4, "sum_bits": 28, "paired": True},
+        {"rows": 6, "columns": 4, "sum_bits": 23, "line_buffer": 512},
+        {"rows": 9, "columns": 4, "sum_bits": 23, "line_buffer": 512, "paired": True},
+    ),
+    "lines": (
+        {"rows": 6, "columns": 6, "line_buffer": 512},
+        {"rows": 9, "columns": 9, "line_buffer": 512},
     ),
     "accumulators": (
         {"rows": 2, "columns": 2, "sum_bits": 30},
@@ -86,6 +92,8 @@ WHOLE: dict[Target, tuple[dict[str, Any], ...]] = {
         {"rows": 8, "columns": 8, **LENETS},
         {"rows": 16, "columns": 16, "paired": True, "bus_bytes": 16, **LENETS},
         {"rows": 4, "columns": 4, "sum_bits": 26, "operands": True, "tables": True, **SMALL},
+        {"rows": 8, "columns": 8, "line_buffer": 512, **LENETS},
+        {"rows": 16, "columns": 16, "paired": True, "bus_bytes": 16, "line_buffer": 512, **LENETS},
     ),
     "ice40": ({"rows": 2, "columns": 2, "multiplier": False, "bus_bytes": 4, **LENETS, **SMALL},),
     "xilinx": ({"rows": 4, "columns": 4, **LENETS},),

@@ -52,7 +52,7 @@ RAMS: dict[Target, dict[str, float]] = {
 KINDS = ("luts", "registers", "multipliers", "block_rams")
 """What a Device has."""
 
-PARTS = ("array", "accumulators", "activations", "vector", "gearbox")
+PARTS = ("array", "accumulators", "activations", "vector", "gearbox", "lines")
 """Units that are parts of the model by themselves; a lane is one too, and all others are "control"."""
 
 
@@ -213,7 +213,13 @@ def _multipliers(measured: Sequence[Measured], like: dict[str, Any] | None) -> d
 
 def _copies(measured: Sequence[Measured], like: dict[str, Any] | None) -> dict[str, float]:
     """Block RAMs that synthesis takes for one that a kind of memory would fill."""
-    parts = {"activations": "activations", "accumulators": "accumulators", "weights": "control", "tables": "lanes"}
+    parts = {
+        "activations": "activations",
+        "accumulators": "accumulators",
+        "weights": "control",
+        "lines": "lines",
+        "tables": "lanes",
+    }
     otherwise = like["block RAM copies"] if like else dict.fromkeys(parts, 1.0)
     return {
         kind: _most(((m.block_rams.get(part), _ideal(m.parameters, kind)) for m in measured), otherwise[kind])

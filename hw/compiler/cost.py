@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...quant.graph import Pair
 from ..isa.parameters import INSTRUCTION_BYTES, Parameters
 from ..isa.program import QUEUE
-from .cutting import Partition, Slice, channel_tiles, divisions, slices
+from .cutting import Partition, channel_tiles, divisions, slices
 from .geometry import Geometry
 from .kernel_steps import Kernel, kernel, lines_fit
 from .span import Span, size
@@ -25,6 +25,7 @@ from .span import Span, size
 Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
 Numbers = TypeVar("Numbers", Integers, Reals)
+Counts = TypeVar("Counts", Integers, int)
 
 ARRAY_GAP = 4
 """Cycles between two of the array's instructions, about."""
@@ -60,10 +61,14 @@ class Traffic:
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """Of each shape, in cycles: what keeps array and bus busy, what is left before and behind, and all together."""
+    """Of each shape, cycles: those that keep array, bus and loader busy, those before and behind, and all together.
+
+    bus : the busier of its reads and the storer
+    """
 
     array: Reals
     bus: Reals
+    loader: Reals
     ends: Reals
     total: Reals
 
@@ -79,10 +84,10 @@ def interval(g: Geometry, p: Parameters) -> int:
     return max(reads(g), p.lane_groups)
 
 
-def drain(g: Geometry, p: Parameters, count: Numbers, tiles: int) -> Numbers:
+def drain(g: Geometry, p: Parameters, count: Counts, tiles: int) -> Counts:
     """Cycles of the vector unit for a layer of ``tiles`` channel tiles, in ``count`` spatial ones."""
-    cycles: Numbers = tiles * (g.target[1] * g.target[2] * interval(g, p) + count * (p.parameter_rows + DRAIN_GAP))
-    return cycles
+    results = g.target[1] * g.target[2]
+    return tiles * (results * interval(g, p) + count * (p.parameter_rows + DRAIN_GAP))
 
 
 def pixel_pitch(g: Geometry, p: Parameters, steps: Pair, channels: int) -> int:
@@ -167,7 +172,7 @@ def _each(columns: Numbers, rows: Numbers) -> Numbers:
     return np.outer(columns, rows).ravel()
 
 
-def _beyond_queue(instructions: Integers) -> Reals:
+def _beyond_queue(instructions: Reals) -> Reals:
     """The share of ``instructions`` of one unit, one behind the other, that find its queue full."""
     share: Reals = np.maximum(0.0, 1 - QUEUE / np.maximum(instructions, 1))
     return share
@@ -201,6 +206,8 @@ class Shapes:
         self.rows = np.tile(rows.length, len(columns.length))
         self.columns = np.repeat(columns.length, len(rows.length))
         self.count = _each(columns.count, rows.count)
+        self._across = np.repeat(columns.count, len(rows.count))
+        self._apart = self.slices > 1 or g.target[0] != traffic.steps[1]  # each pixel of a result is a span of its own
         series = channel_tiles(g, p)
         self._channel_tiles = sum(map(len, series))
         self._channels = (series[0][0].input, series[-1][-1].input) if g.on_array else (0, 0)
@@ -262,67 +269,61 @@ class Shapes:
         g, p, traffic, count, parts = self.g, self.p, self.traffic, self.count, len(partition)
         # each channel tile loads the parts of its reduction again, each slice its own
         repeats = self._channel_tiles if parts > 1 else 1
-        loads, stores = self._transfers()
-        instructions = loads + stores + traffic.operand + 1 + 2 * max(repeats * parts, self.slices)
+        pieces = count * max(repeats * parts, self.slices)
+        loads, (stores, storing) = self._loads(), self._stores()
+        loads = loads + (pieces - count if parts > 1 and traffic.load else 0)
+        instructions = loads + stores + count * (traffic.operand + 1 + self.slices) + pieces
         weights, array = 0.0, np.zeros(1)
         if g.on_array:
             steps = partition.passes(p)
             weights = self._channel_tiles * (steps * p.rows + p.parameter_rows) * p.weight_row_bits / 8
             passing = self._channel_tiles * steps * self._passing()
-            array = (passing + count * max(repeats * parts, self.slices) * ARRAY_GAP).astype(np.float64)
+            array = (passing + pieces * ARRAY_GAP).astype(np.float64)
         results = g.target[1] * g.target[2]
         vector = drain(g, p, count, self._channel_tiles)
-        placed = repeats * beats
+        loader = repeats * beats
         if traffic.operand:
-            placed = placed + results * g.target[0] / p.bus_elements
-        bus = count * (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + placed
-        # loader and vector unit write through one port
-        writes = placed + results * self._channel_tiles
+            loader = loader + results * g.target[0] / p.bus_elements
+        bus = (count * weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + loader
+        writes = loader + results * self._channel_tiles  # one port for loader and vector unit
         last = vector / count / self._channel_tiles
         last = last + traffic.trailing * np.tile(self._rows.last, len(self._columns.last)) / g.target[1]
         if traffic.store:
             results = _each(self._columns.last, self._rows.last)
-            last = last + (results * self._stored(self._slices[-1])[0] + TYPICAL_LATENCY)
-        # what waits for a queue holds up the array's instructions behind it
-        storing = self._storing()
-        held = array + beats * _beyond_queue(loads // self.slices) + storing * _beyond_queue(stores // self.slices)
-        busiest = np.maximum.reduce(np.broadcast_arrays(held, vector, bus, writes, storing))
+            last = last + (storing * results / (g.target[1] * g.target[2] * self.slices))
+        # what waits for a full queue holds up the array's instructions behind it
+        array = array + beats * _beyond_queue(loads / pieces) + storing * _beyond_queue(stores / pieces)
+        busiest = np.maximum.reduce(np.broadcast_arrays(array, vector, bus, writes, storing))
         total = busiest + SHARED * (vector + bus) + first + last
-        array, bus, ends = (np.broadcast_to(cycles, count.shape) for cycles in (array, bus, first + last))
-        return Costs(array, bus, ends, total)
+        bus = np.maximum(bus, storing)
+        array, bus, loader, ends = (np.broadcast_to(c, count.shape) for c in (array, bus, loader, first + last))
+        return Costs(array, bus, loader, ends, total)
 
-    def _transfers(self) -> tuple[Integers, Integers]:
-        """LOADs and STOREs of one spatial tile."""
-        loads, stores = (np.full(len(self.count), int(some)) for some in (self.traffic.load, self.traffic.store))
-        if self.slices > 1:  # no step leads from a row's last pixel to the next row's first but in whole rows
-            narrow = np.repeat(self._columns.count, len(self._rows.count)) > 1
-            stores *= np.where(narrow, self.rows, 1) * self.slices
-            if self._own_loads:
-                rows, columns = (axis.largest(axis.whole_sources()) for axis in (self._rows, self._columns))
-                shorter = np.minimum(np.tile(rows, len(columns)), np.repeat(columns, len(rows)))
-                loads *= np.where(narrow, shorter, 1) * self.slices
-        return loads, stores
+    def _loads(self) -> Integers:
+        """LOADs of the source; where only some channels are loaded, no step leads from one row to the next but in whole
+        rows."""
+        if not self._own_loads:
+            return self.count * int(self.traffic.load)
+        rows, columns = (axis.largest(axis.whole_sources()) for axis in (self._rows, self._columns))
+        shorter = np.minimum(np.tile(rows, len(columns)), np.repeat(columns, len(rows)))
+        return np.where(self._across > 1, shorter, 1) * self.count * self.slices * int(self.traffic.load)
 
-    def _stored(self, slice_: Slice) -> tuple[float, bool]:
-        """The storer's cycles for each result of ``slice_``, and whether each is a span of its own."""
-        each = self.p.sum_elements if self.g.raw else 1
-        elements, step = size(slice_.outputs) * each, self.traffic.steps[1] * each
-        if elements == step:
-            return elements / self.p.bus_elements, False
-        return self._span_beats(elements, step) + SPAN_WRITTEN, True
-
-    def _storing(self) -> Reals:
-        """The storer's cycles."""
+    def _stores(self) -> tuple[Integers, Reals]:
+        """STOREs, and the storer's cycles."""
+        g, steps = self.g, self.traffic.steps
         if not self.traffic.store:
-            return np.zeros(1)
-        _, height, width = self.g.target
-        cycles, apart = (sum(of) for of in zip(*map(self._stored, self._slices), strict=True))
-        rows = height * np.repeat(self._columns.count, len(self._rows.count))
-        narrow = (rows > height) | (self.traffic.steps[0] > width * self.traffic.steps[1])
-        spans = np.where(narrow, rows, self.count)  # or instructions, if there is one for each row
-        overhead = TYPICAL_LATENCY * spans if apart else SPAN_WRITTEN * spans + TYPICAL_LATENCY * self.count
-        stored: Reals = height * width * cycles + overhead * self.slices
-        return stored
+            return np.zeros_like(self.count), np.zeros(1)
+        each = self.p.sum_elements if g.raw else 1
+        rows = np.where(
+            (self._across > 1) | (steps[0] > g.target[2] * steps[1]), self._across * g.target[1], self.count
+        )
+        stores, spans, cycles = self.count, rows, g.target[0] * each / self.p.bus_elements
+        if self._apart:
+            stores = rows * self.slices
+            spans = np.full_like(rows, g.target[1] * g.target[2] * self.slices)
+            cycles = sum(self._span_beats(size(part.outputs) * each, steps[1] * each) for part in self._slices)
+        busy: Reals = g.target[1] * g.target[2] * cycles + spans * SPAN_WRITTEN + stores * TYPICAL_LATENCY
+        return stores, busy
 
     def _passing(self) -> Integers:
         """Cycles of one pass of one channel tile, over all tiles."""

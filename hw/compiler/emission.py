@@ -207,7 +207,7 @@ class TileEmitter:
             "padding": it.padding,
             "column": column * depth + part.run[0] + group[0].input - self.first_channel,
             "column_step": across.windows_apart * depth,
-            "kernel_column_step": across.step * depth,
+            "kernel_column_step": across.step * depth if across.phases == 1 else 1,
             "tile_step": group[1].input - group[0].input if len(group) > 1 else 0,
             "row": source.address(line, 0) % WRAP,
             "row_step": down.windows_apart * pitch % WRAP,

@@ -81,10 +81,12 @@ def _depthwise_rows(layer: EngineLayer, k: Kernel, tile: ChannelTile, p: Paramet
     """(kernel row steps, kernel column steps, R, C): of each column's rows the first line has the last kernel row."""
     rows = np.zeros((k.rows.count, k.columns.count, p.rows, p.columns), np.int64)
     weights = layer.weights[tile.output : tile.output + tile.channels, 0]
+    phases = k.columns.phases
     for y, x in np.ndindex(*layer.kernel):
         (down, line), (across, tap) = divmod(y, k.rows.taps), divmod(x, k.columns.taps)
         row = (k.rows.taps - 1 - line) * p.line_taps + tap * k.columns.dilation
-        rows[down, across, row, : tile.channels] = weights[:, y, x]
+        for phase in range(phases):
+            rows[down, across * phases + phase, row, phase : tile.channels : phases] = weights[phase::phases, y, x]
     return rows
 
 

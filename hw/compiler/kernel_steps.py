@@ -8,6 +8,9 @@ from ..isa.parameters import LINE_LATENCY, Parameters
 from .geometry import Geometry
 from .span import Span
 
+LONGEST_STEP = 255
+"""Rows from one step along the kernel's rows to the next that an instruction can say."""
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -16,6 +19,7 @@ class Steps:
     count : passes;  step : source rows or columns from one to the next
     taps : of the kernel, that one pass takes, but for the last;  dilation : source rows or columns from tap to tap
     stride : source rows or columns from result to result;  size : the kernel's taps
+    phases : passes that one after the other take the same taps, for columns of their own
     windows_apart : source rows or columns from window to window of a pass: every one if taps share windows
     """
 
@@ -24,6 +28,7 @@ class Steps:
     dilation: int
     stride: int
     size: int
+    phases: int = 1
 
     @property
     def step(self) -> int:
@@ -40,7 +45,8 @@ class Steps:
 
     def reaching(self, steps: Span) -> Span:
         """Source rows or columns, half open, from the result's first tap on, that ``steps`` take."""
-        return steps[0] * self.step, min(steps[1] * self.taps, self.size) * self.dilation - self.dilation + 1
+        first, last = steps[0] // self.phases, ceil(steps[1] / self.phases)
+        return first * self.step, (min(last * self.taps, self.size) - 1) * self.dilation + 1
 
     def sources(self, results: Span, steps: Span, pad: int) -> Span:
         """Source rows or columns, half open, that ``steps`` take for ``results``."""
@@ -48,9 +54,9 @@ class Steps:
         return results[0] * self.stride - pad + first, (results[1] - 1) * self.stride - pad + last
 
 
-def sliding(size: int, taps: int, dilation: int, stride: int) -> Steps:
+def sliding(size: int, taps: int, dilation: int, stride: int, phases: int = 1) -> Steps:
     """Steps of a kernel of ``size`` taps, as many as ``taps`` at once."""
-    return Steps(ceil(size / taps), min(taps, size), dilation, stride, size)
+    return Steps(ceil(size / taps) * phases, min(taps, size), dilation, stride, size, phases)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Kernel:
         return self.windows(0, results[0]) * self.windows(1, results[1])
 
 
-def plain(g: Geometry, p: Parameters) -> Kernel:
+def plain(g: Geometry) -> Kernel:
     """A tap a pass, or where windows take whole pixels, a kernel row."""
     columns = 1 if g.whole_pixels else g.kernel[1]
     rows = sliding(g.kernel[0], 1, g.dilations[0], g.strides[0])
@@ -79,22 +85,28 @@ def plain(g: Geometry, p: Parameters) -> Kernel:
 
 
 def depthwise(g: Geometry, p: Parameters) -> Kernel | None:
-    """As many taps of a kernel row, and kernel rows, as a column of the array holds; None where it cannot."""
+    """As many taps of a kernel row, and kernel rows, as a column of the array holds; None where it cannot.
+
+    Columns that share a multiplier see one channel: they take turns, the second in windows that begin a channel later.
+    """
     if not p.line_buffer or not g.on_array or g.groups == 1 or g.inputs != 1 or g.outputs != g.groups:
         return None
-    if p.paired or g.dilations[1] >= p.line_taps or max(g.dilations[0], *g.strides) > 128:
+    if g.dilations[1] >= p.line_taps or p.kernel_lines * g.dilations[0] > LONGEST_STEP:
         return None
     rows = sliding(g.kernel[0], p.kernel_lines, g.dilations[0], g.strides[0])
-    columns = sliding(g.kernel[1], (p.line_taps - 1) // g.dilations[1] + 1, g.dilations[1], g.strides[1])
-    return Kernel(rows, columns, depthwise=True)
+    taps, phases = (p.line_taps - 1) // g.dilations[1] + 1, 2 if p.paired else 1
+    if phases > 1 and taps < g.kernel[1]:
+        return None
+    return Kernel(rows, sliding(g.kernel[1], taps, g.dilations[1], g.strides[1], phases), depthwise=True)
 
 
 @lru_cache(maxsize=1024)
 def kernel(g: Geometry, p: Parameters) -> Kernel:
     """The way that takes fewer cycles for the whole map, weights included."""
-    usual, other = plain(g, p), depthwise(g, p)
-    possible = other and any(lines_fit(other, other.windows(1, n + 1), p) for n in range(g.convolved[2]))
-    return other if possible and _cycles(g, p, other) < _cycles(g, p, usual) else usual
+    usual, other = plain(g), depthwise(g, p)
+    if other is None or not any(lines_fit(other, other.windows(1, n + 1), p) for n in range(g.convolved[2])):
+        return usual
+    return min(usual, other, key=lambda k: _cycles(g, p, k))
 
 
 def line_delay(k: Kernel, columns: int, p: Parameters) -> int:

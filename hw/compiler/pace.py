@@ -1,17 +1,17 @@
 """About how many cycles a network takes with other lanes than it was laid out for: no plan, no cycle model.
 
-What the array and the bus do for a layer is the same with any lanes; the vector unit's time follows from them.  So one
-layout tells of all.  ``choice`` rests on differences of these figures, not on the figures.
+What array, bus and loader do for a layer is the same with any lanes; the vector unit's time follows from those.  So one
+layout tells of all.  ``choice`` rests on differences between these figures: docs/cycles.md has how far they are off.
 """
 
 from collections.abc import Sequence
 
 from ..isa.parameters import Parameters
-from .cost import drain
+from .cost import drain, interval, reads
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
-from .order import vector_cycles
 from .residency import Layout
+from .tiling import Tiling
 
 
 def pace(layers: Sequence[EngineLayer], layout: Layout, p: Parameters) -> float:
@@ -22,19 +22,30 @@ def pace(layers: Sequence[EngineLayer], layout: Layout, p: Parameters) -> float:
     """
     total, slack = 0.0, [0.0] * len(layers)
     for number, (layer, placement) in enumerate(zip(layers, layout.placements, strict=True)):
+        if layer.on_array:
+            tiling = placement.tiling
+            vector = _vector(layer, tiling, p)
+            cycles = max(tiling.array, tiling.bus, vector)
+            total += cycles + tiling.ends
+            slack[number] = cycles - vector
+    for layer, placement, (first, last) in zip(layers, layout.placements, layout.windows, strict=True):
         if not layer.on_array:
-            continue
-        tiling = placement.tiling
-        vector = drain(layer.geometry, p, tiling.count, sum(map(len, channel_tiles(layer.geometry, p))))
-        cycles = max(tiling.array, tiling.bus, vector)
-        total += cycles + tiling.ends
-        slack[number] = cycles - vector
-    for layer, (first, last) in zip(layers, layout.windows, strict=True):
-        if not layer.on_array:
-            left = float(vector_cycles(layer, p))
+            left = _vector(layer, placement.tiling, p)
             for number in range(first, last + 1):
                 hidden = min(left, slack[number])
                 slack[number] -= hidden
                 left -= hidden
             total += left
     return total
+
+
+def _vector(layer: EngineLayer, tiling: Tiling, p: Parameters) -> float:
+    """Cycles of the vector unit for ``layer``, whose writes and the loader's take turns."""
+    g, tiles = layer.geometry, sum(map(len, channel_tiles(layer.geometry, p)))
+    vectors = tiles * g.target[1] * g.target[2]
+    if layer.on_array:
+        cycles = float(drain(g, p, tiling.count, tiles))
+    else:
+        # where it reads in every cycle, each write takes its port once, if it is the bank's
+        cycles = vectors * (interval(g, p) + (reads(g) >= p.lane_groups) * min(1.0, 2 / p.banks))
+    return max(cycles, vectors + tiling.loader)

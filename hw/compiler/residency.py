@@ -163,7 +163,7 @@ class _Layouter:
         return Tilings(geometry, self.p, traffic)
 
     def _best(self, geometry: Geometry, traffic: Traffic, space: int, slack: float) -> Tiling | None:
-        return self.tilings(geometry, traffic).best(space, slack)
+        return self.tilings(geometry, traffic).best(space, slack, whole=slack == CLOSE)
 
     def _tiling(self, n: int, space: int, slack: float) -> Tiling | None:
         """The best for layer ``n`` in ``space`` elements; the same for all layers of its geometry and traffic."""

@@ -31,8 +31,8 @@ class Tiling:
     shape, count : rows and columns of a tile's result at most, and how many tiles there are
     sliced, slices : channel tiles in a slice of its channels, 0 if all are loaded at once; and how many slices
     input_slot, operand_slot, output_slot : elements that the largest piece of a tile takes of each, 0 if it is resident
-    cost : estimated cycles, to choose by;  array, bus, ends : of them, those that keep the array busy, and the bus; and
-    those before the first tile and behind the last;  tiles : all of them, in raster order, once it is placed
+    cost : estimated cycles, to choose by;  array, bus, loader, ends : of these, as Costs has them
+    tiles : all of them, in raster order, once it is placed
     """
 
     shape: Span
@@ -46,6 +46,7 @@ class Tiling:
     cost: float
     array: float
     bus: float
+    loader: float
     ends: float
     tiles: tuple[SpatialTile, ...] = ()
 
@@ -88,9 +89,10 @@ class Tilings:
             fitted = slicing.fitted(space)
             yield from (slicing.tiling(fitted, int(shape)) for shape in np.flatnonzero(fitted.partition >= 0))
 
-    def best(self, space: int, slack: float = CLOSE) -> Tiling | None:
+    def best(self, space: int, slack: float = CLOSE, *, whole: bool = False) -> Tiling | None:
         """The smallest of those that fit and cost at most ``slack`` times the cheapest, or None.
 
+        whole : it has as few slices as these have, for memories like long spans
         Without the array, the widest, then largest tile that takes no more than PIECE cycles: others need not wait for
         it, and who reads its rows can begin soon.
         """
@@ -101,11 +103,11 @@ class Tilings:
         if cheapest == np.inf:
             return None
         near = [
-            (taken, cost, slicing, of, shape)
+            (slicing.shapes.slices if whole else 0, taken, cost, slicing, of, shape)
             for slicing, of in zip(self._slicings, fitted, strict=True)
             for taken, cost, shape in slicing.near(of, cheapest * slack)
         ]
-        _, _, slicing, of, shape = min(near, key=lambda found: found[:2])
+        *_, slicing, of, shape = min(near, key=lambda found: found[:3])
         return slicing.tiling(of, shape)
 
 
@@ -194,7 +196,11 @@ class _Slicing:
             int(fitted.load[shape]),
             int(shapes.operand_slot[shape]),
             int(shapes.output_slot[shape]),
-            *(float(cycles[shape]) for cycles in (costs.total, costs.array, costs.bus, costs.ends)),
+            float(costs.total[shape]),
+            float(costs.array[shape]),
+            float(costs.bus[shape]),
+            float(costs.loader[shape]),
+            float(costs.ends[shape]),
         )
 
 

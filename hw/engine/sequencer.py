@@ -32,8 +32,8 @@ class Sequencer(wiring.Component):
     with the last window of the pass before, so that passes follow each other without a bubble.  A channel
     tile's first pass also waits for a free half of the accumulators.  Waiting is the only flow control.
     From one ``swap`` to ``loaded`` for the next pass at least ACCUMULATOR_HAZARD cycles.
-    One idle cycle lies between one instruction's last window and the next one's first; it shows the window that would
-    follow.  A freed half counts two cycles later.
+    One idle cycle lies between one instruction's last window and the next one's first.  A freed half counts two cycles
+    later.
     Not every window gives a result: in a depthwise pass some only bring pixels.
 
     Parameters: rows : int, R;  activation_bits : int;  accumulator_depth : int, vectors in each half
@@ -57,7 +57,7 @@ class Sequencer(wiring.Component):
         check_range("accumulator depth", accumulator_depth, 4, 1 << 24)
         check_range("address bits", address_bits, 1, 24)
         self._rows, self._accumulator_depth, self._address_bits = rows, accumulator_depth, address_bits
-        self._activation_bits, self._line_buffer = activation_bits, line_buffer
+        self._line_buffer = line_buffer
         super().__init__(
             {
                 "instructions": In(stream.Signature(PASSES)),
@@ -140,10 +140,8 @@ class Sequencer(wiring.Component):
                 half_there.eq(self.half_free | free_halves[1]),
             ]
 
-        padding = Signal(signed(self._activation_bits), reset_less=True)
         with m.If(start):
             windows.begin(m, passes, i)
-            m.d.sync += padding.eq(i.padding)
         with m.Elif(running):
             windows.step(m, i)
         if self._line_buffer:
@@ -169,7 +167,7 @@ class Sequencer(wiring.Component):
             self.window.column.eq(windows.column),
             self.window.inside.eq((windows.line >= 0) & (windows.line < i.lines)),
             self.window.row_elements.eq(i.row_elements),
-            self.window.padding.eq(padding),
+            self.window.padding.eq(i.padding),
             self.control.valid.eq(running & windows.counts),
             self.control.first.eq(initial),
             self.control.half.eq(half),

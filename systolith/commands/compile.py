@@ -18,7 +18,7 @@ def compile_build(
     output: str | Path,
     *,
     batch: int = 1,
-    unfold_input: bool = False,
+    unfold_input: bool | None = None,
     show_progress: bool = False,
 ) -> Plan:
     """Make program and memory of the quantized ``model`` for the accelerator in folder ``accelerator``.

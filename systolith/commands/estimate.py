@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..hw.build import parameters_for
+from ..hw.choice import choose
 from ..hw.devices import device as device_of
-from ..hw.estimate import Estimate, estimate, largest
+from ..hw.estimate import Estimate, estimate_chosen, largest, room
 from ..quant import ConfigurationError
 from .quantize import Quantized, graph_of
 
@@ -18,6 +19,7 @@ def estimate_build(
     columns: int | None = None,
     device: str | None = None,
     batch: int = 1,
+    unfold_input: bool | None = None,
     clock_mhz: float = 100,
     **sizes: Any,
 ) -> Estimate:
@@ -25,7 +27,7 @@ def estimate_build(
 
     rows, columns : both, or neither: then the largest accelerator that fits ``device``
     device : a part by name, see hw.devices, whose family is the target
-    batch : images in one run;  clock_mhz : for images a second and bandwidths
+    batch, unfold_input : as in `generate_build`;  clock_mhz : for images a second and bandwidths
     sizes : what `generate_build` takes
     Raises ModelError for what is no quantized model, ConfigurationError for sizes out of range, a device that is not
     known, or if nothing fits.
@@ -36,10 +38,11 @@ def estimate_build(
     graph = graph_of(model)
     if rows is not None and columns is not None:
         parameters = parameters_for(graph, rows=rows, columns=columns, **sizes)
-        return estimate(graph, parameters, batch=batch, clock_mhz=clock_mhz, device=part)
+        made = choose(graph, parameters, batch, lanes=sizes.get("lanes"), unfold_input=unfold_input, fits=room(part))
+        return estimate_chosen(graph, made, batch=batch, clock_mhz=clock_mhz, device=part)
     if rows is not None or columns is not None:
         raise ConfigurationError("give both rows and columns, or neither and a device")
     if part is None:
         raise ConfigurationError("give rows and columns, or a device to fill")
     sizes.pop("target")
-    return largest(graph, part, batch=batch, clock_mhz=clock_mhz, **sizes)
+    return largest(graph, part, batch=batch, unfold_input=unfold_input, clock_mhz=clock_mhz, **sizes)

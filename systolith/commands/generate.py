@@ -12,6 +12,7 @@ from rich.table import Table
 from .. import quant
 from ..hw.area import area, measured
 from ..hw.build import general_parameters, generate, generate_hardware, parameters_for
+from ..hw.choice import choose
 from ..hw.compiler.plan import Plan
 from ..hw.estimate import area_line
 from ..hw.folder import read_manifest
@@ -20,6 +21,7 @@ from ..progress import stage_bars
 from .quantize import Quantized, model_of
 
 STAGES = {
+    "choice": "choosing lanes and the input's layout",
     "layout": "laying out the memories",
     "weave": "writing the program",
     "verilog": "writing the Verilog",
@@ -34,7 +36,7 @@ def generate_build(
     rows: int,
     columns: int,
     batch: int = 1,
-    unfold_input: bool = False,
+    unfold_input: bool | None = None,
     monitor: bool = False,
     show_progress: bool = False,
     **sizes: Any,
@@ -42,10 +44,12 @@ def generate_build(
     """Generate the accelerator that runs the quantized ``model`` into folder ``output``, and return its plan.
 
     batch : images in one run, whose fully connected layers share each fetched weight
-    unfold_input : the host writes the input with the rows of each window of the first convolution side by side
+    unfold_input : the host writes the input with the rows of each window of the first convolution side by side; None:
+    if that saves 1% of the cycles
     monitor : ports that show each vector that is written, for a logic analyser
     sizes : bus_bytes, activation_kib, accumulator_kib, weight_fifo_kib, lanes, and any other field of hw's
-    Parameters; operand and sum widths are what the model needs unless given.
+    Parameters; operand and sum widths are what the model needs unless given, lanes the fewest that come near the
+    fastest: the manifest has the reasons.
     Raises ModelError for what is no quantized model, ConfigurationError for parameters out of range or a
     layer that cannot fit, naming the memory and the size that would do.
     """
@@ -54,7 +58,11 @@ def generate_build(
     parameters = parameters_for(graph, rows=rows, columns=columns, **sizes)
     file = written.SerializeToString(deterministic=True)
     with stage_bars(STAGES, show_progress) as progress:
-        return generate(graph, file, parameters, Path(output), batch, unfold_input, monitor, progress)
+        progress("choice", 0, 1)
+        made = choose(graph, parameters, batch, lanes=sizes.get("lanes"), unfold_input=unfold_input)
+        progress("choice", 1, 1)
+        p, unfold = made.parameters, made.unfold_input
+        return generate(graph, file, p, Path(output), batch, unfold, monitor, progress, made.reasons)
 
 
 def generate_accelerator(
@@ -87,7 +95,7 @@ def plan_tables(plan: Plan, output: Path) -> RenderableType:
         table.add_row(escape(layer.name), *(f"{getattr(layer, key):,}" for key in keys))
     table.add_row("network", "", "", *(f"{getattr(facts, key):,}" for key in keys[2:]))
     what, *cost = hardware_lines(plan.parameters)
-    return Group(table, f"{what}; {plan.memory_bytes:,} bytes of memory", *cost, f"written to {output}")
+    return Group(table, *facts.chosen, f"{what}; {plan.memory_bytes:,} bytes of memory", *cost, f"written to {output}")
 
 
 def hardware_lines(p: Parameters) -> list[str]:
