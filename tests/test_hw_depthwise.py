@@ -49,7 +49,10 @@ def network(seed: int, bits: int = 8) -> Graph:
         net.join("Add", before, net.current)
     elif min(after) >= 2 and rng.random() < 0.3:
         net.pool()
-    net.conv(channels, 6, 1)
+    return quantized(net.conv(channels, 6, 1), bits)
+
+
+def quantized(net: Builder, bits: int = 8) -> Graph:
     model = net.model()
     with TemporaryDirectory() as folder:
         onnx.save(model, Path(folder) / "model.onnx")
