@@ -68,7 +68,7 @@ def vector(run: Run) -> Process:
             each += ports.own_writes(f)
         needed = steps + int((outputs - 1) * each)
         idle = now
-        for _ in range(f["tiles"] + 1):
+        for tile in range(f["tiles"] + 1):
             if layer.on_array:
                 complete = yield from run.complete.take()
                 now = max(complete, idle) + p.parameter_rows + 1
@@ -76,7 +76,7 @@ def vector(run: Run) -> Process:
             yield now
             first_write = now + steps + ARRIVING + p.lane_groups + unit.lane.latency
             done = now + needed
-            ports.writes.append(range(first_write, done + (first_write - now - steps) + 1, round(each)))
+            ports.write(f, tile, range(first_write, done + (first_write - now - steps) + 1, round(each)))
             if layer.operand or not layer.on_array:
                 maps = 1 if layer.on_array or steps < each else steps
                 yield from ports.read(done - now, maps / each)

@@ -3,8 +3,10 @@
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from math import gcd
 
+from ..engine.activations import ActivationMemory
 from ..engine.loader import Loader
 from ..engine.read_master import ReadMaster
 from ..engine.register_slice import RegisterSlice
@@ -18,10 +20,28 @@ Arrived = Callable[[tuple[int, int]], None]
 NEVER = 1 << 62
 
 
+@dataclass(frozen=True)
+class Written:
+    """A vector unit's writes of one channel tile: in which cycles, and where the first ``elements`` of each lie."""
+
+    times: range
+    start: int
+    elements: int
+    columns: int
+    row_step: int
+    column_step: int
+
+    def at(self, cycle: int) -> range:
+        """The elements that are written in ``cycle``, one of ``times``."""
+        row, column = divmod(self.times.index(cycle), self.columns)
+        first = self.start + row * self.row_step + column * self.column_step
+        return range(first, first + self.elements)
+
+
 class MemoryPorts:
     """The ports that vector unit, loader and storer share.
 
-    writes : cycles in which the vector unit writes, a tile each
+    writes : cycles in which the vector unit writes, a tile each;  written : the same, with their places
     reading_until : the vector unit reads maps up to this cycle, as far as is known
     reading_share : of these cycles, those in which another finds its bank taken
     placed : the loader's bursts: first and last cycle, beats
@@ -31,6 +51,7 @@ class MemoryPorts:
     def __init__(self, clock: Clockwork, p: Parameters) -> None:
         self.clock, self.p = clock, p
         self.writes: deque[range] = deque()
+        self.written: deque[Written] = deque()
         self.reading_until = 0
         self.reading_share = 0.0
         self.placed: deque[tuple[int, int, int]] = deque()
@@ -44,6 +65,28 @@ class MemoryPorts:
         last += self.put_off(first, last - first + 1)
         self.placed.append((first, last, beats))
         return last
+
+    def write(self, f: Mapping[str, int], tile: int, times: range) -> None:
+        """The vector unit writes channel tile ``tile`` of instruction ``f`` in ``times``."""
+        self.writes.append(times)
+        s = self.settings
+        channels = self.p.columns if s["raw"] else f["channels"] if tile < f["tiles"] else f["last_channels"]
+        start = f["chip"] + tile * s["tile_step"]
+        self.written.append(Written(times, start, channels, f["columns"] + 1, f["row_step"], s["column_step"]))
+
+    def readable(self, element: int, cycle: int) -> int:
+        """The first cycle from ``cycle`` on in which no write keeps the storer from the bank of ``element``."""
+        line, banks, reached = self.p.line, self.p.banks, ActivationMemory.WRITE_LATENCY - 1
+        bank = element // line % banks
+        while self.written and self.written[0].times[-1] + reached < cycle:
+            self.written.popleft()
+        for written in self.written:
+            while cycle - reached in written.times:
+                taken = written.at(cycle - reached)
+                if bank not in ((taken[0] // line) % banks, (taken[-1] // line) % banks):
+                    break
+                cycle += 1
+        return cycle
 
     def put_off(self, first: int, beats: int) -> int:
         """Cycles that ``beats`` from ``first`` on wait for the vector unit's reads."""

@@ -102,8 +102,15 @@ def storer(run: Run) -> Process:
         yield begin - 1
         bursts = spans(instruction, run.p.bus_bytes)
         for n, span in enumerate(bursts):
-            first, beats = clock.now, sum(span)
-            yield first + (ahead if n else 0) + beats + len(span) + run.ports.put_off(first, beats)
+            element = instruction.fields["chip"] + n * instruction.fields["chip_step"]
+            element -= element % run.p.bus_elements
+            now = clock.now + (ahead if n else 0)
+            for beats in span:
+                now += 1 + run.ports.put_off(now, beats)
+                for beat in range(beats):
+                    now = run.ports.readable(element + beat * run.p.bus_elements, now) + 1
+                element += beats * run.p.bus_elements
+                yield now
         # read, FIFO, then the answer to the last beat
         complete = clock.now + 1 + ActivationMemory.READ_LATENCY + CountedFifo.LATENCY + run.latency
         run.end(instruction, begin, complete, sum(map(sum, bursts)))
