@@ -58,6 +58,7 @@ class EngineLayer:
     normalization : its tables are in ``tables``
     input_at, operand_at, output_at : first element in tensors that hold several images;  image : None for all of them
     tensor : the graph's name of the output, if ``output`` is another
+    own_weights : how many the graph's layer has, if ``weights`` has more, zeros among them
     """
 
     name: str
@@ -95,6 +96,7 @@ class EngineLayer:
     output_at: int = 0
     image: int | None = None
     tensor: str = ""
+    own_weights: int = 0
 
     @property
     def on_array(self) -> bool:

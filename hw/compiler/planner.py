@@ -16,6 +16,7 @@ from .plan import Plan
 from .residency import lay_out
 from .stamping import stamped
 from .sync import synchronize
+from .thin import thinned
 from .unfold import unfolded
 from .weave import weave
 
@@ -35,7 +36,7 @@ def plan(
     """
     p = parameters
     single, unfolding = unfolded(graph) if unfold_input else (graph, None)
-    lowered = lower(single, p.activation_bits)
+    lowered = thinned(lower(single, p.activation_bits), p)
     for layer in lowered:
         _check(layer)
     check_needs(lowered, p)
