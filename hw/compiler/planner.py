@@ -36,13 +36,13 @@ def plan(
     """
     p = parameters
     single, unfolding = unfolded(graph) if unfold_input else (graph, None)
-    lowered = thinned(lower(single, p.activation_bits), p)
+    wider, lowered = thinned(lower(single, p.activation_bits), single, p)
     for layer in lowered:
         _check(layer)
     check_needs(lowered, p)
     if not 1 <= batch <= LARGEST_BATCH:
         raise ConfigurationError(f"batch must be 1 to {LARGEST_BATCH} images, not {batch}")
-    whole, layers = batched(single, ordered(lowered, p), batch)
+    whole, layers = batched(wider, ordered(lowered, p), batch)
     progress("layout", 0, 1)
     layout = lay_out(layers, whole, p)
     bare = Plan(whole, p, batch, single, layers, layout, lay_out_dram(whole, p, layers, layout), unfolding)

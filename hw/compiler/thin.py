@@ -1,207 +1,196 @@
-"""Thin layers: neighbouring results of a convolution of few outputs, side by side in one tile of the array.
-
-A convolution of k outputs keeps k of the array's C columns busy.  It equals one of n * k outputs whose result is 1 / n
-as wide: output (q, k) has kernel k moved right by q strides, with zeros beside it.  Maps lie as NHWC, so n neighbouring
-pixels of k channels and one pixel of n * k channels are the same bytes: who reads the result, and what is added to it,
-need not know.  The run grows by n - 1 strides, and n times as many positions come out of it.
-
-Behind a max pooling the same holds of its results: their windows are moved by its strides, and a spatial tile of one
-column of them convolves only what it pools.
-"""
+"""Which convolutions of few outputs become others that fill the array's columns: see beside and stacked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ...quant.graph import Pair
+from ...quant.graph import Graph, Tensor
 from ..isa.parameters import Parameters
 from ..isa.program import TABLE_ENTRIES
+from .beside import beside, may_be_beside, widened
 from .cost import Traffic, interval
 from .cutting import channel_tiles, whole
 from .engine_layer import EngineLayer
+from .formats import ONE
 from .geometry import Geometry
+from .stacked import alike, in_turns, joined, may_take_turns, stacked, step_of
 from .tiling import Tilings
 
 GAIN = 0.98
 """Of a layer's cycles, what it may take at most to be changed: estimates are that good."""
 
+POOLED_GAIN = 0.9
+"""The same behind a pooling, where tiles are short."""
+
 TRIED = 4
-"""Numbers of neighbours, those of least work, whose tilings are compared."""
+"""Changes of a layer, those of least work, whose tilings are compared."""
 
-WIDEST = 256
-"""Columns of a kernel, at most."""
+TURNS = 8
+"""Rows that take turns, at most."""
+
+SHOWS = 0.15
+"""Of the vector unit's copies, what the array's work does not hide, about."""
+
+Pieces = list[EngineLayer]
 
 
-def thinned(layers: Sequence[EngineLayer], p: Parameters) -> tuple[EngineLayer, ...]:
-    """``layers`` with neighbouring results side by side wherever that is faster by the planner's own estimate."""
-    chooser = _Chooser(p)
-    return tuple(piece for layer in layers for piece in chooser.best(layer))
+def thinned(layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> tuple[Graph, tuple[EngineLayer, ...]]:
+    """``graph``'s ``layers``, changed wherever that is faster by the planner's own estimate.
 
-
-def beside(layer: EngineLayer, count: int) -> list[EngineLayer]:
-    """``layer`` with ``count`` of its results, neighbours in a row, in each; what is left of a row in a second one.
-
-    A ``count`` of 1 only spells out dilation across columns and groups.  See ``may_be_beside``.
+    The graph has the tensors that they write beyond its own.
     """
-    width = layer.target[2]
-    rest = width % count
-    made = [_widened(_columns(layer, 0, width - rest), count)]
-    if rest:
-        left = _columns(layer, width - rest, rest)
-        made.append(replace(_widened(left, rest), name=f"{layer.name}.rest", macs=0))
-    return made
+    chooser = _Chooser(graph, p)
+    made: list[EngineLayer] = []
+    for group in groups_of(layers):
+        made += chooser.best(group)
+    return extended(graph, made), tuple(made)
 
 
-def may_be_beside(layer: EngineLayer, count: int) -> bool:
-    """Whether ``beside`` says the same with ``count`` neighbours.
-
-    Results must be whole pixels of the tensor; windows must lie inside the map that they pool, for what does not count
-    would be another column for each neighbour; the rest of a row has no operand that is a map of its own.
-    """
-    if not layer.on_array or layer.one_pixel or layer.spread.column_step != layer.target[0]:
-        return False
-    width = layer.target[2]
-    if layer.operand and width % count:
-        return False
-    if (pool := layer.pool) is not None:
-        first = -pool.pads[1]
-        if first < 0 or first + (width - 1) * pool.strides[1] + pool.kernel[1] > layer.convolved[2]:
-            return False
-    return count <= width and _kernel_columns(layer, count) <= WIDEST
+def extended(graph: Graph, layers: Sequence[EngineLayer]) -> Graph:
+    """``graph`` with the tensors of ``layers`` that it does not have."""
+    tensors: dict[str, Tensor] = {
+        it.output: replace(graph.tensors[it.tensor], name=it.output, shape=it.target) for it in layers if it.rearranged
+    }
+    return replace(graph, tensors={**graph.tensors, **tensors}) if tensors else graph
 
 
-def _step(layer: EngineLayer) -> int:
-    """Columns of the source from one result to the next."""
-    return layer.strides[1] * (layer.pool.strides[1] if layer.pool else 1)
+def groups_of(layers: Sequence[EngineLayer]) -> list[Pieces]:
+    """``layers`` in order, those that are alike together, in place of the last of them."""
+    groups: list[Pieces] = []
+    for layer in layers:
+        found = next((group for group in groups if alike(group[0], layer)), None)
+        if found is not None:
+            groups.remove(found)
+        groups.append([*(found or []), layer])
+    return groups
 
 
-def _kernel_columns(layer: EngineLayer, count: int) -> int:
-    return (layer.kernel[1] - 1) * layer.dilations[1] + 1 + (count - 1) * _step(layer)
+@dataclass(frozen=True)
+class _Work:
+    """Cycles that array and vector unit are busy with."""
 
+    array: int
+    vector: int
 
-def _columns(layer: EngineLayer, first: int, count: int) -> EngineLayer:
-    """``layer`` for its results' columns ``first .. first + count`` alone."""
-    if count == layer.target[2]:
-        return layer
-    depth, height, _ = layer.target
-    outputs, rows, columns = layer.convolved
-    pool, spread = layer.pool, layer.spread
-    top, left, bottom, right = layer.pads
-    return replace(
-        layer,
-        target=(depth, height, count),
-        convolved=(outputs, rows, columns - first * pool.strides[1] if pool else count),
-        pads=(top, left - first * _step(layer), bottom, right),
-        part=replace(spread, first=spread.first + first * spread.column_step),
-    )
-
-
-def _dense(layer: EngineLayer) -> NDArray[np.int16]:
-    """Its kernel without groups and without dilation across columns: (outputs, channels, rows, columns)."""
-    weights, groups, dilation = layer.weights, layer.groups, layer.dilations[1]
-    outputs, inputs, rows, columns = weights.shape
-    dense = np.zeros((outputs, groups, inputs, rows, (columns - 1) * dilation + 1), weights.dtype)
-    each = np.arange(outputs)
-    dense[each, each // (outputs // groups), :, :, ::dilation] = weights
-    return dense.reshape(outputs, groups * inputs, rows, -1)
-
-
-def _widened(layer: EngineLayer, count: int) -> EngineLayer:
-    """``layer``, whose rows of results are multiples of ``count``, with ``count`` of them in each."""
-    kernel, step, spread, pool = _dense(layer), _step(layer), layer.spread, layer.pool
-    outputs, inputs, rows, columns = kernel.shape
-    wide = np.zeros((count, outputs, inputs, rows, columns + (count - 1) * step), kernel.dtype)
-    for neighbour in range(count):
-        wide[neighbour, ..., neighbour * step : neighbour * step + columns] = kernel
-    depth, height, width = layer.target
-    target = count * depth, height, width // count
-    (down, across), strides = layer.strides, layer.pool and layer.pool.strides
-    return replace(
-        layer,
-        weights=wide.reshape(count * outputs, inputs, rows, -1),
-        own_weights=layer.own_weights or int(layer.weights.size),
-        bias=np.tile(layer.bias, count),
-        mantissas=None if layer.mantissas is None else np.tile(layer.mantissas, count),
-        shifts=None if layer.shifts is None else np.tile(layer.shifts, count),
-        groups=1,
-        dilations=(layer.dilations[0], 1),
-        strides=(down, across) if pool else (down, across * count),
-        target=target,
-        convolved=(count * outputs, *layer.convolved[1:]) if pool else target,
-        pool=replace(pool, strides=(strides[0], strides[1] * count)) if pool and strides else None,
-        part=replace(spread, column_step=spread.column_step * count),
-    )
+    @property
+    def busier(self) -> int:
+        return max(self.array, self.vector)
 
 
 class _Chooser:
-    """Compares a layer with what it may become; geometries that come again are measured once."""
+    """Compares layers with what they may become; geometries that come again are measured once."""
 
-    def __init__(self, p: Parameters) -> None:
-        self.p = p
+    def __init__(self, graph: Graph, p: Parameters) -> None:
+        self.graph, self.p = graph, p
+        self.may_copy = p.operands and p.shift_low <= ONE[1] <= p.shift_high
         self.cost = cache(self._cost)
 
-    def best(self, layer: EngineLayer) -> list[EngineLayer]:
-        """The fastest of ``layer`` as it is and with neighbours side by side, as one piece or two."""
-        chosen, least = [layer], self._costs([layer])
-        if least is None:
+    def best(self, group: Pieces) -> Pieces:
+        """The fastest of ``group`` as it is, each layer by itself, joined, and stacked."""
+        chosen = [piece for layer in group for piece in self._beside(layer)]
+        if not alike(group[0], group[0]):
             return chosen
+        least = self._costs(chosen)
+        together = joined(group)
+        if least is not None and len(together) < len(group):
+            pieces = [piece for layer in together for piece in self._beside(layer)]
+            chosen, least = self._better(chosen, least, [pieces], GAIN)
+        if least is not None and self.may_copy:
+            chosen, _ = self._better(chosen, least, self._least_work(chosen, self._stackings(together)), GAIN)
+        return chosen
+
+    def _beside(self, layer: EngineLayer) -> Pieces:
+        """``layer`` with the best number of neighbours side by side."""
+        least = self._costs([layer])
+        if not layer.on_array or least is None:
+            return [layer]
+        pooled = layer.pool is not None
+        changes = self._least_work([layer], self._neighbours(layer))
+        return self._better([layer], least, changes, POOLED_GAIN if pooled else GAIN)[0]
+
+    def _neighbours(self, layer: EngineLayer) -> Iterator[Pieces]:
+        spelled = layer.groups > 1 or layer.dilations[1] > 1
+        for count in range(1 if spelled else 2, self._most([layer]) + 1):
+            if may_be_beside(layer, count):
+                yield beside(layer, count)
+
+    def _stackings(self, layers: Pieces) -> Iterator[Pieces]:
+        """``layers``, whose results are rows that take turns, in more turns and with neighbours beside each other."""
+        width = layers[0].target[2]
+        for turns in range(1, TURNS + 1):
+            if turns * len(layers) == 1 or not all(may_take_turns(it, turns) for it in layers):
+                continue
+            rows = sorted((row for it in layers for row in in_turns(it, turns)), key=lambda it: it.spread.first)
+            for count in range(1, self._most(rows) + 1):
+                if width % count == 0 and step_of(rows) and all(may_be_beside(row, count) for row in rows):
+                    yield stacked([widened(row, count) for row in rows], self.p.activation_bits)
+
+    def _most(self, layers: Pieces) -> int:
+        """Neighbours with which ``layers`` together fill two tiles of columns."""
+        return 2 * self.p.columns // sum(it.target[0] for it in layers)
+
+    def _least_work(self, before: Pieces, changes: Iterator[Pieces]) -> list[Pieces]:
+        """Of ``changes``, some that take less work than ``before``, least first."""
+        most = self._busy(before) * GAIN
+        found = [(work, pieces) for pieces in changes if (work := self._busy(pieces)) < most]
+        return [pieces for _, pieces in sorted(found, key=lambda pair: pair[0])[:TRIED]]
+
+    def _better(
+        self, chosen: Pieces, least: tuple[float, float], changes: Sequence[Pieces], gain: float
+    ) -> tuple[Pieces, tuple[float, float]]:
+        """The cheapest of ``chosen`` and ``changes``, which must gain with maps on chip and not lose without."""
         before = least
-        for count in self._worth_trying(layer):
-            pieces = beside(layer, count)
+        for pieces in changes:
             costs = self._costs(pieces)
-            if costs is None or costs[0] > before[0] * GAIN or costs[1] > before[1]:
+            if costs is None or costs[0] > before[0] * gain or costs[1] > before[1]:
                 continue
             if sum(costs) < sum(least):
                 chosen, least = pieces, costs
-        return chosen
+        return chosen, least
 
-    def _worth_trying(self, layer: EngineLayer) -> list[int]:
-        """Numbers of neighbours with less work than ``layer`` as it is, least first."""
-        if not layer.on_array:
-            return []
-        work = work_of(layer, self.p)
-        spelled = layer.groups > 1 or layer.dilations[1] > 1
-        most = 2 * self.p.columns // layer.target[0]
-        found = []
-        for count in range(1 if spelled else 2, most + 1):
-            if may_be_beside(layer, count):
-                less = sum(work_of(piece, self.p) for piece in beside(layer, count))
-                if less < work * GAIN:
-                    found.append((less, count))
-        return [count for _, count in sorted(found)[:TRIED]]
+    def _busy(self, pieces: Pieces) -> int:
+        """Cycles of ``pieces`` if nothing keeps them waiting: copies go beside the convolution that they copy."""
+        works = [(it.on_array, work_of(it, self.p)) for it in pieces]
+        copies = sum(work.vector for on_array, work in works if not on_array)
+        convolutions = [work for on_array, work in works if on_array]
+        return max(sum(work.busier for work in convolutions), sum(work.vector for work in convolutions) + copies)
 
-    def _costs(self, pieces: Sequence[EngineLayer]) -> tuple[float, float] | None:
-        """Estimated cycles with all maps on chip, and with all in DRAM; None if they do not fit."""
-        found = [
-            (
-                self.cost(it.geometry, it.spread.steps, it.tables is not None, resident=True),
-                self.cost(it.geometry, it.spread.steps, it.tables is not None, resident=False),
-            )
-            for it in pieces
-        ]
-        here, there = zip(*found, strict=True)
-        return None if None in there or None in here else (sum(here), sum(there))
+    def _costs(self, pieces: Pieces) -> tuple[float, float] | None:
+        """Estimated cycles with all maps on chip that may be, and with none; None if they do not fit."""
+        copies = sum(work_of(it, self.p).vector for it in pieces if not it.on_array) if len(pieces) > 1 else 0
+        drained = sum(work_of(it, self.p).vector for it in pieces if it.on_array)
+        sums = []
+        for resident in (True, False):
+            found = [self._of(piece, resident) for piece in pieces if piece.on_array or not copies]
+            if None in found:
+                return None
+            sums.append(max(sum(cost for cost in found if cost is not None), drained + copies) + SHOWS * copies)
+        return sums[0], sums[1]
 
-    def _cost(self, g: Geometry, steps: Pair, tables: bool, *, resident: bool) -> float | None:
-        space = self.p.activation_elements - (4 * TABLE_ENTRIES if tables else 0)
-        moved = not resident
-        found = Tilings(g, self.p, Traffic(moved, g.adds and moved, moved, steps)).best(space, 1.0)
+    def _of(self, it: EngineLayer, resident: bool) -> float | None:
+        begins = it.on_array and it.input in self.graph.inputs
+        load, store = it.input in self.graph.inputs or not resident, it.output in self.graph.outputs or not resident
+        traffic = Traffic(load, bool(it.operand) and not resident, store, it.spread.steps, begins=begins)
+        return self.cost(it.geometry, traffic, 4 * TABLE_ENTRIES if it.tables is not None else 0)
+
+    def _cost(self, g: Geometry, traffic: Traffic, tables: int) -> float | None:
+        found = Tilings(g, self.p, traffic).best(self.p.activation_elements - tables)
         return None if found is None else found.cost
 
 
-def work_of(layer: EngineLayer, p: Parameters) -> int:
-    """Cycles of the busier of array and vector unit, if nothing keeps either waiting."""
+def work_of(layer: EngineLayer, p: Parameters) -> _Work:
+    """Cycles of ``layer``'s work, if nothing keeps it waiting."""
     g = layer.geometry
     _, rows, columns = g.target
     tiles = sum(map(len, channel_tiles(g, p)))
+    vector = tiles * rows * columns * (interval(g, p) + (not g.on_array))
+    if not g.on_array:
+        return _Work(0, vector)
     positions = g.convolved[1] * g.convolved[2]
     if (pool := g.pool) is not None:
         # tiles of one column of results convolve only what it pools
         across = min(columns * pool.kernel[1], (columns - 1) * pool.strides[1] + pool.kernel[1])
         positions = g.convolved[1] * across
-    return tiles * max(whole(g, p).passes(p) * max(positions, p.pass_cycles), rows * columns * interval(g, p))
+    return _Work(tiles * whole(g, p).passes(p) * max(positions, p.pass_cycles), vector)

@@ -19,6 +19,9 @@ from .span import Span
 PIECE = 2600
 """Cycles that a tile of the vector unit alone may take: so long the array, two channel tiles ahead, need not wait."""
 
+PIECES = 6
+"""Tiles, at least, of a layer of the vector unit alone: so most of it can be done before its source is whole."""
+
 CLOSE = 1.003
 """Tilings whose costs differ by less are equal; the smaller slots win, and leave room for the next layer's."""
 
@@ -30,6 +33,7 @@ class Tiling:
     shape, count : rows and columns of a tile's result at most, and how many tiles there are
     input_slot, operand_slot, output_slot : elements that the largest tile takes of each, 0 if it is resident
     cost : estimated cycles, to choose by;  tiles : all of them, in raster order, once it is placed
+    bands : if not 0, the input comes in so many pieces of whole rows, each for all tiles of these rows
     """
 
     shape: Span
@@ -40,11 +44,12 @@ class Tiling:
     output_slot: int
     cost: float
     tiles: tuple[SpatialTile, ...] = ()
+    bands: int = 0
 
     @property
     def loads(self) -> int:
         """Slots for the input: two if there is more than one piece of it."""
-        return 0 if not self.input_slot else 2 if self.count * len(self.parts) > 1 else 1
+        return 0 if not self.input_slot else 2 if (self.bands or self.count * len(self.parts)) > 1 else 1
 
     @property
     def others(self) -> int:
@@ -59,11 +64,15 @@ class Tiling:
 
 @dataclass(frozen=True, eq=False)
 class _Fitted:
-    """Of each shape, the index of the coarsest partition whose pieces fit, or -1; its largest piece, and its cost."""
+    """Of each shape, the index of the coarsest partition whose pieces fit, or -1; its largest piece, and its cost.
+
+    bands : pieces of whole rows, where those are loaded
+    """
 
     partition: Integers
     load: Integers
     cost: Reals
+    bands: Integers
 
 
 class Tilings:
@@ -97,8 +106,9 @@ class Tilings:
             chosen = min(near.tolist(), key=lambda shape: (taken[shape], fitted.cost[shape]))
         else:
             columns = self.shapes.columns
-            cycles = self.shapes.rows * columns * interval(self.g, self.p) * len(channel_tiles(self.g, self.p)[0])
-            short = found[cycles[found] <= PIECE].tolist()
+            each = interval(self.g, self.p) * len(channel_tiles(self.g, self.p)[0])
+            cycles = self.shapes.rows * columns * each
+            short = found[cycles[found] <= min(PIECE, self.g.target[1] * self.g.target[2] * each // PIECES)].tolist()
             chosen = (
                 max(short, key=lambda shape: (columns[shape], cycles[shape]))
                 if short
@@ -109,7 +119,8 @@ class Tilings:
     def _fitted(self, space: int) -> _Fitted:
         count = self.shapes.count
         room = space - self._others
-        fitted = _Fitted(np.full(len(count), -1), np.zeros(len(count), np.int64), np.full(len(count), np.inf))
+        none = np.zeros(len(count), np.int64)
+        fitted = _Fitted(none - 1, none.copy(), np.full(len(count), np.inf), none.copy())
         left = self.shapes.possible & (room >= 0)
         number = 0
         while left.any() and (measured := self._partition(number)):
@@ -120,7 +131,19 @@ class Tilings:
             if number == 0:
                 left &= self._smallest_load <= room // np.where(count > 1, 2, 1)  # the others never will
             number += 1
+        if self._measured and self.g.on_array and self.traffic.load:
+            load, cost = self._whole_rows
+            bands = self.shapes.bands
+            fits = self.shapes.possible & (load <= room // np.where(bands > 1, 2, 1))
+            better = fits & (bands < count) & (cost < fitted.cost)
+            fitted.partition[better], fitted.bands[better] = 0, bands[better]
+            fitted.load[better], fitted.cost[better] = load[better], cost[better]
         return fitted
+
+    @cached_property
+    def _whole_rows(self) -> tuple[Integers, Reals]:
+        """Of each shape, the largest piece and the cost if tiles of the same rows share one of whole rows."""
+        return self.shapes.measured(self._measured[0][0], whole_rows=True)
 
     def _partition(self, number: int) -> tuple[Partition, Integers, Reals] | None:
         """The partition of this number, coarsest first, measured; None behind the last."""
@@ -140,7 +163,8 @@ class Tilings:
     def _space(self, fitted: _Fitted) -> Integers:
         """Elements of all slots: Tiling.space of each shape."""
         parts = np.array([len(partition) for partition, *_ in self._measured])[fitted.partition]
-        slots: Integers = np.where(self.shapes.count * parts > 1, 2, 1) * fitted.load + self._others
+        pieces = np.where(fitted.bands > 0, fitted.bands, self.shapes.count * parts)
+        slots: Integers = np.where(pieces > 1, 2, 1) * fitted.load + self._others
         return slots
 
     def _tiling(self, fitted: _Fitted, shape: int) -> Tiling:
@@ -153,6 +177,7 @@ class Tilings:
             int(shapes.operand_slot[shape]),
             int(shapes.output_slot[shape]),
             float(fitted.cost[shape]),
+            bands=int(fitted.bands[shape]),
         )
 
 
