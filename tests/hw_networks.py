@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from pathlib import Path
@@ -154,6 +155,11 @@ def elements(layer: EngineLayer, drained: Drained) -> np.ndarray:
     spread = layer.spread
     across = columns[:, None] * spread.column_step + channels
     return layer.output_at + spread.first + rows[:, None, None] * spread.row_step + across
+
+
+def graph_names(layer: EngineLayer) -> list[str]:
+    """Of the graph's layers in ``layer``, which may be a part of them."""
+    return re.sub(r"\.rest$|\.rows\d+$", "", layer.name).split("+")
 
 
 def rearranged(whole: np.ndarray, layer: EngineLayer) -> np.ndarray:

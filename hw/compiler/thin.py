@@ -92,23 +92,19 @@ class _Chooser:
         chosen = [piece for layer in group for piece in self._beside(layer)]
         if not alike(group[0], group[0]):
             return chosen
-        least = self._costs(chosen)
         together = joined(group)
-        if least is not None and len(together) < len(group):
-            pieces = [piece for layer in together for piece in self._beside(layer)]
-            chosen, least = self._better(chosen, least, [pieces], GAIN)
-        if least is not None and self.may_copy:
-            chosen, _ = self._better(chosen, least, self._least_work(chosen, self._stackings(together)), GAIN)
+        if len(together) < len(group):
+            chosen = self._better(chosen, [[piece for layer in together for piece in self._beside(layer)]], GAIN)
+        if self.may_copy:
+            chosen = self._better(chosen, self._least_work(chosen, self._stackings(together)), GAIN)
         return chosen
 
     def _beside(self, layer: EngineLayer) -> Pieces:
         """``layer`` with the best number of neighbours side by side."""
-        least = self._costs([layer])
-        if not layer.on_array or least is None:
+        if not layer.on_array:
             return [layer]
-        pooled = layer.pool is not None
         changes = self._least_work([layer], self._neighbours(layer))
-        return self._better([layer], least, changes, POOLED_GAIN if pooled else GAIN)[0]
+        return self._better([layer], changes, POOLED_GAIN if layer.pool else GAIN)
 
     def _neighbours(self, layer: EngineLayer) -> Iterator[Pieces]:
         spelled = layer.groups > 1 or layer.dilations[1] > 1
@@ -137,18 +133,18 @@ class _Chooser:
         found = [(work, pieces) for pieces in changes if (work := self._busy(pieces)) < most]
         return [pieces for _, pieces in sorted(found, key=lambda pair: pair[0])[:TRIED]]
 
-    def _better(
-        self, chosen: Pieces, least: tuple[float, float], changes: Sequence[Pieces], gain: float
-    ) -> tuple[Pieces, tuple[float, float]]:
-        """The cheapest of ``chosen`` and ``changes``, which must gain with maps on chip and not lose without."""
-        before = least
+    def _better(self, before: Pieces, changes: Sequence[Pieces], gain: float) -> Pieces:
+        """The cheapest of ``before`` and ``changes``, which must gain with maps on chip and not lose without."""
+        if not changes or (at_first := self._costs(before)) is None:
+            return before
+        chosen, least = before, sum(at_first)
         for pieces in changes:
             costs = self._costs(pieces)
-            if costs is None or costs[0] > before[0] * gain or costs[1] > before[1]:
+            if costs is None or costs[0] > at_first[0] * gain or costs[1] > at_first[1]:
                 continue
-            if sum(costs) < sum(least):
-                chosen, least = pieces, costs
-        return chosen, least
+            if sum(costs) < least:
+                chosen, least = pieces, sum(costs)
+        return chosen
 
     def _busy(self, pieces: Pieces) -> int:
         """Cycles of ``pieces`` if nothing keeps them waiting: copies go beside the convolution that they copy."""
