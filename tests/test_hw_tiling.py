@@ -20,14 +20,22 @@ from systolith.hw.compiler.cost import (
     pixel_pitch,
     row_pitch,
 )
-from systolith.hw.compiler.cutting import channel_tiles, partitions, run_length, source_elements, source_rows, tiles_of
+from systolith.hw.compiler.cutting import (
+    channel_tiles,
+    partitions,
+    run_length,
+    source_elements,
+    source_rows,
+    spatial_tile,
+    tiles_of,
+)
 from systolith.hw.compiler.kernel_steps import kernel
 from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.planner import plan
 from systolith.hw.compiler.residency import lifetimes
 from systolith.hw.compiler.span import size
 from systolith.hw.compiler.tiling import PIECE, Tilings
-from systolith.hw.isa.parameters import INSTRUCTION_BYTES, Parameters
+from systolith.hw.isa.parameters import BURST_BEATS, INSTRUCTION_BYTES, Parameters
 from systolith.hw.isa.program import Operation
 from systolith.quant import (
     ConfigurationError,
@@ -51,6 +59,14 @@ def cover(shape, ranges):
 
 
 EVERYTHING = [Traffic(load, operand, store, (40 * 30, 40)) for load in (0, 1) for operand in (0, 1) for store in (0, 1)]
+
+
+def pieces(g, tiling):
+    """Tiles that are loaded as one: those of the same rows may share theirs."""
+    tiles = tiles_of(g, *tiling.shape)
+    if not tiling.bands:
+        return tiles
+    return [spatial_tile(g, tile.rows, (0, g.target[2])) for tile in tiles if not tile.columns[0]]
 
 
 def check_tiling(layer, p, tiling, traffic):
@@ -83,12 +99,13 @@ def check_tiling(layer, p, tiling, traffic):
     k = kernel(g, p)
     loaded = [
         size(source_rows(g, k, t, part)) * size(source_elements(g, k, t, part, channels))
-        for t in tiles
+        for t in pieces(g, tiling)
         for part in tiling.parts
     ]
+    assert tiling.bands in (0, len(loaded))
     assert tiling.input_slot == (max(loaded) if traffic.load else 0)
     double = 2 if tiling.count > 1 else 1
-    loads = (2 if tiling.count * len(tiling.parts) > 1 else 1) if traffic.load else 0
+    loads = min(2, len(loaded)) if traffic.load else 0
     assert tiling.space == loads * tiling.input_slot + double * (tiling.operand_slot + tiling.output_slot)
     assert (tiling.loads, tiling.others) == (loads, double)
 
@@ -197,14 +214,23 @@ def cycles_of(g, p, tiling, traffic):
             array += count * steps * max(tile.positions, p.pass_cycles) + repeats * len(parts) * ARRAY_GAP
         drain += count * (vectors * interval(g, p) + p.parameter_rows + DRAIN_GAP)
         bus += (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes
-        if traffic.load:
-            bus += repeats * sum(beats(tile, part) for part in parts)
         if traffic.operand:
             bus += vectors * g.target[0] / p.bus_elements
+    loaded = pieces(g, tiling)
+    if traffic.load:
+        bus += repeats * sum(beats(tile, part) for tile in loaded for part in parts)
     last = drain / len(tiles) / count + traffic.trailing * size(tiles[-1].rows) / g.target[1]
     if traffic.store:
         last += size(tiles[-1].rows) * size(tiles[-1].columns) * g.target[0] / p.bus_elements + TYPICAL_LATENCY
-    first = beats(tiles[0], parts[0]) if traffic.load else 0.0
+    first = beats(loaded[0], parts[0]) if traffic.load else 0.0
+    if traffic.begins and traffic.load:
+        rows, elements = (
+            size(source_rows(g, kernel(g, p), loaded[0], parts[0])),
+            size(source_elements(g, kernel(g, p), loaded[0], parts[0], channels)),
+        )
+        bursts = (elements / p.bus_elements + 1) / BURST_BEATS
+        spans = rows * (bursts if elements == g.source[0] * g.source[2] else ceil(bursts))
+        first += min(BURST_BEATS * ceil(spans), p.weight_fifo_beats)
     return max(array, drain, bus) + SHARED * (drain + bus) + first + last
 
 
@@ -213,7 +239,7 @@ def test_costs_are_those_of_all_tiles(name):
     p = Parameters(rows=4, columns=5, sum_bits=32, bus_bytes=4, accumulator_kib=1, operands=True)
     for layer in lower(network(name), 8):
         for traffic in EVERYTHING:
-            traffic = replace(traffic, trailing=77.0)
+            traffic = replace(traffic, trailing=77.0, begins=layer.on_array)
             for space in (500, 1 << 20):
                 for tiling in islice(Tilings(layer.geometry, p, traffic).fitting(space), 40):
                     assert tiling.cost == pytest.approx(cycles_of(layer.geometry, p, tiling, traffic), rel=1e-9)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...quant.graph import Pair
-from ..isa.parameters import INSTRUCTION_BYTES, Parameters
+from ..isa.parameters import BURST_BEATS, INSTRUCTION_BYTES, Parameters
 from .cutting import Partition, channel_tiles, divisions
 from .geometry import Geometry
 from .kernel_steps import Kernel, kernel, lines_fit
@@ -49,6 +49,8 @@ class Traffic:
     steps: Pair
     trailing: float = 0.0
     """Cycles of layers of the vector unit alone that follow row by row: some are left when the last tile ends."""
+    begins: bool = False
+    """Nothing runs before it: its first load takes turns on the bus with weights, until their FIFO is full."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +163,7 @@ class Shapes:
     """Rectangles worth trying for a layer: full width first, then narrower; for each width, balanced heights.
 
     rows, columns, count : of a tile's result at most, and how many tiles there are
+    bands : how often its rows come
     possible : the accumulators hold its convolution outputs
     operand_slot, output_slot : elements that the largest tile takes of each, 0 if it is resident
     """
@@ -174,6 +177,7 @@ class Shapes:
         self._rows, self._columns = rows, columns = Axis(g, k, 0, heights), Axis(g, k, 1, widths)
         self.rows, self.columns = np.tile(rows.length, len(widths)), np.repeat(columns.length, len(heights))
         self.count = _each(columns.count, rows.count)
+        self.bands = np.tile(rows.count, len(widths))
         series = channel_tiles(g, p)
         self._channel_tiles = sum(map(len, series))
         self._channels = (series[0][0].input, series[-1][-1].input) if g.on_array else (0, 0)
@@ -195,21 +199,33 @@ class Shapes:
     def _whole_beats(self, elements: Integers) -> Integers:
         return elements + -elements % self.p.bus_elements
 
-    def measured(self, partition: Partition) -> tuple[Integers, Costs]:
-        """Elements of the largest piece of the source that a part loads, and the cycles that all takes, about."""
+    def measured(self, partition: Partition, whole_rows: bool = False) -> tuple[Integers, Costs]:
+        """Elements of the largest piece of the source that a part loads, and the cycles that all takes, about.
+
+        whole_rows : a piece serves all tiles of the same rows
+        """
         g, p, traffic = self.g, self.p, self.traffic
         load, first, beats = np.zeros(len(self.count), np.int64), np.zeros(1), np.zeros(1)
         if traffic.load:
             low, high = self._channels
             runs = [(run[0] + low, run[1] + high) for run in partition.runs]
             rows = self._rows.sources([(kernel, (0, 1)) for kernel in partition.kernel_rows], 1)
-            elements = self._columns.sources([*product(partition.kernel_columns, runs)], g.source[0])
+            columns, ways = self._columns, len(self._columns.count)
+            if whole_rows:
+                columns, ways = Axis(g, self.k, 1, [g.target[2]]), 1
+            elements = columns.sources([*product(partition.kernel_columns, runs)], g.source[0])
             # a row that starts within a beat takes one more
             of_row = elements / p.bus_elements + 1
-            load = _each(self._columns.largest(elements), self._rows.largest(rows))
+            every = np.ones(len(self._columns.count) // ways, np.int64)  # of each width the same
+            load = _each(columns.largest(elements) * every, self._rows.largest(rows))
             down = rows.astype(np.float64)
-            first = _each(self._columns.first(of_row), self._rows.first(down))
-            beats = _each(self._columns.total(of_row), self._rows.total(down))
+            first = _each(columns.first(of_row) * every, self._rows.first(down))
+            if traffic.begins:
+                whole = columns.first(elements) == g.source[0] * g.source[2]  # one span, and not one a row
+                bursts = columns.first(of_row) / BURST_BEATS
+                spans: Reals = _each(np.where(whole, bursts, np.ceil(bursts)) * every, self._rows.first(down))
+                first = first + np.minimum(np.ceil(spans) * BURST_BEATS, p.weight_fifo_beats)
+            beats = _each(columns.total(of_row) * every, self._rows.total(down))
         return load, self._cycles(partition, first, beats)
 
     def _cycles(self, partition: Partition, first: Reals, beats: Reals) -> Costs:

@@ -8,7 +8,6 @@ from ..isa.parameters import LINE_LATENCY, Parameters
 from .geometry import Geometry
 from .span import Span
 
-
 LONGEST_STEP = 255
 """Rows from one step along the kernel's rows to the next that an instruction can say."""
 

@@ -19,6 +19,9 @@ from .span import Span
 PIECE = 2600
 """Cycles that a tile of the vector unit alone may take: so long the array, two channel tiles ahead, need not wait."""
 
+PIECES = 6
+"""Tiles, at least, of a layer of the vector unit alone: so most of it can be done before its source is whole."""
+
 CLOSE = 1.003
 """Tilings whose costs differ by less are equal; the smaller slots win, and leave room for the next layer's."""
 
@@ -31,6 +34,7 @@ class Tiling:
     input_slot, operand_slot, output_slot : elements that the largest tile takes of each, 0 if it is resident
     cost : estimated cycles, to choose by;  array, bus, loader, ends : of these, as Costs has them
     tiles : all of them, in raster order, once it is placed
+    bands : if not 0, the input comes in so many pieces of whole rows, each for all tiles of these rows
     """
 
     shape: Span
@@ -45,11 +49,12 @@ class Tiling:
     loader: float
     ends: float
     tiles: tuple[SpatialTile, ...] = ()
+    bands: int = 0
 
     @property
     def loads(self) -> int:
         """Slots for the input: two if there is more than one piece of it."""
-        return 0 if not self.input_slot else 2 if self.count * len(self.parts) > 1 else 1
+        return 0 if not self.input_slot else 2 if (self.bands or self.count * len(self.parts)) > 1 else 1
 
     @property
     def others(self) -> int:
@@ -64,11 +69,15 @@ class Tiling:
 
 @dataclass(frozen=True, eq=False)
 class _Fitted:
-    """Of each shape, the index of the coarsest partition whose pieces fit, or -1; its largest piece, and its cost."""
+    """Of each shape, the index of the coarsest partition whose pieces fit, or -1; its largest piece, and its cost.
+
+    bands : pieces of whole rows, where those are loaded
+    """
 
     partition: Integers
     load: Integers
     cost: Reals
+    bands: Integers
 
 
 class Tilings:
@@ -102,8 +111,9 @@ class Tilings:
             chosen = min(near.tolist(), key=lambda shape: (taken[shape], fitted.cost[shape]))
         else:
             columns = self.shapes.columns
-            cycles = self.shapes.rows * columns * interval(self.g, self.p) * len(channel_tiles(self.g, self.p)[0])
-            short = found[cycles[found] <= PIECE].tolist()
+            each = interval(self.g, self.p) * len(channel_tiles(self.g, self.p)[0])
+            cycles = self.shapes.rows * columns * each
+            short = found[cycles[found] <= min(PIECE, self.g.target[1] * self.g.target[2] * each // PIECES)].tolist()
             chosen = (
                 max(short, key=lambda shape: (columns[shape], cycles[shape]))
                 if short
@@ -114,7 +124,8 @@ class Tilings:
     def _fitted(self, space: int) -> _Fitted:
         count = self.shapes.count
         room = space - self._others
-        fitted = _Fitted(np.full(len(count), -1), np.zeros(len(count), np.int64), np.full(len(count), np.inf))
+        none = np.zeros(len(count), np.int64)
+        fitted = _Fitted(none - 1, none.copy(), np.full(len(count), np.inf), none.copy())
         left = self.shapes.possible & (room >= 0)
         number = 0
         while left.any() and (measured := self._partition(number)):
@@ -125,7 +136,19 @@ class Tilings:
             if number == 0:
                 left &= self._smallest_load <= room // np.where(count > 1, 2, 1)  # the others never will
             number += 1
+        if self._measured and self.g.on_array and self.traffic.load:
+            load, costs = self._whole_rows
+            bands = self.shapes.bands
+            fits = self.shapes.possible & (load <= room // np.where(bands > 1, 2, 1))
+            better = fits & (bands < count) & (costs.total < fitted.cost)
+            fitted.partition[better], fitted.bands[better] = 0, bands[better]
+            fitted.load[better], fitted.cost[better] = load[better], costs.total[better]
         return fitted
+
+    @cached_property
+    def _whole_rows(self) -> tuple[Integers, Costs]:
+        """Of each shape, the largest piece and the cost if tiles of the same rows share one of whole rows."""
+        return self.shapes.measured(self._measured[0][0], whole_rows=True)
 
     def _partition(self, number: int) -> tuple[Partition, Integers, Costs] | None:
         """The partition of this number, coarsest first, measured; None behind the last."""
@@ -145,12 +168,15 @@ class Tilings:
     def _space(self, fitted: _Fitted) -> Integers:
         """Elements of all slots: Tiling.space of each shape."""
         parts = np.array([len(partition) for partition, *_ in self._measured])[fitted.partition]
-        slots: Integers = np.where(self.shapes.count * parts > 1, 2, 1) * fitted.load + self._others
+        pieces = np.where(fitted.bands > 0, fitted.bands, self.shapes.count * parts)
+        slots: Integers = np.where(pieces > 1, 2, 1) * fitted.load + self._others
         return slots
 
     def _tiling(self, fitted: _Fitted, shape: int) -> Tiling:
         shapes = self.shapes
         partition, _, costs = self._measured[fitted.partition[shape]]
+        if fitted.bands[shape]:
+            _, costs = self._whole_rows
         return Tiling(
             (int(shapes.rows[shape]), int(shapes.columns[shape])),
             int(shapes.count[shape]),
@@ -163,6 +189,7 @@ class Tilings:
             float(costs.bus[shape]),
             float(costs.loader[shape]),
             float(costs.ends[shape]),
+            bands=int(fitted.bands[shape]),
         )
 
 
