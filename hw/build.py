@@ -1,6 +1,6 @@
 """Build folders: an accelerator's Verilog, and for a quantized graph its program, constants, C header and manifest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,13 @@ from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.progress import Progress, quiet
 from .choice import choose
 from .compiler.engine_layer import EngineLayer
+from .compiler.formats import ONE
 from .compiler.kernel_steps import kernel
 from .compiler.lowering import lower
 from .compiler.needs import network_needs
 from .compiler.plan import Plan
 from .compiler.planner import plan
+from .compiler.thin import thinned
 from .compiler.widths import has_lowest_weight
 from .describe import check_version, describe, describe_hardware
 from .devices import MULTIPLIERS
@@ -26,6 +28,7 @@ from .manifest import Content
 LINE_BUFFER = 512
 """Pixels in a line of the buffer for depthwise convolutions, unless given: what most families' block RAM holds."""
 
+SUMS = ("sum_bits", "total_bits")
 NORMALIZATION = 5
 """Channels that a general accelerator can normalize over: as AlexNet, ZF Net and GoogLeNet do."""
 
@@ -38,7 +41,7 @@ def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
     bits = sizes.get("activation_bits", 8)
     tables = sizes.get("tables", bits <= 8 and columns >= 4)
     normalization = min(NORMALIZATION, columns) if tables and sizes.get("multiplier", True) else 0
-    sums = min(sizes.get(name, 32) for name in ("sum_bits", "total_bits"))
+    sums = min(sizes.get(name, 32) for name in SUMS)
     products = sizes.get("operands", True) and bits <= 8 and sums >= product_bits(bits)
     features: dict[str, Any] = {"operands": True, "tables": tables, "extrema": tables, "products": products}
     features["line_buffer"] = LINE_BUFFER
@@ -60,8 +63,15 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     features = {"operands", "tables", "extrema", "products", "normalization"}  # what they need is not chosen yet
     Parameters(**{name: value for name, value in chosen.items() if name not in features})
     layers = lower(graph, bits)
-    needs = network_needs(layers, bits)
-    parameters = Parameters(**{**needs, **{n: max(8, needs[n]) for n in ("sum_bits", "total_bits")}, **chosen})
+
+    def narrowest(layers: Sequence[EngineLayer]) -> Parameters:
+        needs = network_needs(layers, bits)
+        return Parameters(**{**needs, **{n: max(8, needs[n]) for n in SUMS}, **chosen})
+
+    parameters = narrowest(layers)
+    _, thin = thinned(layers, graph, _copying(parameters, sizes))
+    if any(layer.rearranged for layer in thin):
+        parameters = narrowest(thin)
     pairs = parameters.target == "ecp5" and rows * columns > MULTIPLIERS["ecp5"]
     if "paired" not in sizes and pairs and pairs_fit(bits, parameters.weight_bits):
         lowest = any(has_lowest_weight(layer, parameters.weight_bits) for layer in layers)
@@ -73,6 +83,16 @@ def _buffered(p: Parameters, layers: Sequence[EngineLayer]) -> Parameters:
     """With a line buffer, if one of ``layers`` is faster with it."""
     buffered = replace(p, line_buffer=LINE_BUFFER)
     return buffered if any(kernel(layer.geometry, buffered).depthwise for layer in layers) else p
+
+
+def _copying(parameters: Parameters, sizes: Mapping[str, Any]) -> Parameters:
+    """``parameters`` with what the vector unit needs for copies of maps, unless ``sizes`` say that it is not there."""
+    least = parameters.activation_bits + 2
+    if not sizes.get("operands", True) or any(sizes.get(name, least) < least for name in SUMS):
+        return parameters
+    wider: dict[str, Any] = {name: max(least, getattr(parameters, name)) for name in SUMS}
+    wider |= {"shift_low": min(parameters.shift_low, ONE[1]), "shift_high": max(parameters.shift_high, ONE[1])}
+    return replace(parameters, operands=True, **{n: v for n, v in wider.items() if n not in sizes})
 
 
 def generate(

@@ -87,14 +87,14 @@ def _paces(
 
 
 def _more(p: Parameters, fits: Callable[[Parameters], bool]) -> dict[int, Parameters]:
-    """Accelerators with lanes for half of the columns, and for all, if there is room: of activation memory as much."""
+    """Accelerators with lanes for half of the columns, and for all, if there is room."""
     found = {}
     for lanes in sorted({-(-p.columns // 2), p.columns}):
         try:
             more = replace(p, lanes=lanes)
         except ConfigurationError:  # more banks than its memory has lines
             continue
-        if lanes > p.lanes and more.activation_elements == p.activation_elements and fits(more):
+        if lanes > p.lanes and fits(more):
             found[lanes] = more
     return found
 

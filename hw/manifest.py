@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from .compiler.dram import Region
+from .compiler.spread import Rearranged
 from .compiler.unfold import Unfolding
 from .isa.parameters import Parameters
 from .sealed import Record, Sealed, Sha256
@@ -166,6 +167,7 @@ class Layer(Record):
     image : of the run's images, None for all;  address : of its part of the output, None if that stays on chip
     bytes_read, bytes_written : DRAM traffic, weights among it, the program not
     tile_positions : windows of its largest tile, 0 without a convolution
+    rearranged : how the tensor of ``shape`` that it writes holds ``output``; None if it is that tensor
     """
 
     name: str
@@ -188,6 +190,7 @@ class Layer(Record):
     spatial_tiles: Count
     reduction_parts: Count
     tile_positions: Count
+    rearranged: Rearranged | None = None
 
 
 class Write(NamedTuple):

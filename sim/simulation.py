@@ -31,6 +31,7 @@ from .comparison.expected import (
     Placed,
     encode,
     expectation,
+    rearranged,
 )
 from .comparison.job import Job
 from .report import Report
@@ -74,7 +75,13 @@ def _placed(entry: Layer, graph: Graph, batch: int) -> Placed:
     channels, rows, columns = tensor.shape
     shape = (channels, rows * (batch if entry.image is None else 1), columns)
     spread = entry.first, entry.row_step, entry.column_step
-    return Placed(entry.name, tensor.name, 0, shape, entry.element_bytes, entry.offset, entry.image, spread)
+    placed = Placed(entry.name, tensor.name, 0, shape, entry.element_bytes, entry.offset, entry.image, spread)
+    if (how := entry.rearranged) is None:
+        return placed
+    elements = rearranged(entry.shape, (how.spread.first, *how.spread.steps), how.width, how.step)
+    if elements.max() >= channels * rows * columns:
+        raise ConfigurationError(f"manifest.json rearranges more of '{entry.output}' than model.onnx has")
+    return dataclasses.replace(placed, shape=entry.shape, elements=elements, of=tensor.shape)
 
 
 def simulate_tensors(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from pathlib import Path
@@ -138,10 +139,10 @@ def run_both(made: Plan, graph: Graph, seed: int) -> tuple[dict[str, np.ndarray]
     found = golden.run(single, images)
     expected = {}
     for name in graph.tensors:
+        original, _, number = name.rpartition("@")
         if name in found:
             expected[name] = np.concatenate(list(found[name]), axis=1)[None]
-        else:
-            original, number = name.rsplit("@", 1)
+        elif original in found:
             expected[name] = found[original][int(number)][None]
     return expected, execute(made, np.concatenate(list(images), axis=1))
 
@@ -156,10 +157,35 @@ def elements(layer: EngineLayer, drained: Drained) -> np.ndarray:
     return layer.output_at + spread.first + rows[:, None, None] * spread.row_step + across
 
 
+def graph_names(layer: EngineLayer) -> list[str]:
+    """Of the graph's layers in ``layer``, which may be a part of them."""
+    return re.sub(r"\.rest$|\.rows\d+$", "", layer.name).split("+")
+
+
+def rearranged(whole: np.ndarray, layer: EngineLayer) -> np.ndarray:
+    """The tensor that ``layer`` writes and the graph does not have, of ``whole``, which it has; both (1, C, y, x)."""
+    channels, rows, columns = layer.target
+    how, flat = layer.rearranged, whole[0].transpose(1, 2, 0).reshape(-1)
+    made = np.zeros((1, channels, rows, columns), whole.dtype)
+    for channel in range(channels):
+        turn, inside = divmod(channel, how.width)
+        for row in range(rows):
+            start = how.spread.first + row * how.spread.row_step + turn * how.step + inside
+            made[0, channel, row] = flat[start :: how.spread.column_step][:columns]
+    return made
+
+
 def check_against_golden(made: Plan, seed: int = 0) -> Machine:
     """Every vector that is written, and the output in memory, equal golden's; no other byte is touched."""
     graph, bits = made.graph, made.parameters.activation_bits
     expected, machine = run_both(made, graph, seed)
+    for layer in made.layers:
+        if layer.rearranged:
+            own = f"{layer.tensor}@{layer.image}"
+            whole = (
+                expected[own] if own in expected else np.split(expected[layer.tensor], made.batch, 2)[layer.image or 0]
+            )
+            expected[layer.output] = rearranged(whole, layer)
     for drained, result in zip(made.drained, machine.results, strict=True):
         layer = made.layers[drained.layer]
         name = layer.output

@@ -1,7 +1,7 @@
 """What becomes a part of the layer that makes a map, and what must stay a layer of its own."""
 
-from collections import Counter
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from systolith.quant.graph import Graph
 
 from .branches import Branches, branches
 from .graphs import conv_graph
-from .hw_networks import BRANCHED, branched, check_against_golden, planned
+from .hw_networks import BRANCHED, branched, check_against_golden, elements, graph_names, planned
 
 HARDWARE = {"rows": 4, "columns": 6, "bus_bytes": 8, "accumulator_kib": 1}
 
@@ -27,7 +27,7 @@ def lowered(chain, output=None):
     made = planned(graph, **HARDWARE)
     check_against_golden(made)
     layers = lower(graph, 8)
-    assert Counter(layer.name for layer in made.layers) == Counter(layer.name for layer in layers)
+    assert {n for it in made.layers for n in graph_names(it)} == {n for it in layers for n in graph_names(it)}
     return layers
 
 
@@ -232,19 +232,19 @@ def test_a_table_behind_an_average_becomes_a_part_of_it_and_behind_a_normalizati
 
 
 @pytest.mark.parametrize("hardware", BRANCHED.values(), ids=BRANCHED)
-def test_every_layer_and_every_channel_is_made_once(hardware):
+def test_every_layer_and_every_element_is_made_once(hardware):
     for graph, made in branched(hardware, range(400, 420)):
-        wanted = Counter(layer.output for layer in graph.layers)
-        parts = Counter(name for layer in made.layers for name in layer.name.split("+"))
-        assert {*parts} == {layer.name for layer in graph.layers}
-        channels = {}
-        for layer in made.layers:
-            assert layer.output in wanted
-            channels.setdefault(layer.output, []).append((layer.spread.first, layer.spread.first + layer.target[0]))
-        for name, ranges in channels.items():
-            covered = sorted(ranges)
-            assert [r[0] for r in covered] == [0, *(r[1] for r in covered[:-1])]
-            assert covered[-1][1] == graph.tensors[name].shape[0]
+        parts = {name for layer in made.layers for name in graph_names(layer)}
+        assert parts == {layer.name for layer in graph.layers}
+        counts = {}
+        for drained in made.drained:
+            layer = made.layers[drained.layer]
+            size = prod(made.graph.tensors[layer.output].shape)
+            written = counts.setdefault(layer.output, np.zeros(size, np.int64))
+            written[elements(layer, drained)] += 1
+        beside = {layer.output for layer in made.layers if layer.rearranged}
+        assert {*counts} - beside <= {layer.output for layer in graph.layers}
+        assert all((written == 1).all() for written in counts.values())
 
 
 @pytest.mark.parametrize(("low", "high", "offset"), [

@@ -117,7 +117,7 @@ def wide() -> Graph:
     return quantized(net.conv(96, 96, 3, group=96, pads=[1, 1, 1, 1]).relu().conv(96, 8, 1))
 
 
-WIDE = {"rows": 4, "columns": 4, "bus_bytes": 4, "activation_kib": 6, "accumulator_kib": 4, "lanes": 4}
+WIDE = {"rows": 4, "columns": 4, "bus_bytes": 8, "activation_kib": 6, "accumulator_kib": 4, "lanes": 4}
 
 
 def test_the_next_slice_loads_before_this_one_is_convolved():

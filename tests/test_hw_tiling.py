@@ -31,6 +31,7 @@ from systolith.hw.compiler.cutting import (
     source_columns,
     source_elements,
     source_rows,
+    spatial_tile,
     tiles_of,
 )
 from systolith.hw.compiler.kernel_steps import kernel
@@ -39,7 +40,7 @@ from systolith.hw.compiler.planner import plan
 from systolith.hw.compiler.residency import lifetimes
 from systolith.hw.compiler.span import size
 from systolith.hw.compiler.tiling import PIECE, Tilings
-from systolith.hw.isa.parameters import INSTRUCTION_BYTES, Parameters
+from systolith.hw.isa.parameters import BURST_BEATS, INSTRUCTION_BYTES, Parameters
 from systolith.hw.isa.program import QUEUE, Operation
 from systolith.quant import (
     ConfigurationError,
@@ -63,6 +64,14 @@ def cover(shape, ranges):
 
 
 EVERYTHING = [Traffic(load, operand, store, (40 * 30, 40)) for load in (0, 1) for operand in (0, 1) for store in (0, 1)]
+
+
+def pieces(g, tiling):
+    """Tiles that are loaded as one: those of the same rows may share theirs."""
+    tiles = tiles_of(g, *tiling.shape)
+    if not tiling.bands:
+        return tiles
+    return [spatial_tile(g, tile.rows, (0, g.target[2])) for tile in tiles if not tile.columns[0]]
 
 
 def check_tiling(layer, p, tiling, traffic):
@@ -98,10 +107,13 @@ def check_tiling(layer, p, tiling, traffic):
     k = kernel(g, p)
     loaded = [
         size(source_rows(g, k, t, part)) * size(source_elements(g, k, t, part, channels))
-        for t in tiles
+        for t in pieces(g, tiling)
         for part in tiling.parts
     ]
-    if tiling.sliced and g.groups > 1:
+    assert tiling.bands in (0, len(loaded))
+    apart = tiling.slices if g.groups > 1 else 1
+    assert tiling.input_slices == apart
+    if apart > 1:
         inputs = max(size(part.inputs) for part in every)
         loaded = [
             size(source_rows(g, k, t, q)) * size(source_columns(g, k, t, q)) * inputs
@@ -110,7 +122,7 @@ def check_tiling(layer, p, tiling, traffic):
         ]
     assert tiling.input_slot == (max(loaded) if traffic.load else 0)
     double = 2 if tiling.count * tiling.slices > 1 else 1
-    loads = (2 if tiling.count * tiling.slices * len(tiling.parts) > 1 else 1) if traffic.load else 0
+    loads = min(2, len(loaded) * apart) if traffic.load else 0
     assert tiling.space == loads * tiling.input_slot + double * (tiling.operand_slot + tiling.output_slot)
     assert (tiling.loads, tiling.others) == (loads, double)
 
@@ -233,7 +245,7 @@ def cycles_of(g, p, tiling, traffic):
     own_loads, each = len(every) > 1 and g.groups > 1, p.sum_elements if g.raw else 1
     narrow = min(size(t.columns) for t in tiles) < g.target[2]
     across = max(size(source_columns(g, k, t, parts[0])) for t in tiles)
-    down = max(size(source_rows(g, k, t, parts[0])) for t in tiles)
+    fewest = min(across, max(size(source_rows(g, k, t, parts[0])) for t in tiles))
     apart = len(every) > 1 or g.target[0] != traffic.steps[1]
     gaps = narrow or traffic.steps[0] > g.target[2] * traffic.steps[1]
 
@@ -252,11 +264,6 @@ def cycles_of(g, p, tiling, traffic):
             windows = max(k.pass_windows(tile.convolved), p.pass_cycles)
             array += count * steps * windows + arrays * ARRAY_GAP
         drain += count * (vectors * interval(g, p) + p.parameter_rows + DRAIN_GAP)
-        if traffic.load:
-            of_tile = sum(sum(beats(tile, part)) for part in parts)
-            loader += repeats * of_tile
-            sliced_loads += of_tile
-            loads += repeats * len(parts) if not own_loads else len(every) * (min(across, down) if narrow else 1)
         if traffic.operand:
             loader += vectors * g.target[0] / p.bus_elements
         if traffic.store:
@@ -268,13 +275,26 @@ def cycles_of(g, p, tiling, traffic):
                 long = span_beats(p, elements, traffic.steps[1] * each) if apart else elements / p.bus_elements
                 storer += vectors * long + spans * SPAN_WRITTEN + instructions * TYPICAL_LATENCY
         others += 1 + traffic.operand + len(every) + arrays
+        loads += traffic.load * (repeats * len(parts) if not own_loads else len(every) * (fewest if narrow else 1))
+    loaded = pieces(g, tiling)
+    if traffic.load:
+        sliced_loads = sum(sum(beats(tile, part)) for tile in loaded for part in parts)
+        loader += repeats * sliced_loads
     bus = (len(tiles) * weights + (loads + stores + others) * INSTRUCTION_BYTES) / p.bus_bytes + loader
-    pieces = len(tiles) * arrays
-    array += sliced_loads * beyond_queue(loads / pieces) + storer * beyond_queue(stores / pieces)
+    array += sliced_loads * beyond_queue(loads / len(tiles) / arrays)
+    array += storer * beyond_queue(stores / len(tiles) / arrays)
     share = size(tiles[-1].rows) * size(tiles[-1].columns) / (g.target[1] * g.target[2])
     last = drain / len(tiles) / count + traffic.trailing * size(tiles[-1].rows) / g.target[1]
     last += storer * share / len(every)
-    first = beats(tiles[0], parts[0])[0] if traffic.load else 0.0
+    first = beats(loaded[0], parts[0])[0] if traffic.load else 0.0
+    if traffic.begins and traffic.load and not own_loads:
+        rows, elements = (
+            size(source_rows(g, k, loaded[0], parts[0])),
+            size(source_elements(g, k, loaded[0], parts[0], channels)),
+        )
+        bursts = (elements / p.bus_elements + 1) / BURST_BEATS
+        spans = rows * (bursts if elements == g.source[0] * g.source[2] else ceil(bursts))
+        first += min(BURST_BEATS * ceil(spans), p.weight_fifo_beats)
     writes = loader + g.target[1] * g.target[2] * count
     return max(array, drain, bus, storer, writes) + SHARED * (drain + bus) + first + last
 
@@ -284,7 +304,7 @@ def test_costs_are_those_of_all_tiles(name):
     p = Parameters(rows=4, columns=5, sum_bits=32, bus_bytes=4, accumulator_kib=1, operands=True)
     for layer in lower(network(name), 8):
         for traffic in EVERYTHING:
-            traffic = replace(traffic, trailing=77.0)
+            traffic = replace(traffic, trailing=77.0, begins=layer.on_array)
             for space in (500, 1 << 20):
                 for tiling in islice(Tilings(layer.geometry, p, traffic).fitting(space), 40):
                     assert tiling.cost == pytest.approx(cycles_of(layer.geometry, p, tiling, traffic), rel=1e-9)

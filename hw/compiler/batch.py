@@ -50,7 +50,7 @@ def batched(graph: Graph, layers: Sequence[EngineLayer], images: int) -> tuple[G
                     output=target,
                     output_at=target_at,
                     image=image,
-                    tensor=layer.output,
+                    tensor=layer.tensor or layer.output,
                 )
             )
     for layer in tail:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...quant.graph import Pair
-from ..isa.parameters import INSTRUCTION_BYTES, Parameters
+from ..isa.parameters import BURST_BEATS, INSTRUCTION_BYTES, Parameters
 from ..isa.program import QUEUE
 from .cutting import Partition, channel_tiles, divisions, slices
 from .geometry import Geometry
@@ -57,6 +57,8 @@ class Traffic:
     steps: Pair
     trailing: float = 0.0
     """Cycles of layers of the vector unit alone that follow row by row: some are left when the last tile ends."""
+    begins: bool = False
+    """Nothing runs before it: its first load takes turns on the bus with weights, until their FIFO is full."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +193,9 @@ class Shapes:
     """Rectangles worth trying for a layer: full width first, then narrower; for each width, balanced heights.
 
     sliced : channel tiles in each of its slices, 0 for all channels at once;  slices : how many
+    own_loads : each slice loads channels of its own
     rows, columns, count : of a tile's result at most, and how many tiles there are
+    bands : how often its rows come
     possible : the accumulators hold its convolution outputs
     operand_slot, output_slot : elements that the largest slice of a tile takes of each, 0 if it is resident
     """
@@ -200,12 +204,13 @@ class Shapes:
         self.g, self.p, self.traffic, self.sliced = g, p, traffic, sliced
         self._slices = slices(g, p, sliced)
         self.slices = len(self._slices)
-        self._own_loads = self.slices > 1 and g.groups > 1
+        self.own_loads = self.slices > 1 and g.groups > 1
         self.k = k = kernel(g, p)
         self._rows, self._columns = rows, columns = _axes(g, k)
         self.rows = np.tile(rows.length, len(columns.length))
         self.columns = np.repeat(columns.length, len(rows.length))
         self.count = _each(columns.count, rows.count)
+        self.bands = np.tile(rows.count, len(columns.count))
         self._across = np.repeat(columns.count, len(rows.count))
         self._apart = self.slices > 1 or g.target[0] != traffic.steps[1]  # each pixel of a result is a span of its own
         series = channel_tiles(g, p)
@@ -229,23 +234,35 @@ class Shapes:
     def _whole_beats(self, elements: Integers) -> Integers:
         return elements + -elements % self.p.bus_elements
 
-    def measured(self, partition: Partition) -> tuple[Integers, Costs]:
-        """Elements of the largest piece of the source that a part loads, and the cycles that all takes, about."""
-        g, p = self.g, self.p
+    def measured(self, partition: Partition, whole_rows: bool = False) -> tuple[Integers, Costs]:
+        """Elements of the largest piece of the source that a part loads, and the cycles that all takes, about.
+
+        whole_rows : a piece serves all tiles of the same rows
+        """
+        g, p, traffic = self.g, self.p, self.traffic
         load, first, beats = np.zeros(len(self.count), np.int64), np.zeros(1), np.zeros(1)
-        if self.traffic.load and self._own_loads:
+        if traffic.load and self.own_loads:
             load, first, beats = self._sliced_loads()
-        elif self.traffic.load:
+        elif traffic.load:
             low, high = self._channels
             runs = [(run[0] + low, run[1] + high) for run in partition.runs]
             rows = self._rows.sources([(kernel, (0, 1)) for kernel in partition.kernel_rows], 1)
-            elements = self._columns.sources([*product(partition.kernel_columns, runs)], g.source[0])
+            columns, ways = self._columns, len(self._columns.count)
+            if whole_rows:
+                columns, ways = Axis(g, self.k, 1, [g.target[2]]), 1
+            elements = columns.sources([*product(partition.kernel_columns, runs)], g.source[0])
             # a row that starts within a beat takes one more
             of_row = elements / p.bus_elements + 1
-            load = _each(self._columns.largest(elements), self._rows.largest(rows))
+            every = np.ones(len(self._columns.count) // ways, np.int64)  # of each width the same
+            load = _each(columns.largest(elements) * every, self._rows.largest(rows))
             down = rows.astype(np.float64)
-            first = _each(self._columns.first(of_row), self._rows.first(down))
-            beats = _each(self._columns.total(of_row), self._rows.total(down))
+            first = _each(columns.first(of_row) * every, self._rows.first(down))
+            if traffic.begins:
+                whole = columns.first(elements) == g.source[0] * g.source[2]  # one span, and not one a row
+                bursts = columns.first(of_row) / BURST_BEATS
+                spans: Reals = _each(np.where(whole, bursts, np.ceil(bursts)) * every, self._rows.first(down))
+                first = first + np.minimum(np.ceil(spans) * BURST_BEATS, p.weight_fifo_beats)
+            beats = _each(columns.total(of_row) * every, self._rows.total(down))
         return load, self._cycles(partition, first, beats)
 
     def _sliced_loads(self) -> tuple[Integers, Reals, Reals]:
@@ -302,7 +319,7 @@ class Shapes:
     def _loads(self) -> Integers:
         """LOADs of the source; where only some channels are loaded, no step leads from one row to the next but in whole
         rows."""
-        if not self._own_loads:
+        if not self.own_loads:
             return self.count * int(self.traffic.load)
         rows, columns = (axis.largest(axis.whole_sources()) for axis in (self._rows, self._columns))
         shorter = np.minimum(np.tile(rows, len(columns)), np.repeat(columns, len(rows)))

@@ -8,7 +8,17 @@ from functools import partial
 from ...quant.graph import Pair
 from ..isa.program import TRANSFER, Operation
 from .cost import pixel_pitch, row_pitch
-from .cutting import ChannelTile, Part, Slice, SpatialTile, slices, source_columns, source_elements, source_rows
+from .cutting import (
+    ChannelTile,
+    Part,
+    Slice,
+    SpatialTile,
+    slices,
+    source_columns,
+    source_elements,
+    source_rows,
+    spatial_tile,
+)
 from .engine_layer import EngineLayer, Pool
 from .instruction import Drained, Instruction
 from .kernel_steps import depthwise_fields, kernel
@@ -39,6 +49,7 @@ class Turns:
 
     loads: dict[int, int] = field(default_factory=partial(defaultdict, int))
     operands: dict[int, int] = field(default_factory=partial(defaultdict, int))
+    bands: dict[int, Piece] = field(default_factory=dict)  # the whole rows that it loaded last
     tiles: dict[int, int] = field(default_factory=partial(defaultdict, int))
     settings: Mapping[str, int] = field(default_factory=dict)
     tables: int = -1  # the layer whose tables the lanes hold
@@ -77,20 +88,26 @@ class TileEmitter:
     # transfers in
 
     def load(self, part: Part, channels: Pair) -> list[Instruction]:
-        """Bring the part's piece of the source into the next slot, unless the source is resident."""
+        """Bring the part's piece of the source into the next slot, unless it is there already."""
         depth, height, width = self.it.source
         if self.place.source is not None:
             self.source = Piece(self.place.source + self.it.input_at, (0, height), (0, depth * width))
             return []
+        g, tile = self.it.geometry, self.tile
+        if self.place.tiling.bands:
+            if tile.columns[0]:
+                self.source = self.turns.bands[self.number]
+                return []
+            tile = spatial_tile(g, tile.rows, (0, self.it.target[2]))
         slots, turn = self.place.input_slots, self.turns.loads[self.number]
         self.turns.loads[self.number] += 1
-        rows = source_rows(self.it.geometry, self.kernel, self.tile, part)
+        rows = source_rows(g, self.kernel, tile, part)
         if self.own_loads:
-            columns = source_columns(self.it.geometry, self.kernel, self.tile, part)
+            columns = source_columns(g, self.kernel, tile, part)
             self.source = Piece(slots[turn % len(slots)], rows, (columns[0] * self.depth, columns[1] * self.depth))
             return self._fill_slice(rows, columns)
-        elements = source_elements(self.it.geometry, self.kernel, self.tile, part, channels)
-        self.source = Piece(slots[turn % len(slots)], rows, elements)
+        elements = source_elements(g, self.kernel, tile, part, channels)
+        self.source = self.turns.bands[self.number] = Piece(slots[turn % len(slots)], rows, elements)
         return self._fill(self.source, self.it.input, self.it.input_at, width * depth)
 
     def _fill_slice(self, rows: Span, columns: Span) -> list[Instruction]:

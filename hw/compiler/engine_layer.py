@@ -13,7 +13,7 @@ from ...quant.graph import AveragePool, Normalization, Pads, Pair, Shape
 from ..isa.program import SHIFT_BASE, Combine
 from .formats import ONE, Format
 from .geometry import Geometry, Window
-from .spread import Spread, dense
+from .spread import Rearranged, Spread, dense
 
 NO_WEIGHTS = np.zeros((0, 0, 1, 1), np.int16)
 
@@ -58,6 +58,8 @@ class EngineLayer:
     normalization : its tables are in ``tables``
     input_at, operand_at, output_at : first element in tensors that hold several images;  image : None for all of them
     tensor : the graph's name of the output, if ``output`` is another
+    rearranged : how ``output``, which the graph does not have, holds ``tensor``
+    own_weights : how many the graph's layer has, if ``weights`` has more, zeros among them
     """
 
     name: str
@@ -95,6 +97,8 @@ class EngineLayer:
     output_at: int = 0
     image: int | None = None
     tensor: str = ""
+    rearranged: Rearranged | None = None
+    own_weights: int = 0
 
     @property
     def on_array(self) -> bool:

@@ -8,7 +8,7 @@ def weight_bytes(layer: EngineLayer, parameters: Parameters) -> int:
     """Bytes of the layer's weights, each fetched once, densely packed.  A pooling has none."""
     if not layer.macs:
         return 0
-    return -(-int(layer.weights.size) * parameters.weight_bits // 8)
+    return -(-(layer.own_weights or int(layer.weights.size)) * parameters.weight_bits // 8)
 
 
 def limit_cycles(layer: EngineLayer, parameters: Parameters) -> int:

@@ -16,6 +16,7 @@ from .plan import Plan
 from .residency import lay_out
 from .stamping import stamped
 from .sync import synchronize
+from .thin import thinned
 from .unfold import unfolded
 from .weave import weave
 
@@ -49,13 +50,13 @@ def prepared(graph: Graph, p: Parameters, batch: int) -> tuple[Graph, tuple[Engi
 
     Raises ConfigurationError for what the accelerator with ``p`` lacks, or no accelerator has.
     """
-    lowered = lower(graph, p.activation_bits)
+    wider, lowered = thinned(lower(graph, p.activation_bits), graph, p)
     for layer in lowered:
         _check(layer)
     check_needs(lowered, p)
     if not 1 <= batch <= LARGEST_BATCH:
         raise ConfigurationError(f"batch must be 1 to {LARGEST_BATCH} images, not {batch}")
-    return batched(graph, ordered(lowered, p), batch)
+    return batched(wider, ordered(lowered, p), batch)
 
 
 def _check(layer: EngineLayer) -> None:

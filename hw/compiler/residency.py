@@ -101,6 +101,7 @@ class _Layouter:
     def __init__(self, layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> None:
         self.layers, self.graph, self.p = layers, graph, p
         self.capacity = p.activation_elements
+        self.first = next((n for n, layer in enumerate(layers) if layer.input in graph.inputs), -1)
         self.resident: dict[str, int] = {}
         self.tops = [0] * len(layers)
         self.tilings = cache(self._tilings)
@@ -157,6 +158,7 @@ class _Layouter:
             layer.output not in self.resident,
             layer.spread.steps,
             self.trailing[n],
+            layer.on_array and n == self.first,
         )
 
     def _tilings(self, geometry: Geometry, traffic: Traffic) -> Tilings:

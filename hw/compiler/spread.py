@@ -38,3 +38,16 @@ class Spread:
 def dense(shape: Shape) -> Spread:
     """All of a tensor of ``shape``."""
     return Spread(0, shape[0] * shape[2], shape[0])
+
+
+@dataclass(frozen=True)
+class Rearranged:
+    """How a tensor that the graph does not have holds one that it has: rows that take turns are its channels.
+
+    Element (channel, row, column) is the other's ``channel // width * step + channel % width`` behind where ``spread``
+    has (row, column).
+    """
+
+    spread: Spread
+    width: int
+    step: int

@@ -20,6 +20,9 @@ from .span import Span
 PIECE = 2600
 """Cycles that a tile of the vector unit alone may take: so long the array, two channel tiles ahead, need not wait."""
 
+PIECES = 6
+"""Tiles, at least, of a layer of the vector unit alone: so most of it can be done before its source is whole."""
+
 CLOSE = 1.003
 """Tilings whose costs differ by less are equal; the smaller slots win, and leave room for the next layer's."""
 
@@ -30,15 +33,18 @@ class Tiling:
 
     shape, count : rows and columns of a tile's result at most, and how many tiles there are
     sliced, slices : channel tiles in a slice of its channels, 0 if all are loaded at once; and how many slices
+    input_slices : of them, how many load channels of their own
     input_slot, operand_slot, output_slot : elements that the largest piece of a tile takes of each, 0 if it is resident
     cost : estimated cycles, to choose by;  array, bus, loader, ends : of these, as Costs has them
     tiles : all of them, in raster order, once it is placed
+    bands : if not 0, the input comes in so many pieces of whole rows, each for all tiles of these rows
     """
 
     shape: Span
     count: int
     sliced: int
     slices: int
+    input_slices: int
     parts: tuple[Part, ...]
     input_slot: int
     operand_slot: int
@@ -49,11 +55,13 @@ class Tiling:
     loader: float
     ends: float
     tiles: tuple[SpatialTile, ...] = ()
+    bands: int = 0
 
     @property
     def loads(self) -> int:
         """Slots for the input: two if there is more than one piece of it."""
-        return 0 if not self.input_slot else 2 if self.count * self.slices * len(self.parts) > 1 else 1
+        pieces = self.bands or self.count * self.input_slices * len(self.parts)
+        return 0 if not self.input_slot else 2 if pieces > 1 else 1
 
     @property
     def others(self) -> int:
@@ -68,11 +76,15 @@ class Tiling:
 
 @dataclass(frozen=True, eq=False)
 class _Fitted:
-    """Of each shape, the index of the coarsest partition whose pieces fit, or -1; its largest piece, and its cost."""
+    """Of each shape, the index of the coarsest partition whose pieces fit, or -1; its largest piece, and its cost.
+
+    bands : pieces of whole rows, where those are loaded
+    """
 
     partition: Integers
     load: Integers
     cost: Reals
+    bands: Integers
 
 
 class Tilings:
@@ -117,8 +129,8 @@ class _Slicing:
     def __init__(self, g: Geometry, p: Parameters, traffic: Traffic, sliced: int) -> None:
         self.g, self.p, self.traffic = g, p, traffic
         self.shapes = shapes = Shapes(g, p, traffic, sliced)
-        self._pieces = shapes.count * shapes.slices
-        self._others = np.where(self._pieces > 1, 2, 1) * (shapes.operand_slot + shapes.output_slot)
+        self._loaded = shapes.count * (shapes.slices if shapes.own_loads else 1)  # pieces of the input, in one part
+        self._others = np.where(shapes.count * shapes.slices > 1, 2, 1) * (shapes.operand_slot + shapes.output_slot)
         parted = g.on_array and traffic.load and not sliced
         self._coming = partitions(g, p) if parted else iter([whole(g, p)])
         self._measured: list[tuple[Partition, Integers, Costs]] = []  # each shape's largest piece, and its costs
@@ -137,8 +149,9 @@ class _Slicing:
         if not len(found):
             return None
         columns = self.shapes.columns
-        cycles = self.shapes.rows * columns * interval(self.g, self.p) * len(channel_tiles(self.g, self.p)[0])
-        short = found[cycles[found] <= PIECE].tolist()
+        each = interval(self.g, self.p) * len(channel_tiles(self.g, self.p)[0])
+        cycles = self.shapes.rows * columns * each
+        short = found[cycles[found] <= min(PIECE, self.g.target[1] * self.g.target[2] * each // PIECES)].tolist()
         return self.tiling(
             fitted,
             max(short, key=lambda shape: (columns[shape], cycles[shape]))
@@ -148,9 +161,10 @@ class _Slicing:
 
     def fitted(self, space: int) -> _Fitted:
         """Of each shape what fits ``space`` elements."""
-        count = self._pieces
+        count = self._loaded
         room = space - self._others
-        fitted = _Fitted(np.full(len(count), -1), np.zeros(len(count), np.int64), np.full(len(count), np.inf))
+        none = np.zeros(len(count), np.int64)
+        fitted = _Fitted(none - 1, none.copy(), np.full(len(count), np.inf), none.copy())
         left = self.shapes.possible & (room >= 0)
         number = 0
         while left.any() and (measured := self._partition(number)):
@@ -161,7 +175,19 @@ class _Slicing:
             if number == 0 and not self.shapes.sliced:
                 left &= self._smallest_load <= room // np.where(count > 1, 2, 1)  # the others never will
             number += 1
+        if self._measured and self.g.on_array and self.traffic.load and not self.shapes.own_loads:
+            load, costs = self._whole_rows
+            bands = self.shapes.bands
+            fits = self.shapes.possible & (load <= room // np.where(bands > 1, 2, 1))
+            better = fits & (bands < count) & (costs.total < fitted.cost)
+            fitted.partition[better], fitted.bands[better] = 0, bands[better]
+            fitted.load[better], fitted.cost[better] = load[better], costs.total[better]
         return fitted
+
+    @cached_property
+    def _whole_rows(self) -> tuple[Integers, Costs]:
+        """Of each shape, the largest piece and the cost if tiles of the same rows share one of whole rows."""
+        return self.shapes.measured(self._measured[0][0], whole_rows=True)
 
     def _partition(self, number: int) -> tuple[Partition, Integers, Costs] | None:
         """The partition of this number, coarsest first, measured; None behind the last."""
@@ -181,17 +207,21 @@ class _Slicing:
     def _space(self, fitted: _Fitted) -> Integers:
         """Elements of all slots: Tiling.space of each shape."""
         parts = np.array([len(partition) for partition, *_ in self._measured])[fitted.partition]
-        slots: Integers = np.where(self._pieces * parts > 1, 2, 1) * fitted.load + self._others
+        pieces = np.where(fitted.bands > 0, fitted.bands, self._loaded * parts)
+        slots: Integers = np.where(pieces > 1, 2, 1) * fitted.load + self._others
         return slots
 
     def tiling(self, fitted: _Fitted, shape: int) -> Tiling:
         shapes = self.shapes
         partition, _, costs = self._measured[fitted.partition[shape]]
+        if fitted.bands[shape]:
+            _, costs = self._whole_rows
         return Tiling(
             (int(shapes.rows[shape]), int(shapes.columns[shape])),
             int(shapes.count[shape]),
             shapes.sliced,
             shapes.slices,
+            shapes.slices if shapes.own_loads else 1,
             partition.parts,
             int(fitted.load[shape]),
             int(shapes.operand_slot[shape]),
@@ -201,6 +231,7 @@ class _Slicing:
             float(costs.bus[shape]),
             float(costs.loader[shape]),
             float(costs.ends[shape]),
+            bands=int(fitted.bands[shape]),
         )
 
 

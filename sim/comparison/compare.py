@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +108,8 @@ def _compare_stream(
     reported, order = np.unique(firsts, return_index=True)
     for at in np.sort(order)[:KEPT].tolist():
         event, lane = int(numbers[at]), int(lanes[at])
-        place = expectation.locate(int(firsts[at]))
+        maker = expectation.layers[expectation.makers[event]]
+        place = replace(expectation.locate(int(firsts[at])), layer=maker)
         start = lane - int(index[event, lane]) + place.first  # an element's bytes are neighbours in an event
         verdict.add(
             _value(image, place, vector, found[event, start : start + place.element_bytes], int(events["cycle"][event]))

@@ -8,7 +8,7 @@ index arrays into it, the same for every image.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class Placed:
 
     image : which of a run's images; None for all of them, one below the other as more rows
     spread : where the layer's results begin in the tensor, and elements from row to row, and from column to column
+    elements : if it holds those of one image of ``tensor`` in another order: which, and the shape ``of`` that has them
     """
 
     layer: str
@@ -33,6 +34,13 @@ class Placed:
     offset: int
     image: int | None = None
     spread: tuple[int, int, int] | None = None
+    elements: NDArray[np.int64] | None = field(default=None, compare=False)
+    of: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def key(self) -> tuple[str, int | None, str]:
+        """Which piece of memory it is: several layers may write one."""
+        return self.tensor, self.image, "" if self.elements is None else self.layer
 
     @property
     def size(self) -> int:
@@ -80,12 +88,14 @@ class Expectation:
         placed = next(item for item in self.tensors if item.first <= index < item.first + item.size)
         channels, _, columns = placed.shape
         element = (index - placed.first) // placed.element_bytes
+        first = placed.first + element * placed.element_bytes
+        if placed.elements is not None:
+            element, (channels, _, columns) = int(placed.elements[element]), placed.of
         pixel, channel = divmod(element, channels)
         row, column = divmod(pixel, columns)
-        first = placed.first + element * placed.element_bytes
         image = placed.image or 0
         if placed.image is None:
-            image, row = divmod(row, placed.shape[1] // self.batch)
+            image, row = divmod(row, (placed.shape if placed.elements is None else placed.of)[1] // self.batch)
         return Place(image, placed.layer, channel, row, column, first, placed.element_bytes, placed.offset)
 
     def elements(self, index: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
@@ -105,12 +115,27 @@ class Expectation:
         for placed in self.tensors:
             images = np.asarray(tensors[placed.tensor])
             images = images.reshape(runs, self.batch, *images.shape[1:])
-            if placed.image is None:
+            if placed.elements is not None:
+                flat = images[:, placed.image or 0].transpose(0, 2, 3, 1).reshape(runs, -1)
+                channels, rows, columns = placed.shape
+                content = flat[:, placed.elements].reshape(runs, rows, columns, channels).transpose(0, 3, 1, 2)
+            elif placed.image is None:
                 content = images.transpose(0, 2, 1, 3, 4).reshape(runs, *placed.shape)
             else:
                 content = images[:, placed.image]
             vectors[:, placed.first : placed.first + placed.size] = encode(content, placed.element_bytes, placed.offset)
         return vectors
+
+
+def rearranged(shape: tuple[int, int, int], spread: tuple[int, int, int], width: int, step: int) -> NDArray[np.int64]:
+    """Which elements of a tensor another of ``shape``, (channels, rows, columns), holds, in its own order.
+
+    Its channels are groups of ``width``, the first of which lies where ``spread`` says, the next ``step`` behind it.
+    """
+    channel, row, column = (np.arange(count) for count in shape)
+    first, down, across = spread
+    inside = channel // width * step + channel % width
+    return (first + row[:, None, None] * down + column[:, None] * across + inside).reshape(-1)
 
 
 def encode(tensor: NDArray[Any], element_bytes: int, offset: int) -> NDArray[np.uint8]:
@@ -139,13 +164,13 @@ def expectation(
     in_memory : (layer, address) of each tensor that ends in DRAM, in the order in which they are written
     start : the first byte of DRAM that may be written;  batch : images in one run
     """
-    tensors: dict[tuple[str, int | None], Placed] = {}
+    tensors: dict[tuple[str, int | None, str], Placed] = {}
     first = 0
     for item in layers:
-        if (item.tensor, item.image) not in tensors:
-            tensors[item.tensor, item.image] = replace(item, first=first)
+        if item.key not in tensors:
+            tensors[item.key] = replace(item, first=first)
             first += item.size
-    placed = [replace(item, first=tensors[item.tensor, item.image].first) for item in layers]
+    placed = [replace(item, first=tensors[item.key].first) for item in layers]
     streams = [_events(placed[entry[0]], entry, monitor_bytes, first) for entry in writes]
     stream = np.concatenate(streams) if streams else np.zeros((0, monitor_bytes), np.int32)
     memory = np.full(memory_bytes - start, -1, np.int32)
