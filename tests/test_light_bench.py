@@ -2,11 +2,15 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from examples.light import benchmark, networks
 from systolith import quant
+from systolith.hw.build import parameters_for
+from systolith.hw.compiler.planner import plan
 from systolith.hw.isa.register_map import STALLS
+from systolith.hw.model.schedule import predict
 
 LIGHT = networks.NETWORKS["lenet-5-8x8"]
 
@@ -41,6 +45,17 @@ def test_the_arrays_cycles_are_windows_or_waits(found):
     fully_connected = next(layer for layer in found.layers if layer.name == "/7/Gemm")
     assert (fully_connected.array, fully_connected.half) == (750, 0)
     assert fully_connected.weights > 4000, "6,000 cycles of bus"
+
+
+def test_lanes_that_are_too_few_keep_the_array_waiting_for_a_half():
+    """A 1x1 convolution of 1,024 pixels on 4x4 in one pass: a result takes the only lane four cycles at least."""
+    network = quant.Network((4, 32, 32)).conv(4, 1)
+    images = np.random.default_rng(0).standard_normal((2, 4, 32, 32), np.float32)
+    graph = quant.quantize(network.to_onnx(), images, quant.Settings(ranges="minmax"))
+    planned = plan(graph, parameters_for(graph, rows=4, columns=4, accumulator_kib=1))
+    found = predict(planned, 30)
+    assert 3_000 < found.waits["half"][0] < found.cycles - 1_024
+    assert found.waits["token"][0] + found.waits["weights"][0] < 200
 
 
 def test_the_layers_that_lose_most_come_first(found, capsys):
