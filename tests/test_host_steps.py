@@ -175,7 +175,7 @@ def test_an_input_is_arranged_before_it_is_unfolded(build):
     graph, (port,) = quant.load(build / "model.onnx"), Build.load(build).inputs
     made = plan(graph, accelerators.load(build).manifest.parameters, unfold_input=True)
     arranged = port.quantized(port.checked(images, arranged=False), arranged=False)
-    np.testing.assert_array_equal(arranged, golden.quantize_input(graph, images))
+    np.testing.assert_array_equal(arranged, golden.quantize_input(graph, images.transpose(0, 3, 1, 2)))
     beside = unfold(arranged, made.unfolding)
     assert port.encoded(arranged[1:]) == memory_of(beside[1], graph.map_of(graph.input), 8).tobytes()
     region, machine = made.dram.maps[graph.output], execute(made, beside[1])
