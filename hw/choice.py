@@ -22,8 +22,8 @@ from .isa.parameters import Parameters
 WORTH = 0.01
 """Share of the cycles that lanes for another quarter of the columns must save, and that an unfolded input must.
 
-About 220 LUTs and 4 multipliers of 18 bits a lane: a quarter of the columns' are 3% of a 16x16 engine's LUTs, 4% of an
-8x8 one's."""
+A lane takes 4 multipliers of 18 bits and 420 LUTs, with tables 890 (synthesized alone for an ECP5), so a quarter of the
+columns' are 6 to 12% of a 16x16 engine's LUTs: whom that is too much gives the lanes, or names a device."""
 
 Option = tuple[int, bool]
 """Lanes, and whether the input is unfolded."""
@@ -132,7 +132,8 @@ def _price(option: Option, few: int) -> float:
 
 def _saved(option: Option, other: Option, paces: Mapping[Option, float]) -> str:
     """What ``option`` saves of the cycles of ``other``."""
-    return f"{1 - paces[option] / paces[other]:.1%}"
+    share = round(1 - paces[option] / paces[other], 3)
+    return f"{share + 0.0:.1%}"  # not -0.0
 
 
 def _lanes_reason(chosen: Option, few: int, paces: Mapping[Option, float], full: bool) -> str:

@@ -9,11 +9,15 @@ import pytest
 
 from systolith import generate_build, golden, quant, quantize_model, run_golden, simulate_build
 from systolith.commands.golden import load_images
+from systolith.host.build import Build
+from systolith.hw.compiler.planner import plan
+from systolith.hw.compiler.unfold import unfold
 from systolith.noise import run_both
 from systolith.quant.graph.host import ArgMax, HostArray, Reshape, Softmax, Transpose
 from systolith.sim import accelerator as accelerators
 
 from . import models, oracle
+from .hw_networks import execute, memory_of
 from .report_builds import cells, measured, page_of, section
 
 CHANNELS_FIRST = {"perm": [0, 3, 1, 2]}
@@ -149,7 +153,7 @@ def build(tmp_path_factory):
     verilog = f"module systolith({', '.join(f'input wire {port}' for port in PORTS)});\nendmodule\n"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("systolith.hw.build.emit_verilog", lambda *_, **__: verilog)
-        generate_build(folder / "q.onnx", folder / "build", rows=4, columns=4)
+        generate_build(folder / "q.onnx", folder / "build", rows=4, columns=4, unfold_input=True)
     return folder / "build"
 
 
@@ -162,6 +166,21 @@ def test_the_manifest_and_the_header_name_the_hosts_steps(build):
         "/* INPUT: left to the host before it: Transpose by 0, 3, 1, 2 */",
         "/* OUTPUT: left to the host behind it: Reshape to Nx5, ArgMax along axis 1 */",
     ]
+
+
+def test_an_input_is_arranged_before_it_is_unfolded(build):
+    """Channels last in the model, the rows of the windows side by side for the accelerator."""
+    with np.load(build.parent / "data.npz") as file:
+        images = file["x"][:2]
+    graph, (port,) = quant.load(build / "model.onnx"), Build.load(build).inputs
+    made = plan(graph, accelerators.load(build).manifest.parameters, unfold_input=True)
+    arranged = port.quantized(port.checked(images, arranged=False), arranged=False)
+    np.testing.assert_array_equal(arranged, golden.quantize_input(graph, images.transpose(0, 3, 1, 2)))
+    beside = unfold(arranged, made.unfolding)
+    assert port.encoded(arranged[1:]) == memory_of(beside[1], graph.map_of(graph.input), 8).tobytes()
+    region, machine = made.dram.maps[graph.output], execute(made, beside[1])
+    expected = memory_of(golden.run(graph, arranged)[graph.output][1], graph.tensors[graph.output], 8)
+    np.testing.assert_array_equal(machine.dram[region.address : region.address + region.bytes], expected)
 
 
 def test_a_confusion_matrix_is_that_of_the_models_classes(build):

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from systolith import compile_build, estimate_build, generate_build, quant
@@ -13,12 +14,14 @@ from systolith.hw.build import parameters_for
 from systolith.hw.choice import choose
 from systolith.hw.compiler.pace import pace
 from systolith.hw.compiler.planner import plan
+from systolith.hw.compiler.unfold import unfolded
 from systolith.hw.devices import device
 from systolith.hw.folder import read_manifest
 from systolith.hw.isa.parameters import Parameters
 from systolith.hw.model.schedule import predict
 
 from . import npz
+from .branches import Branches
 from .hw_networks import network
 from .lenet import lenet5
 
@@ -145,6 +148,7 @@ def test_a_device_limits_what_is_estimated_for_it(digits):
     assert tight.parameters.lanes <= free.parameters.lanes
     assert tight.area.fits(device("lfe5u-25f"))
     assert tight.chosen[0] in tight.lines()
+    assert [found.chosen[0].endswith("; there is no room for more") for found in (free, tight)] == [False, True]
     given = estimate_build(digits, **sizes, lanes=1, unfold_input=False)
     assert (given.parameters.lanes, given.unfold_input, given.chosen) == (1, False, ())
 
@@ -155,6 +159,43 @@ def test_an_input_that_cannot_be_unfolded_is_not_spoken_of(name):
     found = choose(graph, parameters_for(graph, rows=4, columns=4))
     assert not found.unfold_input
     assert [reason.split(":")[0] for reason in found.reasons] == ["lanes"]
+
+
+def one_layer(kernel: int) -> quant.Graph:
+    """16 channels in and out, 32 x 32."""
+    network = quant.Network((16, 32, 32)).conv(16, kernel).relu()
+    images = np.random.default_rng(0).standard_normal((2, 16, 32, 32), np.float32)
+    return quant.quantize(network.to_onnx(), images, quant.Settings(ranges="minmax"))
+
+
+def test_unfolding_that_saves_no_pass_is_not_spoken_of():
+    """A kernel row of 3 x 16 elements fills 3 passes of 16 rows, and three of them 9."""
+    graph = one_layer(3)
+    assert unfolded(graph)[0].layers[0].weights.shape == (16, 48, 1, 3)
+    assert [reason.split(":")[0] for reason in choose(graph, sized(graph, 16)).reasons] == ["lanes"]
+
+
+def test_writes_of_loader_and_vector_unit_take_turns():
+    """One pass: array, bus, lanes and storer need 1,024 cycles each, the memory's port for writes 2,048."""
+    graph = one_layer(1)
+    made = plan(graph, sized(graph, 16, lanes=16))
+    found = pace(made.layers, made.layout, made.parameters)
+    assert 2_048 < found < 2_600
+    assert found == pytest.approx(predict(made, 30).cycles, rel=0.15)
+
+
+def test_what_the_vector_unit_does_alone_hides_behind_the_array():
+    """A convolution, and beside it a copy of what it reads: both go into one map."""
+    chain = Branches(0, (4, 8, 8))
+    chain.concat(chain.conv("x"), "x")
+    graph = chain.graph(0)
+    made = plan(graph, parameters_for(graph, rows=2, columns=4))
+    conv, copy = sorted(range(2), key=lambda n: not made.layers[n].on_array)
+    both = pace(made.layers, made.layout, made.parameters)
+    tiling = made.placements[conv].tiling
+    assert both == pytest.approx(tiling.array + tiling.ends, rel=1e-9)
+    last = tuple((n, n) if n == copy else window for n, window in enumerate(made.layout.windows))
+    assert pace(made.layers, replace(made.layout, windows=last), made.parameters) > both + 64
 
 
 def test_a_network_of_two_inputs_is_not_unfolded(digits):

@@ -51,7 +51,7 @@ def made(tmp_path_factory):
     (folder / "float.onnx").write_bytes(model.SerializeToString())
     quant.save(quant.quantize(model, x), folder / "q.onnx")
     np.savez(folder / "data.npz", x=x, y=np.arange(24) % 4)
-    generate_build(folder / "q.onnx", folder / "build", rows=4, columns=4)
+    generate_build(folder / "q.onnx", folder / "build", rows=4, columns=4, lanes=1, unfold_input=False)
     return folder
 
 

@@ -28,8 +28,8 @@ from tests import oracle
 from .networks import lecture_network
 from .photographs import photographs
 
-HARDWARE = {"rows": 16, "columns": 16, "bus-bytes": 16, "activation-kib": 512}
-"""What is not named is as `systolith generate` has it: 32 KiB of accumulators, 4 of weight FIFO, 4 lanes."""
+HARDWARE = {"rows": 16, "columns": 16, "bus-bytes": 16, "activation-kib": 512, "lanes": 4}
+"""What is not named is as `systolith generate` has it: 32 KiB of accumulators, 4 of weight FIFO."""
 
 BEST = HARDWARE | {"lanes": 8}
 """With an input that the host unfolds."""
@@ -114,7 +114,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     graph = quant.load(quantized)
     oracle.assert_every_tensor_equal(graph, np.load(data)["x"][:1])
     build, best = folder / f"{name}-16x16", folder / f"{name}-16x16-best"
-    _, generated = command("generate", quantized, "-o", build, *options(HARDWARE))
+    _, generated = command("generate", quantized, "-o", build, *options(HARDWARE), "--no-unfold-input")
     with tempfile.TemporaryDirectory(prefix="systolith-bench-") as cache:
         said, simulated = command("simulate", build, "--inputs", data, "--images", 1, "--json", cache=Path(cache))
         command("generate", quantized, "-o", best, *options(BEST), "--unfold-input")
@@ -152,9 +152,10 @@ def large(folder: Path) -> tuple[str, bool]:
     quant.save(beginning(quant.load(quantized), 10), cut)
     lines, exact = ["resnet50 at 32x32, 32-byte bus:"], True
     for model, what in ((quantized, "whole"), (cut, "its first ten convolutions")):
-        for unfold in ([], ["--unfold-input"]):
+        for unfold in (False, True):
             build = folder / f"{model.stem}-32x32{'-unfolded' if unfold else ''}"
-            command("generate", model, "-o", build, *options(LARGE), *unfold)
+            option = "--unfold-input" if unfold else "--no-unfold-input"
+            command("generate", model, "-o", build, *options(LARGE), option)
             said, _ = command("simulate", build, "--inputs", folder / "resnet50.npz", "--images", 1, "--json")
             found = json.loads(said)
             exact = exact and found["bit_exact"]

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from systolith import generate_build, quant, simulate_build
 from systolith.hw.build import parameters_for
+from systolith.hw.choice import choose
 from systolith.hw.compiler.limits import limit_cycles
 from systolith.hw.compiler.plan import Plan
 from systolith.hw.compiler.planner import plan
@@ -32,7 +33,7 @@ from .networks import MEMORIES, NETWORKS, Light, prepare
 
 WAITS: tuple[Cause, ...] = get_args(Cause)
 TITLES = (
-    "network", "array, bus", "KiB", "lanes", "limit", "predicted", "x limit", "at most", "goal", "simulated",
+    "network", "array, bus", "KiB", "lanes, input", "limit", "predicted", "x limit", "at most", "goal", "simulated",
     "predicted - simulated", "exact",
 )  # fmt: skip
 WIDTH = 130
@@ -64,6 +65,7 @@ class Predicted:
     """A network as the cycle model sees it: cycles of one image, all layers, seconds for plan and prediction."""
 
     parameters: Parameters
+    unfolded: bool
     limit: int
     cycles: int
     layers: list[Lost]
@@ -71,10 +73,14 @@ class Predicted:
 
 
 def planned_for(graph: quant.Graph, light: Light) -> Plan:
-    """The plan with the least of MEMORIES that will do.  Raises ConfigurationError if the largest will not."""
+    """The plan that `systolith generate` makes, with the least of MEMORIES that will do.
+
+    Raises ConfigurationError if the largest will not.
+    """
     for kib in MEMORIES:
         try:
-            return plan(graph, parameters_for(graph, **light.hardware, activation_kib=kib))
+            made = choose(graph, parameters_for(graph, **light.hardware, activation_kib=kib))
+            return plan(graph, made.parameters, unfold_input=made.unfold_input)
         except quant.ConfigurationError:
             if kib == MEMORIES[-1]:
                 raise
@@ -101,7 +107,7 @@ def predicted(quantized: Path, light: Light) -> Predicted:
         for number, layer in enumerate(planned.layers)
     ]  # fmt: skip
     limit = sum(layer.limit for layer in layers)
-    return Predicted(parameters, limit, found.cycles, layers, seconds)
+    return Predicted(parameters, planned.unfolding is not None, limit, found.cycles, layers, seconds)
 
 
 def simulated(name: str, quantized: Path, light: Light, activation_kib: int, folder: Path) -> Report:
@@ -120,7 +126,8 @@ def waits(report: Report) -> str:
 def line(name: str, light: Light, found: Predicted, report: Report | None) -> str:
     """A row of the table of docs/cycles.md."""
     p, bounds = found.parameters, (light.most, light.goal)
-    cells = [name, f"{p.rows}x{p.columns}, {p.bus_bytes} B", f"{p.activation_kib}", f"{p.lanes}"]
+    cells = [name, f"{p.rows}x{p.columns}, {p.bus_bytes} B", f"{p.activation_kib}"]
+    cells.append(f"{p.lanes}{', unfolded' if found.unfolded else ''}")
     cells += [f"{found.limit:,}", f"{found.cycles:,}", f"{found.cycles / found.limit:.3f}"]
     cells += ["" if bound is None else f"{bound:.2f}" for bound in bounds]
     if report is None:

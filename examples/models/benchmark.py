@@ -38,7 +38,7 @@ def measure(name: str, exporter: Exporter, folder: Path) -> Row:
     try:
         graph = quantize_model(model, calibration, quantized).graph
         ran = run_golden(quantized, test)
-        compile_build(quantized, folder / ACCELERATOR, path)
+        compile_build(quantized, folder / ACCELERATOR, path, unfold_input=False)
     except SystolithError as error:
         return replace(row, refused=str(error))
     manifest, _ = read_manifest(path)
@@ -65,7 +65,8 @@ def simulated(row: Row, folder: Path) -> Row:
         model = path.with_name(f"{path.name}.onnx")
         if not model.exists():
             export(row.name, row.exporter, model, small=True)
-        compile_build(quantize_model(model, example.inputs(example.counts[0], shape)), folder / ACCELERATOR, path)
+        small = quantize_model(model, example.inputs(example.counts[0], shape))
+        compile_build(small, folder / ACCELERATOR, path, unfold_input=False)
     report = simulate_build(path, example.inputs(1, shape))
     return replace(row, wrong=report.mismatches, simulated=shape)
 

@@ -76,7 +76,9 @@ def unfolded(graph: Graph) -> tuple[Graph, Unfolding]:
     )
     layers = tuple(conv if layer is first else layer for layer in graph.layers)
     tensors = {**graph.tensors, graph.input: replace(source, shape=how.unfolded_shape)}
-    return check(replace(graph, layers=layers, tensors=tensors)), how
+    # what the host does to an input of the model's before that makes the image, not what is unfolded
+    arrays = {name: array for name, array in graph.arrays.items() if name != graph.input}
+    return replace(check(replace(graph, layers=layers, tensors=tensors, arrays=arrays)), arrays=graph.arrays), how
 
 
 def unfold(images: NDArray[Any], how: Unfolding) -> NDArray[Any]:
