@@ -43,11 +43,9 @@ from .tables import (
     rescaling_tables,
     unary_tables,
 )
+from .views import Views
 
 EXTREMA = (Combine.MAXIMUM, Combine.MINIMUM)
-READ_PARTS = (Conv, MaxPool, AveragePool, Table, Concat, Selection, DepthToSpace)
-"""Layers that can read some channels of each pixel, as an Extremum can as its first input; an operand and a
-normalization's neighbours are whole maps."""
 
 
 def lower(graph: Graph, bits: int) -> tuple[EngineLayer, ...]:
@@ -65,12 +63,12 @@ class _Lowering:
         self.graph, self.bits = graph, bits
         self.layers: list[EngineLayer] = []
         self.readers = Counter(name for layer in graph.layers for name in layer.inputs)
-        self.views: dict[str, tuple[str, int]] = {}  # maps that are channels of another, from this one on
+        self.views = Views(graph, bits)
 
     def add(self, layer: Layer) -> None:
         match layer:
             case Conv():
-                source, first = self.views.get(layer.input, (layer.input, 0))
+                source, first = self.views[layer.input]
                 shape = self.graph.map_of(source).shape
                 made = _convolution(layer, self.graph, self.bits)
                 self.layers.append(replace(made, input=source, source=shape, first_channel=first))
@@ -100,7 +98,7 @@ class _Lowering:
 
     def _makers(self, name: str) -> list[int]:
         """Indices of the layers that make ``name``, if only one layer reads it and they can be parts of that layer."""
-        if self.readers[name] != 1 or name in self.graph.outputs:
+        if self.readers[name] != 1 or name in self.graph.outputs or self.views.hold(name):
             return []
         found = [n for n, layer in enumerate(self.layers) if layer.output == name]
         return found if not any(self.layers[n].raw for n in found) else []
@@ -118,7 +116,7 @@ class _Lowering:
     def _reading(self, layer: Layer, name: str) -> EngineLayer:
         """A layer of the vector unit that hands on the map ``name``, at its own scale."""
         form, shape = self._stored(name), self.graph.map_of(name).shape
-        source, first = self.views.get(name, (name, 0))
+        source, first = self.views[name]
         return EngineLayer(
             name=layer.name,
             operator=layer.operator,
@@ -250,10 +248,18 @@ class _Lowering:
         )
 
     def _concat(self, layer: Concat) -> None:
+        there = self.views.side_by_side(layer)
+        if there is not None:
+            self.views[layer.output] = there
+            return
+        self.views.settle(layer, self.layers)
         whole, target = self.graph.map_of(layer.output), self._stored(layer.output)
         place = [0, 0, 0]
         for name in layer.inputs:
             source, form = self.graph.map_of(name), self._stored(name)
+            if self.views[name] == (layer.output, place[0]):
+                place[0] += source.shape[0]
+                continue
             where = source.shape, whole.shape, (place[0], place[1], place[2])
             same = (source.scale, source.zero_point) == (whole.scale, whole.zero_point)
             if same and whole.low <= source.low and source.high <= whole.high:
@@ -277,8 +283,8 @@ class _Lowering:
         pieces = runs(layer.channels)
         window = Pool((1, 1), (layer.rows[1], layer.columns[1]), (-layer.rows[0], -layer.columns[0], 0, 0))
         whole = source.shape[1:] == target.shape[1:]
-        if whole and len(pieces) == 1 and offset == 0 and self._may_be_a_view(layer.output):
-            name, first = self.views.get(layer.input, (layer.input, 0))
+        if whole and len(pieces) == 1 and offset == 0 and self.views.allowed(layer.output):
+            name, first = self.views[layer.input]
             self.views[layer.output] = name, first + pieces[0][0]
             return
         maker = self._open(layer.input)
@@ -303,14 +309,6 @@ class _Lowering:
             piece = replace(piece, name=named, target=(count, *target.shape[1:]), part=part)
             self.layers.append(piece if whole else replace(piece, pool=window))
             channel += count
-
-    def _may_be_a_view(self, name: str) -> bool:
-        """Whether all who read ``name`` can read a part of each pixel."""
-        readers = [layer for layer in self.graph.layers if name in layer.inputs]
-        return name not in self.graph.outputs and all(
-            isinstance(layer, READ_PARTS) or (isinstance(layer, Extremum) and name not in layer.inputs[1:])
-            for layer in readers
-        )
 
     def _may_pool(self, maker: int) -> bool:
         return self.layers[maker].on_array and self.layers[maker].pool is None
