@@ -18,17 +18,19 @@ FITS = {"rows": 8, "columns": 8, "bus_bytes": 8, "activation_kib": 16}
 
 
 class Growing(Branches):
-    """Layers whose convolutions and concatenations all have the input's grid."""
+    """Layers whose convolutions, sums and concatenations all have the input's grid; some end in a Relu or the like."""
+
+    def _clamped(self, name: str) -> str:
+        whole = self.map_of("x")
+        low = self.rng.choice([whole.low, whole.low, whole.zero_point, whole.low + 5])
+        self.tensors[name] = replace(whole, name=name, shape=self.map_of(name).shape, low=min(low, whole.zero_point))
+        return name
 
     def conv(self, source, outputs=None, kernel=None, stride=1):
-        made = super().conv(source, outputs, kernel, stride)
-        self.feature_map(made, self.map_of(made).shape, self.map_of("x"))
-        return made
+        return self._clamped(super().conv(source, outputs, kernel, stride))
 
     def sum(self, first, second):
-        made = super().sum(first, second)
-        self.feature_map(made, self.map_of(made).shape, self.map_of("x"))
-        return made
+        return self._clamped(super().sum(first, second))
 
     def concat(self, *sources):
         name, output = self.names()

@@ -8,6 +8,7 @@ from itertools import accumulate
 from ...quant.graph import AveragePool, Concat, Conv, DepthToSpace, Extremum, Graph, MaxPool, Selection, Table
 from .engine_layer import EngineLayer
 from .formats import storage
+from .offsets import results_less, rounds_alike, source_less
 
 READ_PARTS = (Conv, MaxPool, AveragePool, Table, Concat, Selection, DepthToSpace)
 """Layers that can read some channels of each pixel, as an Extremum can as its first input; an operand and a
@@ -53,10 +54,10 @@ class Views:
         tensor, first = self[joined.inputs[0]]
         begin = first
         for name in joined.inputs:
-            if self[name] != (tensor, first) or not self._stored_alike(name, joined.output):
+            if self[name] != (tensor, first) or not self.alike(name, joined.output):
                 return None
             first += self._graph.map_of(name).shape[0]
-        return tensor, begin
+        return (tensor, begin) if self.alike(joined.output, tensor) else None
 
     def settle(self, joined: Concat, layers: list[EngineLayer]) -> None:
         """Let what lies before ``joined``, and is read by others too, be written where it lies in it.
@@ -81,27 +82,30 @@ class Views:
         readers = [layer for layer in self._graph.layers if name in layer.inputs]
         return len(readers) == 1 and name not in self._graph.outputs and isinstance(readers[0], Table | DepthToSpace)
 
-    def _stored_alike(self, name: str, other: str) -> bool:
-        """Whether ``name``'s integers are ``other``'s, and stored as its are."""
+    def alike(self, name: str, other: str) -> bool:
+        """Whether ``name``'s integers are ``other``'s, among whose all of them are."""
         source, target = self._graph.map_of(name), self._graph.map_of(other)
         same = (source.scale, source.zero_point) == (target.scale, target.zero_point)
-        inside = target.low <= source.low and source.high <= target.high
-        return same and inside and storage(source, self._bits).offset == storage(target, self._bits).offset
+        return same and target.low <= source.low and source.high <= target.high
 
     def _move(self, tensor: str, target: str, channel: int, layers: list[EngineLayer]) -> None:
         """Make ``tensor`` the channels of ``target`` from ``channel`` on, if all who make and read it can do so."""
-        old, new = self._graph.map_of(tensor).shape, self._graph.map_of(target).shape
+        before, after = self._graph.map_of(tensor), self._graph.map_of(target)
+        offset = storage(after, self._bits).offset - storage(before, self._bits).offset
         makers = [n for n, layer in enumerate(layers) if layer.output == tensor]
-        parts = {n: layers[n].spread.moved(old, new, (channel, 0, 0), layers[n].target[0]) for n in makers}
-        operands = {layer.operand for layer in layers}
-        if not makers or None in parts.values() or any(layers[n].raw for n in makers) or tensor in operands:
+        where = before.shape, after.shape, (channel, 0, 0)
+        parts = {n: layers[n].spread.moved(*where, layers[n].target[0]) for n in makers}
+        if not makers or not self.allowed(tensor) or not self.alike(tensor, target):
             return
-        if not self.allowed(tensor) or not self._stored_alike(tensor, target):
+        if any(part is None or layers[n].raw or not rounds_alike(layers[n], offset) for n, part in parts.items()):
+            return
+        if any(layer.operand == tensor for layer in layers):
             return
         for n, layer in enumerate(layers):
             if layer.input == tensor:
-                layers[n] = replace(layer, input=target, source=new, first_channel=layer.first_channel + channel)
+                moved = replace(layer, input=target, source=after.shape, first_channel=layer.first_channel + channel)
+                layers[n] = source_less(moved, offset)
         for n, part in parts.items():
-            layers[n] = replace(layers[n], output=target, part=part)
+            layers[n] = replace(results_less(layers[n], offset), output=target, part=part)
         self._places |= {name: (target, at + channel) for name, (held, at) in self._places.items() if held == tensor}
         self._places[tensor] = target, channel
