@@ -44,9 +44,9 @@ class Growing(Branches):
         maps = [self.conv("x") for _ in range(2)]
         while len(self.layers) < count:
             source = self.rng.choice(maps)
-            kind = self.rng.choice(["grow", "grow", "join", "half", "pool", "conv", "conv", "sum", "table"])
+            kind = self.rng.choice(["grow", "grow", "join", "half", "pool", "rows", "conv", "conv", "sum", "table"])
             if kind == "grow":  # beside what was joined last
-                joined = [layer for layer in self.layers if isinstance(layer, Concat)]
+                joined = [layer for layer in self.layers if isinstance(layer, Concat) and layer.axis == 1]
                 before = self.rng.choice([(joined[-1].output,), joined[-1].inputs]) if joined else (source,)
                 maps.append(self.concat(*before, maps[-1]))
             elif kind == "join":
@@ -59,6 +59,8 @@ class Growing(Branches):
                 maps.append(self.max_pool(source, 3, 1, 1))
             elif kind == "conv":
                 maps.append(self.conv(source))
+            elif kind == "rows":  # what is below another map lies in one memory with it, and is channels no more
+                self.conv(self.join(2, source, source), 3, 1)
             elif kind == "sum":
                 self.sum(
                     source, self.rng.choice([m for m in maps if self.map_of(m).shape == self.map_of(source).shape])
@@ -170,3 +172,25 @@ def test_features_are_in_order_in_memory():
     (reader,) = [layer for layer in layers if layer.weights.shape[1:2] == (6,) and layer.weights.shape[0] == 5]
     assert reader.first_channel == 13
     check_against_golden(planned(graph, **CUT))
+
+
+def test_a_map_below_another_is_no_longer_channels_of_the_first():
+    """Only the join along rows reads what was joined along channels, but a part of that is read elsewhere."""
+    c = Growing(6, (3, 6, 6))
+    part = c.conv("x", 4, 1)
+    joined = c.concat(part, c.conv("x", 4, 3))
+    below = c.conv(c.join(2, joined, c.conv("x", 8, 1)), 4, 1)
+    last = c.join(2, below, c.conv(part, 4, 1))
+    assert copies(c, c.conv(last, 3, 1)) == 1
+
+
+def test_what_tables_round_is_not_moved_by_an_odd_number():
+    """A sum whose ties would go to the other side in memory is copied, not stored otherwise."""
+    for low, moved in ((-127, False), (-128, True)):
+        c = Growing(7, (3, 6, 6))
+        c.tensors["x"] = replace(c.map_of("x"), low=low, high=low + 255, zero_point=0)
+        total = c.sum(c.conv("x", 4, 1), c.conv("x", 4, 1))
+        c.tensors[total] = replace(c.map_of(total), low=-100, high=100)
+        joined = c.concat(total, c.conv("x", 4, 3))
+        last = c.concat(c.conv(total, 3, 1), c.conv(joined, 3, 1))
+        assert (copies(c, c.conv(last, 3, 1)) == 0) == moved
