@@ -175,6 +175,12 @@ def rearranged(whole: np.ndarray, layer: EngineLayer) -> np.ndarray:
     return made
 
 
+def channels_read(layer: EngineLayer) -> slice:
+    """Of each pixel of its input, those that ``layer`` reads."""
+    count = layer.weights.shape[1] * layer.groups if layer.on_array else layer.convolved[0]
+    return slice(layer.first_channel, layer.first_channel + count)
+
+
 def check_against_golden(made: Plan, seed: int = 0) -> Machine:
     """Every vector that is written, and the output in memory, equal golden's; no other byte is touched."""
     graph, bits = made.graph, made.parameters.activation_bits

@@ -17,7 +17,7 @@ from systolith.hw.isa.program import Operation
 from systolith.quant import Graph
 
 from .branches import Branches, branches
-from .hw_networks import BRANCHED, branched, elements, planned
+from .hw_networks import BRANCHED, branched, channels_read, elements, planned
 
 pytestmark = pytest.mark.xdist_group("weave")  # on one worker, which plans the branches once
 SEEDS = range(500, 530)
@@ -25,12 +25,16 @@ WIDE = Parameters(rows=8, columns=8, operands=True, tables=True, normalization=4
 
 
 def check_topological(layers):
-    """Whoever reads a map comes behind all that write a part of it."""
-    last = {}
+    """Whoever reads channels of a map comes behind all that write some of them."""
+    written = {}
     for n, layer in enumerate(layers):
-        last[layer.output] = n
+        written.setdefault(layer.output, []).append(n)
     for n, layer in enumerate(layers):
-        assert all(last.get(name, -1) < n for name in layer.inputs), layer.name
+        assert max(written.get(layer.operand, [-1])) < n, layer.name
+        depth, read = layer.source[0], channels_read(layer)
+        for maker in written.get(layer.input, []):
+            channels = (layers[maker].spread.first + np.arange(layers[maker].target[0])) % depth
+            assert maker < n or not np.isin(channels, np.arange(depth)[read]).any(), layer.name
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -139,6 +143,7 @@ def test_rows_are_there_before_anybody_reads_them(hardware):
         results = iter(made.drained)
         for i in made.program:
             layer = made.layers[i.layer] if i.layer >= 0 else None
+            read = channels_read(layer) if layer else slice(0)
             if i.operation == Operation.VECTOR:
                 tiles = [next(results) for _ in range(i.fields["tiles"] + 1)]
                 rows = tiles[0].rows[0] + tiles[0].rows[1]
@@ -148,7 +153,10 @@ def test_rows_are_there_before_anybody_reads_them(hardware):
                     last = high
                     if pool is not None:
                         last = min(layer.source[1], (high - 1) * pool.strides[0] - pool.pads[0] + pool.kernel[0])
-                    assert layer.input == graph.input or (done[layer.input][:last] > 0).all(), (layer.name, low)
+                    assert layer.input == graph.input or (done[layer.input][:last, :, read] > 0).all(), (
+                        layer.name,
+                        low,
+                    )
                 if layer.operand and layer.operand != graph.input:
                     assert (done[layer.operand][:rows] > 0).all(), layer.name
                 for d in tiles:
@@ -163,7 +171,8 @@ def test_rows_are_there_before_anybody_reads_them(hardware):
                 reach += i.fields["kernel_rows"] * i.fields["kernel_line_step"]
                 flat = layer.source[1] == 1 and shapes[layer.input][1] > 1
                 last = shapes[layer.input][1] if flat else min(layer.source[1], reach + 1)
-                assert (done[layer.input][: max(last, 0)] > 0).all(), layer.name
+                read = slice(None) if flat else read
+                assert (done[layer.input][: max(last, 0), :, read] > 0).all(), layer.name
                 assert all(
                     source_rows(layer.geometry, kernel(layer.geometry, made.parameters), t, q)[1] <= layer.source[1]
                     for t in place.tiling.tiles

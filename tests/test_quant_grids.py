@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from systolith import quant
+from systolith.hw.compiler.lowering import lower
 from systolith.quant import FeatureMap, Graph
 
 from . import models
@@ -61,15 +62,36 @@ def test_grids_reach_back_through_poolings_and_concatenations():
     assert {grid(graph, name) for name in (*names, pooled, inner)} == {grid(graph, "concat2_out")}
 
 
-def test_concatenations_of_concatenations_share_a_grid_although_others_read_them():
-    model = models.branched("dense")
-    graph = quant.quantize(model, models.images(model, 8))
-    joined = [layer.output for layer in graph.layers if isinstance(layer, quant.Concat)]
-    found = {(graph.map_of(name).scale, graph.map_of(name).zero_point) for name in joined}
-    assert (len(joined), len(found)) == (3, 1)
-    first = next(layer for layer in graph.layers if isinstance(layer, quant.Concat))
-    assert grid(graph, "conv1_out") not in found  # a convolution that is read elsewhere too is moved, once
-    assert first.inputs[0] == "conv1_out_quantized"
+def dense(spelling: str) -> models.Builder:
+    """A dense block: a pooled map and three features beside it, each layer behind all before."""
+    net = models.Builder((3, 10, 8)).conv(3, 6, 3).relu().pool(2, 2)
+    features, joined = [net.current], net.current
+    for n in range(3):
+        new = net.at(joined).conv(6 + 4 * n, 4, 3, pads=[1] * 4).current
+        before = [joined] if spelling == "nested" else features
+        joined = net.join("Concat", *before, new, axis=1).current
+        features.append(new)
+    return net.conv(18, 5, 1)
+
+
+@pytest.mark.parametrize("spelling", ["nested", "flat"])
+def test_what_is_joined_again_and_again_shares_a_grid_although_others_read_it(spelling):
+    """Then each feature is in memory once, the pooled map as well."""
+    graph = quantize(dense(spelling))
+    joins = [layer for layer in graph.layers if isinstance(layer, quant.Concat)]
+    names = {name for layer in joins for name in (*layer.inputs, layer.output)}
+    assert (len(joins), len(names)) == (3, 7)
+    assert len({(graph.map_of(name).scale, graph.map_of(name).zero_point) for name in names}) == 1
+    assert all(layer.on_array or layer.operator == "MaxPool" for layer in lower(graph, 8)), "nothing is copied"
+
+
+def test_a_map_in_two_concatenations_that_share_nothing_else_keeps_its_grid():
+    net = models.Builder((2, 6, 6))
+    names = branches(net)
+    first = net.join("Concat", names[2], names[0], axis=1).conv(6, 3, 1).current
+    second = net.join("Concat", names[2], names[1], axis=1).conv(6, 3, 1).current
+    graph = quantize(net.join("Add", first, second))
+    assert len({grid(graph, name) for name in (names[2], "concat1_out", "concat2_out")}) == 3
 
 
 def test_the_input_keeps_its_own_grid():

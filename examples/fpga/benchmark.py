@@ -93,7 +93,6 @@ WHOLE: dict[Target, tuple[dict[str, Any], ...]] = {
         {"rows": 16, "columns": 16, "paired": True, "bus_bytes": 16, **LENETS},
         {"rows": 4, "columns": 4, "sum_bits": 26, "operands": True, "tables": True, **SMALL},
         {"rows": 8, "columns": 8, "line_buffer": 512, **LENETS},
-        {"rows": 16, "columns": 16, "paired": True, "bus_bytes": 16, "line_buffer": 512, **LENETS},
     ),
     "ice40": ({"rows": 2, "columns": 2, "multiplier": False, "bus_bytes": 4, **LENETS, **SMALL},),
     "xilinx": ({"rows": 4, "columns": 4, **LENETS},),

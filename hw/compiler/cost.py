@@ -270,8 +270,9 @@ class Shapes:
         rows, columns = self._rows.whole_sources(), self._columns.whole_sources()
         load = _each(self._columns.largest(columns), self._rows.largest(rows)) * size(self._slices[0].inputs)
         spans = [max(SPAN_READ, self._span_beats(size(each.inputs), self.g.source[0])) for each in self._slices]
-        first = _each(self._columns.first(columns), self._rows.first(rows)) * spans[0]
-        return load, first, _each(self._columns.total(columns), self._rows.total(rows)) * sum(spans)
+        first = _each(self._columns.first(columns), self._rows.first(rows)).astype(np.float64) * spans[0]
+        every = _each(self._columns.total(columns), self._rows.total(rows)).astype(np.float64) * sum(spans)
+        return load, first, every
 
     def _span_beats(self, elements: int, step: int) -> float:
         """Beats of spans of ``elements``, ``step`` apart, on average where they begin anywhere in a beat."""

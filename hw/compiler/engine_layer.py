@@ -13,6 +13,7 @@ from ...quant.graph import AveragePool, Normalization, Pads, Pair, Shape
 from ..isa.program import SHIFT_BASE, Combine
 from .formats import ONE, Format
 from .geometry import Geometry, Window
+from .span import Span
 from .spread import Rearranged, Spread, dense
 
 NO_WEIGHTS = np.zeros((0, 0, 1, 1), np.int16)
@@ -140,6 +141,12 @@ class EngineLayer:
     def spread(self) -> Spread:
         """Where its results lie in the output tensor."""
         return self.part or dense(self.target)
+
+    @property
+    def channels(self) -> Span:
+        """Those of each pixel of the input that it reads."""
+        count = self.weights.shape[1] * self.groups if self.on_array else self.convolved[0]
+        return self.first_channel, self.first_channel + count
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -31,9 +31,10 @@ from ...quant.graph import (
     requantization_scales,
 )
 from ...quant.graph.errors import ConfigurationError, unknown_kind
-from ..isa.program import TABLE_FRACTION, Combine
+from ..isa.program import Combine
 from .engine_layer import EngineLayer, Pool
-from .formats import Format, fixed_scales, storage
+from .formats import Format, fixed_scales, storage, stored_as
+from .offsets import results_less
 from .pieces import interleaved, part_of, runs, scattered, selecting
 from .spread import Spread, dense
 from .tables import (
@@ -43,11 +44,7 @@ from .tables import (
     rescaling_tables,
     unary_tables,
 )
-
-EXTREMA = (Combine.MAXIMUM, Combine.MINIMUM)
-READ_PARTS = (Conv, MaxPool, AveragePool, Table, Concat, Selection, DepthToSpace)
-"""Layers that can read some channels of each pixel, as an Extremum can as its first input; an operand and a
-normalization's neighbours are whole maps."""
+from .views import Views
 
 
 def lower(graph: Graph, bits: int) -> tuple[EngineLayer, ...]:
@@ -65,14 +62,14 @@ class _Lowering:
         self.graph, self.bits = graph, bits
         self.layers: list[EngineLayer] = []
         self.readers = Counter(name for layer in graph.layers for name in layer.inputs)
-        self.views: dict[str, tuple[str, int]] = {}  # maps that are channels of another, from this one on
+        self.views = Views(graph, bits)
 
     def add(self, layer: Layer) -> None:
         match layer:
             case Conv():
-                source, first = self.views.get(layer.input, (layer.input, 0))
+                source, first = self.views[layer.input]
                 shape = self.graph.map_of(source).shape
-                made = _convolution(layer, self.graph, self.bits)
+                made = _convolution(layer, self.graph, self._stored(layer.input), self.bits)
                 self.layers.append(replace(made, input=source, source=shape, first_channel=first))
             case MaxPool():
                 self._max_pool(layer)
@@ -96,11 +93,13 @@ class _Lowering:
                 unknown_kind(unknown)
 
     def _stored(self, name: str) -> Format:
-        return storage(self.graph.map_of(name), self.bits)
+        """How ``name`` is stored: as the map whose channels it is, if it is."""
+        root, _ = self.views[name]
+        return stored_as(self.graph.map_of(name), storage(self.graph.map_of(root), self.bits).offset)
 
     def _makers(self, name: str) -> list[int]:
         """Indices of the layers that make ``name``, if only one layer reads it and they can be parts of that layer."""
-        if self.readers[name] != 1 or name in self.graph.outputs:
+        if self.readers[name] != 1 or name in self.graph.outputs or self.views.hold(name):
             return []
         found = [n for n, layer in enumerate(self.layers) if layer.output == name]
         return found if not any(self.layers[n].raw for n in found) else []
@@ -118,7 +117,7 @@ class _Lowering:
     def _reading(self, layer: Layer, name: str) -> EngineLayer:
         """A layer of the vector unit that hands on the map ``name``, at its own scale."""
         form, shape = self._stored(name), self.graph.map_of(name).shape
-        source, first = self.views.get(name, (name, 0))
+        source, first = self.views[name]
         return EngineLayer(
             name=layer.name,
             operator=layer.operator,
@@ -250,10 +249,18 @@ class _Lowering:
         )
 
     def _concat(self, layer: Concat) -> None:
+        there = self.views.side_by_side(layer)
+        if there is not None:
+            self.views[layer.output] = there
+            return
+        self.views.settle(layer, self.layers)
         whole, target = self.graph.map_of(layer.output), self._stored(layer.output)
         place = [0, 0, 0]
         for name in layer.inputs:
             source, form = self.graph.map_of(name), self._stored(name)
+            if self.views[name] == (layer.output, place[0]):
+                place[0] += source.shape[0]
+                continue
             where = source.shape, whole.shape, (place[0], place[1], place[2])
             same = (source.scale, source.zero_point) == (whole.scale, whole.zero_point)
             if same and whole.low <= source.low and source.high <= whole.high:
@@ -263,7 +270,7 @@ class _Lowering:
                     self.layers.append(self._reading(layer, name))
                     makers, parts = [len(self.layers) - 1], [dense(source.shape).moved(*where, source.shape[0])]
                 for maker, part in zip(makers, parts, strict=True):
-                    made = _moved(self.layers[maker], target.offset - form.offset)
+                    made = results_less(self.layers[maker], target.offset - form.offset)
                     self.layers[maker] = replace(made, output=layer.output, part=part)
             else:
                 tables = rescaling_tables(source, form.offset, whole, target.offset)
@@ -277,17 +284,18 @@ class _Lowering:
         pieces = runs(layer.channels)
         window = Pool((1, 1), (layer.rows[1], layer.columns[1]), (-layer.rows[0], -layer.columns[0], 0, 0))
         whole = source.shape[1:] == target.shape[1:]
-        if whole and len(pieces) == 1 and offset == 0 and self._may_be_a_view(layer.output):
-            name, first = self.views.get(layer.input, (layer.input, 0))
+        alike = self.views.alike(layer.output, layer.input)
+        if whole and len(pieces) == 1 and alike and self.views.allowed(layer.output):
+            name, first = self.views[layer.input]
             self.views[layer.output] = name, first + pieces[0][0]
             return
         maker = self._open(layer.input)
         if pieces == [(0, source.shape[0])] and maker is not None and self._may_pool(maker):
-            before = _moved(self.layers[maker], offset)
+            before = results_less(self.layers[maker], offset)
             named = f"{before.name}+{layer.name}"
             self.layers[maker] = replace(before, name=named, output=layer.output, target=target.shape, pool=window)
             return
-        read = _moved(self._reading(layer, layer.input), offset)
+        read = results_less(self._reading(layer, layer.input), offset)
         if scattered(layer.channels):
             read = replace(selecting(read, layer.channels), target=target.shape)
             self.layers.append(read if whole else replace(read, pool=window))
@@ -304,14 +312,6 @@ class _Lowering:
             self.layers.append(piece if whole else replace(piece, pool=window))
             channel += count
 
-    def _may_be_a_view(self, name: str) -> bool:
-        """Whether all who read ``name`` can read a part of each pixel."""
-        readers = [layer for layer in self.graph.layers if name in layer.inputs]
-        return name not in self.graph.outputs and all(
-            isinstance(layer, READ_PARTS) or (isinstance(layer, Extremum) and name not in layer.inputs[1:])
-            for layer in readers
-        )
-
     def _may_pool(self, maker: int) -> bool:
         return self.layers[maker].on_array and self.layers[maker].pool is None
 
@@ -326,7 +326,7 @@ class _Lowering:
             makers, pieces = [len(self.layers) - 1], [interleaved(self.layers[-1], *where)]
         for maker, found in reversed(list(zip(makers, pieces, strict=True))):
             assert found is not None
-            self.layers[maker : maker + 1] = [replace(_moved(one, offset), output=layer.output) for one in found]
+            self.layers[maker : maker + 1] = [replace(results_less(one, offset), output=layer.output) for one in found]
 
     def _normalization(self, layer: Normalization) -> EngineLayer:
         return replace(
@@ -337,23 +337,9 @@ class _Lowering:
         )
 
 
-def _moved(layer: EngineLayer, offset: int) -> EngineLayer:
-    """``layer`` with stored results that are less by ``offset``."""
-    if offset == 0 or layer.format is None:
-        return layer
-    if layer.tables is not None and layer.combine != Combine.NONE:
-        tables = layer.tables.copy()
-        for table in (tables[:256], tables[256:]) if layer.combine in EXTREMA else (tables[:256],):
-            table -= offset << TABLE_FRACTION
-        return replace(layer, tables=tables, final=(layer.final[0] - offset, layer.final[1] - offset))
-    form = layer.format
-    moved = Format(form.offset + offset, form.zero_point - offset, form.low - offset, form.high - offset)
-    return replace(layer, format=moved)
-
-
-def _convolution(layer: Conv, graph: Graph, bits: int) -> EngineLayer:
+def _convolution(layer: Conv, graph: Graph, stored: Format, bits: int) -> EngineLayer:
+    """``stored``: how its input is."""
     source, target = graph.map_of(layer.input), graph.tensors[layer.output]
-    stored = storage(source, bits)
     weights = layer.weights.astype(np.int64)
     if isinstance(target, Sums):
         mantissas, shifts, form = None, None, None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ..isa.parameters import Parameters
 from .cost import interval
 from .cutting import channel_tiles, whole
+from .dependencies import makers_of
 from .engine_layer import EngineLayer
 from .kernel_steps import kernel
 
@@ -16,16 +17,14 @@ def ordered(layers: Sequence[EngineLayer], p: Parameters) -> list[EngineLayer]:
     ready, the shortest comes next: so the longest branch comes last, and what follows a join trails behind it row by
     row; if none is ready, the one that will be first.
     """
-    makers: dict[str, list[EngineLayer]] = {}
-    for layer in layers:
-        makers.setdefault(layer.output, []).append(layer)
+    makers = {id(layer): [layers[n] for n in found] for layer, found in zip(layers, makers_of(layers), strict=True)}
     done: dict[int, float] = {}  # when a layer is complete, by identity
     array = vector = 0.0
     left, result = list(layers), []
 
     def ready(layer: EngineLayer) -> float | None:
         """When all that ``layer`` reads is complete; None if something is not ordered yet."""
-        ends = [done.get(id(maker)) for name in layer.inputs for maker in makers.get(name, ())]
+        ends = [done.get(id(maker)) for maker in makers[id(layer)]]
         return None if None in ends else max((end for end in ends if end is not None), default=0.0)
 
     while left:

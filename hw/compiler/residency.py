@@ -12,6 +12,7 @@ from ..isa.parameters import Parameters
 from ..isa.program import TABLE_ENTRIES
 from .cost import Traffic
 from .cutting import tiles_of
+from .dependencies import makers_of, readers_of
 from .engine_layer import EngineLayer
 from .geometry import Geometry
 from .order import vector_cycles
@@ -57,19 +58,16 @@ def working_windows(layers: Sequence[EngineLayer], alone: set[int]) -> list[Life
     last of those that make its input row by row, and may take until somebody reads its result.
     """
     count = len(layers)
-    writers: dict[str, list[int]] = {}
-    for n, layer in enumerate(layers):
-        writers.setdefault(layer.output, []).append(n)
+    makers = makers_of(layers)
+    readers = readers_of(makers)
     starts = list(range(count))
     for n, layer in enumerate(layers):
         if not layer.on_array and n not in alone:
-            before = [starts[w] for name in layer.inputs for w in writers.get(name, ()) if w < n]  # not other images'
-            starts[n] = max(before, default=n)
+            starts[n] = max((starts[maker] for maker in makers[n] if maker < n), default=n)  # not other images'
     ends = list(range(count))
     for n in reversed(range(count)):
         if not layers[n].on_array and n not in alone:
-            readers = [ends[r] for r in range(n + 1, count) if layers[n].output in layers[r].inputs]
-            ends[n] = min(readers, default=count - 1)
+            ends[n] = min((ends[reader] for reader in readers[n] if reader > n), default=count - 1)
     return list(zip(starts, ends, strict=True))
 
 
@@ -101,11 +99,13 @@ class _Layouter:
     def __init__(self, layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> None:
         self.layers, self.graph, self.p = layers, graph, p
         self.capacity = p.activation_elements
-        self.first = next((n for n, layer in enumerate(layers) if layer.input in graph.inputs), -1)
+        self.beginning = next((n for n, layer in enumerate(layers) if layer.input in graph.inputs), -1)
         self.resident: dict[str, int] = {}
         self.tops = [0] * len(layers)
         self.tilings = cache(self._tilings)
         self.best = cache(self._best)
+        self.makers = makers_of(layers)
+        self.first = [min(readers, default=-1) for readers in readers_of(self.makers)]
         self.trailing = [self._trailing(n) for n in range(len(layers))]
 
     def layout(self) -> Layout:
@@ -141,14 +141,19 @@ class _Layouter:
         """Cycles of the vector unit's own layers that follow array layer ``n`` row by row, if it joins last."""
         if not self.layers[n].on_array:
             return 0.0
-        cycles, tensors = 0.0, {self.layers[n].output}
-        for other in self.layers[n + 1 :]:
-            if tensors & {other.output} and other.on_array:
-                return 0.0  # somebody after it writes the same map
-            if not other.on_array and tensors & set(other.inputs):
+        cycles, followed = 0.0, [n]
+        for number in range(n + 1, len(self.layers)):
+            other = self.layers[number]
+            if other.on_array and any(self._joins(number, before) for before in followed):
+                return 0.0  # somebody after it makes a part of the same map
+            if not other.on_array and set(followed) & set(self.makers[number]):
                 cycles += vector_cycles(other, self.p)
-                tensors.add(other.output)
+                followed.append(number)
         return cycles
+
+    def _joins(self, n: int, other: int) -> bool:
+        """Whether layers ``n`` and ``other`` write parts of one tensor that the same layer is the first to read."""
+        return self.layers[n].output == self.layers[other].output and self.first[n] == self.first[other]
 
     def _traffic(self, n: int) -> Traffic:
         layer = self.layers[n]
@@ -158,7 +163,7 @@ class _Layouter:
             layer.output not in self.resident,
             layer.spread.steps,
             self.trailing[n],
-            layer.on_array and n == self.first,
+            layer.on_array and n == self.beginning,
         )
 
     def _tilings(self, geometry: Geometry, traffic: Traffic) -> Tilings:

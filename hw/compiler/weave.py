@@ -1,11 +1,11 @@
 """The order of the program: tile after tile of the array's layers, the vector unit's own woven in between."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
 from .cost import interval
 from .cutting import channel_tiles, source_rows
+from .dependencies import makers_of
 from .emission import TileEmitter, Turns
 from .instruction import Instruction
 from .kernel_steps import kernel
@@ -39,9 +39,7 @@ class _Weaver:
     def __init__(self, plan: Plan) -> None:
         self.plan, self.p = plan, plan.parameters
         self.program: list[Instruction] = []
-        self.makers: dict[str, list[int]] = defaultdict(list)
-        for number, layer in enumerate(plan.layers):
-            self.makers[layer.output].append(number)
+        self.makers = makers_of(plan.layers)
         self.next_tile = [0] * len(plan.layers)
         self.waiting = [n for n, layer in enumerate(plan.layers) if not layer.on_array]
         self.turns = Turns()
@@ -74,8 +72,12 @@ class _Weaver:
         following = self.next_tile[number]
         return tiles[following].rows[0] if following < len(tiles) else tiles[-1].rows[1]
 
-    def _there(self, tensor: str, rows: int) -> bool:
-        return all(self._rows_done(n) >= self._rows_of(n, rows) for n in self.makers[tensor])
+    def _missing(self, number: int) -> Iterator[int]:
+        """Layers that have not made all that the next tile of layer ``number`` reads."""
+        for tensor, rows in self._reads(number):
+            for maker in self.makers[number]:
+                if self.plan.layers[maker].output == tensor and self._rows_done(maker) < self._rows_of(maker, rows):
+                    yield maker
 
     def _rows_of(self, number: int, rows: int) -> int:
         """How many rows of its own a layer must have made for the first ``rows`` rows of the whole tensor."""
@@ -91,12 +93,11 @@ class _Weaver:
         """Rows of ``tensor`` that the first ``elements`` from element ``first`` on lie in, and all before."""
         return -(-(first + elements) // self._row_elements(tensor))
 
-    def _need(self, tensor: str, rows: int) -> None:
-        """Emit what is missing of the first ``rows`` rows of ``tensor``."""
-        for number in self.makers[tensor]:
-            while self._rows_done(number) < self._rows_of(number, rows):
-                assert not self.plan.layers[number].on_array, "layers are out of order"
-                self._vector_tile(number)
+    def _need(self, number: int) -> None:
+        """Emit what is missing of what the next tile of layer ``number`` reads."""
+        while (maker := next(self._missing(number), None)) is not None:
+            assert not self.plan.layers[maker].on_array, "layers are out of order"
+            self._vector_tile(maker)
 
     def _reads(self, number: int) -> Iterator[tuple[str, int]]:
         """The tensors that the layer's next tile reads, and how many rows of them."""
@@ -146,7 +147,7 @@ class _Weaver:
             (
                 n
                 for n in self.waiting
-                if self.plan.layout.windows[n][0] <= self.now and all(self._there(*read) for read in self._reads(n))
+                if self.plan.layout.windows[n][0] <= self.now and next(self._missing(n), None) is None
             ),
             None,
         )
@@ -168,8 +169,7 @@ class _Weaver:
         for place, emit in enumerate(emitters):
             first, last = place % tiling.slices == 0, (place + 1) % tiling.slices == 0
             if first:
-                for tensor, rows in list(self._reads(number)):
-                    self._need(tensor, rows)
+                self._need(number)
             # the next slice's own loads come before this one's work: they are many instructions, and so are its stores
             ahead = place + (emit.own_loads and not last)
             for following in range(loaded, ahead + 1):
@@ -216,8 +216,7 @@ class _Weaver:
 
     def _vector_tile(self, number: int) -> None:
         """The next tile of a layer of the vector unit alone."""
-        for tensor, rows in list(self._reads(number)):
-            self._need(tensor, rows)
+        self._need(number)
         emit = self._load(number)
         del self.loaded[number]
         for group in channel_tiles(self.plan.layers[number].geometry, self.p):

@@ -49,7 +49,8 @@ def groups(network: FloatGraph) -> dict[str, str]:
 
     What moves values keeps its input's grid.  A concatenation copies, instead of rescaling, what has its output's
     grid: so every map that nobody else reads takes that grid, as far back as poolings and concatenations keep it.  So
-    does another concatenation, whoever reads it: in a dense block each map would else be rounded at every layer.
+    does another concatenation, whoever reads it: in a dense block each map would else be rounded at every layer.  And
+    so does what is joined again and again, whoever reads it: it is then in memory once, as a part of the largest.
     """
     stands_for = {name: name for name in (*network.inputs, *(layer.output for layer in network.layers))}
 
@@ -58,7 +59,7 @@ def groups(network: FloatGraph) -> dict[str, str]:
             name = stands_for[name]
         return name
 
-    producers, private = network.producers(), network.private()
+    producers, private, again = network.producers(), network.private(), _joined_again(network)
 
     def follows(name: str) -> bool:
         """Whether the grid of ``name`` is nobody else's concern, or that of other concatenations only."""
@@ -75,8 +76,33 @@ def groups(network: FloatGraph) -> dict[str, str]:
             case unknown:
                 assert_never(unknown)
 
+    def shared(name: str) -> bool:
+        """Whether ``name``, which is joined again and again, takes the grid of what it is joined to."""
+        layer = simple(producers[name]) if name in producers else None
+        return isinstance(layer, Clamped) or (layer is not None and all(map(follows, layer.inputs)))
+
     for layer in network.layers:
         for name in layer.inputs:
-            if isinstance(layer, Moving) or (isinstance(layer, Concatenation) and follows(name)):
+            joined = isinstance(layer, Concatenation) and (
+                follows(name) or (name in again[layer.output] and shared(name))
+            )
+            if isinstance(layer, Moving) or joined:
                 stands_for[root(name)] = root(layer.output)
     return {name: root(name) for name in stands_for}
+
+
+def _joined_again(network: FloatGraph) -> dict[str, set[str]]:
+    """For each concatenation, those of its inputs that stand beside the same maps in a smaller or larger one too.
+
+    A larger one names the smaller one, Concat(Concat(a, b), c), or all that it joins, Concat(a, b, c).
+    """
+    joins = [layer for layer in network.layers if isinstance(layer, Concatenation)]
+    again: dict[str, set[str]] = {layer.output: set() for layer in joins}
+    for small in joins:
+        for large in joins:
+            if small.output in large.inputs:
+                again[small.output] |= set(small.inputs)
+            elif set(small.inputs) < set(large.inputs) and len(set(small.inputs)) > 1:
+                again[small.output] |= set(small.inputs)
+                again[large.output] |= set(small.inputs)
+    return again
