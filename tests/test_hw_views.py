@@ -8,7 +8,7 @@ import pytest
 from systolith.hw.build import parameters_for
 from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.planner import plan
-from systolith.quant import Concat, Graph, check
+from systolith.quant import Concat, Extremum, Graph, check
 
 from .branches import Branches
 from .hw_networks import BRANCHED, check_against_golden, planned
@@ -194,3 +194,30 @@ def test_what_tables_round_is_not_moved_by_an_odd_number():
         joined = c.concat(total, c.conv("x", 4, 3))
         last = c.concat(c.conv(total, 3, 1), c.conv(joined, 3, 1))
         assert (copies(c, c.conv(last, 3, 1)) == 0) == moved
+
+
+def test_readers_before_the_join_follow_what_is_stored_otherwise():
+    """A Relu's map, whose elements the larger one stores with another offset: its pads, and what a pooling reads."""
+    c = Growing(8, (3, 6, 6))
+    c.tensors["x"] = replace(c.map_of("x"), low=0, high=255, zero_point=90)
+    part = c.conv("x", 4, 1)
+    c.tensors[part] = replace(c.map_of(part), low=90)
+    padded, pooled = c.conv(part, 4, 3), c.conv(c.max_pool(part, 3, 1, 1), 4, 1)
+    averaged = c.average(part, (3, 3), 1, 1, True)
+    joined = c.concat(part, c.conv("x", 4, 3))
+    others = c.concat(*(c.conv(name, 4, 1) for name in (padded, pooled, averaged, joined)))
+    graph = c.finished(c.conv(others, 3, 1))
+    made = planned(graph, **CUT)
+    assert sum(layer.input == joined for layer in made.layers) == 4
+    check_against_golden(made)
+
+
+def test_a_map_that_is_an_operand_already_stays_whole():
+    """A maximum whose second map is made later reads the first as its operand."""
+    c = Growing(9, (3, 6, 6))
+    part = c.conv("x", 4, 1)
+    later = c.conv(part, 4, 3)
+    name, output = c.names()
+    highest = c.add(Extremum(name, (part, later), output, "Max"), c.map_of("x"))
+    joined = c.concat(part, c.conv("x", 4, 3))
+    assert copies(c, c.conv(c.concat(c.conv(highest, 3, 1), c.conv(joined, 3, 1)), 3, 1)) == 1
