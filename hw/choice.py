@@ -4,7 +4,7 @@ A lane costs area, an unfolded input the host's work and memory, so each must ea
 memories for each way to write the input tells of all lanes: see ``compiler.pace``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ..quant.graph import Graph
@@ -27,6 +27,9 @@ columns' are 6 to 12% of a 16x16 engine's LUTs: whom that is too much gives the 
 
 Option = tuple[int, bool]
 """Lanes, and whether the input is unfolded."""
+
+Prepared = tuple[Graph, tuple[EngineLayer, ...]]
+"""What ``prepared`` makes of a graph."""
 
 
 @dataclass(frozen=True)
@@ -58,26 +61,42 @@ def choose(
     known = {few: replace(parameters, lanes=few)}
     if lanes is None:
         known |= _more(parameters, fits or _fits_family)
-    ways = _ways(graph, parameters, batch) if unfold_input is None else (unfold_input,)
-    paces = {(few, ways[0]): 1.0}
-    if len(known) > 1 or len(ways) > 1:
-        paces = _paces(graph, known, few, ways, batch)
+    if len(known) == 1 and unfold_input is not None:
+        paces = {(few, unfold_input): 1.0}  # nothing to compare
+    else:
+        paces = _paces(_ways(graph, known[few], batch, unfold_input), known)
     chosen = min(paces, key=lambda option: paces[option] * (1 + WORTH * _price(option, few)))
     reasons = [_lanes_reason(chosen, few, paces, max(known) < parameters.columns)] if lanes is None else []
-    if len(ways) > 1:
+    if (chosen[0], not chosen[1]) in paces:
         reasons.append(_input_reason(chosen, paces))
     return Choice(known[chosen[0]], chosen[1], tuple(reasons))
 
 
-def _paces(
-    graph: Graph, known: Mapping[int, Parameters], few: int, ways: Sequence[bool], batch: int
-) -> dict[Option, float]:
+def _ways(graph: Graph, p: Parameters, batch: int, unfold_input: bool | None) -> dict[bool, Prepared]:
+    """Ways to write the input worth comparing, by whether it is unfolded, which is one that saves passes."""
+    if unfold_input:
+        return {True: prepared(unfolded(graph)[0], p, batch)}
+    plain = {False: prepared(graph, p, batch)}
+    if unfold_input is not None or len(graph.inputs) > 1:
+        return plain
+    try:
+        other = prepared(unfolded(graph)[0], p, batch)
+    except ConfigurationError:
+        return plain
+    return plain | {True: other} if _passes(other, p) < _passes(plain[False], p) else plain
+
+
+def _passes(made: Prepared, p: Parameters) -> int:
+    """Of the first layer."""
+    return whole(made[1][0].geometry, p).passes(p)
+
+
+def _paces(ways: Mapping[bool, Prepared], known: Mapping[int, Parameters]) -> dict[Option, float]:
     """Cycles of each option, about; without those whose unfolded rows do not fit, if there is another way."""
     paces: dict[Option, float] = {}
-    for way in ways:
-        made, layers = prepared(unfolded(graph)[0] if way else graph, known[few], batch)
+    for way, (graph, layers) in ways.items():
         try:
-            layout = lay_out(layers, made, known[few])
+            layout = lay_out(layers, graph, known[min(known)])
         except ConfigurationError:
             if way and len(ways) > 1:
                 continue
@@ -105,23 +124,6 @@ def _fits_family(p: Parameters) -> bool:
         return True
     found = area(p)
     return any(found.fits(device) for device in DEVICES.values() if device.target == p.target)
-
-
-def _ways(graph: Graph, p: Parameters, batch: int) -> tuple[bool, ...]:
-    """Ways to write the input worth comparing: as it is, and unfolded if that saves passes."""
-    if len(graph.inputs) > 1:
-        return (False,)
-    try:
-        other, _ = unfolded(graph)
-        _, (first, *_) = prepared(other, p, batch)
-    except ConfigurationError:
-        return (False,)
-    _, (plain, *_) = prepared(graph, p, batch)
-    return (False, True) if _passes(first, p) < _passes(plain, p) else (False,)
-
-
-def _passes(layer: EngineLayer, p: Parameters) -> int:
-    return whole(layer.geometry, p).passes(p)
 
 
 def _price(option: Option, few: int) -> float:
@@ -152,6 +154,4 @@ def _input_reason(chosen: Option, paces: Mapping[Option, float]) -> str:
     other = lanes, not way
     if way:
         return f"input: unfolded by the host, about {_saved(chosen, other, paces)} fewer cycles than as it is"
-    if other in paces:
-        return f"input: as it is; unfolded by the host it would save {_saved(other, chosen, paces)} of the cycles"
-    return "input: as it is; unfolded its rows do not fit the activation memory"
+    return f"input: as it is; unfolded by the host it would save {_saved(other, chosen, paces)} of the cycles"

@@ -45,6 +45,7 @@ def test_the_arrays_cycles_are_windows_or_waits(found):
     fully_connected = next(layer for layer in found.layers if layer.name == "/7/Gemm")
     assert (fully_connected.array, fully_connected.half) == (750, 0)
     assert fully_connected.weights > 4000, "6,000 cycles of bus"
+    assert 60 < fully_connected.token < 200, "the result before comes through the lanes first"
 
 
 def test_lanes_that_are_too_few_keep_the_array_waiting_for_a_half():
