@@ -19,21 +19,23 @@ from .test_lecture_simulated import HARDWARE as LECTURE
 from .test_resnet8 import quantized as resnet8
 
 # One Verilog runs every network that fits it, so each of these is compiled once for each bench: for the longest run.
-WIDE = {"activation_bits": 8, "weight_bits": 8, "sum_bits": 26, "operands": True, **ANY_SCALES}
+WIDE = {"activation_bits": 8, "weight_bits": 8, "sum_bits": 26, "operands": True, "line_buffer": 0, **ANY_SCALES}
 SMALL = {"activation_kib": 1, "accumulator_kib": 1, "weight_fifo_kib": 1}
 LARGE = {"activation_kib": 64, "accumulator_kib": 32}
 WHOLE = {**WIDE, "tables": True}
 EVERYTHING = {  # what runs branches too
     "8x8, 8-byte bus, all fits": {
         **WHOLE, **LARGE, "rows": 8, "columns": 8, "bus_bytes": 8, "normalization": 5, "multiplier": True,
-        "products": True, "extrema": True,
+        "products": True, "extrema": True, "line_buffer": 512,
     },
     "6x5, 8-byte bus, shifts only": {
         **WHOLE, **SMALL, "rows": 6, "columns": 5, "bus_bytes": 8, "activation_kib": 8, "multiplier": False,
     },
 }  # fmt: skip
 HARDWARE = {
-    "4x4, 4-byte bus, small memories": {**WIDE, **SMALL, "rows": 4, "columns": 4, "bus_bytes": 4, "multiplier": True},
+    "4x4, 4-byte bus, small memories": {
+        **WIDE, **SMALL, "rows": 4, "columns": 4, "bus_bytes": 4, "multiplier": True, "line_buffer": 64,
+    },
     "16x16, 16-byte bus": LECTURE,
     "5x3, 16-byte bus, small memories": {**WIDE, **SMALL, "rows": 5, "columns": 3, "bus_bytes": 16, "multiplier": True},
     "5x3, 4-byte bus, shifts only": {**WIDE, **LARGE, "rows": 5, "columns": 3, "bus_bytes": 4, "multiplier": False},
