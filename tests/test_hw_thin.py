@@ -238,7 +238,7 @@ def test_what_is_chosen_takes_fewer_cycles_and_has_the_same_limit(name, gain, mo
     assert sum(weight_bytes(layer, p) for layer in made.layers) == sum(weight_bytes(it, p) for it in plain.layers)
 
 
-@pytest.mark.parametrize("name", ["pointwise", "groups2", "tiny", "cifar", "same_relu"])
+@pytest.mark.parametrize("name", ["pointwise", "groups2", "tiny", "cifar"])
 def test_where_it_does_not_pay_the_program_is_the_same(name, monkeypatch):
     """Full columns; kernels of one column, whose neighbours would add as many zeros as they fill columns."""
     graph = network(name)
@@ -255,6 +255,15 @@ def with_a_wrong_weight(graph, made):
     weights[-1, 0, 1, 2] -= 100 if weights[-1, 0, 1, 2] > 0 else -100
     layers[number] = replace(layers[number], weights=weights)
     return replace(graph, layers=tuple(layers))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(255, 1), (1, 255)])
+def test_no_kernel_grows_beyond_what_the_engine_counts_to(rows, columns):
+    weights = np.ones((1, 1, rows, columns), np.int16)
+    graph = conv_graph((1, 24 + rows - 1, 24 + columns - 1), weights)
+    made = planner.plan(graph, parameters_for(graph, rows=4, columns=8, bus_bytes=8, **ANY))
+    assert max(it.kernel[0] for it in made.layers) <= 256
+    assert max(it.kernel[1] for it in made.layers) <= 256
 
 
 @pytest.mark.xdist_group("bulk 16x16, 16-byte bus")

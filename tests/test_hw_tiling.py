@@ -22,6 +22,7 @@ from systolith.hw.compiler.cost import (
 )
 from systolith.hw.compiler.cutting import (
     channel_tiles,
+    inputs_of,
     partitions,
     run_shape,
     source_elements,
@@ -94,7 +95,7 @@ def check_tiling(layer, p, tiling, traffic):
     added = max(r * size(t.columns) * layer.target[0] for t, r in rows)
     assert (added <= tiling.operand_slot < added + p.bus_elements) if traffic.operand else tiling.operand_slot == 0
     series = channel_tiles(g, p)
-    channels = (series[0][0].input, series[-1][-1].input) if layer.on_array else (0, 0)
+    channels = inputs_of(series) if layer.on_array else (0, 0)
     loaded = [
         size(source_rows(g, t, part)) * size(source_elements(g, t, part, channels))
         for t in pieces(g, tiling)
@@ -193,7 +194,7 @@ def cycles_of(g, p, tiling, traffic):
     """A tiling's estimated cycles, tile by tile: what each unit is busy with."""
     series = channel_tiles(g, p)
     count, tiles, parts = sum(map(len, series)), tiles_of(g, *tiling.shape), tiling.parts
-    channels = (series[0][0].input, series[-1][-1].input) if g.on_array else (0, 0)
+    channels = inputs_of(series) if g.on_array else (0, 0)
     repeats = count if len(parts) > 1 else 1
     steps = sum(part.passes(p) for part in parts) if g.on_array else 0
     weights = count * (steps * p.rows + p.parameter_rows) * p.weight_row_bits / 8 if g.on_array else 0

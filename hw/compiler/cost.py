@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...quant.graph import Pair
 from ..isa.parameters import BURST_BEATS, INSTRUCTION_BYTES, Parameters
-from .cutting import Partition, channel_tiles, divisions
+from .cutting import Partition, channel_tiles, divisions, inputs_of
 from .geometry import Geometry
 from .span import Span
 
@@ -159,7 +159,7 @@ class Shapes:
         self.bands = np.tile(rows.count, len(widths))
         series = channel_tiles(g, p)
         self._channel_tiles = sum(map(len, series))
-        self._channels = (series[0][0].input, series[-1][-1].input) if g.on_array else (0, 0)
+        self._channels = inputs_of(series) if g.on_array else (0, 0)
         self.possible = np.full(len(self.count), True)
         if g.on_array:
             self.possible = _each(columns.needed, rows.needed) <= p.accumulator_depth

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...quant.graph import AveragePool, Normalization, Pads, Pair, Shape
 from ..isa.program import SHIFT_BASE, Combine
 from .formats import ONE, Format
-from .geometry import Geometry, Window
+from .geometry import Geometry, Neighbours, Window
 from .spread import Rearranged, Spread, dense
 
 NO_WEIGHTS = np.zeros((0, 0, 1, 1), np.int16)
@@ -60,6 +60,7 @@ class EngineLayer:
     tensor : the graph's name of the output, if ``output`` is another
     rearranged : how ``output``, which the graph does not have, holds ``tensor``
     own_weights : how many the graph's layer has, if ``weights`` has more, zeros among them
+    neighbours : whose windows its outputs are, if they are several
     """
 
     name: str
@@ -99,6 +100,7 @@ class EngineLayer:
     tensor: str = ""
     rearranged: Rearranged | None = None
     own_weights: int = 0
+    neighbours: Neighbours | None = None
 
     @property
     def on_array(self) -> bool:
@@ -167,4 +169,5 @@ class EngineLayer:
             bool(self.operand),
             self.raw,
             self.normalization.size if self.normalization else 0,
+            self.neighbours,
         )

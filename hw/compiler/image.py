@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from ..isa.parameters import PARAMETER_BITS, Parameters
 from ..isa.program import CHANNEL
-from .cutting import ChannelTile, Part
+from .cutting import ChannelTile, Part, run_shape
 from .engine_layer import EngineLayer
 
 MASK32 = 0xFFFFFFFF
@@ -65,7 +65,7 @@ def _parameter_bits(layer: EngineLayer, tile: ChannelTile, p: Parameters) -> NDA
 
 def _weight_rows(layer: EngineLayer, tile: ChannelTile, part: Part, p: Parameters) -> NDArray[np.int64]:
     """(kernel rows, kernel column steps, chunks x R, C), with zeros where the run or the channels end."""
-    kernel = tile_kernel(layer, tile)[
+    kernel = tile_kernel(layer, tile, p)[
         part.kernel_rows[0] : part.kernel_rows[1], part.kernel_columns[0] : part.kernel_columns[1]
     ]
     run = kernel[:, :, part.run[0] : part.run[1]]
@@ -75,7 +75,7 @@ def _weight_rows(layer: EngineLayer, tile: ChannelTile, part: Part, p: Parameter
     return padded
 
 
-def tile_kernel(layer: EngineLayer, tile: ChannelTile) -> NDArray[np.int64]:
+def tile_kernel(layer: EngineLayer, tile: ChannelTile, p: Parameters) -> NDArray[np.int64]:
     """Weights of one channel tile as (kernel rows, kernel column steps, run, channels): see cutting.run_shape."""
     per_group_out = layer.weights.shape[0] // layer.groups
     per_group_in = layer.weights.shape[1]
@@ -91,5 +91,6 @@ def tile_kernel(layer: EngineLayer, tile: ChannelTile) -> NDArray[np.int64]:
             blocks[:, :, start : start + per_group_in, channel] = weights[:, :, :, channel]
         return blocks
     if layer.geometry.whole_pixels:
-        return weights.reshape(weights.shape[0], 1, -1, tile.channels)
+        whole = weights.reshape(weights.shape[0], 1, -1, tile.channels)
+        return whole[:, :, tile.input : tile.input + run_shape(layer.geometry, p)[1]]
     return weights

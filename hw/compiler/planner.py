@@ -7,8 +7,8 @@ from ...quant.graph.errors import ConfigurationError
 from ...quant.graph.progress import Progress, quiet
 from ..isa.parameters import Parameters
 from .batch import batched
+from .counters import beyond
 from .dram import lay_out_dram
-from .engine_layer import EngineLayer
 from .lowering import lower
 from .needs import check_needs
 from .order import ordered
@@ -38,7 +38,8 @@ def plan(
     single, unfolding = unfolded(graph) if unfold_input else (graph, None)
     wider, lowered = thinned(lower(single, p.activation_bits), single, p)
     for layer in lowered:
-        _check(layer)
+        if (found := beyond(layer)) is not None:
+            raise ConfigurationError(f"layer '{layer.name}': {found}")
     check_needs(lowered, p)
     if not 1 <= batch <= LARGEST_BATCH:
         raise ConfigurationError(f"batch must be 1 to {LARGEST_BATCH} images, not {batch}")
@@ -49,23 +50,3 @@ def plan(
     progress("layout", 1, 1)
     woven = weave(bare, lambda done: progress("weave", done, len(layers)))
     return stamped(replace(bare, program=synchronize(woven)))
-
-
-def _check(layer: EngineLayer) -> None:
-    """Raise ConfigurationError for what no accelerator counts to."""
-    where = f"layer '{layer.name}'"
-    limits = {
-        "kernel rows": (layer.kernel[0], 256),
-        "kernel columns": (layer.kernel[1], 256),
-        "row stride": (layer.strides[0], 255),
-        "row dilation": (layer.dilations[0], 255),
-        "values in a column stride": (layer.strides[1] * layer.source[0], (1 << 22) - 1),
-        "values in a column dilation": (layer.dilations[1] * layer.source[0], (1 << 22) - 1),
-        "rows": (layer.source[1], 32767),
-        "values in a row": (layer.source[0] * layer.source[2], (1 << 22) - 1),
-        "pooling window": (max(layer.pool.kernel) if layer.pool else 1, 256),
-        "pooling stride": (max(layer.pool.strides) if layer.pool else 1, 255),
-    }
-    for name, (value, limit) in limits.items():
-        if value > limit:
-            raise ConfigurationError(f"{where}: {name} of {value}; the engine counts to {limit}")

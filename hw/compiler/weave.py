@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
 from .cost import interval
-from .cutting import SpatialTile, channel_tiles, source_rows
+from .cutting import SpatialTile, channel_tiles, inputs_of, source_rows
 from .emission import TileEmitter, Turns
 from .instruction import Instruction
 from .plan import Plan
@@ -166,7 +166,7 @@ class _Weaver:
         emit = TileEmitter(self.plan, self.turns, number, tile)
         series = channel_tiles(layer.geometry, p)
         if len(parts) == 1:
-            self.program += emit.load(parts[0], (series[0][0].input, series[-1][-1].input))
+            self.program += emit.load(parts[0], inputs_of(series))
         self.program += emit.load_operand()
         self.program += emit.weights()
         step = sum(part.passes(p) for part in parts) * max(tile.positions, p.pass_cycles)
