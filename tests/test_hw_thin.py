@@ -12,6 +12,7 @@ from systolith.hw.build import generate, parameters_for
 from systolith.hw.compiler import planner
 from systolith.hw.compiler.beside import beside, may_be_beside, widened
 from systolith.hw.compiler.limits import limit_cycles, weight_bytes
+from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.stacked import alike, in_turns, joined, may_take_turns, stacked, step_of
 from systolith.hw.compiler.thin import extended, groups_of
 from systolith.hw.isa.parameters import INSTRUCTION_BYTES
@@ -293,3 +294,11 @@ def test_the_hardware_is_exact_in_the_predicted_cycles_and_faults_are_found_wher
     output = layer.tensor or layer.output
     assert (place.expected, place.found) == (tensors[output][at], found[output][at])
     assert report.mismatches >= (tensors[output] != found[output]).sum() > 0
+
+
+def test_the_rest_of_a_row_has_no_operand():
+    """It would be a map of its own; neighbours that divide a row have it as it is."""
+    chain = Branches(3, (4, 5, 9))
+    chain.sum(chain.conv("x", 4, 3), "x")
+    (layer,) = (it for it in lower(chain.graph(0), 8) if it.operand)
+    assert [count for count in range(1, 10) if may_be_beside(layer, count)] == [1, 3, 9]
