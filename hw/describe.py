@@ -109,6 +109,7 @@ def describe(
                 spatial_tiles=len(plan.placements[number].tiling.tiles),
                 reduction_parts=len(plan.placements[number].tiling.parts),
                 tile_positions=max(t.positions for t in plan.placements[number].tiling.tiles) if layer.on_array else 0,
+                neighbours=layer.neighbours.count if layer.neighbours else 1,
                 rearranged=layer.rearranged,
             )
             for number, layer in enumerate(plan.layers)

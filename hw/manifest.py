@@ -167,6 +167,7 @@ class Layer(Record):
     image : of the run's images, None for all;  address : of its part of the output, None if that stays on chip
     bytes_read, bytes_written : DRAM traffic, weights among it, the program not
     tile_positions : windows of its largest tile, 0 without a convolution
+    neighbours : pixels of ``output``, side by side in a row, that each of its results is
     rearranged : how the tensor of ``shape`` that it writes holds ``output``; None if it is that tensor
     """
 
@@ -190,6 +191,7 @@ class Layer(Record):
     spatial_tiles: Count
     reduction_parts: Count
     tile_positions: Count
+    neighbours: Number = 1
     rearranged: Rearranged | None = None
 
 

@@ -12,6 +12,7 @@ from systolith.hw.build import generate, parameters_for
 from systolith.hw.compiler import planner
 from systolith.hw.compiler.beside import beside, may_be_beside, widened
 from systolith.hw.compiler.limits import limit_cycles, weight_bytes
+from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.stacked import alike, in_turns, joined, may_take_turns, stacked, step_of
 from systolith.hw.compiler.thin import extended, groups_of
 from systolith.hw.isa.parameters import INSTRUCTION_BYTES
@@ -122,12 +123,16 @@ def test_a_pooling_behind_them_is_golden(sizes, monkeypatch):
     changed = 0
     for seed in range(18):
         chain = Branches(seed, (1 + seed % 3, 7 + seed % 4, 9 + seed % 6))
-        chain.max_pool(chain.conv("x", 1 + seed % 4, 1 + seed % 3, 1 + seed % 2), *POOLINGS[seed % 6], 0)
+        kernel, stride = POOLINGS[seed % 6]
+        pad = int(kernel > 1 and seed % 5 == 4)
+        chain.max_pool(chain.conv("x", 1 + seed % 4, 1 + seed % 3, 1 + seed % 2), kernel, stride, pad)
         graph = chain.graph(0)
         monkeypatch.setattr(planner, "thinned", forced(2 + seed % 3))
         made = planner.plan(graph, parameters_for(graph, **sizes))
         check_against_golden(made, seed)
-        changed += made.layers[0].own_weights > 0 and made.layers[0].pool is not None
+        changes = [it for it in made.layers if it.own_weights and it.pool]
+        assert not (pad and changes), "what lies outside would be another column for each neighbour"
+        changed += bool(changes)
     assert changed > 12
 
 
@@ -238,7 +243,7 @@ def test_what_is_chosen_takes_fewer_cycles_and_has_the_same_limit(name, gain, mo
     assert sum(weight_bytes(layer, p) for layer in made.layers) == sum(weight_bytes(it, p) for it in plain.layers)
 
 
-@pytest.mark.parametrize("name", ["pointwise", "groups2", "tiny", "cifar", "same_relu"])
+@pytest.mark.parametrize("name", ["pointwise", "groups2", "tiny", "cifar"])
 def test_where_it_does_not_pay_the_program_is_the_same(name, monkeypatch):
     """Full columns; kernels of one column, whose neighbours would add as many zeros as they fill columns."""
     graph = network(name)
@@ -255,6 +260,15 @@ def with_a_wrong_weight(graph, made):
     weights[-1, 0, 1, 2] -= 100 if weights[-1, 0, 1, 2] > 0 else -100
     layers[number] = replace(layers[number], weights=weights)
     return replace(graph, layers=tuple(layers))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(255, 1), (1, 255)])
+def test_no_kernel_grows_beyond_what_the_engine_counts_to(rows, columns):
+    weights = np.ones((1, 1, rows, columns), np.int16)
+    graph = conv_graph((1, 24 + rows - 1, 24 + columns - 1), weights)
+    made = planner.plan(graph, parameters_for(graph, rows=4, columns=8, bus_bytes=8, **ANY))
+    assert max(it.kernel[0] for it in made.layers) <= 256
+    assert max(it.kernel[1] for it in made.layers) <= 256
 
 
 @pytest.mark.xdist_group("bulk 16x16, 16-byte bus")
@@ -280,3 +294,11 @@ def test_the_hardware_is_exact_in_the_predicted_cycles_and_faults_are_found_wher
     output = layer.tensor or layer.output
     assert (place.expected, place.found) == (tensors[output][at], found[output][at])
     assert report.mismatches >= (tensors[output] != found[output]).sum() > 0
+
+
+def test_the_rest_of_a_row_has_no_operand():
+    """It would be a map of its own; neighbours that divide a row have it as it is."""
+    chain = Branches(3, (4, 5, 9))
+    chain.sum(chain.conv("x", 4, 3), "x")
+    (layer,) = (it for it in lower(chain.graph(0), 8) if it.operand)
+    assert [count for count in range(1, 10) if may_be_beside(layer, count)] == [1, 3, 9]

@@ -24,6 +24,7 @@ from systolith.hw.compiler.cost import (
 )
 from systolith.hw.compiler.cutting import (
     channel_tiles,
+    inputs_of,
     partitions,
     run_length,
     slices,
@@ -103,7 +104,7 @@ def check_tiling(layer, p, tiling, traffic):
     added = max(r * size(t.columns) * layer.target[0] for t, r in rows)
     assert (added <= tiling.operand_slot < added + p.bus_elements) if traffic.operand else tiling.operand_slot == 0
     series = channel_tiles(g, p)
-    channels = (series[0][0].input, series[-1][-1].input) if layer.on_array else (0, 0)
+    channels = inputs_of(series) if layer.on_array else (0, 0)
     k = kernel(g, p)
     loaded = [
         size(source_rows(g, k, t, part)) * size(source_elements(g, k, t, part, channels))
@@ -237,7 +238,7 @@ def cycles_of(g, p, tiling, traffic):
     """A tiling's estimated cycles, tile by tile: what each unit is busy with."""
     k, series, every = kernel(g, p), channel_tiles(g, p), slices(g, p, tiling.sliced)
     count, tiles, parts = sum(map(len, series)), tiles_of(g, *tiling.shape), tiling.parts
-    channels = (series[0][0].input, series[-1][-1].input) if g.on_array else (0, 0)
+    channels = inputs_of(series) if g.on_array else (0, 0)
     repeats = count if len(parts) > 1 else 1
     arrays = max(repeats * len(parts), len(every))
     steps = sum(part.passes(p) for part in parts) if g.on_array else 0

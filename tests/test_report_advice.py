@@ -42,11 +42,11 @@ def tried(built, stalls, helpful=lambda change: False):
 
 
 def test_the_first_changes_for_each_loss(digits, branches):
-    """The largest loss first: LeNet-5's first layer leaves rows idle for 2,082 cycles."""
+    """The largest loss first: LeNet-5's first layer leaves rows idle for 1,242 cycles."""
     assert tried(digits, {"array_half": 3000.0})[1] == ["--lanes 4", "--unfold-input"]
     assert tried(digits, {"array_weights": 3000.0})[1] == ["--batch 4", "--bus-bytes 16", "--unfold-input"]
     assert tried(digits, {"array_token": 3000.0})[1] == ["--bus-bytes 16", "--unfold-input"]
-    assert tried(digits, {"array_half": 2000.0})[1] == ["--unfold-input", "--lanes 4"]
+    assert tried(digits, {"array_half": 1000.0})[1] == ["--unfold-input", "--lanes 4"]
     passing = ["--activation-kib 6", "--lanes 4", "--bus-bytes 16"]
     assert tried(branches, {"array_token": 3000.0})[1][:3] == passing
     again = ["--activation-kib 6", "--accumulator-kib 64", "--batch 4"]
@@ -64,8 +64,8 @@ def test_a_change_is_advised_only_if_it_helps_and_with_the_figures_that_led_to_i
     advice, _ = tried(digits, {"array_weights": 5819.0, "array_half": 400.0}, lambda c: c.option == "bus_bytes")
     assert advice.change == Change("bus_bytes", 16)
     assert str(advice) == (
-        "The array waits for weights of layers that use each too seldom for this bus: 5,819 cycles an image, 36.1% of"
-        " them. With --bus-bytes 16 the cycle model predicts 8,051 instead of 16,102."
+        "The array waits for weights of layers that use each too seldom for this bus: 5,819 cycles an image, 38.0% of"
+        " them. With --bus-bytes 16 the cycle model predicts 7,644 instead of 15,287."
     )
     second, changes = tried(digits, {"array_weights": 5819.0, "array_half": 4000.0}, lambda c: c.option == "lanes")
     assert second.change == Change("lanes", 4)
@@ -75,8 +75,8 @@ def test_a_change_is_advised_only_if_it_helps_and_with_the_figures_that_led_to_i
     report = measured(accelerator, stalls={"array_half": 4000.0})
     rows = layer_rows(accelerator, graph, report)
     assert advise(accelerator, rows, report, lambda change: None) is None, "what cannot be built is not advised"
-    assert advise(accelerator, rows, report, lambda change: 0.991 * 16_102) is None
-    assert advise(accelerator, rows, report, lambda change: 0.989 * 16_102) is not None
+    assert advise(accelerator, rows, report, lambda change: 0.991 * 15_287) is None
+    assert advise(accelerator, rows, report, lambda change: 0.989 * 15_287) is not None
 
 
 def test_near_the_limit_there_is_no_advice(digits):
@@ -113,17 +113,22 @@ def test_what_is_at_its_end_is_not_advised(monkeypatch):
     assert offered <= {"--activation-kib 128", "--accumulator-kib 64"}
 
 
-@pytest.mark.parametrize("stalls", [{"array_weights": 5819.0}, {"array_weights": 754.0}])
-def test_advice_comes_true(digits, stalls):
+@pytest.mark.parametrize(
+    ("sizes", "before", "change"),
+    [({"rows": 8, "columns": 8}, 15_287, "--batch 4"), ({"rows": 16, "columns": 8}, 13_517, "--unfold-input")],
+    ids=["weights", "idle rows"],
+)
+def test_advice_comes_true(digits, sizes, before, change):
     """A folder generated with the advised option is predicted to take what the advice says."""
-    graph, accelerator = digits
-    report = measured(accelerator, stalls=stalls)
+    graph, _ = digits
+    accelerator = accelerator_of(graph, **{**SIZES, **sizes})
+    report = measured(accelerator, stalls={"array_weights": 5819.0 if change == "--batch 4" else 754.0})
     rows = layer_rows(accelerator, graph, report)
     advice = advise(accelerator, rows, report, predictor(accelerator, graph))
-    followed = accelerator_of(graph, **{**SIZES, advice.change.option: advice.change.value})
+    followed = accelerator_of(graph, **{**SIZES, **sizes, advice.change.option: advice.change.value})
     assert followed.predicted_cycles / followed.batch == advice.after < 0.96 * advice.before
-    assert advice.before == accelerator.predicted_cycles == 16_102
-    assert str(advice.change) == ("--batch 4" if stalls["array_weights"] > 3000 else "--unfold-input")
+    assert advice.before == accelerator.predicted_cycles == before
+    assert str(advice.change) == change
 
 
 def test_lanes_help_a_vector_unit_that_is_behind():

@@ -34,7 +34,13 @@ EVERYTHING = {  # what runs branches too
 }  # fmt: skip
 HARDWARE = {
     "4x4, 4-byte bus, small memories": {
-        **WIDE, **SMALL, "rows": 4, "columns": 4, "bus_bytes": 4, "multiplier": True, "line_buffer": 64,
+        **WIDE,
+        **SMALL,
+        "rows": 4,
+        "columns": 4,
+        "bus_bytes": 4,
+        "multiplier": True,
+        "line_buffer": 64,
     },
     "16x16, 16-byte bus": LECTURE,
     "5x3, 16-byte bus, small memories": {**WIDE, **SMALL, "rows": 5, "columns": 3, "bus_bytes": 16, "multiplier": True},

@@ -17,9 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine_layer import EngineLayer
-
-WIDEST = 256
-"""Columns of a kernel, at most."""
+from .geometry import Neighbours
 
 
 def beside(layer: EngineLayer, count: int) -> list[EngineLayer]:
@@ -51,16 +49,12 @@ def may_be_beside(layer: EngineLayer, count: int) -> bool:
         first = -pool.pads[1]
         if first < 0 or first + (width - 1) * pool.strides[1] + pool.kernel[1] > layer.convolved[2]:
             return False
-    return count <= width and _kernel_columns(layer, count) <= WIDEST
+    return count <= width
 
 
 def _step(layer: EngineLayer) -> int:
     """Columns of the source from one result to the next."""
     return layer.strides[1] * (layer.pool.strides[1] if layer.pool else 1)
-
-
-def _kernel_columns(layer: EngineLayer, count: int) -> int:
-    return (layer.kernel[1] - 1) * layer.dilations[1] + 1 + (count - 1) * _step(layer)
 
 
 def _columns(layer: EngineLayer, first: int, count: int) -> EngineLayer:
@@ -104,6 +98,7 @@ def widened(layer: EngineLayer, count: int) -> EngineLayer:
         layer,
         weights=wide.reshape(count * outputs, inputs, rows, -1),
         own_weights=layer.own_weights or int(layer.weights.size),
+        neighbours=Neighbours(count, outputs, step * layer.source[0]),
         bias=np.tile(layer.bias, count),
         mantissas=None if layer.mantissas is None else np.tile(layer.mantissas, count),
         shifts=None if layer.shifts is None else np.tile(layer.shifts, count),

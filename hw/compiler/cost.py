@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...quant.graph import Pair
 from ..isa.parameters import BURST_BEATS, INSTRUCTION_BYTES, Parameters
 from ..isa.program import QUEUE
-from .cutting import Partition, channel_tiles, divisions, slices
+from .cutting import Partition, channel_tiles, divisions, inputs_of, slices
 from .geometry import Geometry
 from .kernel_steps import Kernel, kernel, lines_fit
 from .span import Span, size
@@ -215,7 +215,7 @@ class Shapes:
         self._apart = self.slices > 1 or g.target[0] != traffic.steps[1]  # each pixel of a result is a span of its own
         series = channel_tiles(g, p)
         self._channel_tiles = sum(map(len, series))
-        self._channels = (series[0][0].input, series[-1][-1].input) if g.on_array else (0, 0)
+        self._channels = inputs_of(series) if g.on_array else (0, 0)
         self.possible = np.full(len(self.count), True)
         if g.on_array:
             self.possible = _each(columns.needed, rows.needed) <= p.accumulator_depth

@@ -1,12 +1,13 @@
 """How a layer is cut: channel tiles, spatial tiles, and parts of the reduction."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from math import ceil
 
 from ..isa.parameters import Parameters
-from .geometry import Geometry
+from .geometry import Geometry, Neighbours
 from .kernel_steps import Kernel, kernel
 from .span import Span, size
 
@@ -76,6 +77,7 @@ def channel_tiles(g: Geometry, p: Parameters) -> list[list[ChannelTile]]:
     """Channel tiles in order of output, gathered in series that one instruction can step through.
 
     Groups that are small against the array share a tile, block-diagonally: as many as fit R rows and C columns.
+    Of neighbours side by side, a tile begins where the windows of those that it has do.
     A layer of the vector unit reads C channels for each tile, among them a normalization's neighbours.
     """
     if not g.on_array:
@@ -86,6 +88,8 @@ def channel_tiles(g: Geometry, p: Parameters) -> list[list[ChannelTile]]:
         step = p.columns - size + 1
         return [[ChannelTile(c, min(step, depth - c), g.first + c - before) for c in range(0, depth, step)]]
     outputs, inputs = g.outputs, g.inputs
+    if g.neighbours is not None and g.whole_pixels:
+        return _of_neighbours(g, g.neighbours, p)
     per_group = outputs // g.groups
     if g.groups > 1 and per_group <= p.columns and inputs <= p.rows:
         together = min(p.columns // per_group, p.rows // inputs, g.groups)
@@ -146,16 +150,60 @@ def slicings(g: Geometry, p: Parameters) -> list[int]:
     return found if count == 1 or found[-1] == 1 else [*found, 1]
 
 
+def _of_neighbours(g: Geometry, beside: Neighbours, p: Parameters) -> list[list[ChannelTile]]:
+    spread = _neighbours_of_a_tile(g, beside, p)
+    tiles = []
+    for first in range(0, g.outputs, p.columns):
+        channels = min(p.columns, g.outputs - first)
+        # so that no run ends behind the kernel
+        neighbour = min(_neighbours(beside, first, channels)[0], beside.count - 1 - spread)
+        tiles.append(ChannelTile(first, channels, neighbour * beside.apart))
+    series = [tiles[:1]]
+    for tile in tiles[1:]:
+        step, last = tile.input - series[-1][-1].input, series[-1]
+        if step >= 0 and (len(last) == 1 or step == last[1].input - last[0].input):
+            last.append(tile)
+        else:
+            series.append([tile])
+    return series
+
+
+def _neighbours(beside: Neighbours, first: int, channels: int) -> Span:
+    """The first and the last neighbour that outputs ``first .. first + channels`` are of."""
+    found = {output // beside.outputs % beside.count for output in range(first, first + channels)}
+    return min(found), max(found)
+
+
+@cache
+def _neighbours_of_a_tile(g: Geometry, beside: Neighbours, p: Parameters) -> int:
+    """How many neighbours the last of a channel tile is behind its first, at most."""
+    firsts = range(0, g.outputs, p.columns)
+    spans = [_neighbours(beside, first, min(p.columns, g.outputs - first)) for first in firsts]
+    return max(map(size, spans))
+
+
+def inputs_of(series: Sequence[Sequence[ChannelTile]]) -> Span:
+    """The first and the last place where runs of channel tiles begin."""
+    inputs = [tile.input for tiles in series for tile in tiles]
+    return min(inputs), max(inputs)
+
+
 def run_length(g: Geometry, p: Parameters) -> int:
     """Elements of a run: the reduction of a kernel row is one for each of its column steps, see ``kernel_steps``.
 
-    Where windows take whole pixels, side by side, a kernel row is one run of kernel columns x channels.
+    Where windows take whole pixels, side by side, a kernel row is one run of kernel columns x channels; of neighbours
+    beside each other, as long as a channel tile's are.
     """
     outputs, inputs = g.outputs, g.inputs
     if g.groups > 1:
         together = min(p.columns // (outputs // g.groups), p.rows // inputs, g.groups)
         return inputs * max(1, together)
-    return g.kernel[1] * inputs if g.whole_pixels else inputs
+    if not g.whole_pixels:
+        return inputs
+    whole_run = g.kernel[1] * inputs
+    if g.neighbours is None:
+        return whole_run
+    return whole_run - (g.neighbours.count - 1 - _neighbours_of_a_tile(g, g.neighbours, p)) * g.neighbours.apart
 
 
 def whole(g: Geometry, p: Parameters) -> Partition:
@@ -230,7 +278,7 @@ def source_rows(g: Geometry, k: Kernel, tile: SpatialTile, part: Part) -> Span:
 def source_elements(g: Geometry, k: Kernel, tile: SpatialTile, part: Part, channels: Span) -> Span:
     """Elements of each of these rows that the part reads, from the row's start, without padding.
 
-    ``channels``: where the channel tiles' runs begin, first and last (both 0 but for groups).
+    ``channels``: where the channel tiles' runs begin, first and last (both 0 but for groups and neighbours).
     """
     depth, _, width = g.source
     low, high = k.columns.sources(tile.convolved_columns, part.kernel_columns, g.pads[1])

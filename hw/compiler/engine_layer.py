@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...quant.graph import AveragePool, Normalization, Pads, Pair, Shape
 from ..isa.program import SHIFT_BASE, Combine
 from .formats import ONE, Format
-from .geometry import Geometry, Window
+from .geometry import Geometry, Neighbours, Window
 from .span import Span
 from .spread import Rearranged, Spread, dense
 
@@ -61,6 +61,7 @@ class EngineLayer:
     tensor : the graph's name of the output, if ``output`` is another
     rearranged : how ``output``, which the graph does not have, holds ``tensor``
     own_weights : how many the graph's layer has, if ``weights`` has more, zeros among them
+    neighbours : whose windows its outputs are, if they are several
     """
 
     name: str
@@ -100,6 +101,7 @@ class EngineLayer:
     tensor: str = ""
     rearranged: Rearranged | None = None
     own_weights: int = 0
+    neighbours: Neighbours | None = None
 
     @property
     def on_array(self) -> bool:
@@ -174,4 +176,5 @@ class EngineLayer:
             bool(self.operand),
             self.raw,
             self.normalization.size if self.normalization else 0,
+            self.neighbours,
         )

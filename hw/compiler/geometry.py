@@ -15,6 +15,18 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """Results that lie side by side in one, see beside: output o is of neighbour ``o // outputs % count``.
+
+    apart : elements of a source row from where one neighbour's windows begin to where the next one's do
+    """
+
+    count: int
+    outputs: int
+    apart: int
+
+
+@dataclass(frozen=True)
 class Geometry:
     """A layer without its numbers.
 
@@ -23,6 +35,7 @@ class Geometry:
     first : channel of the input that is read first
     adds : another map is added;  raw : sums are written, not activations
     normalized : neighbouring channels that a normalization sums over, 0 without one
+    neighbours : if its results are those of several windows
     """
 
     on_array: bool
@@ -41,6 +54,7 @@ class Geometry:
     adds: bool
     raw: bool
     normalized: int
+    neighbours: Neighbours | None = None
 
     @property
     def whole_pixels(self) -> bool:

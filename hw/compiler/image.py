@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from ..isa.parameters import PARAMETER_BITS, Parameters
 from ..isa.program import CHANNEL
-from .cutting import ChannelTile, Part
+from .cutting import ChannelTile, Part, run_length
 from .engine_layer import EngineLayer
 from .kernel_steps import Kernel, kernel
 
@@ -70,7 +70,7 @@ def _weight_rows(layer: EngineLayer, tile: ChannelTile, part: Part, p: Parameter
     k = kernel(layer.geometry, p)
     if k.depthwise:
         return _depthwise_rows(layer, k, tile, p)[steps]
-    run = tile_kernel(layer, tile)[steps][:, :, part.run[0] : part.run[1]]
+    run = tile_kernel(layer, tile, p)[steps][:, :, part.run[0] : part.run[1]]
     chunks = -(-run.shape[2] // p.rows)
     padded = np.zeros((*run.shape[:2], chunks * p.rows, p.columns), np.int64)
     padded[:, :, : run.shape[2], : tile.channels] = run
@@ -90,7 +90,7 @@ def _depthwise_rows(layer: EngineLayer, k: Kernel, tile: ChannelTile, p: Paramet
     return rows
 
 
-def tile_kernel(layer: EngineLayer, tile: ChannelTile) -> NDArray[np.int64]:
+def tile_kernel(layer: EngineLayer, tile: ChannelTile, p: Parameters) -> NDArray[np.int64]:
     """Weights of one channel tile as (kernel rows, kernel column steps, run, channels): see kernel_steps.plain."""
     per_group_out = layer.weights.shape[0] // layer.groups
     per_group_in = layer.weights.shape[1]
@@ -106,5 +106,6 @@ def tile_kernel(layer: EngineLayer, tile: ChannelTile) -> NDArray[np.int64]:
             blocks[:, :, start : start + per_group_in, channel] = weights[:, :, :, channel]
         return blocks
     if layer.geometry.whole_pixels:
-        return weights.reshape(weights.shape[0], 1, -1, tile.channels)
+        whole = weights.reshape(weights.shape[0], 1, -1, tile.channels)
+        return whole[:, :, tile.input : tile.input + run_length(layer.geometry, p)]
     return weights

@@ -7,6 +7,7 @@ from ...quant.graph.errors import ConfigurationError
 from ...quant.graph.progress import Progress, quiet
 from ..isa.parameters import Parameters
 from .batch import batched
+from .counters import beyond
 from .dram import lay_out_dram
 from .engine_layer import EngineLayer
 from .lowering import lower
@@ -52,28 +53,9 @@ def prepared(graph: Graph, p: Parameters, batch: int) -> tuple[Graph, tuple[Engi
     """
     wider, lowered = thinned(lower(graph, p.activation_bits), graph, p)
     for layer in lowered:
-        _check(layer)
+        if (found := beyond(layer)) is not None:
+            raise ConfigurationError(f"layer '{layer.name}': {found}")
     check_needs(lowered, p)
     if not 1 <= batch <= LARGEST_BATCH:
         raise ConfigurationError(f"batch must be 1 to {LARGEST_BATCH} images, not {batch}")
     return batched(wider, ordered(lowered, p), batch)
-
-
-def _check(layer: EngineLayer) -> None:
-    """Raise ConfigurationError for what no accelerator counts to."""
-    where = f"layer '{layer.name}'"
-    limits = {
-        "kernel rows": (layer.kernel[0], 256),
-        "kernel columns": (layer.kernel[1], 256),
-        "row stride": (layer.strides[0], 255),
-        "row dilation": (layer.dilations[0], 255),
-        "values in a column stride": (layer.strides[1] * layer.source[0], (1 << 22) - 1),
-        "values in a column dilation": (layer.dilations[1] * layer.source[0], (1 << 22) - 1),
-        "rows": (layer.source[1], 32767),
-        "values in a row": (layer.source[0] * layer.source[2], (1 << 22) - 1),
-        "pooling window": (max(layer.pool.kernel) if layer.pool else 1, 256),
-        "pooling stride": (max(layer.pool.strides) if layer.pool else 1, 255),
-    }
-    for name, (value, limit) in limits.items():
-        if value > limit:
-            raise ConfigurationError(f"{where}: {name} of {value}; the engine counts to {limit}")

@@ -11,6 +11,7 @@ from ..isa.parameters import Parameters
 from ..isa.program import TABLE_ENTRIES
 from .beside import beside, may_be_beside, widened
 from .cost import Traffic, interval
+from .counters import beyond
 from .cutting import channel_tiles, whole
 from .engine_layer import EngineLayer
 from .formats import ONE
@@ -26,6 +27,9 @@ POOLED_GAIN = 0.9
 
 TRIED = 4
 """Changes of a layer, those of least work, whose tilings are compared."""
+
+FEW_TILES, TILES = 4, 16
+"""Channel tiles that neighbours fill, at most: any number of them, and those that divide a row."""
 
 TURNS = 8
 """Rows that take turns, at most."""
@@ -94,7 +98,8 @@ class _Chooser:
             return chosen
         together = joined(group)
         if len(together) < len(group):
-            chosen = self._better(chosen, [[piece for layer in together for piece in self._beside(layer)]], GAIN)
+            pieces = [piece for layer in together for piece in self._beside(layer)]
+            chosen = self._better(chosen, [] if any(map(beyond, pieces)) else [pieces], GAIN)
         if self.may_copy:
             chosen = self._better(chosen, self._least_work(chosen, self._stackings(together)), GAIN)
         return chosen
@@ -107,8 +112,10 @@ class _Chooser:
         return self._better([layer], changes, POOLED_GAIN if layer.pool else GAIN)
 
     def _neighbours(self, layer: EngineLayer) -> Iterator[Pieces]:
-        spelled = layer.groups > 1 or layer.dilations[1] > 1
-        for count in range(1 if spelled else 2, self._most([layer]) + 1):
+        spelled, width = layer.groups > 1 or layer.dilations[1] > 1, layer.target[2]
+        columns, outputs = self.p.columns, layer.target[0]
+        whole = (count for count in range(1, min(width, TILES * columns // outputs) + 1) if width % count == 0)
+        for count in sorted({*range(1, FEW_TILES * columns // outputs + 1), *whole} - {0 if spelled else 1}):
             if may_be_beside(layer, count):
                 yield beside(layer, count)
 
@@ -119,18 +126,15 @@ class _Chooser:
             if turns * len(layers) == 1 or not all(may_take_turns(it, turns) for it in layers):
                 continue
             rows = sorted((row for it in layers for row in in_turns(it, turns)), key=lambda it: it.spread.first)
-            for count in range(1, self._most(rows) + 1):
+            for count in range(1, FEW_TILES * self.p.columns // sum(it.target[0] for it in rows) + 1):
                 if width % count == 0 and step_of(rows) and all(may_be_beside(row, count) for row in rows):
                     yield stacked([widened(row, count) for row in rows], self.p.activation_bits)
-
-    def _most(self, layers: Pieces) -> int:
-        """Neighbours with which ``layers`` together fill two tiles of columns."""
-        return 2 * self.p.columns // sum(it.target[0] for it in layers)
 
     def _least_work(self, before: Pieces, changes: Iterator[Pieces]) -> list[Pieces]:
         """Of ``changes``, some that take less work than ``before``, least first."""
         most = self._busy(before) * GAIN
-        found = [(work, pieces) for pieces in changes if (work := self._busy(pieces)) < most]
+        counted = (pieces for pieces in changes if not any(map(beyond, pieces)))
+        found = [(work, pieces) for pieces in counted if (work := self._busy(pieces)) < most]
         return [pieces for _, pieces in sorted(found, key=lambda pair: pair[0])[:TRIED]]
 
     def _better(self, before: Pieces, changes: Sequence[Pieces], gain: float) -> Pieces:

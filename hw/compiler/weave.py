@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
 from .cost import interval
-from .cutting import channel_tiles, source_rows
+from .cutting import channel_tiles, inputs_of, source_rows
 from .dependencies import makers_of
 from .emission import TileEmitter, Turns
 from .instruction import Instruction
@@ -50,6 +50,8 @@ class _Weaver:
     def weave(self, progress: Callable[[int], None]) -> list[Instruction]:
         for number, layer in enumerate(self.plan.layers):
             progress(number)
+            for ended in [n for n in self.waiting if self.plan.layout.windows[n][1] < number]:
+                self._finish(ended)  # rows that nobody needed
             self.now = number
             if layer.on_array:
                 self._array_layer(number)
@@ -189,7 +191,7 @@ class _Weaver:
         if not first:
             emit.follow(emitters[place - 1])
         if len(tiling.parts) == 1 and (first or emit.own_loads):
-            self.program += emit.load(tiling.parts[0], (series[0][0].input, series[-1][-1].input))
+            self.program += emit.load(tiling.parts[0], inputs_of(series))
         if first:
             self.program += emit.load_operand()
 

@@ -76,7 +76,7 @@ def layer_rows(accelerator: Accelerator, graph: quant.Graph, report: Report | No
                 number=number,
                 name=entry.name,
                 operator=entry.operator,
-                shape=shapes[number],
+                shape=_pixels(shapes[number], entry),
                 parameters=_parameters(entry, graph) if macs else 0,
                 macs=macs,
                 limit=entry.limit_cycles if macs else None,
@@ -114,6 +114,12 @@ def _turns(timeline: Timeline, count: int) -> list[int]:
     return turns
 
 
+def _pixels(written: tuple[int, ...], entry: Layer) -> tuple[int, ...]:
+    """What is ``written`` as the output has it: neighbours that lie side by side in one result are columns."""
+    channels, rows, columns = written
+    return channels // entry.neighbours, rows, columns * entry.neighbours
+
+
 def _shapes(accelerator: Accelerator) -> list[tuple[int, ...]]:
     """What each layer writes: of a concatenation's parts, each its own channels."""
     writes = np.array(accelerator.manifest.writes, np.int64)
@@ -129,8 +135,10 @@ def _shapes(accelerator: Accelerator) -> list[tuple[int, ...]]:
 
 
 def _parameters(entry: Layer, graph: quant.Graph) -> int:
-    """Weights and biases of the convolution that the layer is, by its name: it comes before what is fused to it."""
+    """Weights and biases of the convolutions that the layer is, by its name, which begins with the first of them."""
     name = entry.name.removesuffix(f" (image {entry.image})")
     named = [c for c in graph.layers if isinstance(c, quant.Conv) and f"{name}+".startswith(f"{c.name}+")]
-    chosen = max(named, key=lambda conv: len(conv.name))
-    return chosen.weights.size + chosen.bias.size
+    first = max(named, key=lambda conv: len(conv.name))
+    others = name.removeprefix(first.name).split("+")
+    joined = [c for c in graph.layers if isinstance(c, quant.Conv) and c.name in others]
+    return sum(conv.weights.size + conv.bias.size for conv in (first, *joined))
