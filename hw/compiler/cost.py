@@ -270,8 +270,11 @@ class Shapes:
         rows, columns = self._rows.whole_sources(), self._columns.whole_sources()
         load = _each(self._columns.largest(columns), self._rows.largest(rows)) * size(self._slices[0].inputs)
         spans = [max(SPAN_READ, self._span_beats(size(each.inputs), self.g.source[0])) for each in self._slices]
-        first = _each(self._columns.first(columns), self._rows.first(rows)) * spans[0]
-        return load, first, _each(self._columns.total(columns), self._rows.total(rows)) * sum(spans)
+        first, pixels = (
+            _each(self._columns.first(columns), self._rows.first(rows)),
+            _each(self._columns.total(columns), self._rows.total(rows)),
+        )
+        return load, first.astype(np.float64) * spans[0], pixels.astype(np.float64) * sum(spans)
 
     def _span_beats(self, elements: int, step: int) -> float:
         """Beats of spans of ``elements``, ``step`` apart, on average where they begin anywhere in a beat."""
@@ -331,13 +334,12 @@ class Shapes:
         if not self.traffic.store:
             return np.zeros_like(self.count), np.zeros(1)
         each = self.p.sum_elements if g.raw else 1
-        rows = np.where(
-            (self._across > 1) | (steps[0] > g.target[2] * steps[1]), self._across * g.target[1], self.count
-        )
-        stores, spans, cycles = self.count, rows, g.target[0] * each / self.p.bus_elements
+        gaps = (self._across > 1) | (steps[0] > g.target[2] * steps[1])  # between the rows of a tile, in DRAM
+        stores, cycles = self.count, g.target[0] * each / self.p.bus_elements
+        spans = np.where(gaps, self._across * g.target[1], self.count)
         if self._apart:
-            stores = rows * self.slices
-            spans = np.full_like(rows, g.target[1] * g.target[2] * self.slices)
+            stores = np.where(gaps, np.minimum(self.rows, self.columns), 1) * self.count * self.slices
+            spans = np.full_like(spans, g.target[1] * g.target[2] * self.slices)
             cycles = sum(self._span_beats(size(part.outputs) * each, steps[1] * each) for part in self._slices)
         busy: Reals = g.target[1] * g.target[2] * cycles + spans * SPAN_WRITTEN + stores * TYPICAL_LATENCY
         return stores, busy
