@@ -270,7 +270,7 @@ def cycles_of(g, p, tiling, traffic):
         if traffic.store:
             for of in every:
                 elements = size(of.outputs) * each
-                instructions = size(tile.rows) if apart and gaps else 1
+                instructions = min(tiling.shape) if apart and gaps else 1
                 stores += instructions
                 spans = vectors if apart else size(tile.rows) if gaps else 1
                 long = span_beats(p, elements, traffic.steps[1] * each) if apart else elements / p.bus_elements

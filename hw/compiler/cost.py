@@ -332,13 +332,12 @@ class Shapes:
         if not self.traffic.store:
             return np.zeros_like(self.count), np.zeros(1)
         each = self.p.sum_elements if g.raw else 1
-        rows = np.where(
-            (self._across > 1) | (steps[0] > g.target[2] * steps[1]), self._across * g.target[1], self.count
-        )
-        stores, spans, cycles = self.count, rows, g.target[0] * each / self.p.bus_elements
+        gaps = (self._across > 1) | (steps[0] > g.target[2] * steps[1])  # between the rows of a tile, in DRAM
+        stores, cycles = self.count, g.target[0] * each / self.p.bus_elements
+        spans = np.where(gaps, self._across * g.target[1], self.count)
         if self._apart:
-            stores = rows * self.slices
-            spans = np.full_like(rows, g.target[1] * g.target[2] * self.slices)
+            stores = np.where(gaps, np.minimum(self.rows, self.columns), 1) * self.count * self.slices
+            spans = np.full_like(spans, g.target[1] * g.target[2] * self.slices)
             cycles = sum(self._span_beats(size(part.outputs) * each, steps[1] * each) for part in self._slices)
         busy: Reals = g.target[1] * g.target[2] * cycles + spans * SPAN_WRITTEN + stores * TYPICAL_LATENCY
         return stores, busy

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ...quant.graph import Pair
-from ..isa.program import TRANSFER, Operation
+from ..isa.program import Operation
 from .cost import pixel_pitch, row_pitch
 from .cutting import (
     ChannelTile,
@@ -25,10 +25,10 @@ from .kernel_steps import depthwise_fields, kernel
 from .plan import Plan
 from .residency import TABLE_BYTES, Placement
 from .span import Span, size
+from .spans import Spans, of_pixels
 from .vector_settings import rectangles, settings
 
 WRAP = 1 << 24
-MOST_SPANS = 1 << TRANSFER["rows"].width
 
 
 @dataclass(frozen=True)
@@ -111,33 +111,19 @@ class TileEmitter:
         return self._fill(self.source, self.it.input, self.it.input_at, width * depth)
 
     def _fill_slice(self, rows: Span, columns: Span) -> list[Instruction]:
-        """LOAD the slice's channels of each pixel, with as few instructions as rows or columns allow."""
+        """LOAD the slice's channels of each pixel."""
         depth, _, width = self.it.source
-        each, wide, high = self.p.element_bytes, size(columns), size(rows)
-        pitch, channels = size(self.source.elements), size(self.slice.inputs)
-        start = self.plan.dram.maps[self.it.input].address
-        start += (self.it.input_at + (rows[0] * width + columns[0]) * depth + self.slice.inputs[0]) * each
-        across = wide, depth * each, self.depth  # spans, and bytes and elements from one to the next
-        down = high, width * depth * each, pitch
-        if wide == width and wide * high <= MOST_SPANS:
-            across, down = (wide * high, *across[1:]), (1, 0, 0)
-        elif high > wide:
-            across, down = down, across
-        count, dram_step, chip_step = across
-        made = []
-        for n in range(down[0]):
-            dram, chip = start + n * down[1], self.source.base + n * down[2]
-            fields = {"rows": count - 1, "bytes": channels * each - 1, "dram": dram, "dram_step": dram_step}
-            made.append(
-                Instruction(
-                    Operation.LOAD,
-                    self.number,
-                    {**fields, "chip": chip, "chip_step": chip_step},
-                    dram_reads=(dram, dram + (count - 1) * dram_step + channels * each),
-                    chip_writes=(chip, chip + (count - 1) * chip_step + channels),
-                )
-            )
-        return made
+        each, pitch = self.p.element_bytes, size(self.source.elements)
+        first = self.it.input_at + (rows[0] * width + columns[0]) * depth + self.slice.inputs[0]
+        spans = of_pixels(
+            (size(rows), size(columns)),
+            size(self.slice.inputs) * each,
+            self.plan.dram.maps[self.it.input].address + first * each,
+            (width * depth * each, depth * each),
+            self.source.base,
+            (pitch, self.depth),
+        )
+        return [some.load(self.number, each) for some in spans]
 
     def load_operand(self) -> list[Instruction]:
         """Bring the tile's piece of the map that is added, unless it is resident."""
@@ -161,19 +147,10 @@ class TileEmitter:
         each = self.p.element_bytes
         count, pitch = size(piece.rows), size(piece.elements)
         start = self.plan.dram.maps[tensor].address + (first + piece.rows[0] * row + piece.elements[0]) * each
-        step = row * each
-        spans = {"rows": count - 1, "bytes": pitch * each - 1}
+        spans = Spans(count, pitch * each, start, row * each, piece.base, pitch)
         if pitch == row:
-            spans = {"rows": 0, "bytes": count * pitch * each - 1}
-        return [
-            Instruction(
-                Operation.LOAD,
-                self.number,
-                {**spans, "dram": start, "dram_step": step, "chip": piece.base, "chip_step": pitch},
-                dram_reads=(start, start + (count - 1) * step + pitch * each),
-                chip_writes=(piece.base, piece.base + count * pitch),
-            )
-        ]
+            spans = Spans(1, count * pitch * each, start, row * each, piece.base, pitch)
+        return [spans.load(self.number, each)]
 
     def weights(self) -> list[Instruction]:
         stream = self.plan.dram.streams[self.number]
@@ -387,27 +364,10 @@ class TileEmitter:
         each = 4 if self.it.raw else self.p.element_bytes
         rows, columns, pixel = size(self.tile.rows), size(self.tile.columns), size(self.slice.outputs) * each
         if size(self.slice.outputs) == self.it.spread.column_step:
+            spans = [Spans(rows, columns * pixel, start, step, chip, pitch)]
             if columns * pixel == step:
-                return [self._span(1, rows * step, start, 0, chip, 0)]
-            return [self._span(rows, columns * pixel, start, step, chip, pitch)]
-        # a part of each pixel
-        apart, near = self.it.spread.column_step * each, self._pixel_pitch()
-        if columns * apart == step and rows * columns <= MOST_SPANS:
-            return [self._span(rows * columns, pixel, start, apart, chip, near)]
-        return [self._span(columns, pixel, start + row * step, apart, chip + row * pitch, near) for row in range(rows)]
-
-    def _span(self, count: int, length: int, dram: int, dram_step: int, chip: int, chip_step: int) -> Instruction:
-        return Instruction(
-            Operation.STORE,
-            self.number,
-            {
-                "rows": count - 1,
-                "bytes": length - 1,
-                "dram": dram,
-                "dram_step": dram_step,
-                "chip": chip,
-                "chip_step": chip_step,
-            },
-            chip_reads=((chip, chip + (count - 1) * chip_step + length // self.p.element_bytes),),
-            dram_writes=(dram, dram + (count - 1) * dram_step + length),
-        )
+                spans = [Spans(1, rows * step, start, 0, chip, 0)]
+        else:  # a part of each pixel
+            steps = step, self.it.spread.column_step * each
+            spans = of_pixels((rows, columns), pixel, start, steps, chip, (pitch, self._pixel_pitch()))
+        return [some.store(self.number, self.p.element_bytes) for some in spans]
