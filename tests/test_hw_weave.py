@@ -76,10 +76,10 @@ def emitted(made):
 
 @pytest.mark.parametrize("hardware", BRANCHED.values(), ids=BRANCHED)
 def test_every_tile_of_every_layer_is_emitted_once(hardware):
-    for graph, made in branched(hardware, SEEDS):
+    for _, made in branched(hardware, SEEDS):
         check_topological(made.layers)
         assert {d.layer for d in made.drained} == {*range(len(made.layers))}
-        covered = {name: np.zeros(graph.tensors[name].shape, int) for name in {x.output for x in made.layers}}
+        covered = {name: np.zeros(made.graph.tensors[name].shape, int) for name in {x.output for x in made.layers}}
         pieces = Counter()
         for d in made.drained:
             layer = made.layers[d.layer]
@@ -134,7 +134,7 @@ def test_rows_are_there_before_anybody_reads_them(hardware):
     """Of every map: whoever reads rows comes behind the tiles that make them, in the program's order."""
     for graph, made in branched(hardware, SEEDS):
         done = defaultdict(lambda: None)
-        shapes = {name: graph.tensors[name].shape for name in graph.tensors}
+        shapes = {name: tensor.shape for name, tensor in made.graph.tensors.items()}
         results = iter(made.drained)
         for i in made.program:
             layer = made.layers[i.layer] if i.layer >= 0 else None

@@ -51,6 +51,8 @@ class _Weaver:
     def weave(self, progress: Callable[[int], None]) -> list[Instruction]:
         for number, layer in enumerate(self.plan.layers):
             progress(number)
+            for ended in [n for n in self.waiting if self.plan.layout.windows[n][1] < number]:
+                self._finish(ended)  # rows that nobody needed
             self.now = number
             if layer.on_array:
                 for tile in self.plan.placements[number].tiling.tiles:
