@@ -20,6 +20,8 @@ from systolith.quant import ConfigurationError
 from .hw_networks import network
 
 FAMILIES = list(measured())
+MISSED = {"ice40": 1}
+"""Block RAMs that the model does not know of, 48 for 49: see docs/fpga.md."""
 
 
 @pytest.mark.parametrize("target", FAMILIES)
@@ -30,7 +32,7 @@ def test_the_model_misses_what_was_measured_by_no_more_than_it_says(target):
         found = area(Parameters(**record["parameters"]))
         misses += [abs(getattr(found, kind) / record[kind] - 1) for kind in ("luts", "registers")]
         assert found.multipliers == record["multipliers"]
-        assert found.block_rams == pytest.approx(record["block_rams"], abs=target == "ice40")  # 21.3 of one kind
+        assert found.block_rams == record["block_rams"] - MISSED.get(target, 0)
     assert max(misses, default=None) == (data["error"] and pytest.approx(data["error"], abs=1e-3))
 
 

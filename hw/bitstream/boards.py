@@ -106,7 +106,7 @@ _BOARDS = (
         },
         high={},
         fastest_line=3_000_000,
-        goal=80.0,
+        goal=105.0,
         programmer="orangeCrab",
     ),
 )
