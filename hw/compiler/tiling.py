@@ -23,6 +23,9 @@ PIECE = 2600
 PIECES = 6
 """Tiles, at least, of a layer of the vector unit alone: so most of it can be done before its source is whole."""
 
+SHORT = 500
+"""Cycles of a tile of the vector unit alone that is not cut for that: each costs some 50 for its tokens and transfers."""
+
 CLOSE = 1.003
 """Tilings whose costs differ by less are equal; the smaller slots win, and leave room for the next layer's."""
 
@@ -151,7 +154,8 @@ class _Slicing:
         columns = self.shapes.columns
         each = interval(self.g, self.p) * len(channel_tiles(self.g, self.p)[0])
         cycles = self.shapes.rows * columns * each
-        short = found[cycles[found] <= min(PIECE, self.g.target[1] * self.g.target[2] * each // PIECES)].tolist()
+        sixth = self.g.target[1] * self.g.target[2] * each // PIECES
+        short = found[cycles[found] <= min(PIECE, max(SHORT, sixth))].tolist()
         return self.tiling(
             fitted,
             max(short, key=lambda shape: (columns[shape], cycles[shape]))
