@@ -1,6 +1,6 @@
 """The accelerator: the engine's units, wired along the data's path."""
 
-from amaranth import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetSignal, Signal
+from amaranth import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -208,13 +208,13 @@ class Accelerator(wiring.Component):
         wiring.connect(m, self.storer.bus, wiring.flipped(self.m_axi.write))
 
     def _share_activations(self, m: Module) -> None:
-        """Window port to the array, write port from vector unit and loader, read ports to vector unit and storer.
+        """Window port to the array, write ports from vector unit and loader, read ports to vector unit and storer.
 
         The loader pauses where the vector unit could not read.
         """
         activations, window = self.activations, self.window
         vector, loader, storer = self.vector, self.loader, self.storer
-        refused, loading = Signal(), Signal()
+        refused = Signal()
         m.d.sync += refused.eq(vector.read_valid & ~vector.read_ready)
         m.d.comb += [
             window.window.eq(self.sequencer.window),
@@ -222,10 +222,10 @@ class Accelerator(wiring.Component):
             activations.window_low.eq(window.low),
             activations.window_high.eq(window.high),
             activations.padding.eq(window.padding),
-            loading.eq(loader.write.valid & loader.write_ready),
-            activations.write.eq(Mux(vector.write.valid, vector.write.as_value(), loader.write.as_value())),
-            activations.write.valid.eq(vector.write.valid | loading),
-            loader.write_ready.eq(~vector.write.valid & ~refused),
+            activations.write.eq(vector.write),
+            activations.load.eq(loader.write),
+            activations.load.valid.eq(loader.write.valid & ~refused),
+            loader.write_ready.eq(activations.load_ready & ~refused),
             activations.read_address.eq(storer.read_address),
             activations.read_valid.eq(storer.read_valid),
             storer.read_ready.eq(activations.read_ready),

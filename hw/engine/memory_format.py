@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+from amaranth import Value
 from amaranth.lib import data
+from amaranth.utils import ceil_log2
 
-from ..isa.ranges import check_choice, check_range
+from ...quant.graph.errors import ConfigurationError
+from ..isa.ranges import check_choice, check_power_of_two, check_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +51,67 @@ class MemoryFormat:
                 "data": data.ArrayLayout(self.element_bits, width),
             }
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """How elements lie in banks: one line after the other in one bank after the other.
+
+    elements : capacity;  banks, line : banks, and elements in a line, powers of two
+    """
+
+    elements: int
+    banks: int
+    line: int
+
+    def __post_init__(self) -> None:
+        check_power_of_two("banks", self.banks, 2, 1 << 12)
+        check_power_of_two("line", self.line, 1, 1 << 12)
+        if self.elements % self.ring or self.elements < 2 * self.ring:
+            raise ConfigurationError(
+                f"elements must be at least two lines of each of {self.banks} banks, a multiple of {self.ring}, "
+                f"not {self.elements}"
+            )
+
+    @property
+    def ring(self) -> int:
+        """Elements of a line of each bank."""
+        return self.banks * self.line
+
+    @property
+    def depth(self) -> int:
+        """Lines of a bank."""
+        return self.elements // self.ring
+
+    @property
+    def line_bits(self) -> int:
+        """Of an address, those inside a line."""
+        return ceil_log2(self.line)
+
+    @property
+    def bank_bits(self) -> int:
+        """Above them, those of the bank."""
+        return ceil_log2(self.banks)
+
+    @property
+    def ring_bits(self) -> int:
+        """Both."""
+        return self.line_bits + self.bank_bits
+
+    @property
+    def depth_bits(self) -> int:
+        """Width of a line's address in its bank."""
+        return ceil_log2(self.depth)
+
+    def bank(self, address: Value) -> Value:
+        """The bank of the element at ``address``."""
+        return address[self.line_bits : self.ring_bits]
+
+    def within(self, address: Value) -> Value:
+        """The line of the element at ``address``, in its bank."""
+        return address[self.ring_bits :][: self.depth_bits]
+
+    def addresses(self, address: Value) -> list[Value]:
+        """In each bank, the line that is the first from the address's own line on."""
+        line = address[self.line_bits :]
+        return [((line + (self.banks - 1 - b)) >> self.bank_bits)[: self.depth_bits] for b in range(self.banks)]

@@ -41,7 +41,7 @@ class Written:
 class MemoryPorts:
     """The ports that vector unit, loader and storer share.
 
-    writes : cycles in which the vector unit writes, a tile each;  written : the same, with their places
+    writes : what the vector unit writes, a tile each, as far as beats may meet it;  written : the same, for the storer
     reading_until : the vector unit reads maps up to this cycle, as far as is known
     reading_share : of these cycles, those in which another finds its bank taken
     placed : the loader's bursts: first and last cycle, beats
@@ -50,17 +50,20 @@ class MemoryPorts:
 
     def __init__(self, clock: Clockwork, p: Parameters) -> None:
         self.clock, self.p = clock, p
-        self.writes: deque[range] = deque()
+        self.writes: deque[Written] = deque()
         self.written: deque[Written] = deque()
         self.reading_until = 0
         self.reading_share = 0.0
         self.placed: deque[tuple[int, int, int]] = deque()
         self.settings: Mapping[str, int] = {}
 
-    def place(self, first: int, last: int) -> int:
-        """When the last beat of a burst for the loader is placed that arrives in ``first .. last`` if nobody waits."""
+    def place(self, first: int, last: int, element: int) -> int:
+        """When the last beat of a burst for the loader is placed that arrives in ``first .. last`` if nobody waits.
+
+        element : where its first beat begins
+        """
         beats = last - first + 1
-        last += self._writes_until(first, last)
+        last += self._writes_until(first, last, element)
         # each read that a beat puts off costs the loader a cycle, too
         last += self.put_off(first, last - first + 1)
         self.placed.append((first, last, beats))
@@ -68,11 +71,12 @@ class MemoryPorts:
 
     def write(self, f: Mapping[str, int], tile: int, times: range) -> None:
         """The vector unit writes channel tile ``tile`` of instruction ``f`` in ``times``."""
-        self.writes.append(times)
         s = self.settings
         channels = self.p.columns if s["raw"] else f["channels"] if tile < f["tiles"] else f["last_channels"]
         start = f["chip"] + tile * s["tile_step"]
-        self.written.append(Written(times, start, channels, f["columns"] + 1, f["row_step"], s["column_step"]))
+        written = Written(times, start, channels, f["columns"] + 1, f["row_step"], s["column_step"])
+        self.writes.append(written)
+        self.written.append(written)
 
     def readable(self, element: int, cycle: int) -> int:
         """The first cycle from ``cycle`` on in which no write keeps the storer from the bank of ``element``."""
@@ -92,16 +96,26 @@ class MemoryPorts:
         """Cycles that ``beats`` from ``first`` on wait for the vector unit's reads."""
         return int(max(0, min(beats, self.reading_until - first)) * self.reading_share)
 
-    def _writes_until(self, first: int, last: int) -> int:
-        """Cycles that beats due in ``first .. last`` wait for the vector unit's writes; each wait puts off the rest."""
-        while self.writes and self.writes[0][-1] < first:
+    def _writes_until(self, first: int, last: int, element: int) -> int:
+        """Cycles that beats due in ``first .. last`` wait for the vector unit's writes; each wait puts off the rest.
+
+        A beat that begins at a multiple of its length waits for its own bank's alone.
+        """
+        while self.writes and self.writes[0].times[-1] < first:
             self.writes.popleft()
-        waits = 0
+        line, banks, beat = self.p.line, self.p.banks, self.p.bus_elements
+        waits, whole = 0, element % beat == 0
         for write in self.writes:
-            position = bisect_left(write, first)
-            while position < len(write) and write[position] <= last + waits:
-                waits += 1
+            times = write.times
+            position = bisect_left(times, first)
+            while position < len(times) and (cycle := times[position]) <= last + waits:
                 position += 1
+                if whole:
+                    taken = write.at(cycle)
+                    away = (element + (cycle - first - waits) * beat) // line - taken[0] // line
+                    if away % banks > taken[-1] // line - taken[0] // line:
+                        continue
+                waits += 1
         return waits
 
     def own_writes(self, f: Mapping[str, int]) -> float:
@@ -162,11 +176,12 @@ class ReadBus:
     def __init__(self, clock: Clockwork, latency: int, ports: MemoryPorts) -> None:
         self.clock, self.latency, self.ports = clock, latency, ports
         self.asked = [NEVER, NEVER, NEVER]  # when each user asked for a burst
-        self.requests: list[tuple[int, Arrived | None]] = [(0, None)] * 3  # its beats, and whom to tell
+        # its beats, where the first goes on chip, and whom to tell
+        self.requests: list[tuple[int, int, Arrived | None]] = [(0, 0, None)] * 3
         self.granted = [Channel(clock), Channel(clock), Channel(clock)]  # the cycle behind the grant
         self.next_grant = 0  # when there can be another
         self.looks_again = NEVER  # the arbiter
-        self.unanswered: deque[tuple[int, int, int, Arrived | None]] = deque()  # (address, user, beats, arrived)
+        self.unanswered: deque[tuple[int, int, int, int, Arrived | None]] = deque()  # (address, user, *request)
         self.answered = deque([0] * ReadMaster.OUTSTANDING)  # when another burst may be outstanding
         self.next_data = 0
 
@@ -174,12 +189,15 @@ class ReadBus:
         self.memory = self.clock.start(self._memory())
         self.arbiter = self.clock.start(self._arbiter())
 
-    def burst(self, user: int, beats: int, now: int, arrived: Arrived | None) -> Generator[Channel, None, int]:
+    def burst(
+        self, user: int, beats: int, now: int, arrived: Arrived | None, element: int = 0
+    ) -> Generator[Channel, None, int]:
         """Ask for a burst in cycle ``now``; the cycle behind that in which it is granted.
 
         ``arrived`` is called with the cycles of its first and last beat, as soon as they are known.
+        ``element`` is where the first beat goes on chip, if it is the loader's.
         """
-        self.asked[user], self.requests[user] = now, (beats, arrived)
+        self.asked[user], self.requests[user] = now, (beats, element, arrived)
         self._call_arbiter()
         granted = self.granted[user]
         if not granted:
@@ -227,7 +245,7 @@ class ReadBus:
         Who else is at the memory's ports is known only when the loader's beats are there.
         """
         while self.unanswered:
-            address, user, beats, arrived = self.unanswered[0]
+            address, user, beats, element, arrived = self.unanswered[0]
             start = max(address + self.latency, self.next_data)
             first = start + RegisterSlice.LATENCY
             last = first + beats - 1
@@ -235,7 +253,7 @@ class ReadBus:
                 if start > self.clock.now:
                     self.clock.wake(self.memory, start)
                     break
-                last = self.ports.place(first + Loader.LATENCY, last + Loader.LATENCY) - Loader.LATENCY
+                last = self.ports.place(first + Loader.LATENCY, last + Loader.LATENCY, element) - Loader.LATENCY
             self.unanswered.popleft()
             self.next_data = last - RegisterSlice.LATENCY + 1
             if arrived is not None:

@@ -79,10 +79,24 @@ def loader(run: Run) -> Process:
         room = yield from run.loads.take()
         instruction, begin = yield from run.begin(queue, max(now, room))
         now = begin + 1 + Bursts.LATENCY
-        bursts = [beats for span in spans(instruction, run.p.bus_bytes) for beats in span]
-        for beats in bursts[:-1]:
-            now = yield from run.bus.burst(LOADER, beats, now, None)
-        now = yield from run.bus.burst(LOADER, bursts[-1], now, partial(_loaded, run, instruction, begin, sum(bursts)))
+        bursts = _placed(run, instruction)
+        for beats, element in bursts[:-1]:
+            now = yield from run.bus.burst(LOADER, beats, now, None, element)
+        beats, element = bursts[-1]
+        loaded = partial(_loaded, run, instruction, begin, sum(beats for beats, _ in bursts))
+        now = yield from run.bus.burst(LOADER, beats, now, loaded, element)
+
+
+def _placed(run: Run, instruction: Instruction) -> list[tuple[int, int]]:
+    """Of each burst its beats, and where on chip the first of them begins."""
+    p, f, bursts = run.p, instruction.fields, []
+    for row, span in enumerate(spans(instruction, p.bus_bytes)):
+        inside = (f["dram"] + row * f["dram_step"]) % p.bus_bytes
+        element = f["chip"] + row * f["chip_step"] - inside // p.element_bytes
+        for beats in span:
+            bursts.append((beats, element))
+            element += beats * p.bus_elements
+    return bursts
 
 
 def _loaded(run: Run, instruction: Instruction, begin: int, beats: int, cycles: tuple[int, int]) -> None:
