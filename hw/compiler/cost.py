@@ -303,7 +303,9 @@ class Shapes:
         if traffic.operand:
             loader = loader + results * g.target[0] / p.bus_elements
         bus = (count * weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + loader
-        writes = loader + results * self._channel_tiles  # one port for loader and vector unit
+        vectors = results * self._channel_tiles
+        # beats that lie in one line are written beside vectors, others take turns with them
+        writes = np.maximum(loader, vectors) if g.source[0] % p.bus_elements == 0 else loader + vectors
         last = vector / count / self._channel_tiles
         last = last + traffic.trailing * np.tile(self._rows.last, len(self._columns.last)) / g.target[1]
         if traffic.store:

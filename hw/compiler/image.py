@@ -81,12 +81,13 @@ def _depthwise_rows(layer: EngineLayer, k: Kernel, tile: ChannelTile, p: Paramet
     """(kernel row steps, kernel column steps, R, C): of each column's rows the first line has the last kernel row."""
     rows = np.zeros((k.rows.count, k.columns.count, p.rows, p.columns), np.int64)
     weights = layer.weights[tile.output : tile.output + tile.channels, 0]
-    phases = k.columns.phases
-    for y, x in np.ndindex(*layer.kernel):
-        (down, line), (across, tap) = divmod(y, k.rows.taps), divmod(x, k.columns.taps)
-        row = (k.rows.taps - 1 - line) * p.line_taps + tap * k.columns.dilation
-        for phase in range(phases):
-            rows[down, across * phases + phase, row, phase : tile.channels : phases] = weights[phase::phases, y, x]
+    down, across = k.rows, k.columns
+    for step, line, turn, number in np.ndindex(down.count, down.taps, across.count, across.taps):
+        y, x, phase = down.tap(step, line), across.tap(turn, number), turn % across.phases
+        if y < down.size and x < across.size:
+            row = (down.taps - 1 - line) * p.line_taps + number * across.dilation
+            channels = slice(phase, tile.channels, across.phases)
+            rows[step, turn, row, channels] = weights[phase :: across.phases, y, x]
     return rows
 
 

@@ -16,37 +16,41 @@ LONGEST_STEP = 255
 class Steps:
     """Passes along one axis of the kernel.
 
-    count : passes;  step : source rows or columns from one to the next
-    taps : of the kernel, that one pass takes, but for the last;  dilation : source rows or columns from tap to tap
-    stride : source rows or columns from result to result;  size : the kernel's taps
+    count : passes;  step : source rows or columns from one's first tap to the next's
+    taps : of the kernel, that one pass takes, at most;  spacing : source rows or columns from tap to tap of a pass
+    dilation : from tap to tap of the kernel, of ``size`` taps;  stride : from result to result
+    windows_apart : from window to window of a pass
     phases : passes that one after the other take the same taps, for columns of their own
-    windows_apart : source rows or columns from window to window of a pass: every one if taps share windows
     """
 
     count: int
+    step: int
     taps: int
+    spacing: int
     dilation: int
-    stride: int
     size: int
+    stride: int
+    windows_apart: int
     phases: int = 1
 
     @property
-    def step(self) -> int:
-        return self.taps * self.dilation
-
-    @property
-    def windows_apart(self) -> int:
-        return 1 if self.taps > 1 else self.stride
-
-    @property
     def reach(self) -> int:
-        """Source rows or columns from the first to the last tap of one pass."""
-        return (self.taps - 1) * self.dilation
+        """Windows from that of the first to that of the last tap of one pass."""
+        return (self.taps - 1) * self.spacing // self.windows_apart
+
+    @property
+    def span(self) -> int:
+        """Source rows or columns from the kernel's first tap to its last, and one."""
+        return (self.size - 1) * self.dilation + 1
+
+    def tap(self, step: int, number: int) -> int:
+        """Which of the kernel's taps is that of this ``number`` in a pass; ``size`` or more is none."""
+        return (step // self.phases * self.step + number * self.spacing) // self.dilation
 
     def reaching(self, steps: Span) -> Span:
         """Source rows or columns, half open, from the result's first tap on, that ``steps`` take."""
-        first, last = steps[0] // self.phases, ceil(steps[1] / self.phases)
-        return first * self.step, (min(last * self.taps, self.size) - 1) * self.dilation + 1
+        first, last = (steps[0] // self.phases) * self.step, (ceil(steps[1] / self.phases) - 1) * self.step
+        return first, min(last + (self.taps - 1) * self.spacing + 1, self.span)
 
     def sources(self, results: Span, steps: Span, pad: int) -> Span:
         """Source rows or columns, half open, that ``steps`` take for ``results``."""
@@ -55,8 +59,20 @@ class Steps:
 
 
 def sliding(size: int, taps: int, dilation: int, stride: int, phases: int = 1) -> Steps:
-    """Steps of a kernel of ``size`` taps, as many as ``taps`` at once."""
-    return Steps(ceil(size / taps) * phases, min(taps, size), dilation, stride, size, phases)
+    """Steps of a kernel of ``size`` taps, as many as ``taps`` at once: these share windows, so all of them enter."""
+    taps = min(taps, size)
+    apart = 1 if taps > 1 else stride
+    return Steps(ceil(size / taps) * phases, taps * dilation, taps, dilation, dilation, size, stride, apart, phases)
+
+
+def striding(size: int, taps: int, stride: int) -> Steps | None:
+    """A step for each remainder of taps divided by the stride: only the windows that these meet enter.  None if they
+    are more than ``taps``, or where it is the same as ``sliding``.
+    """
+    most = ceil(size / stride)
+    if stride == 1 or most == 1 or most > taps:
+        return None
+    return Steps(stride, 1, most, stride, 1, size, stride, stride)
 
 
 @dataclass(frozen=True)
@@ -84,41 +100,48 @@ def plain(g: Geometry) -> Kernel:
     return Kernel(rows, sliding(columns, 1, g.dilations[1], g.strides[1]), depthwise=False)
 
 
-def depthwise(g: Geometry, p: Parameters) -> Kernel | None:
-    """As many taps of a kernel row, and kernel rows, as a column of the array holds; None where it cannot.
+def depthwise(g: Geometry, p: Parameters) -> list[Kernel]:
+    """As many taps of a kernel row, and kernel rows, as a column of the array holds, in all ways; none where it cannot.
 
     Columns that share a multiplier see one channel: they take turns, the second in windows that begin a channel later.
     """
     if not p.line_buffer or not g.on_array or g.groups == 1 or g.inputs != 1 or g.outputs != g.groups:
-        return None
+        return []
     if g.dilations[1] >= p.line_taps or p.kernel_lines * g.dilations[0] > LONGEST_STEP:
-        return None
-    rows = sliding(g.kernel[0], p.kernel_lines, g.dilations[0], g.strides[0])
+        return []
+    rows = [sliding(g.kernel[0], p.kernel_lines, g.dilations[0], g.strides[0])]
+    if g.dilations[0] == 1 and (steps := striding(g.kernel[0], p.kernel_lines, g.strides[0])):
+        rows.append(steps)
     taps, phases = (p.line_taps - 1) // g.dilations[1] + 1, 2 if p.paired else 1
     if phases > 1 and taps < g.kernel[1]:
-        return None
-    return Kernel(rows, sliding(g.kernel[1], taps, g.dilations[1], g.strides[1], phases), depthwise=True)
+        return []
+    columns = sliding(g.kernel[1], taps, g.dilations[1], g.strides[1], phases)
+    return [Kernel(steps, columns, depthwise=True) for steps in rows]
 
 
 @lru_cache(maxsize=1024)
 def kernel(g: Geometry, p: Parameters) -> Kernel:
     """The way that takes fewer cycles for the whole map, weights included."""
-    usual, other = plain(g), depthwise(g, p)
-    if other is None or not any(lines_fit(other, other.windows(1, n + 1), p) for n in range(g.convolved[2])):
-        return usual
-    return min(usual, other, key=lambda k: _cycles(g, p, k))
+    widths = [n + 1 for n in range(g.convolved[2])]
+    others = [k for k in depthwise(g, p) if any(lines_fit(k, k.windows(1, width), p) for width in widths)]
+    return min([plain(g), *others], key=lambda k: _cycles(g, p, k))
 
 
 def line_delay(k: Kernel, columns: int, p: Parameters) -> int:
     """Cycles from a line to the next, less its memory's own, with ``columns`` columns of windows."""
-    return columns * k.rows.dilation + p.line_taps - LINE_LATENCY
+    return columns * _rows_apart(k) + p.line_taps - LINE_LATENCY
+
+
+def _rows_apart(k: Kernel) -> int:
+    """Rows of windows from a line's to the next line's."""
+    return k.rows.spacing // k.rows.windows_apart
 
 
 def lines_fit(k: Kernel, columns: int, p: Parameters) -> bool:
     """Whether the line buffer is as long as that, and shows the second line before a pass needs it."""
     if k.rows.taps == 1:
         return True
-    return columns * k.rows.dilation >= p.line_taps - 2 and line_delay(k, columns, p) < p.line_buffer
+    return columns * _rows_apart(k) >= p.line_taps - 2 and line_delay(k, columns, p) < p.line_buffer
 
 
 def _cycles(g: Geometry, p: Parameters, k: Kernel) -> int:
