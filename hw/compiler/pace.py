@@ -6,8 +6,10 @@ layout tells of all.  ``choice`` rests on differences between these figures: doc
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..isa.parameters import Parameters
-from .cost import drain, interval, reads
+from .cost import drain, interval, reads, writing
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
 from .residency import Layout
@@ -40,7 +42,7 @@ def pace(layers: Sequence[EngineLayer], layout: Layout, p: Parameters) -> float:
 
 
 def _vector(layer: EngineLayer, tiling: Tiling, p: Parameters) -> float:
-    """Cycles of the vector unit for ``layer``, whose writes and the loader's take turns."""
+    """Cycles of the vector unit for ``layer``, and of its writes and the loader's."""
     g, tiles = layer.geometry, sum(map(len, channel_tiles(layer.geometry, p)))
     vectors = tiles * g.target[1] * g.target[2]
     if layer.on_array:
@@ -48,4 +50,4 @@ def _vector(layer: EngineLayer, tiling: Tiling, p: Parameters) -> float:
     else:
         # where it reads in every cycle, each write takes its port once, if it is the bank's
         cycles = vectors * (interval(g, p) + (reads(g) >= p.lane_groups) * min(1.0, 2 / p.banks))
-    return max(cycles, vectors + tiling.loader)
+    return max(cycles, float(writing(g, p, np.array(tiling.loader), vectors)))
