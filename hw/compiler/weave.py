@@ -1,5 +1,6 @@
 """The order of the program: tile after tile of the array's layers, the vector unit's own woven in between."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
@@ -16,7 +17,7 @@ CREDIT = 4
 """Channel tiles of the array whose time the vector unit may have saved up."""
 
 PATIENCE = 1.2
-"""The vector unit's own tiles go between channel tiles of the array that take 1 / PATIENCE of their time or more."""
+"""What the vector unit does alone between two channel tiles of the array takes at most PATIENCE times their time."""
 
 
 def weave(plan: Plan, progress: Callable[[int], None] = lambda done: None) -> list[Instruction]:
@@ -32,8 +33,8 @@ class _Weaver:
     """Collects the instructions of all layers.
 
     The array's layers follow one another, spatial tile by spatial tile.  Those of the vector unit alone are emitted
-    tile by tile as soon as the rows that they read are there, between channel tiles of the array that leave the vector
-    unit time, and at the latest before somebody reads their rows.
+    channel tile by channel tile as soon as the rows that they read are there, between channel tiles of the array that
+    leave the vector unit time, and at the latest before somebody reads their rows.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -43,7 +44,8 @@ class _Weaver:
         self.next_tile = [0] * len(plan.layers)
         self.waiting = [n for n, layer in enumerate(plan.layers) if not layer.on_array]
         self.turns = Turns()
-        self.loaded: dict[int, TileEmitter] = {}  # tiles of the vector unit's own that have been loaded ahead
+        self.begun: dict[int, TileEmitter] = {}  # tiles of the vector unit's own that have been loaded
+        self.drained: Counter[int] = Counter()  # channel tiles of these that have been emitted
         self.now = 0  # the layer in work, by index
         self.credit = 0.0  # cycles that the vector unit is ahead of the array
 
@@ -121,12 +123,12 @@ class _Weaver:
         """
         budget = min(self.credit, step * PATIENCE)
         while (number := self._ready()) is not None and (cycles := self._cycles(number)) <= budget:
-            if number not in self.loaded and self._loads(number):
+            if number not in self.begun and self._loads(number):
                 self._load(number)
                 break
-            self.credit -= cycles
-            budget -= cycles
-            self._vector_tile(number)
+            spent = self._vector_tile(number, int(budget // cycles)) * cycles
+            self.credit -= spent
+            budget -= spent
         self.credit = min(self.credit, CREDIT * step)
 
     def _loads(self, number: int) -> bool:
@@ -135,13 +137,13 @@ class _Weaver:
 
     def _load(self, number: int) -> TileEmitter:
         """Have the layer's next tile loaded; what it reads is there."""
-        if number not in self.loaded:
+        if number not in self.begun:
             placement = self.plan.placements[number]
             emit = TileEmitter(self.plan, self.turns, number, placement.tiling.tiles[self.next_tile[number]])
             self.program += emit.load(placement.tiling.parts[0], (0, 0))
             self.program += emit.load_operand()
-            self.loaded[number] = emit
-        return self.loaded[number]
+            self.begun[number] = emit
+        return self.begun[number]
 
     def _ready(self) -> int | None:
         """The first layer of the vector unit alone that has a tile whose sources are all there."""
@@ -155,11 +157,9 @@ class _Weaver:
         )
 
     def _cycles(self, number: int) -> int:
-        """The vector unit's cycles for the layer's next tile."""
-        layer = self.plan.layers[number]
+        """The vector unit's cycles for a channel tile of the layer's next tile."""
         tile = self.plan.placements[number].tiling.tiles[self.next_tile[number]]
-        count = sum(map(len, channel_tiles(layer.geometry, self.p)))
-        return size(tile.rows) * size(tile.columns) * count * interval(layer.geometry, self.p)
+        return size(tile.rows) * size(tile.columns) * interval(self.plan.layers[number].geometry, self.p)
 
     def _array_layer(self, number: int) -> None:
         """All tiles of a layer of the array, slice by slice."""
@@ -216,14 +216,18 @@ class _Weaver:
                 self.credit += len(group) * (step - drain)
                 self._background(step)
 
-    def _vector_tile(self, number: int) -> None:
-        """The next tile of a layer of the vector unit alone."""
+    def _vector_tile(self, number: int, most: int | None = None) -> int:
+        """What is left of the next tile of a layer of the vector unit alone, or ``most`` channel tiles: how many."""
         self._need(number)
         emit = self._load(number)
-        del self.loaded[number]
-        for group in channel_tiles(self.plan.layers[number].geometry, self.p):
-            self.program += emit.vector(group)
-        self.program += emit.store()
-        self.next_tile[number] += 1
-        if self.next_tile[number] == len(self.plan.placements[number].tiling.tiles):
-            self.waiting.remove(number)
+        (every,) = channel_tiles(self.plan.layers[number].geometry, self.p)
+        group = every[self.drained[number] :][:most]
+        self.program += emit.vector(group)
+        self.drained[number] += len(group)
+        if self.drained[number] == len(every):
+            self.program += emit.store()
+            del self.begun[number], self.drained[number]
+            self.next_tile[number] += 1
+            if self.next_tile[number] == len(self.plan.placements[number].tiling.tiles):
+                self.waiting.remove(number)
+        return len(group)
