@@ -12,6 +12,7 @@ from .instruction import Instruction
 from .kernel_steps import kernel
 from .plan import Plan
 from .span import size
+from .tiling import Tiling
 
 CREDIT = 4
 """Channel tiles of the array whose time the vector unit may have saved up."""
@@ -76,9 +77,9 @@ class _Weaver:
         following = self.next_tile[number]
         return tiles[following].rows[0] if following < len(tiles) else tiles[-1].rows[1]
 
-    def _missing(self, number: int) -> Iterator[int]:
-        """Layers that have not made all that the next tile of layer ``number`` reads."""
-        for tensor, rows in self._reads(number):
+    def _missing(self, number: int, ahead: int = 0) -> Iterator[int]:
+        """Layers that have not made all that the next tile of layer ``number`` reads, or the one ``ahead`` of it."""
+        for tensor, rows in self._reads(number, ahead):
             for maker in self.makers[number]:
                 if self.plan.layers[maker].output == tensor and self._rows_done(maker) < self._rows_of(maker, rows):
                     yield maker
@@ -103,10 +104,10 @@ class _Weaver:
             assert not self.plan.layers[maker].on_array, "layers are out of order"
             self._vector_tile(maker)
 
-    def _reads(self, number: int) -> Iterator[tuple[str, int]]:
-        """The tensors that the layer's next tile reads, and how many rows of them."""
+    def _reads(self, number: int, ahead: int) -> Iterator[tuple[str, int]]:
+        """The tensors that the layer's next tile reads, or the one ``ahead`` of it, and how many rows of them."""
         layer, placement = self.plan.layers[number], self.plan.placements[number]
-        tile = placement.tiling.tiles[self.next_tile[number]]
+        tile = placement.tiling.tiles[self.next_tile[number] + ahead]
         depth, _, width = layer.source
         k = kernel(layer.geometry, self.p)
         rows = max(source_rows(layer.geometry, k, tile, part)[1] for part in placement.tiling.parts)
@@ -173,7 +174,7 @@ class _Weaver:
             if first:
                 self._need(number)
             # the next slice's own loads come before this one's work: they are many instructions, and so are its stores
-            ahead = place + (emit.own_loads and not last)
+            ahead = place + (self._before_others(number, tiling) if last else emit.own_loads)
             for following in range(loaded, ahead + 1):
                 self._load_slice(emitters, following)
             loaded = max(loaded, ahead + 1)
@@ -182,6 +183,13 @@ class _Weaver:
             self._slice(emit, last)
             self.program += emit.store()
             self.next_tile[number] += last
+
+    def _before_others(self, number: int, tiling: Tiling) -> bool:
+        """Whether to load the layer's tile behind the next before it: not behind tiles of the vector unit's own, which
+        wait in the loader's queue until that has read those before."""
+        if self.next_tile[number] + 1 == len(tiling.tiles) or self._ready() is None:
+            return False
+        return next(self._missing(number, 1), None) is None
 
     def _load_slice(self, emitters: list[TileEmitter], place: int) -> None:
         """What the slice at ``place`` needs beside weights, unless it is there."""
