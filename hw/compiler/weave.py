@@ -17,6 +17,9 @@ from .tiling import Tiling
 CREDIT = 4
 """Channel tiles of the array whose time the vector unit may have saved up."""
 
+SPARE = 0.8
+"""Of the array's time, what the vector unit's work is planned into: banks that are taken, and loads, cost it the rest."""
+
 PATIENCE = 1.2
 """What the vector unit does alone between two channel tiles of the array takes at most PATIENCE times their time."""
 
@@ -221,7 +224,7 @@ class _Weaver:
                     self.program += emit.array(group, parts[0], first=True, last=True, flush=last_group)
                 else:
                     self.program += emit.reduction(group, last_group)
-                self.credit += len(group) * (step - drain)
+                self.credit += len(group) * (step * SPARE - drain)
                 self._background(step)
 
     def _vector_tile(self, number: int, most: int | None = None) -> int:
