@@ -307,8 +307,8 @@ class Shapes:
         last = vector / count / self._channel_tiles
         last = last + traffic.trailing * np.tile(self._rows.last, len(self._columns.last)) / g.target[1]
         if traffic.store:
-            results = _each(self._columns.last, self._rows.last)
-            last = last + (storing * results / (g.target[1] * g.target[2] * self.slices))
+            of_last = _each(self._columns.last, self._rows.last)
+            last = last + (storing * of_last / (results * self.slices))
         # what waits for a full queue holds up the array's instructions behind it
         array = array + beats * _beyond_queue(loads / pieces) + storing * _beyond_queue(stores / pieces)
         busiest = np.maximum.reduce(np.broadcast_arrays(array, vector, bus, writes, storing))

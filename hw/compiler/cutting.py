@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 from math import ceil
 
 from ..isa.parameters import Parameters
@@ -258,7 +258,7 @@ def balanced(length: int, count: int) -> tuple[Span, ...]:
     """``count`` ranges that cover ``length``, whose lengths differ by one at most, the longer ones first."""
     short, longer = divmod(length, count)
     starts = [n * short + min(n, longer) for n in range(count + 1)]
-    return tuple(zip(starts[:-1], starts[1:], strict=True))
+    return tuple(pairwise(starts))
 
 
 def spatial_tile(g: Geometry, rows: Span, columns: Span) -> SpatialTile:

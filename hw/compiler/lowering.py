@@ -46,7 +46,6 @@ from .tables import (
 )
 from .views import Views
 
-
 Apart = Callable[[EngineLayer, EngineLayer], bool]
 """Whether the first, a convolution, stays apart from the max pooling that the second has behind it."""
 

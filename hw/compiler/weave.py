@@ -18,7 +18,7 @@ CREDIT = 4
 """Channel tiles of the array whose time the vector unit may have saved up."""
 
 SPARE = 0.8
-"""Of the array's time, what the vector unit's work is planned into: banks that are taken, and loads, cost it the rest."""
+"""Of the array's time, what the vector unit's work is planned into: it loses the rest to loads and banks."""
 
 PATIENCE = 1.2
 """What the vector unit does alone between two channel tiles of the array takes at most PATIENCE times their time."""
