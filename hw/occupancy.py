@@ -1,7 +1,8 @@
 """What lies in the activation memory while each layer is at work: resident maps, slots, tables."""
 
 from .compiler.plan import Plan
-from .compiler.residency import TABLE_BYTES, lifetimes
+from .compiler.residency import TABLE_BYTES
+from .compiler.windows import lifetimes
 from .manifest import Block, Slots
 
 

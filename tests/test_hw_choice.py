@@ -54,7 +54,7 @@ def test_differences_of_the_estimate_are_those_of_the_cycle_model(name, side, re
         for lanes in (side // 4, side // 2, side):
             p = replace(few, lanes=lanes)
             cycles[lanes, way] = predict(plan(graph, p, 1, way), 30).cycles
-            paces[lanes, way] = pace(layouts[way].layers, layouts[way].layout, p)
+            paces[lanes, way] = pace(layouts[way].layers, layouts[way].layout.tilings, layouts[way].layout.windows, p)
     first = side // 4, False
     for option in cycles:
         saved, estimated = 1 - cycles[option] / cycles[first], 1 - paces[option] / paces[first]
@@ -80,7 +80,7 @@ def test_lanes_are_as_few_as_come_near_the_fastest(digits, resnet8):
 
 def test_each_quarter_of_the_columns_must_save_a_percent(digits, monkeypatch):
     saves = {2: 1.0, 4: 0.985, 8: 0.97}
-    monkeypatch.setattr(choice, "pace", lambda layers, layout, p: 1000 * saves[p.lanes])
+    monkeypatch.setattr(choice, "pace", lambda layers, tilings, windows, p: 1000 * saves[p.lanes])
     few = sized(digits, 8)
     assert choose(digits, few, unfold_input=False).parameters.lanes == 4
     saves[4] = 0.995
@@ -93,7 +93,9 @@ def test_unfolding_must_save_a_percent(digits, monkeypatch):
     plain = plan(digits, sized(digits, 8)).layers[0].kernel
     for share, unfold_input in ((0.995, False), (0.985, True)):
         monkeypatch.setattr(
-            choice, "pace", lambda layers, layout, p, share=share: 1000 * (share if layers[0].kernel != plain else 1)
+            choice,
+            "pace",
+            lambda layers, tilings, windows, p, share=share: 1000 * (share if layers[0].kernel != plain else 1),
         )
         found = choose(digits, sized(digits, 8), lanes=2)
         assert found.unfold_input == unfold_input
@@ -183,7 +185,7 @@ def test_beats_of_whole_lines_are_written_beside_vectors(channels, least, most):
     """
     graph = one_layer(1, channels)
     made = plan(graph, sized(graph, 16, lanes=16))
-    found = pace(made.layers, made.layout, made.parameters)
+    found = pace(made.layers, made.layout.tilings, made.layout.windows, made.parameters)
     assert least < found < most
     assert found == pytest.approx(predict(made, 30).cycles, rel=0.15)
 
@@ -195,11 +197,11 @@ def test_what_the_vector_unit_does_alone_hides_behind_the_array():
     graph = chain.graph(0)
     made = plan(graph, parameters_for(graph, rows=2, columns=4))
     conv, copy = sorted(range(2), key=lambda n: not made.layers[n].on_array)
-    both = pace(made.layers, made.layout, made.parameters)
+    both = pace(made.layers, made.layout.tilings, made.layout.windows, made.parameters)
     tiling = made.placements[conv].tiling
     assert both == pytest.approx(tiling.array + tiling.ends, rel=1e-9)
     last = tuple((n, n) if n == copy else window for n, window in enumerate(made.layout.windows))
-    assert pace(made.layers, replace(made.layout, windows=last), made.parameters) > both + 64
+    assert pace(made.layers, made.layout.tilings, last, made.parameters) > both + 64
 
 
 def test_a_network_of_two_inputs_is_not_unfolded(digits):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...quant.graph import Pair
 from ..isa.parameters import BURST_BEATS, INSTRUCTION_BYTES, Parameters
 from ..isa.program import QUEUE
-from .cutting import Partition, channel_tiles, divisions, inputs_of, slices
+from .cutting import Partition, balanced, channel_tiles, divisions, inputs_of, slices
 from .geometry import Geometry
 from .kernel_steps import Kernel, kernel, lines_fit
 from .span import Span, size
@@ -116,9 +116,9 @@ def row_pitch(g: Geometry, columns: int, p: Parameters, steps: Pair, channels: i
 
 
 class Axis:
-    """The result's rows, or its columns, cut into equal spans in several ways; arrays have an item for each way.
+    """The result's rows, or its columns, cut into balanced spans in several ways; arrays have an item for each way.
 
-    length, count : of the spans;  last : length of the last, which may be shorter
+    length, count : of the spans;  last : length of the last, which may be one less
     needed : convolution outputs that the largest of them needs
     """
 
@@ -127,11 +127,11 @@ class Axis:
         size = g.target[1 + axis]
         self.length = np.array(lengths)
         self.count = -(-size // self.length)
-        self.last = size - (self.count - 1) * self.length
+        self.last = size // self.count
         self._first = np.cumsum(self.count) - self.count
         # of each span of each way, one way behind the other: the convolution's outputs that it needs
-        start = np.concatenate([np.arange(0, size, length) for length in lengths])
-        end = np.minimum(start + np.repeat(self.length, self.count), size)
+        spans = np.array([span for count in self.count.tolist() for span in balanced(size, count)])
+        start, end = spans[:, 0], spans[:, 1]
         self._low, self._high = start, end
         if g.pool:
             stride, pad = g.pool.strides[axis], g.pool.pads[axis]
@@ -316,8 +316,8 @@ class Shapes:
         last = vector / count / self._channel_tiles
         last = last + traffic.trailing * np.tile(self._rows.last, len(self._columns.last)) / g.target[1]
         if traffic.store:
-            results = _each(self._columns.last, self._rows.last)
-            last = last + (storing * results / (g.target[1] * g.target[2] * self.slices))
+            of_last = _each(self._columns.last, self._rows.last)
+            last = last + (storing * of_last / (results * self.slices))
         # what waits for a full queue holds up the array's instructions behind it
         array = array + beats * _beyond_queue(loads / pieces) + storing * _beyond_queue(stores / pieces)
         busiest = np.maximum.reduce(np.broadcast_arrays(array, vector, bus, writes, storing))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import pairwise, product
 from math import ceil
 
 from ..isa.parameters import Parameters
@@ -254,6 +254,13 @@ def even(length: int, count: int) -> tuple[Span, ...]:
     return tuple((first, min(length, first + step)) for first in range(0, length, step))
 
 
+def balanced(length: int, count: int) -> tuple[Span, ...]:
+    """``count`` ranges that cover ``length``, whose lengths differ by one at most, the longer ones first."""
+    short, longer = divmod(length, count)
+    starts = [n * short + min(n, longer) for n in range(count + 1)]
+    return tuple(pairwise(starts))
+
+
 def spatial_tile(g: Geometry, rows: Span, columns: Span) -> SpatialTile:
     """The tile that makes ``rows`` x ``columns`` of the result, with the convolution outputs that it pools."""
     _, height, width = g.convolved
@@ -306,6 +313,6 @@ def tiles_of(g: Geometry, tile_rows: int, tile_columns: int) -> list[SpatialTile
     _, height, width = g.target
     return [
         spatial_tile(g, rows, columns)
-        for rows in even(height, ceil(height / tile_rows))
-        for columns in even(width, ceil(width / tile_columns))
+        for rows in balanced(height, ceil(height / tile_rows))
+        for columns in balanced(width, ceil(width / tile_columns))
     ]

@@ -8,7 +8,8 @@ from ..isa.parameters import INSTRUCTION_BYTES, Parameters
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
 from .image import table_bytes, weight_stream
-from .residency import Layout, lifetimes, meet
+from .residency import Layout
+from .windows import lifetimes, meet
 
 ALIGNMENT = 4096
 """Of every region of DRAM, bytes: a page, and the boundary that no burst crosses."""

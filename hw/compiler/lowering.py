@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import prod
 from typing import assert_never
@@ -46,10 +46,13 @@ from .tables import (
 )
 from .views import Views
 
+Apart = Callable[[EngineLayer, EngineLayer], bool]
+"""Whether the first, a convolution, stays apart from the max pooling that the second has behind it."""
 
-def lower(graph: Graph, bits: int) -> tuple[EngineLayer, ...]:
+
+def lower(graph: Graph, bits: int, apart: Apart = lambda before, pooled: False) -> tuple[EngineLayer, ...]:
     """The engine's layers for ``graph`` with ``bits``-bit activations, in order."""
-    lowering = _Lowering(graph, bits)
+    lowering = _Lowering(graph, bits, apart)
     for layer in graph.layers:
         lowering.add(layer)
     return tuple(_flattened(layer) for layer in lowering.layers)
@@ -58,8 +61,8 @@ def lower(graph: Graph, bits: int) -> tuple[EngineLayer, ...]:
 class _Lowering:
     """Collects engine layers; what follows a layer that nobody else reads becomes a part of it where it can."""
 
-    def __init__(self, graph: Graph, bits: int) -> None:
-        self.graph, self.bits = graph, bits
+    def __init__(self, graph: Graph, bits: int, apart: Apart) -> None:
+        self.graph, self.bits, self.apart = graph, bits, apart
         self.layers: list[EngineLayer] = []
         self.readers = Counter(name for layer in graph.layers for name in layer.inputs)
         self.views = Views(graph, bits)
@@ -138,9 +141,11 @@ class _Lowering:
         if maker is not None and self._may_pool(maker):
             before = self.layers[maker]
             name = f"{before.name}+{layer.name}"
-            self.layers[maker] = replace(before, name=name, output=layer.output, target=shape, pool=pool)
-        else:
-            self.layers.append(replace(self._reading(layer, layer.input), target=shape, pool=pool))
+            pooled = replace(before, name=name, output=layer.output, target=shape, pool=pool)
+            if not self.apart(before, pooled):
+                self.layers[maker] = pooled
+                return
+        self.layers.append(replace(self._reading(layer, layer.input), target=shape, pool=pool))
 
     def _average(self, layer: AveragePool) -> EngineLayer:
         source, target = self.graph.map_of(layer.input), self.graph.map_of(layer.output)

@@ -12,27 +12,26 @@ from ..isa.parameters import Parameters
 from .cost import drain, interval, reads, writing
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
-from .residency import Layout
+from .span import Span
 from .tiling import Tiling
 
 
-def pace(layers: Sequence[EngineLayer], layout: Layout, p: Parameters) -> float:
-    """Cycles of ``layers``, laid out as they are, on the accelerator with ``p``, about.
+def pace(layers: Sequence[EngineLayer], tilings: Sequence[Tiling], windows: Sequence[Span], p: Parameters) -> float:
+    """Cycles of ``layers``, cut as ``tilings`` says and at work in ``windows``, on the accelerator with ``p``, about.
 
     A layer of the array takes as long as the busiest unit.  Where that is not the vector unit, its own layers hide, for
     as long as they may be at work.
     """
     total, slack = 0.0, [0.0] * len(layers)
-    for number, (layer, placement) in enumerate(zip(layers, layout.placements, strict=True)):
+    for number, (layer, tiling) in enumerate(zip(layers, tilings, strict=True)):
         if layer.on_array:
-            tiling = placement.tiling
             vector = _vector(layer, tiling, p)
             cycles = max(tiling.array, tiling.bus, vector)
             total += cycles + tiling.ends
             slack[number] = cycles - vector
-    for layer, placement, (first, last) in zip(layers, layout.placements, layout.windows, strict=True):
+    for layer, tiling, (first, last) in zip(layers, tilings, windows, strict=True):
         if not layer.on_array:
-            left = _vector(layer, placement.tiling, p)
+            left = _vector(layer, tiling, p)
             for number in range(first, last + 1):
                 hidden = min(left, slack[number])
                 slack[number] -= hidden

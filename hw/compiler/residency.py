@@ -16,9 +16,10 @@ from .dependencies import makers_of, readers_of
 from .engine_layer import EngineLayer
 from .geometry import Geometry
 from .order import vector_cycles
+from .rooms import RoomChooser, rooms_of
 from .tiling import CLOSE, Tiling, Tilings, refuse
+from .windows import Lifetime, lifetimes, meet, working_windows
 
-Lifetime = tuple[int, int]
 TABLE_BYTES = 4 * TABLE_ENTRIES
 
 ROOMY = 1.02
@@ -50,35 +51,9 @@ class Layout:
     windows: tuple[Lifetime, ...]
     resident: Mapping[str, int]
 
-
-def working_windows(layers: Sequence[EngineLayer], alone: set[int]) -> list[Lifetime]:
-    """First and last layer, by index, during which each layer may be at work.
-
-    The array runs one layer after the other.  A layer of the vector unit alone, unless it is in ``alone``, follows the
-    last of those that make its input row by row, and may take until somebody reads its result.
-    """
-    count = len(layers)
-    makers = makers_of(layers)
-    readers = readers_of(makers)
-    starts = list(range(count))
-    for n, layer in enumerate(layers):
-        if not layer.on_array and n not in alone:
-            starts[n] = max((starts[maker] for maker in makers[n] if maker < n), default=n)  # not other images'
-    ends = list(range(count))
-    for n in reversed(range(count)):
-        if not layers[n].on_array and n not in alone:
-            ends[n] = min((ends[reader] for reader in readers[n] if reader > n), default=count - 1)
-    return list(zip(starts, ends, strict=True))
-
-
-def lifetimes(layers: Sequence[EngineLayer], windows: Sequence[Lifetime]) -> dict[str, Lifetime]:
-    """First and last layer, by index, during which each tensor is written or read."""
-    lives: dict[str, Lifetime] = {}
-    for layer, (start, end) in zip(layers, windows, strict=True):
-        for name in (*layer.inputs, layer.output):
-            first, last = lives.get(name, (start, end))
-            lives[name] = min(first, start), max(last, end)
-    return lives
+    @property
+    def tilings(self) -> list[Tiling]:
+        return [placement.tiling for placement in self.placements]
 
 
 def lay_out(layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> Layout:
@@ -90,11 +65,6 @@ def lay_out(layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> Layou
     return _Layouter(layers, graph, p).layout()
 
 
-def meet(a: Lifetime, b: Lifetime) -> bool:
-    """Whether both hold a layer."""
-    return a[0] <= b[1] and b[0] <= a[1]
-
-
 class _Layouter:
     def __init__(self, layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> None:
         self.layers, self.graph, self.p = layers, graph, p
@@ -102,6 +72,7 @@ class _Layouter:
         self.beginning = next((n for n, layer in enumerate(layers) if layer.input in graph.inputs), -1)
         self.resident: dict[str, int] = {}
         self.tops = [0] * len(layers)
+        self.rooms = [self.capacity] * len(layers)
         self.tilings = cache(self._tilings)
         self.best = cache(self._best)
         self.makers = makers_of(layers)
@@ -109,10 +80,10 @@ class _Layouter:
         self.trailing = [self._trailing(n) for n in range(len(layers))]
 
     def layout(self) -> Layout:
-        alone: set[int] = set()
         for n in range(len(self.layers)):
             if self._reserve(n) > self.capacity:
                 raise self._refuse(n)
+        alone: set[int] = set()
         while True:
             self._spread(alone)
             self._choose()
@@ -125,15 +96,16 @@ class _Layouter:
             alone |= beside
 
     def _spread(self, alone: set[int]) -> None:
-        """Nothing is resident; the windows are as wide as the slots of all who work at once have room."""
+        """Nothing is resident; whoever is not in ``alone`` works beside the array, if its slots have room."""
         self.resident, self.tops = {}, [0] * len(self.layers)
+        self.rooms = [self.capacity] * len(self.layers)
         self.windows = working_windows(self.layers, alone)
-        while crowded := [n for n in range(len(self.layers)) if self._need(n) > self.capacity]:
-            more = {w for s in crowded for w in self._active(s) if not self.layers[w].on_array} - alone
-            if not more:
-                raise self._refuse(crowded[0])
-            alone |= more
-            self.windows = working_windows(self.layers, alone)
+        if not any(self._need(step) > self.capacity for step in range(len(self.layers))):
+            return
+        found = RoomChooser(self.layers, self.p, self._within, self._taken).choose(alone)
+        alone |= found.alone
+        self.windows = working_windows(self.layers, alone)
+        self.rooms = rooms_of(self.windows, found.rooms, self.capacity)
 
     # what a layer needs
 
@@ -179,17 +151,22 @@ class _Layouter:
     def _tables(self, n: int) -> int:
         return TABLE_BYTES if self.layers[n].tables is not None else 0
 
+    def _within(self, n: int, room: int) -> Tiling | None:
+        """The best for layer ``n`` in ``room`` elements, tables among them."""
+        return self._tiling(n, room - self._tables(n), CLOSE)
+
+    def _taken(self, n: int, tiling: Tiling) -> int:
+        """Elements of slots and tables."""
+        return self._tables(n) + tiling.space + -tiling.space % self.p.bus_elements
+
     def _reserve(self, n: int) -> int:
-        """Elements of the layer's slots, at least."""
-        tiling = self._tiling(n, self.capacity - self._tables(n), ROOMY)
-        return self._tables(n) + self.capacity + 1 if tiling is None else self._tables(n) + self._padded(tiling)
+        """Elements of the layer's slots and tables, at least."""
+        tiling = self._tiling(n, self.rooms[n] - self._tables(n), ROOMY)
+        return self.capacity + 1 if tiling is None else self._taken(n, tiling)
 
     def _refuse(self, n: int) -> ConfigurationError:
         layer = self.layers[n]
         return refuse(layer.name, layer.geometry, self.p, self._traffic(n), self._tables(n))
-
-    def _padded(self, tiling: Tiling) -> int:
-        return tiling.space + -tiling.space % self.p.bus_elements
 
     def _active(self, step: int) -> list[int]:
         return [n for n, (start, end) in enumerate(self.windows) if start <= step <= end]
@@ -245,10 +222,9 @@ class _Layouter:
             if layer.on_array:
                 continue
             first, last = self.windows[n]
-            space = self._reserve(n) - self._tables(n)
-            tiling = self._tiling(n, space, ROOMY)
+            tiling = self._tiling(n, self.rooms[n] - self._tables(n), ROOMY)
             assert tiling is not None
-            size = self._padded(tiling) + self._tables(n)
+            size = self._taken(n, tiling)
             bottom = self.capacity - size
             for _, low, high in sorted((b for b in blocks if meet(b[0], (first, last))), key=lambda b: -b[2]):
                 if bottom >= high:
@@ -263,10 +239,10 @@ class _Layouter:
             if not layer.on_array:
                 continue
             room = bottoms[n] - self.tops[n]
-            tiling = self._tiling(n, room - self._tables(n), CLOSE)
+            tiling = self._within(n, room)
             if tiling is None:
                 return n
-            space = self._padded(tiling) + self._tables(n)
+            space = self._taken(n, tiling)
             # every other layer from the other side: so the next one's first loads need not wait for this one's last
             bottom = self.tops[n] if n % 2 else bottoms[n] - space
             placements[n] = self._slots(n, tiling, bottom)

@@ -1,5 +1,6 @@
 """The order of the program: tile after tile of the array's layers, the vector unit's own woven in between."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
@@ -11,12 +12,16 @@ from .instruction import Instruction
 from .kernel_steps import kernel
 from .plan import Plan
 from .span import size
+from .tiling import Tiling
 
 CREDIT = 4
 """Channel tiles of the array whose time the vector unit may have saved up."""
 
+SPARE = 0.8
+"""Of the array's time, what the vector unit's work is planned into: it loses the rest to loads and banks."""
+
 PATIENCE = 1.2
-"""The vector unit's own tiles go between channel tiles of the array that take 1 / PATIENCE of their time or more."""
+"""What the vector unit does alone between two channel tiles of the array takes at most PATIENCE times their time."""
 
 
 def weave(plan: Plan, progress: Callable[[int], None] = lambda done: None) -> list[Instruction]:
@@ -32,8 +37,8 @@ class _Weaver:
     """Collects the instructions of all layers.
 
     The array's layers follow one another, spatial tile by spatial tile.  Those of the vector unit alone are emitted
-    tile by tile as soon as the rows that they read are there, between channel tiles of the array that leave the vector
-    unit time, and at the latest before somebody reads their rows.
+    channel tile by channel tile as soon as the rows that they read are there, between channel tiles of the array that
+    leave the vector unit time, and at the latest before somebody reads their rows.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -43,7 +48,8 @@ class _Weaver:
         self.next_tile = [0] * len(plan.layers)
         self.waiting = [n for n, layer in enumerate(plan.layers) if not layer.on_array]
         self.turns = Turns()
-        self.loaded: dict[int, TileEmitter] = {}  # tiles of the vector unit's own that have been loaded ahead
+        self.begun: dict[int, TileEmitter] = {}  # tiles of the vector unit's own that have been loaded
+        self.drained: Counter[int] = Counter()  # channel tiles of these that have been emitted
         self.now = 0  # the layer in work, by index
         self.credit = 0.0  # cycles that the vector unit is ahead of the array
 
@@ -74,9 +80,9 @@ class _Weaver:
         following = self.next_tile[number]
         return tiles[following].rows[0] if following < len(tiles) else tiles[-1].rows[1]
 
-    def _missing(self, number: int) -> Iterator[int]:
-        """Layers that have not made all that the next tile of layer ``number`` reads."""
-        for tensor, rows in self._reads(number):
+    def _missing(self, number: int, ahead: int = 0) -> Iterator[int]:
+        """Layers that have not made all that the next tile of layer ``number`` reads, or the one ``ahead`` of it."""
+        for tensor, rows in self._reads(number, ahead):
             for maker in self.makers[number]:
                 if self.plan.layers[maker].output == tensor and self._rows_done(maker) < self._rows_of(maker, rows):
                     yield maker
@@ -101,10 +107,10 @@ class _Weaver:
             assert not self.plan.layers[maker].on_array, "layers are out of order"
             self._vector_tile(maker)
 
-    def _reads(self, number: int) -> Iterator[tuple[str, int]]:
-        """The tensors that the layer's next tile reads, and how many rows of them."""
+    def _reads(self, number: int, ahead: int) -> Iterator[tuple[str, int]]:
+        """The tensors that the layer's next tile reads, or the one ``ahead`` of it, and how many rows of them."""
         layer, placement = self.plan.layers[number], self.plan.placements[number]
-        tile = placement.tiling.tiles[self.next_tile[number]]
+        tile = placement.tiling.tiles[self.next_tile[number] + ahead]
         depth, _, width = layer.source
         k = kernel(layer.geometry, self.p)
         rows = max(source_rows(layer.geometry, k, tile, part)[1] for part in placement.tiling.parts)
@@ -121,12 +127,12 @@ class _Weaver:
         """
         budget = min(self.credit, step * PATIENCE)
         while (number := self._ready()) is not None and (cycles := self._cycles(number)) <= budget:
-            if number not in self.loaded and self._loads(number):
+            if number not in self.begun and self._loads(number):
                 self._load(number)
                 break
-            self.credit -= cycles
-            budget -= cycles
-            self._vector_tile(number)
+            spent = self._vector_tile(number, int(budget // cycles)) * cycles
+            self.credit -= spent
+            budget -= spent
         self.credit = min(self.credit, CREDIT * step)
 
     def _loads(self, number: int) -> bool:
@@ -135,13 +141,13 @@ class _Weaver:
 
     def _load(self, number: int) -> TileEmitter:
         """Have the layer's next tile loaded; what it reads is there."""
-        if number not in self.loaded:
+        if number not in self.begun:
             placement = self.plan.placements[number]
             emit = TileEmitter(self.plan, self.turns, number, placement.tiling.tiles[self.next_tile[number]])
             self.program += emit.load(placement.tiling.parts[0], (0, 0))
             self.program += emit.load_operand()
-            self.loaded[number] = emit
-        return self.loaded[number]
+            self.begun[number] = emit
+        return self.begun[number]
 
     def _ready(self) -> int | None:
         """The first layer of the vector unit alone that has a tile whose sources are all there."""
@@ -155,11 +161,9 @@ class _Weaver:
         )
 
     def _cycles(self, number: int) -> int:
-        """The vector unit's cycles for the layer's next tile."""
-        layer = self.plan.layers[number]
+        """The vector unit's cycles for a channel tile of the layer's next tile."""
         tile = self.plan.placements[number].tiling.tiles[self.next_tile[number]]
-        count = sum(map(len, channel_tiles(layer.geometry, self.p)))
-        return size(tile.rows) * size(tile.columns) * count * interval(layer.geometry, self.p)
+        return size(tile.rows) * size(tile.columns) * interval(self.plan.layers[number].geometry, self.p)
 
     def _array_layer(self, number: int) -> None:
         """All tiles of a layer of the array, slice by slice."""
@@ -173,7 +177,7 @@ class _Weaver:
             if first:
                 self._need(number)
             # the next slice's own loads come before this one's work: they are many instructions, and so are its stores
-            ahead = place + (emit.own_loads and not last)
+            ahead = place + (self._before_others(number, tiling) if last else emit.own_loads)
             for following in range(loaded, ahead + 1):
                 self._load_slice(emitters, following)
             loaded = max(loaded, ahead + 1)
@@ -182,6 +186,13 @@ class _Weaver:
             self._slice(emit, last)
             self.program += emit.store()
             self.next_tile[number] += last
+
+    def _before_others(self, number: int, tiling: Tiling) -> bool:
+        """Whether to load the layer's tile behind the next before it: not behind tiles of the vector unit's own, which
+        wait in the loader's queue until that has read those before."""
+        if self.next_tile[number] + 1 == len(tiling.tiles) or self._ready() is None:
+            return False
+        return next(self._missing(number, 1), None) is None
 
     def _load_slice(self, emitters: list[TileEmitter], place: int) -> None:
         """What the slice at ``place`` needs beside weights, unless it is there."""
@@ -213,17 +224,21 @@ class _Weaver:
                     self.program += emit.array(group, parts[0], first=True, last=True, flush=last_group)
                 else:
                     self.program += emit.reduction(group, last_group)
-                self.credit += len(group) * (step - drain)
+                self.credit += len(group) * (step * SPARE - drain)
                 self._background(step)
 
-    def _vector_tile(self, number: int) -> None:
-        """The next tile of a layer of the vector unit alone."""
+    def _vector_tile(self, number: int, most: int | None = None) -> int:
+        """What is left of the next tile of a layer of the vector unit alone, or ``most`` channel tiles: how many."""
         self._need(number)
         emit = self._load(number)
-        del self.loaded[number]
-        for group in channel_tiles(self.plan.layers[number].geometry, self.p):
-            self.program += emit.vector(group)
-        self.program += emit.store()
-        self.next_tile[number] += 1
-        if self.next_tile[number] == len(self.plan.placements[number].tiling.tiles):
-            self.waiting.remove(number)
+        (every,) = channel_tiles(self.plan.layers[number].geometry, self.p)
+        group = every[self.drained[number] :][:most]
+        self.program += emit.vector(group)
+        self.drained[number] += len(group)
+        if self.drained[number] == len(every):
+            self.program += emit.store()
+            del self.begun[number], self.drained[number]
+            self.next_tile[number] += 1
+            if self.next_tile[number] == len(self.plan.placements[number].tiling.tiles):
+                self.waiting.remove(number)
+        return len(group)
