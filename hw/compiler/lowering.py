@@ -340,7 +340,6 @@ class _Lowering:
 def _convolution(layer: Conv, graph: Graph, stored: Format, bits: int) -> EngineLayer:
     """``stored``: how its input is."""
     source, target = graph.map_of(layer.input), graph.tensors[layer.output]
-    weights = layer.weights.astype(np.int64)
     if isinstance(target, Sums):
         mantissas, shifts, form = None, None, None
     else:
@@ -355,7 +354,7 @@ def _convolution(layer: Conv, graph: Graph, stored: Format, bits: int) -> Engine
         convolved=target.shape,
         target=target.shape,
         weights=layer.weights,
-        bias=layer.bias - stored.zero_point * weights.sum(axis=(1, 2, 3)),
+        bias=layer.bias - stored.zero_point * layer.totals,
         strides=_made(layer.strides, target.shape[1:]),
         pads=layer.pads,
         dilations=_made(layer.dilations, layer.weights.shape[2:]),

@@ -173,7 +173,7 @@ class _Weaver:
             if first:
                 self._need(number)
             # the next slice's own loads come before this one's work: they are many instructions, and so are its stores
-            ahead = place + (emit.own_loads and not last)
+            ahead = place + ((emit.own_loads or emit.own_operand) and not last)
             for following in range(loaded, ahead + 1):
                 self._load_slice(emitters, following)
             loaded = max(loaded, ahead + 1)
@@ -192,7 +192,7 @@ class _Weaver:
             emit.follow(emitters[place - 1])
         if len(tiling.parts) == 1 and (first or emit.own_loads):
             self.program += emit.load(tiling.parts[0], inputs_of(series))
-        if first:
+        if first or emit.own_operand:
             self.program += emit.load_operand()
 
     def _slice(self, emit: TileEmitter, last: bool) -> None:
