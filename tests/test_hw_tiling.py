@@ -77,7 +77,7 @@ def pieces(g, tiling):
 
 def check_tiling(layer, p, tiling, traffic):
     """Its tiles, their number, and slots that hold each tile's piece of what passes through DRAM."""
-    g = layer.geometry
+    g = layer.geometry.taken if traffic.load else layer.geometry
     tiles = tiles_of(g, *tiling.shape)
     assert len(tiles) == tiling.count
     assert (cover(layer.target[1:], [(t.rows, t.columns) for t in tiles]) == 1).all()
@@ -101,7 +101,7 @@ def check_tiling(layer, p, tiling, traffic):
         assert tiling.output_slot >= max(written) + p.bus_elements - 1
     else:
         assert tiling.output_slot == 0
-    added = max(r * size(t.columns) * layer.target[0] for t, r in rows)
+    added = max(r * size(t.columns) * depth for t, r in rows)
     assert (added <= tiling.operand_slot < added + p.bus_elements) if traffic.operand else tiling.operand_slot == 0
     series = channel_tiles(g, p)
     channels = inputs_of(series) if layer.on_array else (0, 0)
@@ -236,6 +236,7 @@ def beyond_queue(instructions):
 
 def cycles_of(g, p, tiling, traffic):
     """A tiling's estimated cycles, tile by tile: what each unit is busy with."""
+    g = g.taken if traffic.load else g
     k, series, every = kernel(g, p), channel_tiles(g, p), slices(g, p, tiling.sliced)
     count, tiles, parts = sum(map(len, series)), tiles_of(g, *tiling.shape), tiling.parts
     channels = inputs_of(series) if g.on_array else (0, 0)
@@ -255,6 +256,8 @@ def cycles_of(g, p, tiling, traffic):
             pixels = size(source_rows(g, k, tile, part)) * size(source_columns(g, k, tile, part))
             return [pixels * max(SPAN_READ, span_beats(p, size(of.inputs), g.source[0])) for of in every]
         row = size(source_elements(g, k, tile, part, channels)) / p.bus_elements + 1
+        if g.skips:
+            row = size(source_columns(g, k, tile, part)) * max(SPAN_READ, span_beats(p, size(part.run), g.source[0]))
         return [size(source_rows(g, k, tile, part)) * row]
 
     array = drain = loader = sliced_loads = storer = 0.0
@@ -265,8 +268,12 @@ def cycles_of(g, p, tiling, traffic):
             windows = max(k.pass_windows(tile.convolved), p.pass_cycles)
             array += count * steps * windows + arrays * ARRAY_GAP
         drain += count * (vectors * interval(g, p) + p.parameter_rows + DRAIN_GAP)
-        if traffic.operand:
+        if traffic.operand and len(every) > 1:
+            loader += sum(vectors * max(SPAN_READ, span_beats(p, size(of.outputs), g.target[0])) for of in every)
+            others += len(every) * (min(tiling.shape) if narrow else 1)
+        elif traffic.operand:
             loader += vectors * g.target[0] / p.bus_elements
+            others += 1
         if traffic.store:
             for of in every:
                 elements = size(of.outputs) * each
@@ -275,8 +282,9 @@ def cycles_of(g, p, tiling, traffic):
                 spans = vectors if apart else size(tile.rows) if gaps else 1
                 long = span_beats(p, elements, traffic.steps[1] * each) if apart else elements / p.bus_elements
                 storer += vectors * long + spans * SPAN_WRITTEN + instructions * TYPICAL_LATENCY
-        others += 1 + traffic.operand + len(every) + arrays
-        loads += traffic.load * (repeats * len(parts) if not own_loads else len(every) * (fewest if narrow else 1))
+        others += 1 + len(every) + arrays
+        each_time = fewest if g.skips or (own_loads and narrow) else 1
+        loads += traffic.load * each_time * (len(every) if own_loads else repeats * len(parts))
     loaded = pieces(g, tiling)
     if traffic.load:
         sliced_loads = sum(sum(beats(tile, part)) for tile in loaded for part in parts)

@@ -238,7 +238,7 @@ class Shapes:
             ]
             self.output_slot = self._whole_beats(_each(np.array(pitches), rows.length) + p.bus_elements)
         if traffic.operand:
-            self.operand_slot = self._whole_beats(self.rows * self.columns * g.target[0])
+            self.operand_slot = self._whole_beats(self.rows * self.columns * size(self._slices[0].outputs))
 
     def _whole_beats(self, elements: Integers) -> Integers:
         return elements + -elements % self.p.bus_elements
@@ -262,6 +262,10 @@ class Shapes:
             elements = columns.sources([*product(partition.kernel_columns, runs)], g.source[0])
             # a row that starts within a beat takes one more
             of_row = elements / p.bus_elements + 1
+            if g.skips:  # each pixel is a span
+                of_row = np.ceil(elements / g.source[0]) * [
+                    [max(SPAN_READ, self._span_beats(size(run), g.source[0]))] for run in runs
+                ]
             every = np.ones(len(self._columns.count) // ways, np.int64)  # of each width the same
             load = _each(columns.largest(elements) * every, self._rows.largest(rows))
             down = rows.astype(np.float64)
@@ -298,8 +302,9 @@ class Shapes:
         repeats = self._channel_tiles if parts > 1 else 1
         pieces = count * max(repeats * parts, self.slices)
         loads, (stores, storing) = self._loads(), self._stores()
-        loads = loads + (pieces - count if parts > 1 and traffic.load else 0)
-        instructions = loads + stores + count * (traffic.operand + 1 + self.slices) + pieces
+        loads = loads * (pieces // count) if parts > 1 else loads
+        operands, adding = self._operands()
+        instructions = loads + operands + stores + count * (1 + self.slices) + pieces
         weights, array = 0.0, np.zeros(1)
         if g.on_array:
             steps = partition.passes(p)
@@ -310,7 +315,7 @@ class Shapes:
         vector = drain(g, p, count, self._channel_tiles)
         loader = repeats * beats
         if traffic.operand:
-            loader = loader + results * g.target[0] / p.bus_elements
+            loader = loader + results * adding
         bus = (count * weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + loader
         writes = writing(g, p, loader, results * self._channel_tiles)
         last = vector / count / self._channel_tiles
@@ -329,11 +334,23 @@ class Shapes:
     def _loads(self) -> Integers:
         """LOADs of the source; where only some channels are loaded, no step leads from one row to the next but in whole
         rows."""
-        if not self.own_loads:
+        if not self.own_loads and not self.g.skips:
             return self.count * int(self.traffic.load)
         rows, columns = (axis.largest(axis.whole_sources()) for axis in (self._rows, self._columns))
         shorter = np.minimum(np.tile(rows, len(columns)), np.repeat(columns, len(rows)))
+        if self.g.skips:
+            return shorter * self.count
         return np.where(self._across > 1, shorter, 1) * self.count * self.slices * int(self.traffic.load)
+
+    def _operands(self) -> tuple[Integers, float]:
+        """LOADs of the map that is added, and beats of each of its pixels: each slice loads its own channels."""
+        if not self.traffic.operand:
+            return np.zeros_like(self.count), 0.0
+        if self.slices == 1:
+            return self.count, self.g.target[0] / self.p.bus_elements
+        loads = np.where(self._across > 1, np.minimum(self.rows, self.columns), 1) * self.count * self.slices
+        parts = [self._span_beats(size(part.outputs), self.g.target[0]) for part in self._slices]
+        return loads, sum(max(SPAN_READ, beats) for beats in parts)
 
     def _stores(self) -> tuple[Integers, Reals]:
         """STOREs, and the storer's cycles."""

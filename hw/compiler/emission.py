@@ -23,6 +23,7 @@ from .cutting import (
 from .engine_layer import EngineLayer, Pool
 from .instruction import Drained, Instruction
 from .kernel_steps import depthwise_fields, kernel
+from .piece import Piece
 from .plan import Plan
 from .residency import TABLE_BYTES, Placement
 from .span import Span, size
@@ -30,18 +31,6 @@ from .spans import Spans, of_pixels
 from .vector_settings import rectangles, settings
 
 WRAP = 1 << 24
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A rectangle of a map in the activation memory: ``rows`` and ``elements`` of each, half open, from ``base`` on."""
-
-    base: int
-    rows: Span
-    elements: Span
-
-    def address(self, row: int, element: int) -> int:
-        return self.base + (row - self.rows[0]) * size(self.elements) + element - self.elements[0]
 
 
 @dataclass
@@ -67,18 +56,20 @@ class TileEmitter:
         self.plan, self.turns, self.number, self.tile = plan, turns, number, tile
         self.p = plan.parameters
         self.it: EngineLayer = plan.layers[number]
-        self.kernel = kernel(self.it.geometry, self.p)
         self.place: Placement = plan.placements[number]
-        every = slices(self.it.geometry, self.p, self.place.tiling.sliced)
+        self.g = self.it.geometry if self.place.source is not None else self.it.geometry.taken
+        self.kernel = kernel(self.g, self.p)
+        every = slices(self.g, self.p, self.place.tiling.sliced)
         self.slice: Slice = every[slice_]
         self.outputs = size(every[0].outputs)  # channels in a pixel of an output slot
         # channels in a pixel of the source on chip, and the first of them
-        self.depth, self.first_channel = self.it.source[0], 0
+        self.depth, self.first_channel = self.g.source[0], 0
         self.own_loads = self.place.source is None and self.it.groups > 1 and len(every) > 1
         if self.own_loads:
             self.depth, self.first_channel = size(every[0].inputs), self.slice.inputs[0]
         # where the runs begin of all that share a load, first and last
         self.begins = inputs_of(self.slice.series if self.own_loads else [tiles for it in every for tiles in it.series])
+        self.own_operand = bool(self.it.operand) and self.place.operand is None and len(every) > 1
         self.turn = turns.tiles[number]
         turns.tiles[number] += 1
         self.source = Piece(0, (0, 0), (0, 0))
@@ -92,11 +83,11 @@ class TileEmitter:
 
     def load(self, part: Part, channels: Pair) -> list[Instruction]:
         """Bring the part's piece of the source into the next slot, unless it is there already."""
-        depth, height, width = self.it.source
+        depth, height, width = self.g.source
         if self.place.source is not None:
             self.source = Piece(self.place.source + self.it.input_at, (0, height), (0, depth * width))
             return []
-        g, tile = self.it.geometry, self.tile
+        g, tile = self.g, self.tile
         if self.place.tiling.bands:
             if tile.columns[0]:
                 self.source = self.turns.bands[self.number]
@@ -111,20 +102,41 @@ class TileEmitter:
             return self._fill_slice(rows, columns)
         elements = source_elements(g, self.kernel, tile, part, channels)
         self.source = self.turns.bands[self.number] = Piece(slots[turn % len(slots)], rows, elements)
+        if g.skips:
+            return self._fill_taken(part)
         return self._fill(self.source, self.it.input, self.it.input_at, width * depth)
 
     def _fill_slice(self, rows: Span, columns: Span) -> list[Instruction]:
         """LOAD the slice's channels of each pixel."""
         depth, _, width = self.it.source
-        each, pitch = self.p.element_bytes, size(self.source.elements)
         first = self.it.input_at + (rows[0] * width + columns[0]) * depth + self.slice.inputs[0]
+        pixels, steps = (size(rows), size(columns)), (width * depth, depth)
+        return self._fill_pixels(self.source, self.it.input, first, pixels, steps, size(self.slice.inputs), self.depth)
+
+    def _fill_taken(self, part: Part) -> list[Instruction]:
+        """LOAD the part's channels of the pixels that windows of one pixel take."""
+        depth, _, width = self.it.source
+        down, across = self.it.strides[0] * width * depth, self.it.strides[1] * depth
+        rows, (start, end) = self.source.rows, self.source.elements
+        first = self.it.input_at + rows[0] * down + start // depth * across + start % depth
+        pixels = size(rows), -(-(end - start) // depth)
+        return self._fill_pixels(self.source, self.it.input, first, pixels, (down, across), size(part.run), depth)
+
+    def _fill_pixels(
+        self, piece: Piece, tensor: str, first: int, pixels: Pair, steps: Pair, channels: int, pitch: int
+    ) -> list[Instruction]:
+        """LOAD ``channels`` of each pixel of ``tensor`` from element ``first`` on into ``piece``.
+
+        pixels : rows and columns of them;  steps, pitch : elements between pixels, of the tensor, and of the piece
+        """
+        each = self.p.element_bytes
         spans = of_pixels(
-            (size(rows), size(columns)),
-            size(self.slice.inputs) * each,
-            self.plan.dram.maps[self.it.input].address + first * each,
-            (width * depth * each, depth * each),
-            self.source.base,
-            (pitch, self.depth),
+            pixels,
+            channels * each,
+            self.plan.dram.maps[tensor].address + first * each,
+            (steps[0] * each, steps[1] * each),
+            piece.base,
+            (size(piece.elements), pitch),
         )
         return [some.load(self.number, each) for some in spans]
 
@@ -139,10 +151,14 @@ class TileEmitter:
             return []
         slots, columns, turn = self.place.operand_slots, self.tile.columns, self.turns.operands[self.number]
         self.turns.operands[self.number] += 1
-        rows, elements = self.tile.rows, (columns[0] * depth, columns[1] * depth)
+        rows, elements = self.tile.rows, (columns[0] * self.outputs, columns[1] * self.outputs)
         if self.it.one_pixel:
-            rows, elements, width = (0, 1), (0, depth), 1
+            rows, elements, columns, width = (0, 1), (0, self.outputs), (0, 1), 1
         self.added = Piece(slots[turn % len(slots)], rows, elements)
+        if self.own_operand:
+            first = self.it.operand_at + (rows[0] * width + columns[0]) * depth + self.slice.outputs[0]
+            pixels, steps, channels = (size(rows), size(columns)), (width * depth, depth), size(self.slice.outputs)
+            return self._fill_pixels(self.added, self.it.operand, first, pixels, steps, channels, self.outputs)
         return self._fill(self.added, self.it.operand, self.it.operand_at, width * depth)
 
     def _fill(self, piece: Piece, tensor: str, first: int, row: int) -> list[Instruction]:
@@ -179,15 +195,15 @@ class TileEmitter:
         self, group: Sequence[ChannelTile], part: Part, *, first: bool, last: bool, flush: bool
     ) -> list[Instruction]:
         it, p, source, depth = self.it, self.p, self.source, self.depth
-        _, height, width = it.source
+        _, height, width = self.g.source
         down, across = self.kernel.rows, self.kernel.columns
         pitch = size(source.elements)
-        line, _ = down.sources(self.tile.convolved_rows, part.kernel_rows, it.pads[0])
-        column, _ = across.sources(self.tile.convolved_columns, part.kernel_columns, it.pads[1])
+        line, _ = down.sources(self.tile.convolved_rows, part.kernel_rows, self.g.pads[0])
+        column, _ = across.sources(self.tile.convolved_columns, part.kernel_columns, self.g.pads[1])
         chunks = -(-size(part.run) // p.rows)
         kernel_rows, kernel_columns = size(part.kernel_rows), size(part.kernel_columns)
         rows, columns = (self.kernel.windows(axis, results) for axis, results in enumerate(self.tile.convolved))
-        used = source_rows(it.geometry, self.kernel, self.tile, part)
+        used = source_rows(self.g, self.kernel, self.tile, part)
         start = source.address(used[0], source.elements[0])
         fields: dict[str, int] = {
             "first": first,
@@ -217,6 +233,8 @@ class TileEmitter:
             **depthwise_fields(self.kernel, columns, p),
         }
         chip_reads = ((start, start + size(used) * pitch),)
+        if pitch == depth:  # a single pixel
+            chip_reads = ((start + part.run[0], start + part.run[1]),) if size(used) == 1 else chip_reads
         return [Instruction(Operation.ARRAY, self.number, fields, chip_reads)]
 
     # the vector unit
@@ -231,7 +249,7 @@ class TileEmitter:
 
     def _setup(self, group: Sequence[ChannelTile], scale: Pair) -> list[Instruction]:
         """Settings, if they are not those that the vector unit has already."""
-        fields = settings(self.it, self.p, group, scale, self._pixel_pitch())
+        fields = settings(self.it, self.p, group, scale, self._pixel_pitch(), self._operand_pitch())
         loading = self.it.tables is not None and self.turns.tables != self.number
         if not loading and fields == self.turns.settings:
             return []
@@ -280,8 +298,9 @@ class TileEmitter:
         if it.operand:
             rows, column = ((0, 1), 0) if it.one_pixel else (tile.rows, tile.columns[0])
             added_pitch = size(self.added.elements)
-            where = self.added.address(rows[0], column * it.target[0])
-            operand = {"operand": where + group[0].output, "operand_row_step": 0 if it.one_pixel else added_pitch}
+            where = self.added.address(rows[0], column * self._operand_pitch()) + group[0].output
+            where -= self.slice.outputs[0] if self.own_operand else 0
+            operand = {"operand": where, "operand_row_step": 0 if it.one_pixel else added_pitch}
             low = self.added.address(rows[0], self.added.elements[0])
             reads.append((low, low + size(rows) * added_pitch))
         pixel, row_step = self._pixel_pitch(), self._row_pitch()
@@ -330,6 +349,10 @@ class TileEmitter:
         if self.place.output is not None:
             return self.it.spread.column_step
         return pixel_pitch(self.it.geometry, self.p, self.it.spread.steps, self.outputs)
+
+    def _operand_pitch(self) -> int:
+        """Channels in a pixel of the map that is added, on chip."""
+        return self.outputs if self.own_operand else self.it.target[0]
 
     def _row_pitch(self) -> int:
         if self.place.output is not None:

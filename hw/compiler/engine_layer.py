@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ...quant.graph import AveragePool, Normalization, Pads, Pair, Shape
+from ...quant.graph import AveragePool, Normalization, Pads, Pair, Shape, magnitudes
 from ..isa.program import SHIFT_BASE, Combine
 from .formats import ONE, Format
 from .geometry import Geometry, Neighbours, Window
@@ -154,6 +154,11 @@ class EngineLayer:
     def inputs(self) -> tuple[str, ...]:
         """The tensors that it reads."""
         return (self.input, self.operand) if self.operand else (self.input,)
+
+    @cached_property
+    def magnitudes(self) -> NDArray[np.int64]:
+        """``sum |w|`` of each output's weights, (outputs,)."""
+        return magnitudes(self.weights)
 
     @cached_property
     def geometry(self) -> Geometry:

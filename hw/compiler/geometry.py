@@ -1,6 +1,7 @@
 """What the cut of a layer depends on, and nothing else: layers of one geometry have the same tilings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ...quant.graph import Pads, Pair, Shape
 
@@ -36,6 +37,7 @@ class Geometry:
     adds : another map is added;  raw : sums are written, not activations
     normalized : neighbouring channels that a normalization sums over, 0 without one
     neighbours : if its results are those of several windows
+    skips : of the map in DRAM the source is some pixels alone, see ``taken``
     """
 
     on_array: bool
@@ -55,8 +57,17 @@ class Geometry:
     raw: bool
     normalized: int
     neighbours: Neighbours | None = None
+    skips: bool = False
 
     @property
     def whole_pixels(self) -> bool:
         """Each window takes all channels of its pixels, so that those of a kernel row are one run."""
         return self.groups == 1 and self.dilations[1] == 1 and self.inputs == self.source[0]
+
+    @cached_property
+    def taken(self) -> "Geometry":
+        """What it is where its source is loaded: of windows of one pixel that lie apart, these pixels alone."""
+        skips = self.on_array and self.whole_pixels and self.kernel == (1, 1) and self.strides[1] > 1
+        if not skips or any(self.pads):
+            return self
+        return replace(self, source=(self.source[0], *self.convolved[1:]), strides=(1, 1), skips=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from math import prod
 from typing import assert_never
 
@@ -209,10 +210,7 @@ class _Lowering:
     def _of_two(self, layer: Add | Extremum) -> None:
         """A sum or an extremum by tables, as a part of the layer that makes one of its inputs if it can be."""
         target = self._stored(layer.output)
-        makers = [self._open(name) for name in layer.inputs]
-        # the later one of two waits for the other anyway; a part of each pixel is no operand
-        later = makers[1] is not None and (makers[0] is None or makers[1] > makers[0])
-        own = 1 if later and layer.inputs[0] not in self.views else 0
+        own = max((0, 1), key=partial(self._suits, layer))
         name, operand = layer.inputs[own], layer.inputs[1 - own]
         sources = self.graph.map_of(layer.inputs[0]), self.graph.map_of(layer.inputs[1])
         offsets = self._stored(layer.inputs[0]).offset, self._stored(layer.inputs[1]).offset
@@ -229,6 +227,15 @@ class _Lowering:
         if own:
             tables = np.roll(tables, 256)
         self._combined(layer, name, combine, tables, target, operand)
+
+    def _suits(self, layer: Add | Extremum, own: int) -> tuple[int, int]:
+        """How well ``layer`` rides on what makes its input ``own``: where the array works longest for each result the
+        vector unit has time; the later one of two waits for the other anyway."""
+        maker = self._open(layer.inputs[own])
+        if maker is None or layer.inputs[1 - own] in self.views:  # a part of each pixel is no operand
+            return -1, -1
+        weights = self.layers[maker].weights
+        return weights.size // max(1, len(weights)), maker
 
     def _product(self, layer: Multiply) -> EngineLayer:
         """A layer of the vector unit alone, which reads the larger map and multiplies by the other."""
@@ -345,7 +352,6 @@ class _Lowering:
 def _convolution(layer: Conv, graph: Graph, stored: Format, bits: int) -> EngineLayer:
     """``stored``: how its input is."""
     source, target = graph.map_of(layer.input), graph.tensors[layer.output]
-    weights = layer.weights.astype(np.int64)
     if isinstance(target, Sums):
         mantissas, shifts, form = None, None, None
     else:
@@ -360,7 +366,7 @@ def _convolution(layer: Conv, graph: Graph, stored: Format, bits: int) -> Engine
         convolved=target.shape,
         target=target.shape,
         weights=layer.weights,
-        bias=layer.bias - stored.zero_point * weights.sum(axis=(1, 2, 3)),
+        bias=layer.bias - stored.zero_point * layer.totals,
         strides=_made(layer.strides, target.shape[1:]),
         pads=layer.pads,
         dilations=_made(layer.dilations, layer.weights.shape[2:]),

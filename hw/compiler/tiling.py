@@ -94,8 +94,9 @@ class Tilings:
     """All tilings of layers of one geometry and traffic: measured once, for any room."""
 
     def __init__(self, g: Geometry, p: Parameters, traffic: Traffic) -> None:
+        g = g.taken if traffic.load else g
         self.g, self.p = g, p
-        useful = traffic.store or (traffic.load and g.groups > 1)
+        useful = traffic.store or traffic.operand or (traffic.load and g.groups > 1)
         self._slicings = [_Slicing(g, p, traffic, sliced) for sliced in (slicings(g, p) if useful else [0])]
 
     def fitting(self, space: int) -> Iterator[Tiling]:

@@ -21,10 +21,13 @@ def rectangles(layer: EngineLayer, tile: SpatialTile) -> Iterator[tuple[SpatialT
             yield spatial_tile(layer.geometry, rows, columns), pool.scales[high * wide]
 
 
-def settings(it: EngineLayer, p: Parameters, group: Sequence[ChannelTile], scale: Pair, pixel: int) -> dict[str, int]:
+def settings(
+    it: EngineLayer, p: Parameters, group: Sequence[ChannelTile], scale: Pair, pixel: int, operand_pixel: int
+) -> dict[str, int]:
     """Fields of SETUP for ``group``'s channel tiles of layer ``it``, but for its tables.
 
-    scale : mantissa and shift of a map's windows;  pixel : elements from pixel to pixel of the result
+    scale : mantissa and shift of a map's windows;  pixel, operand_pixel : elements from pixel to pixel of the
+    result, and of the map that is added
     """
     pool = it.pool or Pool((1, 1), (1, 1), (0, 0, 0, 0))
     depth = it.source[0]
@@ -53,7 +56,7 @@ def settings(it: EngineLayer, p: Parameters, group: Sequence[ChannelTile], scale
     elif it.combine != Combine.NONE:
         fields |= {"final_low": it.final[0], "final_high": it.final[1]}
     if it.operand:
-        fields |= {"operand_column_step": 0 if it.one_pixel else it.target[0], "operand_tile_step": group[0].channels}
+        fields |= {"operand_column_step": 0 if it.one_pixel else operand_pixel, "operand_tile_step": group[0].channels}
     if (layer := it.normalization) is not None:
         before = (layer.size - 1) // 2
         fields |= {

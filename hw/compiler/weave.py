@@ -7,6 +7,7 @@ from ..isa.program import Operation
 from .cost import interval
 from .cutting import channel_tiles, source_rows
 from .dependencies import makers_of
+from .early import begun, in_one_pixel, in_two
 from .emission import TileEmitter, Turns
 from .instruction import Instruction
 from .kernel_steps import kernel
@@ -177,7 +178,7 @@ class _Weaver:
             if first:
                 self._need(number)
             # the next slice's own loads come before this one's work: they are many instructions, and so are its stores
-            ahead = place + (self._before_others(number, tiling) if last else emit.own_loads)
+            ahead = place + (self._before_others(number, tiling) if last else emit.own_loads or emit.own_operand)
             for following in range(loaded, ahead + 1):
                 self._load_slice(emitters, following)
             loaded = max(loaded, ahead + 1)
@@ -203,7 +204,7 @@ class _Weaver:
             emit.follow(emitters[place - 1])
         if len(tiling.parts) == 1 and (first or emit.own_loads):
             self.program += emit.load(tiling.parts[0], emit.begins)
-        if first:
+        if first or emit.own_operand:
             self.program += emit.load_operand()
 
     def _slice(self, emit: TileEmitter, last: bool) -> None:
@@ -217,15 +218,27 @@ class _Weaver:
             while start < len(whole):
                 # one by one while the vector unit has something of its own to do between them
                 group = whole[start:] if self._ready() is None else whole[start : start + 1]
+                if len(group) > 1 and self._awaited(emit.number):
+                    group = group[:-1]  # so that only the last keeps the next layer waiting
+                part = begun(emit, group, self.program)
                 start += len(group)
                 last_group = last and whole is emit.slice.series[-1] and start == len(whole)
                 self.program += emit.vector(group)
-                if len(parts) == 1:
+                if part is not None:
+                    self.program += in_two(emit, group, part, flush=last_group)
+                elif len(parts) == 1:
                     self.program += emit.array(group, parts[0], first=True, last=True, flush=last_group)
                 else:
                     self.program += emit.reduction(group, last_group)
                 self.credit += len(group) * (step * SPARE - drain)
                 self._background(step)
+
+    def _awaited(self, number: int) -> bool:
+        """Whether the next layer begins with the pixel that layer ``number`` makes, while its channels still come."""
+        layers, following = self.plan.layers, number + 1
+        if following == len(layers) or layers[following].input != layers[number].output:
+            return False
+        return layers[number].target[1:] == (1, 1) and in_one_pixel(layers[following], self.plan.placements[following])
 
     def _vector_tile(self, number: int, most: int | None = None) -> int:
         """What is left of the next tile of a layer of the vector unit alone, or ``most`` channel tiles: how many."""

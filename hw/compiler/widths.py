@@ -16,7 +16,7 @@ def needed_sum_bits(layer: EngineLayer, bits: int) -> int:
             return product_bits(bits)
         elements = layer.pool.kernel[0] * layer.pool.kernel[1] if layer.pool and layer.pool.average else 1
         return max(bits + 2, (elements << bits).bit_length() + 1)
-    worst = int(np.abs(layer.weights.astype(np.int64)).sum(axis=(1, 2, 3)).max()) << (bits - 1)
+    worst = int(layer.magnitudes.max()) << (bits - 1)
     return worst.bit_length() + 1
 
 
@@ -24,7 +24,7 @@ def needed_total_bits(layer: EngineLayer, bits: int) -> int:
     """Width that every sum of ``layer`` with its bias fits, two's complement, in bits."""
     if not layer.on_array:
         return needed_sum_bits(layer, bits)
-    worst = (np.abs(layer.weights.astype(np.int64)).sum(axis=(1, 2, 3)) << (bits - 1)) + np.abs(layer.bias)
+    worst = (layer.magnitudes << (bits - 1)) + np.abs(layer.bias)
     return min(32, int(worst.max()).bit_length() + 1)  # beyond int32 no network goes
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -113,6 +114,16 @@ class Conv:
     def weight_bits(self) -> int:
         """Width of the widest weight, two's complement, in bits."""
         return weight_width(self.weights)
+
+    @cached_property
+    def magnitudes(self) -> NDArray[np.int64]:
+        """``sum |w|`` of each output's weights, (outputs,)."""
+        return magnitudes(self.weights)
+
+    @cached_property
+    def totals(self) -> NDArray[np.int64]:
+        """``sum w`` of each output's weights, (outputs,)."""
+        return np.array([each.sum(dtype=np.int64) for each in self.weights], np.int64)
 
 
 @dataclass(frozen=True)
@@ -353,6 +364,10 @@ def sum_bounds(layer: Conv, graph: Graph) -> NDArray[np.int64]:
     """Largest magnitude that each output channel's sum can reach, ``sum |w| * max |x - zp| + |b|``, (outputs,)."""
     source = graph.map_of(layer.input)
     reach = max(abs(source.low - source.zero_point), abs(source.high - source.zero_point))
-    # Output by output: each stays in the cache, whereas a copy of all weights in int64 would not.
-    absolute = np.array([np.abs(weights).sum(dtype=np.int64) for weights in layer.weights], np.int64)
-    return np.asarray(absolute * reach + np.abs(layer.bias))
+    return np.asarray(layer.magnitudes * reach + np.abs(layer.bias))
+
+
+def magnitudes(weights: NDArray[np.int16]) -> NDArray[np.int64]:
+    """``sum |w|`` of each output's weights, (outputs,)."""
+    # output by output: each stays in the cache, whereas a copy of all weights in int64 would not
+    return np.array([np.abs(each).sum(dtype=np.int64) for each in weights], np.int64)
