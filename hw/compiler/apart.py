@@ -9,6 +9,7 @@ from ...quant.graph import Graph
 from ..isa.parameters import Parameters
 from .cost import Traffic
 from .engine_layer import EngineLayer
+from .needs import reads_maps_as_they_are
 from .order import vector_cycles
 from .tiling import Tilings
 
@@ -23,9 +24,14 @@ ROOM = 0.75
 
 
 def pools_apart(before: EngineLayer, pooled: EngineLayer, graph: Graph, p: Parameters) -> bool:
-    """Whether ``pooled``, the convolution ``before`` with a max pooling behind it, is faster as two layers."""
+    """Whether ``pooled``, the convolution ``before`` with a max pooling behind it, is faster as two layers.
+
+    The second reads a map, which not every accelerator does.
+    """
     pool = pooled.pool
-    if pool is None or before.raw or all(k <= s for k, s in zip(pool.kernel, pool.strides, strict=True)):
+    if pool is None or before.raw or not reads_maps_as_they_are(p):
+        return False
+    if all(k <= s for k, s in zip(pool.kernel, pool.strides, strict=True)):
         return False
     alone = vector_cycles(pooled, p) + pooled.target[0] * pooled.target[1] * pooled.target[2] // p.columns
     work = vector_cycles(before, p) + alone

@@ -10,6 +10,7 @@ from ...quant.graph.errors import ConfigurationError
 from ..isa.parameters import SHIFT_MOST, Parameters
 from ..isa.program import Combine
 from .engine_layer import EngineLayer
+from .formats import ONE
 from .widths import has_lowest_weight, needed_sum_bits, needed_total_bits
 
 LACKS = {
@@ -52,6 +53,11 @@ def layer_needs(layer: EngineLayer, activation_bits: int) -> dict[str, int]:
         "products": layer.combine == Combine.MULTIPLY,
         "normalization": layer.normalization.size if layer.normalization else 0,
     }
+
+
+def reads_maps_as_they_are(p: Parameters) -> bool:
+    """Whether the accelerator with ``p`` has layers that hand on a map at its own scale."""
+    return p.operands and p.shift_low <= ONE[1] <= p.shift_high
 
 
 def network_needs(layers: Sequence[EngineLayer], activation_bits: int) -> dict[str, int]:

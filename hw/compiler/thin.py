@@ -14,8 +14,8 @@ from .cost import Traffic, interval
 from .counters import beyond
 from .cutting import channel_tiles, whole
 from .engine_layer import EngineLayer
-from .formats import ONE
 from .geometry import Geometry
+from .needs import reads_maps_as_they_are
 from .stacked import alike, in_turns, joined, may_take_turns, stacked, step_of
 from .tiling import Tilings
 
@@ -88,7 +88,7 @@ class _Chooser:
 
     def __init__(self, graph: Graph, p: Parameters) -> None:
         self.graph, self.p = graph, p
-        self.may_copy = p.operands and p.shift_low <= ONE[1] <= p.shift_high
+        self.may_copy = reads_maps_as_they_are(p)
         self.cost = cache(self._cost)
 
     def best(self, group: Pieces) -> Pieces:
