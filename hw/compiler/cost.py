@@ -59,6 +59,8 @@ class Traffic:
     """Cycles of layers of the vector unit alone that follow row by row: some are left when the last tile ends."""
     begins: bool = False
     """Nothing runs before it: its first load takes turns on the bus with weights, until their FIFO is full."""
+    trails: bool = False
+    """No layer of the array follows: nothing hides its last tile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +92,15 @@ def drain(g: Geometry, p: Parameters, count: Counts, tiles: int) -> Counts:
     """Cycles of the vector unit for a layer of ``tiles`` channel tiles, in ``count`` spatial ones."""
     results = g.target[1] * g.target[2]
     return tiles * (results * interval(g, p) + count * (p.parameter_rows + DRAIN_GAP))
+
+
+def in_turns(array: Reals | float, vector: Integers | float, turns: Integers | int, p: Parameters) -> Reals | float:
+    """Cycles of ``turns`` channel tiles, with which two halves of the accumulators are filled and drained in turns.
+
+    array, vector : cycles of all of them.  Where both are as many, neither unit hides how long a half is on its way
+    from one to the other, R + C + 9 cycles: until the last column has settled, and until a freed half counts.
+    """
+    return (array + vector + turns * (p.rows + p.columns + 9)) / 2
 
 
 def pixel_pitch(g: Geometry, p: Parameters, steps: Pair, channels: int) -> int:
@@ -308,6 +319,7 @@ class Shapes:
         if traffic.operand:
             loader = loader + results * adding
         bus = (count * weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + loader
+        halves = in_turns(array, vector, count * self._channel_tiles, p) if g.on_array else np.zeros(1)
         writes = loader + results * self._channel_tiles  # one port for loader and vector unit
         last = vector / count / self._channel_tiles
         last = last + traffic.trailing * np.tile(self._rows.last, len(self._columns.last)) / g.target[1]
@@ -316,7 +328,7 @@ class Shapes:
             last = last + (storing * results / (g.target[1] * g.target[2] * self.slices))
         # what waits for a full queue holds up the array's instructions behind it
         array = array + beats * _beyond_queue(loads / pieces) + storing * _beyond_queue(stores / pieces)
-        busiest = np.maximum.reduce(np.broadcast_arrays(array, vector, bus, writes, storing))
+        busiest = np.maximum.reduce(np.broadcast_arrays(array, vector, bus, writes, storing, halves))
         total = busiest + SHARED * (vector + bus) + first + last
         bus = np.maximum(bus, storing)
         array, bus, loader, ends = (np.broadcast_to(c, count.shape) for c in (array, bus, loader, first + last))

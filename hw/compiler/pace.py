@@ -5,9 +5,10 @@ layout tells of all.  ``choice`` rests on differences between these figures: doc
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..isa.parameters import Parameters
-from .cost import drain, interval, reads
+from .cost import drain, in_turns, interval, reads
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
 from .residency import Layout
@@ -20,13 +21,18 @@ def pace(layers: Sequence[EngineLayer], layout: Layout, p: Parameters) -> float:
     A layer of the array takes as long as the busiest unit.  Where that is not the vector unit, its own layers hide, for
     as long as they may be at work.
     """
+    laid_out = replace(p, lanes=layout.lanes)
     total, slack = 0.0, [0.0] * len(layers)
     for number, (layer, placement) in enumerate(zip(layers, layout.placements, strict=True)):
         if layer.on_array:
             tiling = placement.tiling
             vector = _vector(layer, tiling, p)
-            cycles = max(tiling.array, tiling.bus, vector)
-            total += cycles + tiling.ends
+            tiles = sum(map(len, channel_tiles(layer.geometry, p)))
+            turns = tiling.count * tiles
+            cycles = max(tiling.array, tiling.bus, vector, float(in_turns(tiling.array, vector, turns, p)))
+            # the last channel tile of all is drained by as many lanes
+            fewer = drain(layer.geometry, laid_out, tiling.count, tiles) - drain(layer.geometry, p, tiling.count, tiles)
+            total += cycles + tiling.ends - fewer / turns
             slack[number] = cycles - vector
     for layer, placement, (first, last) in zip(layers, layout.placements, layout.windows, strict=True):
         if not layer.on_array:

@@ -43,6 +43,7 @@ class _Weaver:
         self.makers = makers_of(plan.layers)
         self.next_tile = [0] * len(plan.layers)
         self.waiting = [n for n, layer in enumerate(plan.layers) if not layer.on_array]
+        self.last_on_array = max((n for n, layer in enumerate(plan.layers) if layer.on_array), default=-1)
         self.turns = Turns()
         self.loaded: dict[int, TileEmitter] = {}  # tiles of the vector unit's own that have been loaded ahead
         self.now = 0  # the layer in work, by index
@@ -202,6 +203,8 @@ class _Weaver:
         windows = emit.kernel.pass_windows(emit.tile.convolved)
         step = sum(part.passes(p) for part in parts) * max(windows, p.pass_cycles)
         drain = size(emit.tile.rows) * size(emit.tile.columns) * interval(it.geometry, p) + p.parameter_rows
+        if emit.number == self.last_on_array:
+            self._background(step)  # before the last tile, or nothing would hide it
         for whole in emit.slice.series:
             start = 0
             while start < len(whole):
@@ -223,7 +226,7 @@ class _Weaver:
                 self._background(step)
 
     def _awaited(self, number: int) -> bool:
-        """Whether the next layer begins with the pixel that layer ``number`` makes, as soon as its channels are there."""
+        """Whether the next layer begins as soon as there are channels of the pixel that layer ``number`` makes."""
         layers, following = self.plan.layers, number + 1
         if following == len(layers) or layers[following].input != layers[number].output:
             return False
