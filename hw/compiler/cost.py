@@ -251,7 +251,12 @@ class Shapes:
         whole_rows : a piece serves all tiles of the same rows
         """
         g, p, traffic = self.g, self.p, self.traffic
-        load, first, beats = np.zeros(len(self.count), np.int64), np.zeros(1), np.zeros(1)
+        load, first, beats, filling = (
+            np.zeros(len(self.count), np.int64),
+            np.zeros(1),
+            np.zeros(1),
+            np.zeros(1, np.int64),
+        )
         if traffic.load and self.own_loads:
             load, first, beats = self._sliced_loads()
         elif traffic.load:
@@ -276,9 +281,17 @@ class Shapes:
                 whole = columns.first(elements) == g.source[0] * g.source[2]  # one span, and not one a row
                 bursts = columns.first(of_row) / BURST_BEATS
                 spans: Reals = _each(np.where(whole, bursts, np.ceil(bursts)) * every, self._rows.first(down))
-                first = first + np.minimum(np.ceil(spans) * BURST_BEATS, p.weight_fifo_beats)
+                most = min(p.weight_fifo_beats, self._weights(partition) / p.bus_bytes)
+                first = first + np.minimum(np.ceil(spans) * BURST_BEATS, most)
+                pieces = len(partition) * (self.bands if whole_rows else self.count)
+                filling = np.where(pieces > 2, p.weight_fifo_beats, 0)  # loads go on while the FIFO fills
             beats = _each(columns.total(of_row) * every, self._rows.total(down))
-        return load, self._cycles(partition, first, beats)
+        return load, self._cycles(partition, first, beats, filling)
+
+    def _weights(self, partition: Partition) -> float:
+        """Bytes of weights, with parameters, that a spatial tile takes."""
+        p = self.p
+        return self._channel_tiles * (partition.passes(p) * p.rows + p.parameter_rows) * p.weight_row_bits / 8
 
     def _sliced_loads(self) -> tuple[Integers, Reals, Reals]:
         """Elements of the largest slice, and beats to load the first and all: some channels of each pixel."""
@@ -294,10 +307,10 @@ class Shapes:
         bus = self.p.bus_elements
         return elements / bus if elements % bus == step % bus == 0 else (elements - 1) / bus + 1
 
-    def _cycles(self, partition: Partition, first: Reals, beats: Reals) -> Costs:
+    def _cycles(self, partition: Partition, first: Reals, beats: Reals, filling: Integers) -> Costs:
         """Estimated from what each unit is busy with; the cycle model has the exact order.
 
-        first, beats : of the bus, to load the first piece, and the parts of all tiles once
+        first, beats : of the bus, to load the first piece, and the parts of all tiles once;  filling : a FIFO
         """
         g, p, traffic, count, parts = self.g, self.p, self.traffic, self.count, len(partition)
         # each channel tile loads the parts of its reduction again, each slice its own
@@ -310,7 +323,7 @@ class Shapes:
         weights, array = 0.0, np.zeros(1)
         if g.on_array:
             steps = partition.passes(p)
-            weights = self._channel_tiles * (steps * p.rows + p.parameter_rows) * p.weight_row_bits / 8
+            weights = self._weights(partition)
             passing = self._channel_tiles * steps * self._passing()
             array = (passing + pieces * ARRAY_GAP).astype(np.float64)
         results = g.target[1] * g.target[2]
@@ -318,7 +331,7 @@ class Shapes:
         loader = repeats * beats
         if traffic.operand:
             loader = loader + results * adding
-        bus = (count * weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + loader
+        bus = (count * weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + loader + filling
         halves = in_turns(array, vector, count * self._channel_tiles, p) if g.on_array else np.zeros(1)
         writes = loader + results * self._channel_tiles  # one port for loader and vector unit
         last = vector / count / self._channel_tiles
