@@ -101,7 +101,9 @@ def _paces(ways: Mapping[bool, Prepared], known: Mapping[int, Parameters]) -> di
             if way and len(ways) > 1:
                 continue
             raise
-        paces |= {(lanes, way): pace(layers, layout.tilings, layout.windows, p) for lanes, p in known.items()}
+        paces |= {
+            (lanes, way): pace(layers, layout.tilings, layout.windows, layout.lanes, p) for lanes, p in known.items()
+        }
     return paces
 
 

@@ -290,6 +290,9 @@ def cycles_of(g, p, tiling, traffic):
         sliced_loads = sum(sum(beats(tile, part)) for tile in loaded for part in parts)
         loader += repeats * sliced_loads
     bus = (len(tiles) * weights + (loads + stores + others) * INSTRUCTION_BYTES) / p.bus_bytes + loader
+    if traffic.begins and traffic.load and not own_loads and len(loaded) * len(parts) > 2:
+        bus += p.weight_fifo_beats
+    passing = array
     array += sliced_loads * beyond_queue(loads / len(tiles) / arrays)
     array += storer * beyond_queue(stores / len(tiles) / arrays)
     share = size(tiles[-1].rows) * size(tiles[-1].columns) / (g.target[1] * g.target[2])
@@ -303,9 +306,10 @@ def cycles_of(g, p, tiling, traffic):
         )
         bursts = (elements / p.bus_elements + 1) / BURST_BEATS
         spans = rows * (bursts if elements == g.source[0] * g.source[2] else ceil(bursts))
-        first += min(BURST_BEATS * ceil(spans), p.weight_fifo_beats)
+        first += min(BURST_BEATS * ceil(spans), p.weight_fifo_beats, weights / p.bus_bytes)
     writes = loader + g.target[1] * g.target[2] * count
-    return max(array, drain, bus, storer, writes) + SHARED * (drain + bus) + first + last
+    halves = (passing + drain + len(tiles) * count * (p.rows + p.columns + 9)) / 2 if g.on_array else 0.0
+    return max(array, drain, bus, storer, writes, halves) + SHARED * (drain + bus) + first + last
 
 
 @pytest.mark.parametrize("name", NAMES)

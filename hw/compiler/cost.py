@@ -59,6 +59,8 @@ class Traffic:
     """Cycles of layers of the vector unit alone that follow row by row: some are left when the last tile ends."""
     begins: bool = False
     """Nothing runs before it: its first load takes turns on the bus with weights, until their FIFO is full."""
+    trails: bool = False
+    """No layer of the array follows: nothing hides its last tile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +101,15 @@ def writing(g: Geometry, p: Parameters, beats: Reals, vectors: int) -> Reals:
     if g.source[0] % p.bus_elements:
         return beats + vectors
     return np.maximum(beats, vectors)
+
+
+def in_turns(array: Reals | float, vector: Integers | float, turns: Integers | int, p: Parameters) -> Reals | float:
+    """Cycles of ``turns`` channel tiles, with which two halves of the accumulators are filled and drained in turns.
+
+    array, vector : cycles of all of them.  Where both are as many, neither unit hides how long a half is on its way
+    from one to the other, R + C + 9 cycles: until the last column has settled, and until a freed half counts.
+    """
+    return (array + vector + turns * (p.rows + p.columns + 9)) / 2
 
 
 def pixel_pitch(g: Geometry, p: Parameters, steps: Pair, channels: int) -> int:
@@ -249,7 +260,12 @@ class Shapes:
         whole_rows : a piece serves all tiles of the same rows
         """
         g, p, traffic = self.g, self.p, self.traffic
-        load, first, beats = np.zeros(len(self.count), np.int64), np.zeros(1), np.zeros(1)
+        load, first, beats, filling = (
+            np.zeros(len(self.count), np.int64),
+            np.zeros(1),
+            np.zeros(1),
+            np.zeros(1, np.int64),
+        )
         if traffic.load and self.own_loads:
             load, first, beats = self._sliced_loads()
         elif traffic.load:
@@ -274,9 +290,17 @@ class Shapes:
                 whole = columns.first(elements) == g.source[0] * g.source[2]  # one span, and not one a row
                 bursts = columns.first(of_row) / BURST_BEATS
                 spans: Reals = _each(np.where(whole, bursts, np.ceil(bursts)) * every, self._rows.first(down))
-                first = first + np.minimum(np.ceil(spans) * BURST_BEATS, p.weight_fifo_beats)
+                most = min(p.weight_fifo_beats, self._weights(partition) / p.bus_bytes)
+                first = first + np.minimum(np.ceil(spans) * BURST_BEATS, most)
+                pieces = len(partition) * (self.bands if whole_rows else self.count)
+                filling = np.where(pieces > 2, p.weight_fifo_beats, 0)  # loads go on while the FIFO fills
             beats = _each(columns.total(of_row) * every, self._rows.total(down))
-        return load, self._cycles(partition, first, beats)
+        return load, self._cycles(partition, first, beats, filling)
+
+    def _weights(self, partition: Partition) -> float:
+        """Bytes of weights, with parameters, that a spatial tile takes."""
+        p = self.p
+        return self._channel_tiles * (partition.passes(p) * p.rows + p.parameter_rows) * p.weight_row_bits / 8
 
     def _sliced_loads(self) -> tuple[Integers, Reals, Reals]:
         """Elements of the largest slice, and beats to load the first and all: some channels of each pixel."""
@@ -292,10 +316,10 @@ class Shapes:
         bus = self.p.bus_elements
         return elements / bus if elements % bus == step % bus == 0 else (elements - 1) / bus + 1
 
-    def _cycles(self, partition: Partition, first: Reals, beats: Reals) -> Costs:
+    def _cycles(self, partition: Partition, first: Reals, beats: Reals, filling: Integers) -> Costs:
         """Estimated from what each unit is busy with; the cycle model has the exact order.
 
-        first, beats : of the bus, to load the first piece, and the parts of all tiles once
+        first, beats : of the bus, to load the first piece, and the parts of all tiles once;  filling : a FIFO
         """
         g, p, traffic, count, parts = self.g, self.p, self.traffic, self.count, len(partition)
         # each channel tile loads the parts of its reduction again, each slice its own
@@ -308,7 +332,7 @@ class Shapes:
         weights, array = 0.0, np.zeros(1)
         if g.on_array:
             steps = partition.passes(p)
-            weights = self._channel_tiles * (steps * p.rows + p.parameter_rows) * p.weight_row_bits / 8
+            weights = self._weights(partition)
             passing = self._channel_tiles * steps * self._passing()
             array = (passing + pieces * ARRAY_GAP).astype(np.float64)
         results = g.target[1] * g.target[2]
@@ -316,7 +340,8 @@ class Shapes:
         loader = repeats * beats
         if traffic.operand:
             loader = loader + results * adding
-        bus = (count * weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + loader
+        bus = (count * weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + loader + filling
+        halves = in_turns(array, vector, count * self._channel_tiles, p) if g.on_array else np.zeros(1)
         writes = writing(g, p, loader, results * self._channel_tiles)
         last = vector / count / self._channel_tiles
         last = last + traffic.trailing * np.tile(self._rows.last, len(self._columns.last)) / g.target[1]
@@ -325,7 +350,7 @@ class Shapes:
             last = last + (storing * of_last / (results * self.slices))
         # what waits for a full queue holds up the array's instructions behind it
         array = array + beats * _beyond_queue(loads / pieces) + storing * _beyond_queue(stores / pieces)
-        busiest = np.maximum.reduce(np.broadcast_arrays(array, vector, bus, writes, storing))
+        busiest = np.maximum.reduce(np.broadcast_arrays(array, vector, bus, writes, storing, halves))
         total = busiest + SHARED * (vector + bus) + first + last
         bus = np.maximum(bus, storing)
         array, bus, loader, ends = (np.broadcast_to(c, count.shape) for c in (array, bus, loader, first + last))

@@ -5,29 +5,37 @@ layout tells of all.  ``choice`` rests on differences between these figures: doc
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..isa.parameters import Parameters
-from .cost import drain, interval, reads, writing
+from .cost import drain, in_turns, interval, reads, writing
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
 from .span import Span
 from .tiling import Tiling
 
 
-def pace(layers: Sequence[EngineLayer], tilings: Sequence[Tiling], windows: Sequence[Span], p: Parameters) -> float:
+def pace(
+    layers: Sequence[EngineLayer], tilings: Sequence[Tiling], windows: Sequence[Span], lanes: int, p: Parameters
+) -> float:
     """Cycles of ``layers``, cut as ``tilings`` says and at work in ``windows``, on the accelerator with ``p``, about.
 
     A layer of the array takes as long as the busiest unit.  Where that is not the vector unit, its own layers hide, for
     as long as they may be at work.
     """
+    laid_out = replace(p, lanes=lanes)
     total, slack = 0.0, [0.0] * len(layers)
     for number, (layer, tiling) in enumerate(zip(layers, tilings, strict=True)):
         if layer.on_array:
             vector = _vector(layer, tiling, p)
-            cycles = max(tiling.array, tiling.bus, vector)
-            total += cycles + tiling.ends
+            tiles = sum(map(len, channel_tiles(layer.geometry, p)))
+            turns = tiling.count * tiles
+            cycles = max(tiling.array, tiling.bus, vector, float(in_turns(tiling.array, vector, turns, p)))
+            # the last channel tile of all is drained by as many lanes
+            fewer = drain(layer.geometry, laid_out, tiling.count, tiles) - drain(layer.geometry, p, tiling.count, tiles)
+            total += cycles + tiling.ends - fewer / turns
             slack[number] = cycles - vector
     for layer, tiling, (first, last) in zip(layers, tilings, windows, strict=True):
         if not layer.on_array:

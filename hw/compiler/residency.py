@@ -45,11 +45,15 @@ class Placement:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where the planner put things.  ``windows``: the layers, by index, during which each layer may be at work."""
+    """Where the planner put things.
+
+    windows : the layers, by index, during which each layer may be at work;  lanes : of the accelerator it is for
+    """
 
     placements: tuple[Placement, ...]
     windows: tuple[Lifetime, ...]
     resident: Mapping[str, int]
+    lanes: int
 
     @property
     def tilings(self) -> list[Tiling]:
@@ -70,6 +74,7 @@ class _Layouter:
         self.layers, self.graph, self.p = layers, graph, p
         self.capacity = p.activation_elements
         self.beginning = next((n for n, layer in enumerate(layers) if layer.input in graph.inputs), -1)
+        self.last_on_array = max((n for n, layer in enumerate(layers) if layer.on_array), default=len(layers))
         self.resident: dict[str, int] = {}
         self.tops = [0] * len(layers)
         self.rooms = [self.capacity] * len(layers)
@@ -89,7 +94,7 @@ class _Layouter:
             self._choose()
             placements = self._place()
             if not isinstance(placements, int):
-                return Layout(tuple(placements), tuple(self.windows), self.resident)
+                return Layout(tuple(placements), tuple(self.windows), self.resident, self.p.lanes)
             beside = {n for n in self._active(placements) if not self.layers[n].on_array} - alone
             if not beside:
                 raise self._refuse(placements)
@@ -136,6 +141,7 @@ class _Layouter:
             layer.spread.steps,
             self.trailing[n],
             layer.on_array and n == self.beginning,
+            n > self.last_on_array,
         )
 
     def _tilings(self, geometry: Geometry, traffic: Traffic) -> Tilings:

@@ -81,7 +81,7 @@ class RoomChooser:
         if len(found) < len(tilings):
             return inf
         tiles = sum(tiling.count for layer, tiling in zip(self.layers, found, strict=True) if not layer.on_array)
-        return pace(self.layers, found, windows, self.p) + tiles * A_TILE
+        return pace(self.layers, found, windows, self.p.lanes, self.p) + tiles * A_TILE
 
 
 def rooms_of(windows: Sequence[Lifetime], rooms: Mapping[int, int], capacity: int) -> list[int]:

@@ -26,6 +26,9 @@ PIECES = 6
 SHORT = 500
 """Cycles of a tile of the vector unit alone that is short enough: each costs some 50 for its tokens and transfers."""
 
+LAST = 250
+"""The same where the array's work is done by the time that the last tile can begin."""
+
 CLOSE = 1.003
 """Tilings whose costs differ by less are equal; the smaller slots win, and leave room for the next layer's."""
 
@@ -156,7 +159,8 @@ class _Slicing:
         each = interval(self.g, self.p) * len(channel_tiles(self.g, self.p)[0])
         cycles = self.shapes.rows * columns * each
         sixth = self.g.target[1] * self.g.target[2] * each // PIECES
-        short = found[cycles[found] <= min(PIECE, max(SHORT, sixth))].tolist()
+        most = LAST if self.traffic.trails else min(PIECE, max(SHORT, sixth))
+        short = found[cycles[found] <= most].tolist()
         return self.tiling(
             fitted,
             max(short, key=lambda shape: (columns[shape], cycles[shape]))

@@ -48,6 +48,7 @@ class _Weaver:
         self.makers = makers_of(plan.layers)
         self.next_tile = [0] * len(plan.layers)
         self.waiting = [n for n, layer in enumerate(plan.layers) if not layer.on_array]
+        self.last_on_array = max((n for n, layer in enumerate(plan.layers) if layer.on_array), default=-1)
         self.turns = Turns()
         self.begun: dict[int, TileEmitter] = {}  # tiles of the vector unit's own that have been loaded
         self.drained: Counter[int] = Counter()  # channel tiles of these that have been emitted
@@ -213,6 +214,8 @@ class _Weaver:
         windows = emit.kernel.pass_windows(emit.tile.convolved)
         step = sum(part.passes(p) for part in parts) * max(windows, p.pass_cycles)
         drain = size(emit.tile.rows) * size(emit.tile.columns) * interval(it.geometry, p) + p.parameter_rows
+        if emit.number == self.last_on_array:
+            self._background(step)  # before the last tile, or nothing would hide it
         for whole in emit.slice.series:
             start = 0
             while start < len(whole):
@@ -234,7 +237,7 @@ class _Weaver:
                 self._background(step)
 
     def _awaited(self, number: int) -> bool:
-        """Whether the next layer begins with the pixel that layer ``number`` makes, while its channels still come."""
+        """Whether the next layer begins as soon as there are channels of the pixel that layer ``number`` makes."""
         layers, following = self.plan.layers, number + 1
         if following == len(layers) or layers[following].input != layers[number].output:
             return False
