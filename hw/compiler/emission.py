@@ -13,6 +13,7 @@ from .cutting import (
     Part,
     Slice,
     SpatialTile,
+    inputs_of,
     slices,
     source_columns,
     source_elements,
@@ -67,6 +68,8 @@ class TileEmitter:
         if self.own_loads:
             self.depth, self.first_channel = size(every[0].inputs), self.slice.inputs[0]
         self.own_operand = bool(self.it.operand) and self.place.operand is None and len(every) > 1
+        # where the runs begin of all that share a load, first and last
+        self.begins = inputs_of(self.slice.series if self.own_loads else [tiles for it in every for tiles in it.series])
         self.turn = turns.tiles[number]
         turns.tiles[number] += 1
         self.source = Piece(0, (0, 0), (0, 0))

@@ -24,7 +24,7 @@ PIECES = 6
 """Tiles, at least, of a layer of the vector unit alone: so most of it can be done before its source is whole."""
 
 SHORT = 500
-"""Cycles of a tile of the vector unit alone that is not cut for that: each costs some 50 for its tokens and transfers."""
+"""Cycles of a tile of the vector unit alone that is short enough: each costs some 50 for its tokens and transfers."""
 
 LAST = 250
 """The same where the array's work is done by the time that the last tile can begin."""

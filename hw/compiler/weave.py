@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
 from .cost import interval
-from .cutting import channel_tiles, inputs_of, source_rows
+from .cutting import channel_tiles, source_rows
 from .dependencies import makers_of
 from .early import begun, in_one_pixel, in_two
 from .emission import TileEmitter, Turns
@@ -188,12 +188,12 @@ class _Weaver:
     def _load_slice(self, emitters: list[TileEmitter], place: int) -> None:
         """What the slice at ``place`` needs beside weights, unless it is there."""
         emit = emitters[place]
-        tiling, series = emit.place.tiling, emit.slice.series
+        tiling = emit.place.tiling
         first = place % tiling.slices == 0
         if not first:
             emit.follow(emitters[place - 1])
         if len(tiling.parts) == 1 and (first or emit.own_loads):
-            self.program += emit.load(tiling.parts[0], inputs_of(series))
+            self.program += emit.load(tiling.parts[0], emit.begins)
         if first or emit.own_operand:
             self.program += emit.load_operand()
 
