@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
 from .cost import interval
-from .cutting import channel_tiles, source_rows
+from .cutting import ChannelTile, channel_tiles, source_rows
 from .dependencies import makers_of
 from .early import begun, in_one_pixel, in_two
 from .emission import TileEmitter, Turns
@@ -51,7 +51,7 @@ class _Weaver:
         self.last_on_array = max((n for n, layer in enumerate(plan.layers) if layer.on_array), default=-1)
         self.turns = Turns()
         self.begun: dict[int, TileEmitter] = {}  # tiles of the vector unit's own that have been loaded
-        self.drained: Counter[int] = Counter()  # channel tiles of these that have been emitted
+        self.drained: Counter[int] = Counter()  # pieces of these that have been emitted
         self.now = 0  # the layer in work, by index
         self.credit = 0.0  # cycles that the vector unit is ahead of the array
 
@@ -163,9 +163,15 @@ class _Weaver:
         )
 
     def _cycles(self, number: int) -> int:
-        """The vector unit's cycles for a channel tile of the layer's next tile."""
+        """The vector unit's cycles for a piece of the layer's next tile."""
         tile = self.plan.placements[number].tiling.tiles[self.next_tile[number]]
-        return size(tile.rows) * size(tile.columns) * interval(self.plan.layers[number].geometry, self.p)
+        vectors = size(tile.rows) * size(tile.columns) * len(self._pieces(number)[0])
+        return vectors * interval(self.plan.layers[number].geometry, self.p)
+
+    def _pieces(self, number: int) -> list[list[ChannelTile]]:
+        """What one VECTOR must do of a tile: a channel tile, or all where it tells neighbours by a pixel's first."""
+        (every,) = channel_tiles(self.plan.layers[number].geometry, self.p)
+        return [every] if self.plan.layers[number].normalization else [[tile] for tile in every]
 
     def _array_layer(self, number: int) -> None:
         """All tiles of a layer of the array, slice by slice."""
@@ -244,17 +250,16 @@ class _Weaver:
         return layers[number].target[1:] == (1, 1) and in_one_pixel(layers[following], self.plan.placements[following])
 
     def _vector_tile(self, number: int, most: int | None = None) -> int:
-        """What is left of the next tile of a layer of the vector unit alone, or ``most`` channel tiles: how many."""
+        """What is left of the next tile of a layer of the vector unit alone, or ``most`` pieces of it: how many."""
         self._need(number)
-        emit = self._load(number)
-        (every,) = channel_tiles(self.plan.layers[number].geometry, self.p)
-        group = every[self.drained[number] :][:most]
-        self.program += emit.vector(group)
-        self.drained[number] += len(group)
+        emit, every = self._load(number), self._pieces(number)
+        pieces = every[self.drained[number] :][:most]
+        self.program += emit.vector([tile for piece in pieces for tile in piece])
+        self.drained[number] += len(pieces)
         if self.drained[number] == len(every):
             self.program += emit.store()
             del self.begun[number], self.drained[number]
             self.next_tile[number] += 1
             if self.next_tile[number] == len(self.plan.placements[number].tiling.tiles):
                 self.waiting.remove(number)
-        return len(group)
+        return len(pieces)
