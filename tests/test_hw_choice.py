@@ -12,6 +12,7 @@ from systolith.hw import build as hw_build
 from systolith.hw import choice
 from systolith.hw.build import parameters_for
 from systolith.hw.choice import choose
+from systolith.hw.compiler.cost import writing
 from systolith.hw.compiler.pace import pace
 from systolith.hw.compiler.planner import plan
 from systolith.hw.compiler.unfold import unfolded
@@ -75,18 +76,18 @@ def test_differences_of_the_estimate_are_those_of_the_cycle_model(name, side, re
 def test_lanes_are_as_few_as_come_near_the_fastest(digits, resnet8):
     """LeNet-5 has passes enough for two lanes; ResNet-8's shortcuts and first layer have not."""
     assert choose(digits, sized(digits, 8)).reasons == (
-        "lanes: 2; 4 would save 0.0%; 8 would save 0.0%",
-        "input: as it is; unfolded by the host it would save -0.7% of the cycles",
+        "lanes: 2; 4 would save 0.0%; 8 would save 0.1%",
+        "input: as it is; unfolded by the host it would save -0.4% of the cycles",
     )
     found = choose(resnet8, sized(resnet8, 16))
-    assert (found.parameters.lanes, found.unfold_input) == (8, True)
-    assert re.match(r"lanes: 8, about 6\.\d% fewer cycles than with 4; 16 would save 0\.\d%$", found.reasons[0])
+    assert (found.parameters.lanes, found.unfold_input) == (16, True)
+    assert re.match(r"lanes: 16, about 9\.\d% fewer cycles than with 4$", found.reasons[0])
     assert replace(found.parameters, lanes=4) == sized(resnet8, 16)
 
 
 def test_each_quarter_of_the_columns_must_save_a_percent(digits, monkeypatch):
     saves = {2: 1.0, 4: 0.985, 8: 0.97}
-    monkeypatch.setattr(choice, "pace", lambda layers, tilings, windows, p: 1000 * saves[p.lanes])
+    monkeypatch.setattr(choice, "pace", lambda layers, tilings, windows, lanes, p: 1000 * saves[p.lanes])
     few = sized(digits, 8)
     assert choose(digits, few, unfold_input=False).parameters.lanes == 4
     saves[4] = 0.995
@@ -101,7 +102,7 @@ def test_unfolding_must_save_a_percent(digits, monkeypatch):
         monkeypatch.setattr(
             choice,
             "pace",
-            lambda layers, tilings, windows, p, share=share: 1000 * (share if layers[0].kernel != plain else 1),
+            lambda layers, tilings, windows, lanes, p, share=share: 1000 * (share if layers[0].kernel != plain else 1),
         )
         found = choose(digits, sized(digits, 8), lanes=2)
         assert found.unfold_input == unfold_input
@@ -183,14 +184,16 @@ def test_unfolding_that_saves_no_pass_is_not_spoken_of():
     assert [reason.split(":")[0] for reason in choose(graph, sized(graph, 16)).reasons] == ["lanes"]
 
 
-@pytest.mark.parametrize(("channels", "least", "most"), [(16, 1_900, 2_000), (12, 2_050, 2_200)])
+@pytest.mark.parametrize(("channels", "least", "most"), [(16, 2_050, 2_150), (12, 2_050, 2_150)])
 def test_beats_of_whole_lines_are_written_beside_vectors(channels, least, most):
-    """One pass: array, lanes and storer need 1,024 cycles each, and some 900 for the first load and the last store.
-
-    Of 12 channels, 768 beats take turns with the vectors.
+    """One pass: array, lanes and storer need 1,024 cycles each, and as many for the halves, the first load and the last
+    store.  Of 12 channels, 768 beats take turns with the vectors.
     """
     graph = one_layer(1, channels)
     made = plan(graph, sized(graph, 16, lanes=16))
+    beats = made.placements[0].tiling.loader
+    found = float(writing(made.layers[0].geometry, made.parameters, np.array(beats), 1_024))
+    assert found == (1_024 if channels == 16 else 1_024 + beats)
     found = pace(made.layers, made.layout.tilings, made.layout.windows, made.layout.lanes, made.parameters)
     assert least < found < most
     assert found == pytest.approx(predict(made, 30).cycles, rel=0.15)
@@ -244,7 +247,7 @@ def test_generate_compile_and_their_manifests_tell_the_choice(tmp_path, monkeypa
         compiled = compile_build(graph, build, tmp_path / "net", unfold_input=given)
         manifest, _ = read_manifest(tmp_path / "net")
         found = choose(graph, made.parameters, lanes=made.parameters.lanes, unfold_input=given)
-        assert (compiled.unfolding is not None) == found.unfold_input == (given is True)
+        assert (compiled.unfolding is not None) == found.unfold_input == (given is not False)
         assert len(manifest.chosen) == (given is None), "its lanes are there"
 
 
