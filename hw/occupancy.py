@@ -1,7 +1,7 @@
 """What lies in the activation memory while each layer is at work: resident maps, slots, tables."""
 
+from .compiler.placement import TABLE_BYTES, lifetimes
 from .compiler.plan import Plan
-from .compiler.residency import TABLE_BYTES, lifetimes
 from .manifest import Block, Slots
 
 

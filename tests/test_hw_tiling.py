@@ -37,8 +37,8 @@ from systolith.hw.compiler.cutting import (
 )
 from systolith.hw.compiler.kernel_steps import kernel
 from systolith.hw.compiler.lowering import lower
+from systolith.hw.compiler.placement import lifetimes
 from systolith.hw.compiler.planner import plan
-from systolith.hw.compiler.residency import lifetimes
 from systolith.hw.compiler.span import size
 from systolith.hw.compiler.tiling import PIECE, Tilings
 from systolith.hw.isa.parameters import BURST_BEATS, INSTRUCTION_BYTES, Parameters

@@ -11,7 +11,8 @@ from systolith.hw.compiler.cutting import channel_tiles, source_rows
 from systolith.hw.compiler.kernel_steps import kernel
 from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.order import array_cycles, ordered, vector_cycles
-from systolith.hw.compiler.residency import lifetimes, working_windows
+from systolith.hw.compiler.placement import lifetimes
+from systolith.hw.compiler.residency import working_windows
 from systolith.hw.isa.parameters import Parameters
 from systolith.hw.isa.program import Operation
 from systolith.quant import Graph

@@ -8,7 +8,8 @@ from ..isa.parameters import INSTRUCTION_BYTES, Parameters
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
 from .image import table_bytes, weight_stream
-from .residency import Layout, lifetimes, meet
+from .placement import Layout, lifetimes, meet
+from .relay import uses
 
 ALIGNMENT = 4096
 """Of every region of DRAM, bytes: a page, and the boundary that no burst crosses."""
@@ -54,11 +55,13 @@ def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], lay
     streams: list[Region] = []
     tables: list[Region] = []
     address = INSTRUCTION_BYTES
-    for layer, placement in zip(layers, layout.placements, strict=True):
+    for number, (layer, placement) in enumerate(zip(layers, layout.placements, strict=True)):
         stream = b""
-        if layer.on_array:
+        if placement.hands_on:  # one stream for both
+            stream = weight_stream(uses(layer, layers[number + 1], p), p)
+        elif layer.on_array and not layout.takes(number):
             tiles = [t for series in channel_tiles(layer.geometry, p) for t in series]
-            stream = weight_stream(layer, tiles, list(placement.tiling.parts), p)
+            stream = weight_stream([(layer, tile, placement.tiling.parts) for tile in tiles], p)
         for found, content in ((streams, stream), (tables, table_bytes(layer, p))):
             if content not in known:
                 known[content] = Region(address, len(content))
@@ -75,8 +78,9 @@ def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], lay
         regions[what] = Region(start, address - start)
     first = end = _aligned(address)
     lives = lifetimes(layers, layout.windows)
+    handed = {layer.output for layer, placement in zip(layers, layout.placements, strict=True) if placement.hands_on}
     for name in sorted(lives, key=lambda n: (-map_bytes(graph, n, p), n)):
-        if name in maps or name in layout.resident:
+        if name in maps or name in layout.resident or name in handed:
             continue
         size = map_bytes(graph, name, p)
         taken = [maps[n] for n in maps if n in lives and meet(lives[n], lives[name])]

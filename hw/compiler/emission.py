@@ -23,8 +23,8 @@ from .cutting import (
 from .engine_layer import EngineLayer, Pool
 from .instruction import Drained, Instruction
 from .kernel_steps import depthwise_fields, kernel
+from .placement import TABLE_BYTES, Placement
 from .plan import Plan
-from .residency import TABLE_BYTES, Placement
 from .span import Span, size
 from .spans import Spans, of_pixels
 from .vector_settings import rectangles, settings
@@ -87,6 +87,17 @@ class TileEmitter:
     def follow(self, before: "TileEmitter") -> None:
         """Use what the slice ``before`` of the same tile has loaded."""
         self.source, self.added = before.source, before.added
+
+    @property
+    def plane(self) -> Piece:
+        """The slice's results, where a depthwise layer takes them, see relay."""
+        tile, each = self.tile, self.outputs
+        return Piece(self._output(tile), tile.rows, (tile.columns[0] * each, tile.columns[1] * each))
+
+    def take(self, plane: Piece, channel: int) -> None:
+        """Read the channels from ``channel`` on, which lie in ``plane``."""
+        self.source, self.first_channel = plane, channel
+        self.depth = self.p.columns
 
     # transfers in
 
@@ -327,11 +338,15 @@ class TileEmitter:
     # the result
 
     def _pixel_pitch(self) -> int:
+        if self.place.hands_on:
+            return self.outputs
         if self.place.output is not None:
             return self.it.spread.column_step
         return pixel_pitch(self.it.geometry, self.p, self.it.spread.steps, self.outputs)
 
     def _row_pitch(self) -> int:
+        if self.place.hands_on:
+            return self.outputs * size(self.tile.columns)
         if self.place.output is not None:
             return self.it.spread.row_step
         return row_pitch(self.it.geometry, size(self.tile.columns), self.p, self.it.spread.steps, self.outputs)
@@ -343,6 +358,8 @@ class TileEmitter:
         slots = self.place.output_slots
         inside = (tile.rows[0] - self.tile.rows[0]) * self._row_pitch()
         inside += (tile.columns[0] - self.tile.columns[0]) * self._pixel_pitch()
+        if self.place.hands_on:
+            return slots[self.turn % len(slots)] + inside
         start, _ = self._output_dram()
         return slots[self.turn % len(slots)] + start // self.p.element_bytes % self.p.bus_elements + inside
 

@@ -2,53 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 from ...quant.graph import Graph, Sums
 from ...quant.graph.errors import ConfigurationError
 from ..isa.parameters import Parameters
-from ..isa.program import TABLE_ENTRIES
 from .cost import Traffic
 from .cutting import tiles_of
 from .dependencies import makers_of, readers_of
 from .engine_layer import EngineLayer
 from .geometry import Geometry
 from .order import vector_cycles
+from .placement import TABLE_BYTES, Layout, Lifetime, Placement, lifetimes, meet
+from .relay_layout import hand_on
 from .tiling import CLOSE, Tiling, Tilings, refuse
-
-Lifetime = tuple[int, int]
-TABLE_BYTES = 4 * TABLE_ENTRIES
 
 ROOMY = 1.02
 """Room that maps leave for slots: that of the smallest tiling at most so much slower than the best."""
-
-
-@dataclass(frozen=True)
-class Placement:
-    """One layer's tiling and its addresses in the activation memory, in elements; None: not resident.
-
-    input_slots, operand_slots, output_slots : addresses that its tiles use in turn;  tables : of its tables, or None
-    """
-
-    tiling: Tiling
-    source: int | None = None
-    operand: int | None = None
-    output: int | None = None
-    input_slots: tuple[int, ...] = ()
-    operand_slots: tuple[int, ...] = ()
-    output_slots: tuple[int, ...] = ()
-    tables: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """Where the planner put things.  ``windows``: the layers, by index, during which each layer may be at work."""
-
-    placements: tuple[Placement, ...]
-    windows: tuple[Lifetime, ...]
-    resident: Mapping[str, int]
 
 
 def working_windows(layers: Sequence[EngineLayer], alone: set[int]) -> list[Lifetime]:
@@ -71,16 +43,6 @@ def working_windows(layers: Sequence[EngineLayer], alone: set[int]) -> list[Life
     return list(zip(starts, ends, strict=True))
 
 
-def lifetimes(layers: Sequence[EngineLayer], windows: Sequence[Lifetime]) -> dict[str, Lifetime]:
-    """First and last layer, by index, during which each tensor is written or read."""
-    lives: dict[str, Lifetime] = {}
-    for layer, (start, end) in zip(layers, windows, strict=True):
-        for name in (*layer.inputs, layer.output):
-            first, last = lives.get(name, (start, end))
-            lives[name] = min(first, start), max(last, end)
-    return lives
-
-
 def lay_out(layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> Layout:
     """Decide what is resident and where all of it lies.
 
@@ -88,11 +50,6 @@ def lay_out(layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> Layou
     of it, as long as every layer's slots still have room.  Raises ConfigurationError for a layer that no tiling fits.
     """
     return _Layouter(layers, graph, p).layout()
-
-
-def meet(a: Lifetime, b: Lifetime) -> bool:
-    """Whether both hold a layer."""
-    return a[0] <= b[1] and b[0] <= a[1]
 
 
 class _Layouter:
@@ -118,7 +75,8 @@ class _Layouter:
             self._choose()
             placements = self._place()
             if not isinstance(placements, int):
-                return Layout(tuple(placements), tuple(self.windows), self.resident)
+                layout = Layout(tuple(placements), tuple(self.windows), self.resident)
+                return hand_on(self.layers, self.graph, self.p, layout, self.rooms, self._traffic)
             beside = {n for n in self._active(placements) if not self.layers[n].on_array} - alone
             if not beside:
                 raise self._refuse(placements)
@@ -270,6 +228,7 @@ class _Layouter:
             # every other layer from the other side: so the next one's first loads need not wait for this one's last
             bottom = self.tops[n] if n % 2 else bottoms[n] - space
             placements[n] = self._slots(n, tiling, bottom)
+        self.rooms = list(zip(self.tops, bottoms, strict=True))
         return [placement for placement in placements if placement is not None]
 
     def _slots(self, n: int, tiling: Tiling, bottom: int) -> Placement:

@@ -10,6 +10,7 @@ from .emission import TileEmitter, Turns
 from .instruction import Instruction
 from .kernel_steps import kernel
 from .plan import Plan
+from .relay_emission import relayed
 from .span import size
 
 CREDIT = 4
@@ -53,9 +54,11 @@ class _Weaver:
             for ended in [n for n in self.waiting if self.plan.layout.windows[n][1] < number]:
                 self._finish(ended)  # rows that nobody needed
             self.now = number
-            if layer.on_array:
+            if self.plan.placements[number].hands_on:
+                self._relay(number)
+            elif layer.on_array and not self.plan.layout.takes(number):
                 self._array_layer(number)
-            elif self.plan.layout.windows[number] == (number, number):
+            elif not layer.on_array and self.plan.layout.windows[number] == (number, number):
                 self._finish(number)
         for number in list(self.waiting):
             self._finish(number)
@@ -183,6 +186,19 @@ class _Weaver:
             self.program += emit.store()
             self.next_tile[number] += last
 
+    def _relay(self, number: int) -> None:
+        """All tiles of a layer of the array and of the next, which takes what it makes."""
+        for place in range(self.plan.placements[number].tiling.count):
+            self._need(number)
+            for made, emit in relayed(self.plan, self.turns, number, place):
+                self.program += made
+                if emit is not None:
+                    step, drain = self._paces(emit)
+                    self.credit += step - drain
+                    self._background(step)
+            self.next_tile[number] += 1
+            self.next_tile[number + 1] += 1
+
     def _load_slice(self, emitters: list[TileEmitter], place: int) -> None:
         """What the slice at ``place`` needs beside weights, unless it is there."""
         emit = emitters[place]
@@ -197,10 +213,8 @@ class _Weaver:
 
     def _slice(self, emit: TileEmitter, last: bool) -> None:
         """Array and vector unit for a slice, the ``last`` of its tile or not."""
-        p, it, parts = self.p, emit.it, emit.place.tiling.parts
-        windows = emit.kernel.pass_windows(emit.tile.convolved)
-        step = sum(part.passes(p) for part in parts) * max(windows, p.pass_cycles)
-        drain = size(emit.tile.rows) * size(emit.tile.columns) * interval(it.geometry, p) + p.parameter_rows
+        parts = emit.place.tiling.parts
+        step, drain = self._paces(emit)
         for whole in emit.slice.series:
             start = 0
             while start < len(whole):
@@ -215,6 +229,12 @@ class _Weaver:
                     self.program += emit.reduction(group, last_group)
                 self.credit += len(group) * (step - drain)
                 self._background(step)
+
+    def _paces(self, emit: TileEmitter) -> tuple[int, int]:
+        """Cycles of the array and of the vector unit for a channel tile."""
+        windows, p = emit.kernel.pass_windows(emit.tile.convolved), self.p
+        step = sum(part.passes(p) for part in emit.place.tiling.parts) * max(windows, p.pass_cycles)
+        return step, size(emit.tile.rows) * size(emit.tile.columns) * interval(emit.it.geometry, p) + p.parameter_rows
 
     def _vector_tile(self, number: int) -> None:
         """The next tile of a layer of the vector unit alone."""

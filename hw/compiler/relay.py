@@ -1,0 +1,74 @@
+"""Relays: a convolution, the maker, hands its map on chip to the depthwise one behind it, the taker.
+
+Both work on one spatial tile, channel tile by channel tile, the taker one behind the maker: so of the map between them
+two planes are there at a time, each a channel tile's rectangle, however many channels it has.  What the rectangles of two
+tiles share is made twice.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+
+from ..isa.parameters import Parameters
+from .cutting import ChannelTile, SpatialTile, channel_tiles, source_columns, source_rows, spatial_tile, whole
+from .dependencies import makers_of, readers_of
+from .engine_layer import EngineLayer
+from .geometry import Geometry
+from .image import Use
+from .kernel_steps import kernel
+from .spread import dense
+
+PLANES = 2
+"""Of the map between the two: one is written while the other is read."""
+
+FEWEST = 3
+"""Channel tiles of a relay: with fewer the array would often wait for the vector unit between the two layers."""
+
+
+def relays(layers: Sequence[EngineLayer], kept: Collection[str], p: Parameters) -> list[int]:
+    """Layers, by index, that may hand on their map to the next.  ``kept``: tensors that somebody else reads."""
+    readers = readers_of(makers_of(layers))
+    return [
+        n
+        for n, (maker, taker) in enumerate(zip(layers, layers[1:], strict=False))
+        if readers[n] == [n + 1] and maker.output not in kept and _fit(maker, taker, p)
+    ]
+
+
+def _fit(maker: EngineLayer, taker: EngineLayer, p: Parameters) -> bool:
+    """Whether each channel tile of ``taker`` reads one of ``maker``, and nothing but one layer's tables is needed."""
+    if not (maker.on_array and taker.on_array and taker.groups == taker.source[0] == taker.target[0]):
+        return False
+    if maker.groups > 1 or maker.operand or taker.operand or maker.pool or taker.pool or maker.raw:
+        return False
+    if maker.tables is not None and taker.tables is not None:
+        return False
+    if maker.output != taker.input or maker.rearranged or maker.spread != dense(maker.target):
+        return False
+    if maker.neighbours or maker.target != taker.source or maker.output_at != taker.input_at:
+        return False
+    made, taken = channel_tiles(maker.geometry, p), channel_tiles(taker.geometry, p)
+    if not len(made) == len(taken) == 1 or len(made[0]) < FEWEST:
+        return False
+    return [(tile.output, tile.channels) for tile in made[0]] == [(tile.input, tile.channels) for tile in taken[0]]
+
+
+def order(count: int) -> Iterator[tuple[bool, int]]:
+    """``count`` channel tiles of both layers as they follow each other: whether it is the taker's, and which."""
+    for number in range(count + 1):
+        if number < count:
+            yield False, number
+        if number:
+            yield True, number - 1
+
+
+def uses(maker: EngineLayer, taker: EngineLayer, p: Parameters) -> Iterator[Use]:
+    """Whose weights come after whose."""
+    pair = maker, taker
+    tiles: list[list[ChannelTile]] = [channel_tiles(it.geometry, p)[0] for it in pair]
+    for taken, number in order(len(tiles[0])):
+        yield pair[taken], tiles[taken][number], whole(pair[taken].geometry, p).parts
+
+
+def source_tile(maker: Geometry, taker: Geometry, p: Parameters, tile: SpatialTile) -> SpatialTile:
+    """What ``maker`` makes for ``tile`` of ``taker``."""
+    k, (part,) = kernel(taker, p), whole(taker, p).parts
+    return spatial_tile(maker, source_rows(taker, k, tile, part), source_columns(taker, k, tile, part))
