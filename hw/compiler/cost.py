@@ -86,9 +86,12 @@ def interval(g: Geometry, p: Parameters) -> int:
     return max(reads(g), p.lane_groups)
 
 
-def drain(g: Geometry, p: Parameters, count: Counts, tiles: int) -> Counts:
-    """Cycles of the vector unit for a layer of ``tiles`` channel tiles, in ``count`` spatial ones."""
-    results = g.target[1] * g.target[2]
+def drain(g: Geometry, p: Parameters, count: Counts, tiles: int, results: int = 0) -> Counts:
+    """Cycles of the vector unit for a layer of ``tiles`` channel tiles, in ``count`` spatial ones.
+
+    results : positions of all of these, if some are made more than once
+    """
+    results = results or g.target[1] * g.target[2]
     return tiles * (results * interval(g, p) + count * (p.parameter_rows + DRAIN_GAP))
 
 

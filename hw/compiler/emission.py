@@ -20,6 +20,7 @@ from .cutting import (
     source_rows,
     spatial_tile,
 )
+from .dram import Region
 from .engine_layer import EngineLayer, Pool
 from .instruction import Drained, Instruction
 from .kernel_steps import depthwise_fields, kernel
@@ -166,8 +167,9 @@ class TileEmitter:
             spans = Spans(1, count * pitch * each, start, row * each, piece.base, pitch)
         return [spans.load(self.number, each)]
 
-    def weights(self) -> list[Instruction]:
-        stream = self.plan.dram.streams[self.number]
+    def weights(self, stream: Region | None = None) -> list[Instruction]:
+        """Fetch the layer's stream for a spatial tile, or another."""
+        stream = stream or self.plan.dram.streams[self.number]
         address = self.plan.dram.regions["constants"].address + stream.address
         fields = {"dram": address, "beats": stream.bytes // self.p.bus_bytes - 1}
         return [Instruction(Operation.WEIGHTS, self.number, fields)]
@@ -187,18 +189,26 @@ class TileEmitter:
         return made
 
     def array(
-        self, group: Sequence[ChannelTile], part: Part, *, first: bool, last: bool, flush: bool
+        self,
+        group: Sequence[ChannelTile],
+        part: Part,
+        *,
+        first: bool,
+        last: bool,
+        flush: bool,
+        tile: SpatialTile | None = None,
     ) -> list[Instruction]:
-        it, p, source, depth = self.it, self.p, self.source, self.depth
+        """Sums of ``group``'s channel tiles; of ``tile``, if it is a piece of the emitter's."""
+        it, p, source, depth, tile = self.it, self.p, self.source, self.depth, tile or self.tile
         _, height, width = it.source
         down, across = self.kernel.rows, self.kernel.columns
         pitch = size(source.elements)
-        line, _ = down.sources(self.tile.convolved_rows, part.kernel_rows, it.pads[0])
-        column, _ = across.sources(self.tile.convolved_columns, part.kernel_columns, it.pads[1])
+        line, _ = down.sources(tile.convolved_rows, part.kernel_rows, it.pads[0])
+        column, _ = across.sources(tile.convolved_columns, part.kernel_columns, it.pads[1])
         chunks = -(-size(part.run) // p.rows)
         kernel_rows, kernel_columns = size(part.kernel_rows), size(part.kernel_columns)
-        rows, columns = (self.kernel.windows(axis, results) for axis, results in enumerate(self.tile.convolved))
-        used = source_rows(it.geometry, self.kernel, self.tile, part)
+        rows, columns = (self.kernel.windows(axis, results) for axis, results in enumerate(tile.convolved))
+        used = source_rows(it.geometry, self.kernel, tile, part)
         start = source.address(used[0], source.elements[0])
         fields: dict[str, int] = {
             "first": first,
@@ -232,12 +242,13 @@ class TileEmitter:
 
     # the vector unit
 
-    def vector(self, group: Sequence[ChannelTile]) -> list[Instruction]:
-        """Everything behind the sums of ``group``'s channel tiles, or behind the source where there is no array."""
+    def vector(self, group: Sequence[ChannelTile], tile: SpatialTile | None = None) -> list[Instruction]:
+        """Everything behind the sums of ``group``'s channel tiles, or behind the source where there is no array; of
+        ``tile``, if it is a piece of the emitter's."""
         made: list[Instruction] = []
-        for tile, scale in rectangles(self.it, self.tile):
+        for piece, scale in rectangles(self.it, tile or self.tile):
             made += self._setup(group, scale)
-            made.append(self._results(group, tile))
+            made.append(self._results(group, piece))
         return made
 
     def _setup(self, group: Sequence[ChannelTile], scale: Pair) -> list[Instruction]:

@@ -10,27 +10,31 @@ from ..isa.parameters import Parameters
 from .cost import drain, interval, reads
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
-from .placement import Layout
-from .tiling import Tiling
+from .placement import Layout, Placement
 
 
 def pace(layers: Sequence[EngineLayer], layout: Layout, p: Parameters) -> float:
     """Cycles of ``layers``, laid out as they are, on the accelerator with ``p``, about.
 
     A layer of the array takes as long as the busiest unit.  Where that is not the vector unit, its own layers hide, for
-    as long as they may be at work.
+    as long as they may be at work.  The two layers of a relay count as one.
     """
     total, slack = 0.0, [0.0] * len(layers)
+    before = 0.0  # of a relay's vector unit, for its first layer
     for number, (layer, placement) in enumerate(zip(layers, layout.placements, strict=True)):
         if layer.on_array:
             tiling = placement.tiling
-            vector = _vector(layer, tiling, p)
+            vector = _vector(layer, placement, p) + before
+            if placement.hands_on:
+                before = vector
+                continue
+            before = 0.0
             cycles = max(tiling.array, tiling.bus, vector)
             total += cycles + tiling.ends
             slack[number] = cycles - vector
     for layer, placement, (first, last) in zip(layers, layout.placements, layout.windows, strict=True):
         if not layer.on_array:
-            left = _vector(layer, placement.tiling, p)
+            left = _vector(layer, placement, p)
             for number in range(first, last + 1):
                 hidden = min(left, slack[number])
                 slack[number] -= hidden
@@ -39,13 +43,15 @@ def pace(layers: Sequence[EngineLayer], layout: Layout, p: Parameters) -> float:
     return total
 
 
-def _vector(layer: EngineLayer, tiling: Tiling, p: Parameters) -> float:
+def _vector(layer: EngineLayer, placement: Placement, p: Parameters) -> float:
     """Cycles of the vector unit for ``layer``, whose writes and the loader's take turns."""
-    g, tiles = layer.geometry, sum(map(len, channel_tiles(layer.geometry, p)))
-    vectors = tiles * g.target[1] * g.target[2]
+    g, tiles, tiling = layer.geometry, sum(map(len, channel_tiles(layer.geometry, p))), placement.tiling
+    results = g.target[1] * g.target[2]
+    if placement.hands_on:
+        results = sum(tile.positions for tile in tiling.tiles)
     if layer.on_array:
-        cycles = float(drain(g, p, tiling.count, tiles))
+        cycles = float(drain(g, p, tiling.count * tiling.pieces, tiles, results))
     else:
         # where it reads in every cycle, each write takes its port once, if it is the bank's
-        cycles = vectors * (interval(g, p) + (reads(g) >= p.lane_groups) * min(1.0, 2 / p.banks))
-    return max(cycles, vectors + tiling.loader)
+        cycles = tiles * results * (interval(g, p) + (reads(g) >= p.lane_groups) * min(1.0, 2 / p.banks))
+    return max(cycles, tiles * results + tiling.loader)

@@ -2,25 +2,26 @@
 
 Both work on one spatial tile, channel tile by channel tile, the taker one behind the maker: so of the map between them
 two planes are there at a time, each a channel tile's rectangle, however many channels it has.  What the rectangles of two
-tiles share is made twice.
+spatial tiles share is made twice.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
+from ...quant.graph import Pair
 from ..isa.parameters import Parameters
-from .cutting import ChannelTile, SpatialTile, channel_tiles, source_columns, source_rows, spatial_tile, whole
+from .cutting import SpatialTile, channel_tiles, source_columns, source_rows, spatial_tile, whole
 from .dependencies import makers_of, readers_of
 from .engine_layer import EngineLayer
 from .geometry import Geometry
 from .image import Use
 from .kernel_steps import kernel
+from .span import size
 from .spread import dense
 
 PLANES = 2
 """Of the map between the two: one is written while the other is read."""
-
-FEWEST = 3
-"""Channel tiles of a relay: with fewer the array would often wait for the vector unit between the two layers."""
 
 
 def relays(layers: Sequence[EngineLayer], kept: Collection[str], p: Parameters) -> list[int]:
@@ -46,26 +47,39 @@ def _fit(maker: EngineLayer, taker: EngineLayer, p: Parameters) -> bool:
     if maker.neighbours or maker.target != taker.source or maker.output_at != taker.input_at:
         return False
     made, taken = channel_tiles(maker.geometry, p), channel_tiles(taker.geometry, p)
-    if not len(made) == len(taken) == 1 or len(made[0]) < FEWEST:
+    if not len(made) == len(taken) == 1:
         return False
     return [(tile.output, tile.channels) for tile in made[0]] == [(tile.input, tile.channels) for tile in taken[0]]
 
 
-def order(count: int) -> Iterator[tuple[bool, int]]:
-    """``count`` channel tiles of both layers as they follow each other: whether it is the taker's, and which."""
-    for number in range(count + 1):
-        if number < count:
-            yield False, number
-        if number:
-            yield True, number - 1
+@dataclass(frozen=True)
+class Streams:
+    """What a relay draws from the weight FIFO for a spatial tile, in three streams.
+
+    begin : the maker's first channel tile;  end : the taker's last, which comes behind the next spatial tile's ``begin``
+    between : all others, of maker and taker in turn
+    """
+
+    begin: tuple[Use, ...]
+    between: tuple[Use, ...]
+    end: tuple[Use, ...]
 
 
-def uses(maker: EngineLayer, taker: EngineLayer, p: Parameters) -> Iterator[Use]:
-    """Whose weights come after whose."""
-    pair = maker, taker
-    tiles: list[list[ChannelTile]] = [channel_tiles(it.geometry, p)[0] for it in pair]
-    for taken, number in order(len(tiles[0])):
-        yield pair[taken], tiles[taken][number], whole(pair[taken].geometry, p).parts
+def streams(maker: EngineLayer, taker: EngineLayer, pieces: Pair, p: Parameters) -> Streams:
+    """``pieces``: how often maker and taker need the weights of a channel tile."""
+    made, taken = (
+        [(((it, tile, whole(it.geometry, p).parts),) * count) for tile in channel_tiles(it.geometry, p)[0]]
+        for it, count in zip((maker, taker), pieces, strict=True)
+    )
+    between = [use for pair in zip(made[1:], taken, strict=False) for uses in pair for use in uses]
+    return Streams(made[0], tuple(between), taken[-1])
+
+
+def pieces_of(g: Geometry, tile: SpatialTile, count: int) -> tuple[SpatialTile, ...]:
+    """``tile`` cut into ``count`` pieces of whole rows, which fit the accumulators where it does not."""
+    first, rows = tile.rows[0], size(tile.rows)
+    cuts = [first + rows * n // count for n in range(count + 1)]
+    return tuple(spatial_tile(g, span, tile.columns) for span in pairwise(cuts))
 
 
 def source_tile(maker: Geometry, taker: Geometry, p: Parameters, tile: SpatialTile) -> SpatialTile:

@@ -2,62 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
 from ..isa.parameters import INSTRUCTION_BYTES, Parameters
-from .cost import ARRAY_GAP, DRAIN_GAP, SHARED, Costs, Integers, Reals, Shapes, Traffic, drain, interval
+from .cost import DRAIN_GAP, SHARED, Integers, Reals, Shapes, Traffic, interval
 from .cutting import channel_tiles, even, slicings, source_columns, source_rows, spatial_tile, tiles_of, whole
 from .geometry import Geometry
-from .kernel_steps import kernel
+from .kernel_steps import kernel, lines_fit
 from .relay import PLANES, source_tile
-from .span import Span, size
-from .tiling import CLOSE, Tiling
+from .span import size
+from .tiling import Tiling
+
+GAP = 20
+"""Cycles between two of the array's instructions that are of different layers, about."""
 
 SETTING = 8
 """Cycles that the vector unit takes to be set up for the other layer, about."""
 
-DISPATCH = 6 * 4
-"""Cycles to fetch and dispatch the instructions of a channel tile of both layers."""
+DISPATCH = 4
+"""Cycles to fetch and dispatch an instruction."""
 
-HANDED = 40
-"""Cycles for which the array waits in each spatial tile until the last plane is whole, about."""
+TRIED = 200
+"""Shapes whose slots are laid out, cheapest first, until those of one fit."""
+
+Slots = tuple[tuple[int, int], ...]
+"""How many slots, and elements of each: of the taker's output, of the planes, of the maker's input."""
+
+
+Addresses = list[tuple[int, ...]]
+"""Of tables of maker and taker, and of all slots."""
+
+
+@dataclass(frozen=True)
+class Relay:
+    """A tiling for maker and taker, whose cost is that of both, and where their tables and slots lie."""
+
+    made: Tiling
+    taken: Tiling
+    addresses: Addresses
+
+    @property
+    def cost(self) -> float:
+        return self.made.cost + self.taken.cost
 
 
 @dataclass(frozen=True)
 class _Cut:
-    """One axis of the taker's result, cut into spans: what all of them need together, the largest, and the first.
+    """One axis of the taker's result, cut into spans: of results of the maker and the taker, and of what is read.
 
-    made, windows : rows or columns of the maker's results, and of its windows;  source : of what it reads
+    windows : of all spans, those that pass through the array;  least : of the shortest
     """
 
     made: int
-    windows: int
-    source: int
     most_made: int
+    least_made: int
+    made_windows: int
+    least_taken: int
+    taken_windows: int
+    source: int
     most_source: int
     first_source: int
 
 
 def _cut(maker: Geometry, taker: Geometry, p: Parameters, axis: int, length: int) -> _Cut:
-    k, (part,) = kernel(maker, p), whole(maker, p).parts
-    made: list[Span] = []
-    source: list[Span] = []
-    for span in even(taker.target[1 + axis], -(-taker.target[1 + axis] // length)):
+    k, own, (part,) = kernel(maker, p), kernel(taker, p), whole(maker, p).parts
+    taken = even(taker.target[1 + axis], -(-taker.target[1 + axis] // length))
+    made: list[int] = []
+    source: list[int] = []
+    for span in taken:
         rows, columns = (span, (0, 1)) if axis == 0 else ((0, 1), span)
         tile = source_tile(maker, taker, p, spatial_tile(taker, rows, columns))
-        made.append((tile.rows, tile.columns)[axis])
-        source.append((source_rows, source_columns)[axis](maker, k, tile, part))
+        made.append(size((tile.rows, tile.columns)[axis]))
+        source.append(size((source_rows, source_columns)[axis](maker, k, tile, part)))
     return _Cut(
-        sum(map(size, made)),
-        sum(k.windows(axis, size(span)) for span in made),
-        sum(map(size, source)),
-        max(map(size, made)),
-        max(map(size, source)),
-        size(source[0]),
+        sum(made),
+        max(made),
+        min(made),
+        sum(k.windows(axis, count) for count in made),
+        min(map(size, taken)),
+        sum(own.windows(axis, size(span)) for span in taken),
+        sum(source),
+        max(source),
+        source[0],
     )
 
 
@@ -68,37 +98,35 @@ class RelayTilings:
     """
 
     def __init__(self, maker: Geometry, taker: Geometry, p: Parameters, load: bool, traffic: Traffic) -> None:
-        self.maker, self.taker, self.p, self.load = maker, taker, p, load
         traffic = replace(traffic, load=False, begins=False)
-        self._slicings = [
-            _Shaped(maker, taker, p, load, traffic, sliced) for sliced in (slicings(taker, p) if traffic.store else [0])
-        ]
+        sliced = slicings(taker, p) if traffic.store else [0]
+        self._shaped = [_Shaped(maker, taker, p, load, traffic, tiles) for tiles in sliced]
 
-    def best(self, space: int) -> tuple[Tiling, Tiling] | None:
-        """The maker's and the taker's tiling of the smallest of those that cost little more than the cheapest in
-        ``space`` elements, or None if none fits."""
-        fitting = [np.where(shaped.space <= space, shaped.total, np.inf) for shaped in self._slicings]
-        cheapest = min(float(cost.min()) for cost in fitting)
-        if cheapest == np.inf:
-            return None
-        near = [
-            (int(shaped.space[shape]), number, int(shape))
-            for number, (shaped, cost) in enumerate(zip(self._slicings, fitting, strict=True))
-            for shape in np.flatnonzero(cost <= cheapest * CLOSE)
-        ]
-        _, number, shape = min(near)
-        return self._slicings[number].tilings(shape)
+    def best(self, packed: Callable[[Slots], Addresses | None]) -> Relay | None:
+        """The cheapest whose slots ``packed`` finds room for, or None."""
+        total = np.concatenate([shaped.total for shaped in self._shaped])
+        first = np.cumsum([0, *(len(shaped.total) for shaped in self._shaped)])
+        for at in np.argsort(total, kind="stable")[:TRIED].tolist():
+            if total[at] == np.inf:
+                break
+            number = int(np.searchsorted(first, at, side="right")) - 1
+            shaped, shape = self._shaped[number], at - int(first[number])
+            if (addresses := packed(shaped.slots(shape))) is not None:
+                return Relay(*shaped.tilings(shape), addresses)
+        return None
 
 
 class _Shaped:
-    """Of each shape of the taker's tile, with slices of so many of its channel tiles, elements and cycles."""
+    """Of each shape of the taker's tile, with slices of so many of its channel tiles, elements and cycles.
+
+    made_pieces, taken_pieces : that one after the other go through the accumulators
+    """
 
     def __init__(
         self, maker: Geometry, taker: Geometry, p: Parameters, load: bool, traffic: Traffic, sliced: int
     ) -> None:
-        self.maker, self.taker, self.p, self.load = maker, taker, p, load
+        self.maker, self.taker, self.p = maker, taker, p
         self.shapes = shapes = Shapes(taker, p, traffic, sliced)
-        _, self.own = shapes.measured(whole(taker, p))  # the taker's
         cut = cache(_cut)
         rows = [cut(maker, taker, p, 0, int(length)) for length in shapes.rows]
         columns = [cut(maker, taker, p, 1, int(length)) for length in shapes.columns]
@@ -107,67 +135,84 @@ class _Shaped:
         def both(name: str) -> Integers:
             return _every(rows, name) * _every(columns, name)
 
-        self.made = both("made")
-        self.largest = both("most_made")
-        self.plane = self._whole_beats(self.largest * p.columns)
+        self.plane = self._whole_beats(both("most_made") * p.columns)
         self.input_slot = self._whole_beats(both("most_source") * maker.source[0] * load)
-        self.space = (
-            np.where(self.count > 1, 2, 1) * self.input_slot
-            + PLANES * self.plane
-            + np.where(self.count * shapes.slices > 1, 2, 1) * shapes.output_slot
+        wide, depth = _every(columns, "most_made"), p.accumulator_depth
+        self.made_pieces = -(-_every(rows, "most_made") // np.maximum(depth // wide, 1))
+        self.taken_pieces = -(-shapes.rows // np.maximum(depth // shapes.columns, 1))
+        possible = (wide <= depth) & (shapes.columns <= depth)
+        possible &= (self.made_pieces <= _every(rows, "least_made")) & (
+            self.taken_pieces <= _every(rows, "least_taken")
         )
-        k, passes = kernel(maker, p), whole(maker, p).passes(p)
-        self.array = self.tiles * (
-            passes * np.maximum(both("windows"), self.count * p.pass_cycles) + self.count * ARRAY_GAP
-        ).astype(np.float64)
-        lines = _every(rows, "source").astype(np.float64)
-        beats = _every(columns, "source") * maker.source[0] / p.bus_elements + shapes.count / shapes.bands
-        self.loader: Reals = lines * beats * load
+        own = kernel(taker, p)
+        possible &= np.array([lines_fit(own, own.windows(1, int(n)), p) for n in shapes.columns])
+        made_windows = self._windows(maker, rows, columns, "made_windows", self.made_pieces)
+        taken_windows = self._windows(taker, rows, columns, "taken_windows", self.taken_pieces)
+        steps = self.count * self.tiles
+        self.array = made_windows + taken_windows + steps * 2 * GAP
+        vectors = self.tiles * (both("made") * interval(maker, p) + taker.target[1] * taker.target[2])
+        pieces = steps * (self.made_pieces + self.taken_pieces)
+        self.vector = vectors + pieces * (p.parameter_rows + DRAIN_GAP) + steps * 2 * SETTING
+        spans = _every(rows, "source") * shapes.count / shapes.bands
+        self.loader = (both("source") * maker.source[0] / p.bus_elements + spans) * load
+        instructions = 2 * pieces + 2 * steps
+        weights = steps * p.weight_row_bits / 8 * self._weight_rows()
+        self.reads = (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + self.loader
+        _, self.own = shapes.measured(whole(taker, p))
+        writes = self.loader + vectors
+        if maker.source[0] % p.bus_elements == 0:
+            writes = np.maximum(self.loader, vectors)
+        busy = [self.array, self.vector, self.reads, self.own.bus, writes, instructions * DISPATCH]
         first = both("first_source") * maker.source[0] / p.bus_elements * load
-        self.total = self._cycles(first)
-        possible = shapes.possible & (self.largest <= p.accumulator_depth)
-        self.total = np.where(possible, self.total, np.inf)
-        assert not k.depthwise
+        total = np.maximum.reduce([np.asarray(cycles, np.float64) for cycles in busy])
+        total = total + SHARED * (self.vector + self.reads) + first + self.own.ends
+        self.total: Reals = np.where(possible, total, np.inf)
 
     def _whole_beats(self, elements: Integers) -> Integers:
         return elements + -elements % self.p.bus_elements
 
-    def _cycles(self, first: Reals) -> Reals:
-        p, count, tiles = self.p, self.count, self.tiles
-        vectors = tiles * (self.made + self.taker.target[1] * self.taker.target[2])
-        self.vector = tiles * (
-            self.made * interval(self.maker, p) + count * (p.parameter_rows + DRAIN_GAP + 2 * SETTING)
-        ) + drain(self.taker, p, count, tiles)
-        steps = sum(whole(g, p).passes(p) for g in (self.maker, self.taker))
-        weights = tiles * (steps * p.rows + 2 * p.parameter_rows) * p.weight_row_bits / 8
-        self.reads = count * (weights + (6 * tiles + 3) * INSTRUCTION_BYTES) / p.bus_bytes + self.loader
-        array = self.array + self.own.array + count * HANDED
-        writes = self.loader + vectors
-        if self.maker.source[0] % p.bus_elements == 0:
-            writes = np.maximum(self.loader, vectors)
-        busiest = np.maximum.reduce(
-            [array, self.vector, self.reads, self.own.bus, writes, (count * tiles * DISPATCH).astype(np.float64)]
+    def _windows(
+        self, g: Geometry, rows: Sequence[_Cut], columns: Sequence[_Cut], name: str, pieces: Integers
+    ) -> Integers:
+        """Cycles of the array for one of the layers: each piece begins with windows that the one before had, too."""
+        k, p = kernel(g, self.p), self.p
+        again = 2 * k.windows(0, 1) - k.windows(0, 2)
+        down = _every(rows, name) + (pieces - 1) * again * self.shapes.bands
+        passing = np.maximum(down * _every(columns, name), self.count * pieces * p.pass_cycles)
+        return self.tiles * whole(g, p).passes(p) * passing
+
+    def _weight_rows(self) -> Integers:
+        p, pieces = self.p, (self.made_pieces, self.taken_pieces)
+        return sum(
+            (whole(g, p).passes(p) * p.rows + p.parameter_rows) * count
+            for g, count in zip((self.maker, self.taker), pieces, strict=True)
         )
-        return busiest + SHARED * (self.vector + self.reads) + first + self.own.ends
+
+    def slots(self, shape: int) -> Slots:
+        count, shapes = int(self.count[shape]), self.shapes
+        return (
+            (2 if count * shapes.slices > 1 else 1, int(shapes.output_slot[shape])),
+            (PLANES, int(self.plane[shape])),
+            (2 if count > 1 else 1, int(self.input_slot[shape])),
+        )
 
     def tilings(self, shape: int) -> tuple[Tiling, Tiling]:
-        """The maker's tiles are as many as the taker's, and overlap; the pair's cost is the taker's."""
-        shapes, p, taker = self.shapes, self.p, self.taker
+        """The maker's tiles are as many as the taker's, and overlap; cycles of both are the taker's."""
+        shapes, p, taker, own = self.shapes, self.p, self.taker, self.own
         span = int(shapes.rows[shape]), int(shapes.columns[shape])
         taken = tuple(tiles_of(taker, *span))
         made = tuple(source_tile(self.maker, taker, p, tile) for tile in taken)
-        count, largest = len(taken), (max(size(t.rows) for t in made), max(size(t.columns) for t in made))
-        own: Costs = self.own
+        largest, plane = (max(size(t.rows) for t in made), max(size(t.columns) for t in made)), int(self.plane[shape])
         return (
             Tiling(
-                largest, count, 1, self.tiles, 1, whole(self.maker, p).parts, int(self.input_slot[shape]), 0,
-                int(self.plane[shape]), 0.0, float(self.array[shape]), float(self.reads[shape]),
-                float(self.loader[shape]), 0.0, made,
+                largest, len(taken), 1, self.tiles, 1, whole(self.maker, p).parts, int(self.input_slot[shape]), 0, plane,
+                0.0, 0.0, 0.0, float(self.loader[shape]), 0.0, made, pieces=int(self.made_pieces[shape]),
             ),
             Tiling(
-                span, count, shapes.sliced, shapes.slices, 1, whole(taker, p).parts, int(self.plane[shape]), 0,
-                int(shapes.output_slot[shape]), float(self.total[shape]), float(own.array[shape]),
-                float(own.bus[shape]), 0.0, float(own.ends[shape]), taken,
+                span, len(taken), shapes.sliced, shapes.slices, 1, whole(taker, p).parts, plane, 0,
+                int(shapes.output_slot[shape]), float(self.total[shape]), float(self.array[shape]),
+                float(max(self.reads[shape], own.bus[shape])), 0.0, float(own.ends[shape]), taken,
+                pieces=int(self.taken_pieces[shape]),
             ),
         )  # fmt: skip
 

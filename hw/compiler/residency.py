@@ -76,7 +76,7 @@ class _Layouter:
             placements = self._place()
             if not isinstance(placements, int):
                 layout = Layout(tuple(placements), tuple(self.windows), self.resident)
-                return hand_on(self.layers, self.graph, self.p, layout, self.rooms, self._traffic)
+                return hand_on(self.layers, self.graph, self.p, layout, self.bottoms, self._traffic)
             beside = {n for n in self._active(placements) if not self.layers[n].on_array} - alone
             if not beside:
                 raise self._refuse(placements)
@@ -228,7 +228,7 @@ class _Layouter:
             # every other layer from the other side: so the next one's first loads need not wait for this one's last
             bottom = self.tops[n] if n % 2 else bottoms[n] - space
             placements[n] = self._slots(n, tiling, bottom)
-        self.rooms = list(zip(self.tops, bottoms, strict=True))
+        self.bottoms = bottoms
         return [placement for placement in placements if placement is not None]
 
     def _slots(self, n: int, tiling: Tiling, bottom: int) -> Placement:

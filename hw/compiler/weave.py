@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
 from .cost import interval
-from .cutting import channel_tiles, source_rows
+from .cutting import SpatialTile, channel_tiles, source_rows
 from .dependencies import makers_of
 from .emission import TileEmitter, Turns
 from .instruction import Instruction
 from .kernel_steps import kernel
 from .plan import Plan
-from .relay_emission import relayed
+from .relay_emission import RelayEmitter
 from .span import size
 
 CREDIT = 4
@@ -188,16 +188,19 @@ class _Weaver:
 
     def _relay(self, number: int) -> None:
         """All tiles of a layer of the array and of the next, which takes what it makes."""
-        for place in range(self.plan.placements[number].tiling.count):
+
+        def need(place: int) -> None:
+            self.next_tile[number] = place
             self._need(number)
-            for made, emit in relayed(self.plan, self.turns, number, place):
-                self.program += made
-                if emit is not None:
-                    step, drain = self._paces(emit)
-                    self.credit += step - drain
-                    self._background(step)
-            self.next_tile[number] += 1
-            self.next_tile[number + 1] += 1
+
+        for step in RelayEmitter(self.plan, self.turns, number, need).steps():
+            self.program += step.made
+            self.next_tile[number + 1] = step.tiles
+            if step.emit is not None and step.piece is not None:
+                array, vector = self._paces(step.emit, step.piece)
+                self.credit += array - vector
+                self._background(array)
+        self.next_tile[number] = self.plan.placements[number].tiling.count
 
     def _load_slice(self, emitters: list[TileEmitter], place: int) -> None:
         """What the slice at ``place`` needs beside weights, unless it is there."""
@@ -214,7 +217,7 @@ class _Weaver:
     def _slice(self, emit: TileEmitter, last: bool) -> None:
         """Array and vector unit for a slice, the ``last`` of its tile or not."""
         parts = emit.place.tiling.parts
-        step, drain = self._paces(emit)
+        step, drain = self._paces(emit, emit.tile)
         for whole in emit.slice.series:
             start = 0
             while start < len(whole):
@@ -230,11 +233,11 @@ class _Weaver:
                 self.credit += len(group) * (step - drain)
                 self._background(step)
 
-    def _paces(self, emit: TileEmitter) -> tuple[int, int]:
-        """Cycles of the array and of the vector unit for a channel tile."""
-        windows, p = emit.kernel.pass_windows(emit.tile.convolved), self.p
+    def _paces(self, emit: TileEmitter, tile: SpatialTile) -> tuple[int, int]:
+        """Cycles of the array and of the vector unit for a channel tile in ``tile``."""
+        windows, p = emit.kernel.pass_windows(tile.convolved), self.p
         step = sum(part.passes(p) for part in emit.place.tiling.parts) * max(windows, p.pass_cycles)
-        return step, size(emit.tile.rows) * size(emit.tile.columns) * interval(emit.it.geometry, p) + p.parameter_rows
+        return step, size(tile.rows) * size(tile.columns) * interval(emit.it.geometry, p) + p.parameter_rows
 
     def _vector_tile(self, number: int) -> None:
         """The next tile of a layer of the vector unit alone."""
