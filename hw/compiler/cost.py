@@ -86,12 +86,9 @@ def interval(g: Geometry, p: Parameters) -> int:
     return max(reads(g), p.lane_groups)
 
 
-def drain(g: Geometry, p: Parameters, count: Counts, tiles: int, results: int = 0) -> Counts:
-    """Cycles of the vector unit for a layer of ``tiles`` channel tiles, in ``count`` spatial ones.
-
-    results : positions of all of these, if some are made more than once
-    """
-    results = results or g.target[1] * g.target[2]
+def drain(g: Geometry, p: Parameters, count: Counts, tiles: int) -> Counts:
+    """Cycles of the vector unit for a layer of ``tiles`` channel tiles, in ``count`` spatial ones."""
+    results = g.target[1] * g.target[2]
     return tiles * (results * interval(g, p) + count * (p.parameter_rows + DRAIN_GAP))
 
 
@@ -177,7 +174,7 @@ def _each(columns: Numbers, rows: Numbers) -> Numbers:
     return np.outer(columns, rows).ravel()
 
 
-def _beyond_queue(instructions: Reals) -> Reals:
+def beyond_queue(instructions: Reals) -> Reals:
     """The share of ``instructions`` of one unit, one behind the other, that find its queue full."""
     share: Reals = np.maximum(0.0, 1 - QUEUE / np.maximum(instructions, 1))
     return share
@@ -291,7 +288,7 @@ class Shapes:
         # each channel tile loads the parts of its reduction again, each slice its own
         repeats = self._channel_tiles if parts > 1 else 1
         pieces = count * max(repeats * parts, self.slices)
-        loads, (stores, storing) = self._loads(), self._stores()
+        loads, (stores, storing) = self._loads(), self.stores()
         loads = loads + (pieces - count if parts > 1 and traffic.load else 0)
         instructions = loads + stores + count * (traffic.operand + 1 + self.slices) + pieces
         weights, array = 0.0, np.zeros(1)
@@ -315,7 +312,7 @@ class Shapes:
             results = _each(self._columns.last, self._rows.last)
             last = last + (storing * results / (g.target[1] * g.target[2] * self.slices))
         # what waits for a full queue holds up the array's instructions behind it
-        array = array + beats * _beyond_queue(loads / pieces) + storing * _beyond_queue(stores / pieces)
+        array = array + beats * beyond_queue(loads / pieces) + storing * beyond_queue(stores / pieces)
         busiest = np.maximum.reduce(np.broadcast_arrays(array, vector, bus, writes, storing))
         total = busiest + SHARED * (vector + bus) + first + last
         bus = np.maximum(bus, storing)
@@ -331,7 +328,7 @@ class Shapes:
         shorter = np.minimum(np.tile(rows, len(columns)), np.repeat(columns, len(rows)))
         return np.where(self._across > 1, shorter, 1) * self.count * self.slices * int(self.traffic.load)
 
-    def _stores(self) -> tuple[Integers, Reals]:
+    def stores(self) -> tuple[Integers, Reals]:
         """STOREs, and the storer's cycles."""
         g, steps = self.g, self.traffic.steps
         if not self.traffic.store:

@@ -6,35 +6,33 @@ layout tells of all.  ``choice`` rests on differences between these figures: doc
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..isa.parameters import Parameters
-from .cost import drain, interval, reads
+from .cost import drain, interval, reads, writing
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
-from .placement import Layout, Placement
+from .residency import Layout
+from .tiling import Tiling
 
 
 def pace(layers: Sequence[EngineLayer], layout: Layout, p: Parameters) -> float:
     """Cycles of ``layers``, laid out as they are, on the accelerator with ``p``, about.
 
     A layer of the array takes as long as the busiest unit.  Where that is not the vector unit, its own layers hide, for
-    as long as they may be at work.  The two layers of a relay count as one.
+    as long as they may be at work.
     """
     total, slack = 0.0, [0.0] * len(layers)
-    before = 0.0  # of a relay's vector unit, for its first layer
     for number, (layer, placement) in enumerate(zip(layers, layout.placements, strict=True)):
         if layer.on_array:
             tiling = placement.tiling
-            vector = _vector(layer, placement, p) + before
-            if placement.hands_on:
-                before = vector
-                continue
-            before = 0.0
+            vector = _vector(layer, tiling, p)
             cycles = max(tiling.array, tiling.bus, vector)
             total += cycles + tiling.ends
             slack[number] = cycles - vector
     for layer, placement, (first, last) in zip(layers, layout.placements, layout.windows, strict=True):
         if not layer.on_array:
-            left = _vector(layer, placement, p)
+            left = _vector(layer, placement.tiling, p)
             for number in range(first, last + 1):
                 hidden = min(left, slack[number])
                 slack[number] -= hidden
@@ -43,15 +41,13 @@ def pace(layers: Sequence[EngineLayer], layout: Layout, p: Parameters) -> float:
     return total
 
 
-def _vector(layer: EngineLayer, placement: Placement, p: Parameters) -> float:
-    """Cycles of the vector unit for ``layer``, whose writes and the loader's take turns."""
-    g, tiles, tiling = layer.geometry, sum(map(len, channel_tiles(layer.geometry, p))), placement.tiling
-    results = g.target[1] * g.target[2]
-    if placement.hands_on:
-        results = sum(tile.positions for tile in tiling.tiles)
+def _vector(layer: EngineLayer, tiling: Tiling, p: Parameters) -> float:
+    """Cycles of the vector unit for ``layer``, and of its writes and the loader's."""
+    g, tiles = layer.geometry, sum(map(len, channel_tiles(layer.geometry, p)))
+    vectors = tiles * g.target[1] * g.target[2]
     if layer.on_array:
-        cycles = float(drain(g, p, tiling.count * tiling.pieces, tiles, results))
+        cycles = float(drain(g, p, tiling.count, tiles))
     else:
         # where it reads in every cycle, each write takes its port once, if it is the bank's
-        cycles = tiles * results * (interval(g, p) + (reads(g) >= p.lane_groups) * min(1.0, 2 / p.banks))
-    return max(cycles, tiles * results + tiling.loader)
+        cycles = vectors * (interval(g, p) + (reads(g) >= p.lane_groups) * min(1.0, 2 / p.banks))
+    return max(cycles, float(writing(g, p, np.array(tiling.loader), vectors)))

@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from ..isa.parameters import INSTRUCTION_BYTES, Parameters
-from .cost import DRAIN_GAP, SHARED, Integers, Reals, Shapes, Traffic, interval
+from .cost import DRAIN_GAP, SHARED, Integers, Reals, Shapes, Traffic, beyond_queue, interval
 from .cutting import channel_tiles, even, slicings, source_columns, source_rows, spatial_tile, tiles_of, whole
 from .geometry import Geometry
 from .kernel_steps import kernel, lines_fit
@@ -149,7 +149,10 @@ class _Shaped:
         made_windows = self._windows(maker, rows, columns, "made_windows", self.made_pieces)
         taken_windows = self._windows(taker, rows, columns, "taken_windows", self.taken_pieces)
         steps = self.count * self.tiles
-        self.array = made_windows + taken_windows + steps * 2 * GAP
+        # stores that wait for a full queue hold up the array's instructions behind them
+        stores, storing = shapes.stores()
+        queued = storing * beyond_queue(stores / (self.count * shapes.slices))
+        self.array = made_windows + taken_windows + steps * 2 * GAP + queued
         vectors = self.tiles * (both("made") * interval(maker, p) + taker.target[1] * taker.target[2])
         pieces = steps * (self.made_pieces + self.taken_pieces)
         self.vector = vectors + pieces * (p.parameter_rows + DRAIN_GAP) + steps * 2 * SETTING

@@ -43,13 +43,15 @@ def working_windows(layers: Sequence[EngineLayer], alone: set[int]) -> list[Life
     return list(zip(starts, ends, strict=True))
 
 
-def lay_out(layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> Layout:
+def lay_out(layers: Sequence[EngineLayer], graph: Graph, p: Parameters, *, relays: bool = True) -> Layout:
     """Decide what is resident and where all of it lies.
 
     The network's input and output are in DRAM.  Others stay on chip while they live, those first that take the least
-    of it, as long as every layer's slots still have room.  Raises ConfigurationError for a layer that no tiling fits.
+    of it, as long as every layer's slots still have room.  ``relays``: where it pays, layers hand on their maps.  Raises ConfigurationError for a layer that no tiling fits.
     """
-    return _Layouter(layers, graph, p).layout()
+    layouter = _Layouter(layers, graph, p)
+    layout = layouter.layout()
+    return hand_on(layers, graph, p, layout, layouter.bottoms, layouter.traffic) if relays else layout
 
 
 class _Layouter:
@@ -59,6 +61,7 @@ class _Layouter:
         self.beginning = next((n for n, layer in enumerate(layers) if layer.input in graph.inputs), -1)
         self.resident: dict[str, int] = {}
         self.tops = [0] * len(layers)
+        self.bottoms = [self.capacity] * len(layers)
         self.tilings = cache(self._tilings)
         self.best = cache(self._best)
         self.makers = makers_of(layers)
@@ -75,8 +78,7 @@ class _Layouter:
             self._choose()
             placements = self._place()
             if not isinstance(placements, int):
-                layout = Layout(tuple(placements), tuple(self.windows), self.resident)
-                return hand_on(self.layers, self.graph, self.p, layout, self.bottoms, self._traffic)
+                return Layout(tuple(placements), tuple(self.windows), self.resident)
             beside = {n for n in self._active(placements) if not self.layers[n].on_array} - alone
             if not beside:
                 raise self._refuse(placements)
@@ -113,7 +115,7 @@ class _Layouter:
         """Whether layers ``n`` and ``other`` write parts of one tensor that the same layer is the first to read."""
         return self.layers[n].output == self.layers[other].output and self.first[n] == self.first[other]
 
-    def _traffic(self, n: int) -> Traffic:
+    def traffic(self, n: int) -> Traffic:
         layer = self.layers[n]
         return Traffic(
             layer.input not in self.resident,
@@ -132,7 +134,7 @@ class _Layouter:
 
     def _tiling(self, n: int, space: int, slack: float) -> Tiling | None:
         """The best for layer ``n`` in ``space`` elements; the same for all layers of its geometry and traffic."""
-        return self.best(self.layers[n].geometry, self._traffic(n), space, slack)
+        return self.best(self.layers[n].geometry, self.traffic(n), space, slack)
 
     def _tables(self, n: int) -> int:
         return TABLE_BYTES if self.layers[n].tables is not None else 0
@@ -144,7 +146,7 @@ class _Layouter:
 
     def _refuse(self, n: int) -> ConfigurationError:
         layer = self.layers[n]
-        return refuse(layer.name, layer.geometry, self.p, self._traffic(n), self._tables(n))
+        return refuse(layer.name, layer.geometry, self.p, self.traffic(n), self._tables(n))
 
     def _padded(self, tiling: Tiling) -> int:
         return tiling.space + -tiling.space % self.p.bus_elements
@@ -197,7 +199,7 @@ class _Layouter:
         The index of the first layer that finds none, if there is one.
         """
         placements: list[Placement | None] = [None] * len(self.layers)
-        bottoms = [self.capacity] * len(self.layers)
+        bottoms = self.bottoms = [self.capacity] * len(self.layers)
         blocks: list[tuple[Lifetime, int, int]] = []
         for n, layer in enumerate(self.layers):
             if layer.on_array:
@@ -228,7 +230,6 @@ class _Layouter:
             # every other layer from the other side: so the next one's first loads need not wait for this one's last
             bottom = self.tops[n] if n % 2 else bottoms[n] - space
             placements[n] = self._slots(n, tiling, bottom)
-        self.bottoms = bottoms
         return [placement for placement in placements if placement is not None]
 
     def _slots(self, n: int, tiling: Tiling, bottom: int) -> Placement:
