@@ -9,7 +9,7 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -43,6 +43,7 @@ from .options import (
     WeightBits,
     WidestActivations,
     WidestWeights,
+    given,
 )
 from .quant.graph.errors import SystolithError
 from .vendor_commands import package as package_command
@@ -186,18 +187,12 @@ def generate(
     """
     from .commands.generate import generate_accelerator, generate_build, hardware_lines, plan_tables
 
-    given = {
-        "lanes": lanes,
-        "line_buffer": line_buffer,
-        "sum_bits": sum_bits,
-        "weight_bits": weight_bits,
-        "activation_bits": activation_bits,
-        "normalization": normalization,
-        "paired": paired,
-    }
-    sizes: dict[str, Any] = {n: value for n, value in given.items() if value is not None}
-    sizes |= {"rows": rows, "columns": columns, "bus_bytes": bus_bytes, "activation_kib": activation_kib}
-    sizes |= {"accumulator_kib": accumulator_kib, "weight_fifo_kib": weight_fifo_kib, "target": target.value}
+    sizes = given(
+        rows=rows, columns=columns, bus_bytes=bus_bytes, activation_kib=activation_kib,
+        accumulator_kib=accumulator_kib, weight_fifo_kib=weight_fifo_kib, lanes=lanes, line_buffer=line_buffer,
+        sum_bits=sum_bits, weight_bits=weight_bits, activation_bits=activation_bits, normalization=normalization,
+        target=target.value, paired=paired,
+    )  # fmt: skip
     if general:
         if model or batch != 1 or unfold_input is not None:
             raise typer.BadParameter("--general takes no model, --batch or --unfold-input; `systolith compile` does")
@@ -270,14 +265,12 @@ def estimate(
     """
     from .commands.estimate import estimate_build
 
-    sizes: dict[str, Any] = {"bus_bytes": bus_bytes, "activation_kib": activation_kib}
-    sizes |= {"accumulator_kib": accumulator_kib, "weight_fifo_kib": weight_fifo_kib}
-    sizes |= {} if target is None else {"target": target.value}
-    sizes |= {} if lanes is None else {"lanes": lanes}
-    sizes |= {} if line_buffer is None else {"line_buffer": line_buffer}
-    sizes |= {} if paired is None else {"paired": paired}
-    sizes |= {"batch": batch, "unfold_input": unfold_input, "clock_mhz": clock}
-    found = estimate_build(model, rows=rows, columns=columns, device=device, **sizes)
+    sizes = given(
+        bus_bytes=bus_bytes, activation_kib=activation_kib, accumulator_kib=accumulator_kib,
+        weight_fifo_kib=weight_fifo_kib, target=target and target.value, lanes=lanes, line_buffer=line_buffer,
+        paired=paired, batch=batch, clock_mhz=clock,
+    )  # fmt: skip
+    found = estimate_build(model, rows=rows, columns=columns, device=device, unfold_input=unfold_input, **sizes)
     if json_:
         console.out(json.dumps(found.as_json()))
     else:

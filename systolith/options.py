@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -138,3 +138,8 @@ Normalized = Annotated[
 ]
 QuantizedModel = Annotated[Path, typer.Argument(metavar="Q.onnx", help="The quantized model.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Those of ``options`` that were given."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -58,7 +58,7 @@ def test_differences_of_the_estimate_are_those_of_the_cycle_model(name, side, re
     first = side // 4, False
     for option in cycles:
         saved, estimated = 1 - cycles[option] / cycles[first], 1 - paces[option] / paces[first]
-        assert estimated == pytest.approx(saved, abs=0.015), option
+        assert estimated == pytest.approx(saved, abs=0.02), option
     chosen = choose(graph, few)
     few_lanes = {
         option: found * (1 + 0.01 * (option[0] * 4 / side - 1 + option[1])) for option, found in cycles.items()
@@ -70,7 +70,7 @@ def test_lanes_are_as_few_as_come_near_the_fastest(digits, resnet8):
     """LeNet-5 has passes enough for two lanes; ResNet-8's shortcuts and first layer have not."""
     assert choose(digits, sized(digits, 8)).reasons == (
         "lanes: 2; 4 would save 0.0%; 8 would save 0.0%",
-        "input: unfolded by the host, about 4.8% fewer cycles than as it is",
+        "input: as it is; unfolded by the host it would save -0.7% of the cycles",
     )
     found = choose(resnet8, sized(resnet8, 16))
     assert (found.parameters.lanes, found.unfold_input) == (8, True)
@@ -161,10 +161,10 @@ def test_an_input_that_cannot_be_unfolded_is_not_spoken_of(name):
     assert [reason.split(":")[0] for reason in found.reasons] == ["lanes"]
 
 
-def one_layer(kernel: int) -> quant.Graph:
-    """16 channels in and out, 32 x 32."""
-    network = quant.Network((16, 32, 32)).conv(16, kernel).relu()
-    images = np.random.default_rng(0).standard_normal((2, 16, 32, 32), np.float32)
+def one_layer(kernel: int, channels: int = 16) -> quant.Graph:
+    """As many channels in and out, 32 x 32."""
+    network = quant.Network((channels, 32, 32)).conv(channels, kernel).relu()
+    images = np.random.default_rng(0).standard_normal((2, channels, 32, 32), np.float32)
     return quant.quantize(network.to_onnx(), images, quant.Settings(ranges="minmax"))
 
 
@@ -175,12 +175,16 @@ def test_unfolding_that_saves_no_pass_is_not_spoken_of():
     assert [reason.split(":")[0] for reason in choose(graph, sized(graph, 16)).reasons] == ["lanes"]
 
 
-def test_writes_of_loader_and_vector_unit_take_turns():
-    """One pass: array, bus, lanes and storer need 1,024 cycles each, the memory's port for writes 2,048."""
-    graph = one_layer(1)
+@pytest.mark.parametrize(("channels", "least", "most"), [(16, 1_900, 2_000), (12, 2_050, 2_200)])
+def test_beats_of_whole_lines_are_written_beside_vectors(channels, least, most):
+    """One pass: array, lanes and storer need 1,024 cycles each, and some 900 for the first load and the last store.
+
+    Of 12 channels, 768 beats take turns with the vectors.
+    """
+    graph = one_layer(1, channels)
     made = plan(graph, sized(graph, 16, lanes=16))
     found = pace(made.layers, made.layout, made.parameters)
-    assert 2_048 < found < 2_600
+    assert least < found < most
     assert found == pytest.approx(predict(made, 30).cycles, rel=0.15)
 
 
@@ -231,12 +235,13 @@ def test_generate_compile_and_their_manifests_tell_the_choice(tmp_path, monkeypa
     for given in (None, False, True):
         compiled = compile_build(graph, build, tmp_path / "net", unfold_input=given)
         manifest, _ = read_manifest(tmp_path / "net")
-        assert (compiled.unfolding is not None) == (given is not False)
+        found = choose(graph, made.parameters, lanes=made.parameters.lanes, unfold_input=given)
+        assert (compiled.unfolding is not None) == found.unfold_input == (given is True)
         assert len(manifest.chosen) == (given is None), "its lanes are there"
 
 
 def test_the_choice_is_for_the_images_of_a_run(digits):
     """Eight images share the fully connected layers' weights, so the first layer is more of what is left."""
-    one, eight = (choose(digits, sized(digits, 8), batch).reasons[-1] for batch in (1, 8))
+    one, eight = (choose(digits, sized(digits, 16), batch).reasons[-1] for batch in (1, 8))
     shares = [float(re.search(r"about ([\d.]+)%", reason)[1]) for reason in (one, eight)]
     assert shares[1] > 1.5 * shares[0]

@@ -92,6 +92,15 @@ def drain(g: Geometry, p: Parameters, count: Counts, tiles: int) -> Counts:
     return tiles * (results * interval(g, p) + count * (p.parameter_rows + DRAIN_GAP))
 
 
+def writing(g: Geometry, p: Parameters, beats: Reals, vectors: int) -> Reals:
+    """Cycles to write the loader's beats and the vector unit's vectors: beside each other if a beat lies in one line,
+    else in turns.
+    """
+    if g.source[0] % p.bus_elements:
+        return beats + vectors
+    return np.maximum(beats, vectors)
+
+
 def pixel_pitch(g: Geometry, p: Parameters, steps: Pair, channels: int) -> int:
     """Elements from pixel to pixel of a slot that is stored: what is side by side in DRAM is dense; what is not lies in
     a bus beat as it does there.  ``steps``: as Traffic has them;  ``channels``: in a pixel of the slot."""
@@ -303,9 +312,7 @@ class Shapes:
         if traffic.operand:
             loader = loader + results * g.target[0] / p.bus_elements
         bus = (count * weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + loader
-        vectors = results * self._channel_tiles
-        # beats that lie in one line are written beside vectors, others take turns with them
-        writes = np.maximum(loader, vectors) if g.source[0] % p.bus_elements == 0 else loader + vectors
+        writes = writing(g, p, loader, results * self._channel_tiles)
         last = vector / count / self._channel_tiles
         last = last + traffic.trailing * np.tile(self._rows.last, len(self._columns.last)) / g.target[1]
         if traffic.store:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from amaranth import Value
 from amaranth.lib import data
-from amaranth.utils import ceil_log2
 
 from ...quant.graph.errors import ConfigurationError
 from ..isa.ranges import check_choice, check_power_of_two, check_range
@@ -86,12 +85,12 @@ class Lines:
     @property
     def line_bits(self) -> int:
         """Of an address, those inside a line."""
-        return ceil_log2(self.line)
+        return self.line.bit_length() - 1
 
     @property
     def bank_bits(self) -> int:
         """Above them, those of the bank."""
-        return ceil_log2(self.banks)
+        return self.banks.bit_length() - 1
 
     @property
     def ring_bits(self) -> int:
@@ -101,7 +100,7 @@ class Lines:
     @property
     def depth_bits(self) -> int:
         """Width of a line's address in its bank."""
-        return ceil_log2(self.depth)
+        return (self.depth - 1).bit_length()
 
     def bank(self, address: Value) -> Value:
         """The bank of the element at ``address``."""
