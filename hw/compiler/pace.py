@@ -12,7 +12,7 @@ from ..isa.parameters import Parameters
 from .cost import drain, interval, reads, writing
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
-from .residency import Layout
+from .placement import Layout
 from .tiling import Tiling
 
 

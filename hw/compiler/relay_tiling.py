@@ -20,6 +20,9 @@ from .tiling import Tiling
 GAP = 20
 """Cycles between two of the array's instructions that are of different layers, about."""
 
+VECTOR_GAP = 25
+"""Cycles from the last vector of a channel tile to the next one's first, about."""
+
 SETTING = 8
 """Cycles that the vector unit takes to be set up for the other layer, about."""
 
@@ -152,7 +155,10 @@ class _Shaped:
         # stores that wait for a full queue hold up the array's instructions behind them
         stores, storing = shapes.stores()
         queued = storing * beyond_queue(stores / (self.count * shapes.slices))
-        self.array = made_windows + taken_windows + steps * 2 * GAP + queued
+        # where a vector comes every cycle, the vector unit is behind the array by what is between channel tiles
+        behind = self.tiles * both("made") * (interval(maker, p) - whole(maker, p).passes(p))
+        behind = np.maximum(behind + steps * self.made_pieces * VECTOR_GAP, 0)
+        self.array = made_windows + taken_windows + steps * 2 * GAP + queued + behind
         vectors = self.tiles * (both("made") * interval(maker, p) + taker.target[1] * taker.target[2])
         pieces = steps * (self.made_pieces + self.taken_pieces)
         self.vector = vectors + pieces * (p.parameter_rows + DRAIN_GAP) + steps * 2 * SETTING
