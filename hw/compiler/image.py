@@ -21,8 +21,8 @@ Use = tuple[EngineLayer, ChannelTile, Sequence[Part]]
 def weight_stream(uses: Iterable[Use], parameters: Parameters) -> bytes:
     """Everything that one spatial tile draws from the weight FIFO, padded to whole bus beats.
 
-    For each channel tile, in the order of use: its parameters, then for each part, kernel row, kernel column and chunk R
-    rows of C weights.
+    For each channel tile, in the order of use: its parameters, then for each part, kernel row, kernel column and chunk
+    R rows of C weights.
     """
     packed, rest = [], np.zeros(0, np.uint8)
     for layer, tile, parts in uses:

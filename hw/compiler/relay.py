@@ -1,8 +1,8 @@
 """Relays: a convolution, the maker, hands its map on chip to the depthwise one behind it, the taker.
 
 Both work on one spatial tile, channel tile by channel tile, the taker one behind the maker: so of the map between them
-two planes are there at a time, each a channel tile's rectangle, however many channels it has.  What the rectangles of two
-spatial tiles share is made twice.
+two planes are there at a time, each a channel tile's rectangle, however many channels it has.  What the rectangles of
+two spatial tiles share is made twice.
 """
 
 from collections.abc import Collection, Sequence
@@ -29,7 +29,7 @@ def relays(layers: Sequence[EngineLayer], kept: Collection[str], p: Parameters) 
     readers = readers_of(makers_of(layers))
     return [
         n
-        for n, (maker, taker) in enumerate(zip(layers, layers[1:], strict=False))
+        for n, (maker, taker) in enumerate(pairwise(layers))
         if readers[n] == [n + 1] and maker.output not in kept and _fit(maker, taker, p)
     ]
 
@@ -56,8 +56,8 @@ def _fit(maker: EngineLayer, taker: EngineLayer, p: Parameters) -> bool:
 class Streams:
     """What a relay draws from the weight FIFO for a spatial tile, in three streams.
 
-    begin : the maker's first channel tile;  end : the taker's last, which comes behind the next spatial tile's ``begin``
-    between : all others, of maker and taker in turn
+    begin : the maker's first channel tile;  between : all but two, of maker and taker in turn
+    end : the taker's last, which comes behind the next spatial tile's ``begin``
     """
 
     begin: tuple[Use, ...]

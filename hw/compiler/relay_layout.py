@@ -94,5 +94,5 @@ def _placed(maker: Placement, taker: Placement, relay: Relay) -> tuple[Placement
     tables = next(iter(first), None), next(iter(second), None)
     return (
         replace(maker, tiling=relay.made, input_slots=inputs, output_slots=planes, tables=tables[0], hands_on=True),
-        replace(taker, tiling=relay.taken, input_slots=planes, output_slots=outputs, tables=tables[1]),
+        replace(taker, tiling=relay.taken, input_slots=(), output_slots=outputs, tables=tables[1]),
     )

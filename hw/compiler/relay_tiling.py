@@ -17,7 +17,7 @@ from .relay import PLANES, source_tile
 from .span import size
 from .tiling import Tiling
 
-GAP = 20
+GAP = 2
 """Cycles between two of the array's instructions that are of different layers, about."""
 
 VECTOR_GAP = 25
@@ -188,14 +188,15 @@ class _Shaped:
         again = 2 * k.windows(0, 1) - k.windows(0, 2)
         down = _every(rows, name) + (pieces - 1) * again * self.shapes.bands
         passing = np.maximum(down * _every(columns, name), self.count * pieces * p.pass_cycles)
-        return self.tiles * whole(g, p).passes(p) * passing
+        cycles: Integers = self.tiles * whole(g, p).passes(p) * passing
+        return cycles
 
     def _weight_rows(self) -> Integers:
-        p, pieces = self.p, (self.made_pieces, self.taken_pieces)
-        return sum(
-            (whole(g, p).passes(p) * p.rows + p.parameter_rows) * count
-            for g, count in zip((self.maker, self.taker), pieces, strict=True)
-        )
+        """That each channel tile of both draws."""
+        p = self.p
+        made, taken = (whole(g, p).passes(p) * p.rows + p.parameter_rows for g in (self.maker, self.taker))
+        rows: Integers = made * self.made_pieces + taken * self.taken_pieces
+        return rows
 
     def slots(self, shape: int) -> Slots:
         count, shapes = int(self.count[shape]), self.shapes
@@ -214,11 +215,11 @@ class _Shaped:
         largest, plane = (max(size(t.rows) for t in made), max(size(t.columns) for t in made)), int(self.plane[shape])
         return (
             Tiling(
-                largest, len(taken), 1, self.tiles, 1, whole(self.maker, p).parts, int(self.input_slot[shape]), 0, plane,
-                0.0, 0.0, 0.0, float(self.loader[shape]), 0.0, made, pieces=int(self.made_pieces[shape]),
+                largest, len(taken), 1, self.tiles, 1, whole(self.maker, p).parts, int(self.input_slot[shape]), 0,
+                plane, 0.0, 0.0, 0.0, float(self.loader[shape]), 0.0, made, pieces=int(self.made_pieces[shape]),
             ),
             Tiling(
-                span, len(taken), shapes.sliced, shapes.slices, 1, whole(taker, p).parts, plane, 0,
+                span, len(taken), shapes.sliced, shapes.slices, 1, whole(taker, p).parts, 0, 0,
                 int(shapes.output_slot[shape]), float(self.total[shape]), float(self.array[shape]),
                 float(max(self.reads[shape], own.bus[shape])), 0.0, float(own.ends[shape]), taken,
                 pieces=int(self.taken_pieces[shape]),

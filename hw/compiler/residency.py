@@ -47,7 +47,9 @@ def lay_out(layers: Sequence[EngineLayer], graph: Graph, p: Parameters, *, relay
     """Decide what is resident and where all of it lies.
 
     The network's input and output are in DRAM.  Others stay on chip while they live, those first that take the least
-    of it, as long as every layer's slots still have room.  ``relays``: where it pays, layers hand on their maps.  Raises ConfigurationError for a layer that no tiling fits.
+    of it, as long as every layer's slots still have room.  ``relays``: where it pays, layers hand on their maps.
+
+    Raises ConfigurationError for a layer that no tiling fits.
     """
     layouter = _Layouter(layers, graph, p)
     layout = layouter.layout()
