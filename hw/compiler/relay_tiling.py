@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -71,6 +71,7 @@ class _Cut:
     first_source: int
 
 
+@lru_cache(maxsize=1024)
 def _cut(maker: Geometry, taker: Geometry, p: Parameters, axis: int, length: int) -> _Cut:
     k, own, (part,) = kernel(maker, p), kernel(taker, p), whole(maker, p).parts
     taken = even(taker.target[1 + axis], -(-taker.target[1 + axis] // length))
@@ -130,9 +131,8 @@ class _Shaped:
     ) -> None:
         self.maker, self.taker, self.p = maker, taker, p
         self.shapes = shapes = Shapes(taker, p, traffic, sliced)
-        cut = cache(_cut)
-        rows = [cut(maker, taker, p, 0, int(length)) for length in shapes.rows]
-        columns = [cut(maker, taker, p, 1, int(length)) for length in shapes.columns]
+        rows = [_cut(maker, taker, p, 0, int(length)) for length in shapes.rows]
+        columns = [_cut(maker, taker, p, 1, int(length)) for length in shapes.columns]
         self.count, self.tiles = shapes.count, len(channel_tiles(taker, p)[0])
 
         def both(name: str) -> Integers:
