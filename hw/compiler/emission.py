@@ -1,9 +1,6 @@
 """The instructions of one spatial tile of one layer, or of one slice of its channels."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Sequence
 
 from ...quant.graph import Pair
 from ..isa.program import Operation
@@ -28,34 +25,10 @@ from .placement import TABLE_BYTES, Placement
 from .plan import Plan
 from .span import Span, size
 from .spans import Spans, of_pixels
+from .turns import Piece, Turns
 from .vector_settings import rectangles, settings
 
 WRAP = 1 << 24
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A rectangle of a map in the activation memory: ``rows`` and ``elements`` of each, half open, from ``base`` on."""
-
-    base: int
-    rows: Span
-    elements: Span
-
-    def address(self, row: int, element: int) -> int:
-        return self.base + (row - self.rows[0]) * size(self.elements) + element - self.elements[0]
-
-
-@dataclass
-class Turns:
-    """How often each layer has used its slots, and what the vector unit was last set up for."""
-
-    loads: dict[int, int] = field(default_factory=partial(defaultdict, int))
-    operands: dict[int, int] = field(default_factory=partial(defaultdict, int))
-    bands: dict[int, Piece] = field(default_factory=dict)  # the whole rows that it loaded last
-    tiles: dict[int, int] = field(default_factory=partial(defaultdict, int))
-    settings: Mapping[str, int] = field(default_factory=dict)
-    tables: int = -1  # the layer whose tables the lanes hold
-    tables_on_chip: set[int] = field(default_factory=set)
 
 
 class TileEmitter:

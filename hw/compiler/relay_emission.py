@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from .cutting import ChannelTile, SpatialTile, channel_tiles
 from .dram import Region
-from .emission import TileEmitter, Turns
+from .emission import TileEmitter
 from .instruction import Instruction
 from .plan import Plan
 from .relay import pieces_of
+from .turns import Turns
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from ..isa.program import Operation
 from .cost import interval
 from .cutting import SpatialTile, channel_tiles, source_rows
 from .dependencies import makers_of
-from .emission import TileEmitter, Turns
+from .emission import TileEmitter
 from .instruction import Instruction
 from .kernel_steps import kernel
 from .plan import Plan
 from .relay_emission import RelayEmitter
 from .span import size
+from .turns import Turns
 
 CREDIT = 4
 """Channel tiles of the array whose time the vector unit may have saved up."""
