@@ -9,7 +9,10 @@ from itertools import pairwise
 import pytest
 
 from systolith.hw.compiler import relay_layout, residency
+from systolith.hw.compiler.cost import Traffic
 from systolith.hw.compiler.plan import Plan
+from systolith.hw.compiler.relay import pieces_of
+from systolith.hw.compiler.relay_tiling import RelayTilings
 from systolith.hw.compiler.span import size
 from systolith.hw.isa.program import Operation
 from systolith.hw.model.schedule import predict
@@ -166,3 +169,48 @@ def test_planes_take_turns():
     turns = [next(plane for plane in planes if plane <= at < plane + each) for at in written]
     assert set(turns) == set(planes)
     assert all(a != b for a, b in pairwise(turns))
+
+
+@pytest.mark.usefixtures("always")
+def test_what_is_read_lives_until_the_last_result_is_written():
+    """In DRAM, too: both layers are at work together."""
+    net = Builder((6, 13, 15), seed=4).conv(6, 24, 1).conv(24, 48, 1).relu()
+    graph = quantized(net.conv(48, 48, 3, group=48, pads=[1] * 4).conv(48, 8, 1))
+    made = planned(graph, **{**SIZES["8x8"], "activation_kib": 2})
+    (n,) = makers(made)
+    read, written = (made.dram.maps[name] for name in (made.layers[n].input, made.layers[n + 1].output))
+    assert made.placements[n].tiling.count > 1
+    assert read.end <= written.address or written.end <= read.address
+    check_against_golden(made)
+
+
+@pytest.mark.usefixtures("always")
+def test_maps_that_share_a_place_one_after_the_other_keep_their_layers_apart():
+    net = Builder((6, 13, 15), seed=4).conv(6, 8, 1).conv(8, 48, 1).relu()
+    graph = quantized(net.conv(48, 48, 3, group=48, strides=(2, 2), pads=[1] * 4).conv(48, 8, 1))
+    made = planned(graph, **{**SIZES["8x8"], "activation_kib": 8})
+    assert [made.layout.resident.get(made.layers[n].output) for n in range(3)] == [0, None, 0]
+    assert makers(made) == []
+
+
+def test_all_pieces_of_all_tilings_have_rows_that_fit_the_accumulators():
+    net = Builder((4, 13, 15), seed=4).conv(4, 24, 1).relu()
+    net.conv(24, 24, 3, group=24, strides=(2, 2), pads=[1] * 4)
+    made = planned(quantized(net), **SIZES["4x4, one line"])
+    maker, taker = (layer.geometry for layer in made.layers)
+    p, traffic = made.parameters, Traffic(False, False, True, made.layers[1].spread.steps)
+    tilings = RelayTilings(maker, taker, p, True, traffic)
+    shapes = set()
+    for number in range(0, 150, 3):
+        turn = iter([None] * number)
+        relay = tilings.best(lambda slots, turn=turn: next(turn, [()] * 5))
+        if relay is None:
+            break
+        shapes.add(relay.taken.shape)
+        for g, tiling in ((maker, relay.made), (taker, relay.taken)):
+            for tile in tiling.tiles:
+                pieces = pieces_of(g, tile, tiling.pieces)
+                assert all(0 < piece.positions <= p.accumulator_depth for piece in pieces)
+                assert sum(piece.positions for piece in pieces) == tile.positions
+        assert all(tile.positions * p.columns <= relay.made.output_slot for tile in relay.made.tiles)
+    assert len(shapes) > 15
