@@ -96,7 +96,7 @@ def _paces(ways: Mapping[bool, Prepared], known: Mapping[int, Parameters]) -> di
     paces: dict[Option, float] = {}
     for way, (graph, layers) in ways.items():
         try:
-            layout = lay_out(layers, graph, known[min(known)])
+            layout = lay_out(layers, graph, known[min(known)], relays=False)
         except ConfigurationError:
             if way and len(ways) > 1:
                 continue

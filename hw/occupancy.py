@@ -1,7 +1,7 @@
 """What lies in the activation memory while each layer is at work: resident maps, slots, tables."""
 
+from .compiler.placement import TABLE_BYTES
 from .compiler.plan import Plan
-from .compiler.residency import TABLE_BYTES
 from .compiler.windows import lifetimes
 from .manifest import Block, Slots
 
@@ -22,8 +22,19 @@ def blocks(plan: Plan) -> list[Block]:
             "output": (placement.output_slots, tiling.output_slot),
         }
         for what, (addresses, size) in taken.items():
-            if addresses:
-                found.append(Block(what, layer.name, *window, addresses[0] * each, len(addresses) * size * each))
+            for address, count in _side_by_side(addresses, size):
+                found.append(Block(what, layer.name, *window, address * each, count * size * each))
         if placement.tables is not None:
             found.append(Block("tables", layer.name, *window, placement.tables * each, TABLE_BYTES))
     return found
+
+
+def _side_by_side(addresses: tuple[int, ...], size: int) -> list[tuple[int, int]]:
+    """``addresses`` of slots of ``size`` elements as runs, (first, count)."""
+    runs: list[tuple[int, int]] = []
+    for address in addresses:
+        if runs and address == runs[-1][0] + runs[-1][1] * size:
+            runs[-1] = runs[-1][0], runs[-1][1] + 1
+        else:
+            runs.append((address, 1))
+    return runs

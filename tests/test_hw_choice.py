@@ -222,10 +222,10 @@ def test_a_network_of_two_inputs_is_not_unfolded(digits):
 def test_unfolded_rows_that_do_not_fit_leave_the_input_as_it_is(digits, monkeypatch):
     right, plain = choice.lay_out, plan(digits, sized(digits, 8)).layers[0].kernel
 
-    def too_large(layers, graph, p):
+    def too_large(layers, graph, p, **options):
         if layers[0].kernel != plain:
             raise quant.ConfigurationError("no tile of it fits")
-        return right(layers, graph, p)
+        return right(layers, graph, p, **options)
 
     monkeypatch.setattr(choice, "lay_out", too_large)
     found = choose(digits, sized(digits, 8))

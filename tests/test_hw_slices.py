@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from systolith.hw.compiler import residency
 from systolith.hw.compiler.cutting import slices, source_columns, source_rows
 from systolith.hw.compiler.kernel_steps import kernel
 from systolith.hw.compiler.plan import Plan
@@ -51,6 +52,12 @@ def network(seed: int, bits: int = 8) -> Graph:
     if rng.random() < 0.3:
         return quantized(net, bits)
     return quantized(net.conv(each * groups, rng.choice([5, 40]), 1), bits)
+
+
+@pytest.fixture(autouse=True)
+def apart(monkeypatch):
+    """No layer hands its map on to these: see test_hw_relay."""
+    monkeypatch.setattr(residency, "hand_on", lambda layers, graph, p, layout, *_: layout)
 
 
 def sliced(made: Plan) -> Iterator[int]:

@@ -394,7 +394,7 @@ def check_layout(made):
         resident = made.layout.resident
         assert (place.source, place.output) == (resident.get(layer.input), resident.get(layer.output))
         assert place.operand == (resident.get(layer.operand) if layer.operand else None)
-        assert bool(place.input_slots) == (place.source is None)
+        assert bool(place.input_slots) == (place.source is None and not made.layout.takes(number))
         assert bool(place.output_slots) == (place.output is None)
         assert bool(place.operand_slots) == (bool(layer.operand) and place.operand is None)
         assert (place.tables is None) == (layer.tables is None)
@@ -403,6 +403,8 @@ def check_layout(made):
         for owner, kind, span, _ in regions:
             if owner == number:
                 mine[kind].append(span)
+            if owner == number - 1 and kind == "output" and made.layout.takes(number):
+                mine["input"].append(span)
             for name, role in ((layer.input, "input"), (layer.operand, "operand"), (layer.output, "output")):
                 if owner == name and kind == "map":
                     mine[role].append(span)
@@ -422,7 +424,9 @@ def check_layout(made):
     # maps in DRAM: input and output on their own, the others apart while they live
     lives, scratch = lifetimes(made.layers, made.layout.windows), made.regions["scratch"]
     passing = [(name, r) for name, r in made.dram.maps.items() if name not in (graph.input, graph.output)]
-    assert {*lives} == {*made.dram.maps} | {*made.layout.resident}
+    handed = {layer.output for layer, place in zip(made.layers, made.placements, strict=True) if place.hands_on}
+    assert {*lives} == {*made.dram.maps} | {*made.layout.resident} | handed
+    assert not handed & ({*made.dram.maps} | {*made.layout.resident})
     assert not {*made.dram.maps} & {*made.layout.resident}
     for n, (name, r) in enumerate(passing):
         assert scratch.address <= r.address

@@ -194,7 +194,7 @@ def _each(columns: Numbers, rows: Numbers) -> Numbers:
     return np.outer(columns, rows).ravel()
 
 
-def _beyond_queue(instructions: Reals) -> Reals:
+def beyond_queue(instructions: Reals) -> Reals:
     """The share of ``instructions`` of one unit, one behind the other, that find its queue full."""
     share: Reals = np.maximum(0.0, 1 - QUEUE / np.maximum(instructions, 1))
     return share
@@ -325,7 +325,7 @@ class Shapes:
         # each channel tile loads the parts of its reduction again, each slice its own
         repeats = self._channel_tiles if parts > 1 else 1
         pieces = count * max(repeats * parts, self.slices)
-        loads, (stores, storing) = self._loads(), self._stores()
+        loads, (stores, storing) = self._loads(), self.stores()
         loads = loads * (pieces // count) if parts > 1 else loads
         operands, adding = self._operands()
         instructions = loads + operands + stores + count * (1 + self.slices) + pieces
@@ -349,7 +349,7 @@ class Shapes:
             of_last = _each(self._columns.last, self._rows.last)
             last = last + (storing * of_last / (results * self.slices))
         # what waits for a full queue holds up the array's instructions behind it
-        array = array + beats * _beyond_queue(loads / pieces) + storing * _beyond_queue(stores / pieces)
+        array = array + beats * beyond_queue(loads / pieces) + storing * beyond_queue(stores / pieces)
         busiest = np.maximum.reduce(np.broadcast_arrays(array, vector, bus, writes, storing, halves))
         total = busiest + SHARED * (vector + bus) + first + last
         bus = np.maximum(bus, storing)
@@ -377,7 +377,7 @@ class Shapes:
         parts = [self._span_beats(size(part.outputs), self.g.target[0]) for part in self._slices]
         return loads, sum(max(SPAN_READ, beats) for beats in parts)
 
-    def _stores(self) -> tuple[Integers, Reals]:
+    def stores(self) -> tuple[Integers, Reals]:
         """STOREs, and the storer's cycles."""
         g, steps = self.g, self.traffic.steps
         if not self.traffic.store:

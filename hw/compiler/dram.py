@@ -8,7 +8,8 @@ from ..isa.parameters import INSTRUCTION_BYTES, Parameters
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
 from .image import table_bytes, weight_stream
-from .residency import Layout
+from .placement import Layout
+from .relay import streams as relay_streams
 from .windows import lifetimes, meet
 
 ALIGNMENT = 4096
@@ -34,6 +35,7 @@ class Dram:
 
     maps : region of each tensor that passes through DRAM, input and output among them; dead ones' are used again
     streams, tables : of each layer, its weight stream and its tables among the constants
+    relayed : of each relay, by its first layer, the streams of both: see relay.Streams
     constants : their bytes, 64 left for the stamp (see stamping);  regions : constants, input, output, scratch
     """
 
@@ -42,6 +44,7 @@ class Dram:
     tables: tuple[Region, ...]
     constants: bytes
     regions: Mapping[str, Region]
+    relayed: Mapping[int, tuple[Region, Region, Region]]
 
     def behind(self, size: int) -> Region:
         """The next free region of ``size`` bytes."""
@@ -50,23 +53,27 @@ class Dram:
 
 def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], layout: Layout) -> Dram:
     """Constants, inputs, outputs, then the maps that pass through DRAM, over others that are dead."""
-    pieces = [bytes(INSTRUCTION_BYTES)]
-    known: dict[bytes, Region] = {b"": Region(INSTRUCTION_BYTES, 0)}  # what several layers read is there once
+    constants = _Constants()
     streams: list[Region] = []
     tables: list[Region] = []
-    address = INSTRUCTION_BYTES
-    for layer, placement in zip(layers, layout.placements, strict=True):
+    relayed: dict[int, tuple[Region, Region, Region]] = {}
+    for number, (layer, placement) in enumerate(zip(layers, layout.placements, strict=True)):
         stream = b""
-        if layer.on_array:
+        if placement.hands_on:
+            count = placement.tiling.pieces, layout.placements[number + 1].tiling.pieces
+            found = relay_streams(layer, layers[number + 1], count, p)
+            relayed[number] = (
+                constants.add(weight_stream(found.begin, p)),
+                constants.add(weight_stream(found.between, p)),
+                constants.add(weight_stream(found.end, p)),
+            )
+        elif layer.on_array and not layout.takes(number):
             tiles = [t for series in channel_tiles(layer.geometry, p) for t in series]
-            stream = weight_stream(layer, tiles, list(placement.tiling.parts), p)
-        for found, content in ((streams, stream), (tables, table_bytes(layer, p))):
-            if content not in known:
-                known[content] = Region(address, len(content))
-                pieces.append(content)
-                address += len(content)
-            found.append(known[content])
+            stream = weight_stream([(layer, tile, placement.tiling.parts) for tile in tiles], p)
+        streams.append(constants.add(stream))
+        tables.append(constants.add(table_bytes(layer, p)))
     maps: dict[str, Region] = {}
+    address = constants.bytes
     regions = {"constants": Region(0, address)}
     for what, names in (("input", graph.inputs), ("output", graph.outputs)):
         start = address = _aligned(address)
@@ -76,15 +83,32 @@ def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], lay
         regions[what] = Region(start, address - start)
     first = end = _aligned(address)
     lives = lifetimes(layers, layout.windows)
+    handed = {layer.output for layer, placement in zip(layers, layout.placements, strict=True) if placement.hands_on}
     for name in sorted(lives, key=lambda n: (-map_bytes(graph, n, p), n)):
-        if name in maps or name in layout.resident:
+        if name in maps or name in layout.resident or name in handed:
             continue
         size = map_bytes(graph, name, p)
         taken = [maps[n] for n in maps if n in lives and meet(lives[n], lives[name])]
         maps[name] = Region(_free(first, size, taken), size)
         end = max(end, maps[name].end)
     regions["scratch"] = Region(first, end - first)
-    return Dram(maps, tuple(streams), tuple(tables), b"".join(pieces), regions)
+    return Dram(maps, tuple(streams), tuple(tables), b"".join(constants.pieces), regions, relayed)
+
+
+class _Constants:
+    """What layers read, behind the stamp: what several of them read is there once."""
+
+    def __init__(self) -> None:
+        self.pieces = [bytes(INSTRUCTION_BYTES)]
+        self.bytes = INSTRUCTION_BYTES
+        self._known = {b"": Region(INSTRUCTION_BYTES, 0)}
+
+    def add(self, content: bytes) -> Region:
+        if content not in self._known:
+            self._known[content] = Region(self.bytes, len(content))
+            self.pieces.append(content)
+            self.bytes += len(content)
+        return self._known[content]
 
 
 def map_bytes(graph: Graph, name: str, p: Parameters) -> int:

@@ -13,7 +13,7 @@ from .cutting import ChannelTile, Part, source_rows
 from .emission import TileEmitter
 from .engine_layer import EngineLayer
 from .instruction import Instruction
-from .residency import Placement
+from .placement import Placement
 
 
 def in_one_pixel(layer: EngineLayer, placement: Placement) -> bool:

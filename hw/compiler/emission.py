@@ -1,9 +1,6 @@
 """The instructions of one spatial tile of one layer, or of one slice of its channels."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Sequence
 
 from ...quant.graph import Pair
 from ..isa.program import Operation
@@ -20,30 +17,18 @@ from .cutting import (
     source_rows,
     spatial_tile,
 )
+from .dram import Region
 from .engine_layer import EngineLayer, Pool
 from .instruction import Drained, Instruction
 from .kernel_steps import depthwise_fields, kernel
-from .piece import Piece
+from .placement import TABLE_BYTES, Placement
 from .plan import Plan
-from .residency import TABLE_BYTES, Placement
 from .span import Span, size
 from .spans import Spans, of_pixels
+from .turns import Piece, Turns
 from .vector_settings import rectangles, settings
 
 WRAP = 1 << 24
-
-
-@dataclass
-class Turns:
-    """How often each layer has used its slots, and what the vector unit was last set up for."""
-
-    loads: dict[int, int] = field(default_factory=partial(defaultdict, int))
-    operands: dict[int, int] = field(default_factory=partial(defaultdict, int))
-    bands: dict[int, Piece] = field(default_factory=dict)  # the whole rows that it loaded last
-    tiles: dict[int, int] = field(default_factory=partial(defaultdict, int))
-    settings: Mapping[str, int] = field(default_factory=dict)
-    tables: int = -1  # the layer whose tables the lanes hold
-    tables_on_chip: set[int] = field(default_factory=set)
 
 
 class TileEmitter:
@@ -78,6 +63,17 @@ class TileEmitter:
     def follow(self, before: "TileEmitter") -> None:
         """Use what the slice ``before`` of the same tile has loaded."""
         self.source, self.added = before.source, before.added
+
+    @property
+    def plane(self) -> Piece:
+        """The slice's results, where a depthwise layer takes them, see relay."""
+        tile, each = self.tile, self.outputs
+        return Piece(self._output(tile), tile.rows, (tile.columns[0] * each, tile.columns[1] * each))
+
+    def take(self, plane: Piece, channel: int) -> None:
+        """Read the channels from ``channel`` on, which lie in ``plane``."""
+        self.source, self.first_channel = plane, channel
+        self.depth = self.p.columns
 
     # transfers in
 
@@ -171,8 +167,9 @@ class TileEmitter:
             spans = Spans(1, count * pitch * each, start, row * each, piece.base, pitch)
         return [spans.load(self.number, each)]
 
-    def weights(self) -> list[Instruction]:
-        stream = self.plan.dram.streams[self.number]
+    def weights(self, stream: Region | None = None) -> list[Instruction]:
+        """Fetch the layer's stream for a spatial tile, or another."""
+        stream = stream or self.plan.dram.streams[self.number]
         address = self.plan.dram.regions["constants"].address + stream.address
         fields = {"dram": address, "beats": stream.bytes // self.p.bus_bytes - 1}
         return [Instruction(Operation.WEIGHTS, self.number, fields)]
@@ -192,18 +189,26 @@ class TileEmitter:
         return made
 
     def array(
-        self, group: Sequence[ChannelTile], part: Part, *, first: bool, last: bool, flush: bool
+        self,
+        group: Sequence[ChannelTile],
+        part: Part,
+        *,
+        first: bool,
+        last: bool,
+        flush: bool,
+        tile: SpatialTile | None = None,
     ) -> list[Instruction]:
-        it, p, source, depth = self.it, self.p, self.source, self.depth
+        """Sums of ``group``'s channel tiles; of ``tile``, if it is a piece of the emitter's."""
+        it, p, source, depth, tile = self.it, self.p, self.source, self.depth, tile or self.tile
         _, height, width = self.g.source
         down, across = self.kernel.rows, self.kernel.columns
         pitch = size(source.elements)
-        line, _ = down.sources(self.tile.convolved_rows, part.kernel_rows, self.g.pads[0])
-        column, _ = across.sources(self.tile.convolved_columns, part.kernel_columns, self.g.pads[1])
+        line, _ = down.sources(tile.convolved_rows, part.kernel_rows, self.g.pads[0])
+        column, _ = across.sources(tile.convolved_columns, part.kernel_columns, self.g.pads[1])
         chunks = -(-size(part.run) // p.rows)
         kernel_rows, kernel_columns = size(part.kernel_rows), size(part.kernel_columns)
-        rows, columns = (self.kernel.windows(axis, results) for axis, results in enumerate(self.tile.convolved))
-        used = source_rows(self.g, self.kernel, self.tile, part)
+        rows, columns = (self.kernel.windows(axis, results) for axis, results in enumerate(tile.convolved))
+        used = source_rows(self.g, self.kernel, tile, part)
         start = source.address(used[0], source.elements[0])
         fields: dict[str, int] = {
             "first": first,
@@ -239,12 +244,13 @@ class TileEmitter:
 
     # the vector unit
 
-    def vector(self, group: Sequence[ChannelTile]) -> list[Instruction]:
-        """Everything behind the sums of ``group``'s channel tiles, or behind the source where there is no array."""
+    def vector(self, group: Sequence[ChannelTile], tile: SpatialTile | None = None) -> list[Instruction]:
+        """Everything behind the sums of ``group``'s channel tiles, or behind the source where there is no array; of
+        ``tile``, if it is a piece of the emitter's."""
         made: list[Instruction] = []
-        for tile, scale in rectangles(self.it, self.tile):
+        for piece, scale in rectangles(self.it, tile or self.tile):
             made += self._setup(group, scale)
-            made.append(self._results(group, tile))
+            made.append(self._results(group, piece))
         return made
 
     def _setup(self, group: Sequence[ChannelTile], scale: Pair) -> list[Instruction]:
@@ -346,6 +352,8 @@ class TileEmitter:
     # the result
 
     def _pixel_pitch(self) -> int:
+        if self.place.hands_on:
+            return self.outputs
         if self.place.output is not None:
             return self.it.spread.column_step
         return pixel_pitch(self.it.geometry, self.p, self.it.spread.steps, self.outputs)
@@ -355,6 +363,8 @@ class TileEmitter:
         return self.outputs if self.own_operand else self.it.target[0]
 
     def _row_pitch(self) -> int:
+        if self.place.hands_on:
+            return self.outputs * size(self.tile.columns)
         if self.place.output is not None:
             return self.it.spread.row_step
         return row_pitch(self.it.geometry, size(self.tile.columns), self.p, self.it.spread.steps, self.outputs)
@@ -366,6 +376,8 @@ class TileEmitter:
         slots = self.place.output_slots
         inside = (tile.rows[0] - self.tile.rows[0]) * self._row_pitch()
         inside += (tile.columns[0] - self.tile.columns[0]) * self._pixel_pitch()
+        if self.place.hands_on:
+            return slots[self.turn % len(slots)] + inside
         start, _ = self._output_dram()
         return slots[self.turn % len(slots)] + start // self.p.element_bytes % self.p.bus_elements + inside
 

@@ -1,5 +1,7 @@
 """The constants as the engine reads them: requantization parameters and weights, bit-packed in order of use."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,13 +14,18 @@ from .kernel_steps import Kernel, kernel
 MASK32 = 0xFFFFFFFF
 
 
-def weight_stream(layer: EngineLayer, tiles: list[ChannelTile], parts: list[Part], parameters: Parameters) -> bytes:
-    """Everything that one spatial tile of ``layer`` draws from the weight FIFO, padded to whole bus beats.
+Use = tuple[EngineLayer, ChannelTile, Sequence[Part]]
+"""A channel tile of a layer, and the parts of its reduction."""
 
-    For each channel tile: its parameters, then for each part, kernel row, kernel column and chunk R rows of C weights.
+
+def weight_stream(uses: Iterable[Use], parameters: Parameters) -> bytes:
+    """Everything that one spatial tile draws from the weight FIFO, padded to whole bus beats.
+
+    For each channel tile, in the order of use: its parameters, then for each part, kernel row, kernel column and chunk
+    R rows of C weights.
     """
     packed, rest = [], np.zeros(0, np.uint8)
-    for tile in tiles:
+    for layer, tile, parts in uses:
         pieces = [(_parameter_bits(layer, tile, parameters), 1)]
         pieces += [(_weight_rows(layer, tile, part, parameters), parameters.weight_bits) for part in parts]
         for values, width in pieces:

@@ -10,7 +10,7 @@ from ..isa.program import PREFETCH, Operation
 from .dram import Dram, Region
 from .engine_layer import EngineLayer
 from .instruction import Drained, Instruction
-from .residency import Layout, Placement
+from .placement import Layout, Placement
 from .unfold import Unfolding
 
 

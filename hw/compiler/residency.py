@@ -2,71 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 from ...quant.graph import Graph, Sums
 from ...quant.graph.errors import ConfigurationError
 from ..isa.parameters import Parameters
-from ..isa.program import TABLE_ENTRIES
 from .cost import Traffic
 from .cutting import tiles_of
 from .dependencies import makers_of, readers_of
 from .engine_layer import EngineLayer
 from .geometry import Geometry
 from .order import vector_cycles
+from .placement import TABLE_BYTES, Layout, Placement
+from .relay_layout import hand_on
 from .rooms import RoomChooser, rooms_of
 from .tiling import CLOSE, Tiling, Tilings, refuse
 from .windows import Lifetime, lifetimes, meet, working_windows
-
-TABLE_BYTES = 4 * TABLE_ENTRIES
 
 ROOMY = 1.02
 """Room that maps leave for slots: that of the smallest tiling at most so much slower than the best."""
 
 
-@dataclass(frozen=True)
-class Placement:
-    """One layer's tiling and its addresses in the activation memory, in elements; None: not resident.
-
-    input_slots, operand_slots, output_slots : addresses that its tiles use in turn;  tables : of its tables, or None
-    """
-
-    tiling: Tiling
-    source: int | None = None
-    operand: int | None = None
-    output: int | None = None
-    input_slots: tuple[int, ...] = ()
-    operand_slots: tuple[int, ...] = ()
-    output_slots: tuple[int, ...] = ()
-    tables: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """Where the planner put things.
-
-    windows : the layers, by index, during which each layer may be at work;  lanes : of the accelerator it is for
-    """
-
-    placements: tuple[Placement, ...]
-    windows: tuple[Lifetime, ...]
-    resident: Mapping[str, int]
-    lanes: int
-
-    @property
-    def tilings(self) -> list[Tiling]:
-        return [placement.tiling for placement in self.placements]
-
-
-def lay_out(layers: Sequence[EngineLayer], graph: Graph, p: Parameters) -> Layout:
+def lay_out(layers: Sequence[EngineLayer], graph: Graph, p: Parameters, *, relays: bool = True) -> Layout:
     """Decide what is resident and where all of it lies.
 
     The network's input and output are in DRAM.  Others stay on chip while they live, those first that take the least
-    of it, as long as every layer's slots still have room.  Raises ConfigurationError for a layer that no tiling fits.
+    of it, as long as every layer's slots still have room.  ``relays``: where it pays, layers hand on their maps.
+
+    Raises ConfigurationError for a layer that no tiling fits.
     """
-    return _Layouter(layers, graph, p).layout()
+    layouter = _Layouter(layers, graph, p)
+    layout = layouter.layout()
+    return hand_on(layers, graph, p, layout, layouter.bottoms, layouter.traffic) if relays else layout
 
 
 class _Layouter:
@@ -78,6 +47,7 @@ class _Layouter:
         self.resident: dict[str, int] = {}
         self.tops = [0] * len(layers)
         self.rooms = [self.capacity] * len(layers)
+        self.bottoms = [self.capacity] * len(layers)
         self.tilings = cache(self._tilings)
         self.best = cache(self._best)
         self.makers = makers_of(layers)
@@ -132,7 +102,7 @@ class _Layouter:
         """Whether layers ``n`` and ``other`` write parts of one tensor that the same layer is the first to read."""
         return self.layers[n].output == self.layers[other].output and self.first[n] == self.first[other]
 
-    def _traffic(self, n: int) -> Traffic:
+    def traffic(self, n: int) -> Traffic:
         layer = self.layers[n]
         return Traffic(
             layer.input not in self.resident,
@@ -152,7 +122,7 @@ class _Layouter:
 
     def _tiling(self, n: int, space: int, slack: float) -> Tiling | None:
         """The best for layer ``n`` in ``space`` elements; the same for all layers of its geometry and traffic."""
-        return self.best(self.layers[n].geometry, self._traffic(n), space, slack)
+        return self.best(self.layers[n].geometry, self.traffic(n), space, slack)
 
     def _tables(self, n: int) -> int:
         return TABLE_BYTES if self.layers[n].tables is not None else 0
@@ -172,7 +142,7 @@ class _Layouter:
 
     def _refuse(self, n: int) -> ConfigurationError:
         layer = self.layers[n]
-        return refuse(layer.name, layer.geometry, self.p, self._traffic(n), self._tables(n))
+        return refuse(layer.name, layer.geometry, self.p, self.traffic(n), self._tables(n))
 
     def _active(self, step: int) -> list[int]:
         return [n for n, (start, end) in enumerate(self.windows) if start <= step <= end]
@@ -222,7 +192,7 @@ class _Layouter:
         The index of the first layer that finds none, if there is one.
         """
         placements: list[Placement | None] = [None] * len(self.layers)
-        bottoms = [self.capacity] * len(self.layers)
+        bottoms = self.bottoms = [self.capacity] * len(self.layers)
         blocks: list[tuple[Lifetime, int, int]] = []
         for n, layer in enumerate(self.layers):
             if layer.on_array:

@@ -44,6 +44,7 @@ class Tiling:
     cost : estimated cycles, to choose by;  array, bus, loader, ends : of these, as Costs has them
     tiles : all of them, in raster order, once it is placed
     bands : if not 0, the input comes in so many pieces of whole rows, each for all tiles of these rows
+    pieces : of each tile of a relay that one after the other go through the accumulators
     """
 
     shape: Span
@@ -62,6 +63,7 @@ class Tiling:
     ends: float
     tiles: tuple[SpatialTile, ...] = ()
     bands: int = 0
+    pieces: int = 1
 
     @property
     def loads(self) -> int:

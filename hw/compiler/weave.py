@@ -5,15 +5,17 @@ from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
 from .cost import interval
-from .cutting import ChannelTile, channel_tiles, source_rows
+from .cutting import ChannelTile, SpatialTile, channel_tiles, source_rows
 from .dependencies import makers_of
 from .early import begun, in_one_pixel, in_two
-from .emission import TileEmitter, Turns
+from .emission import TileEmitter
 from .instruction import Instruction
 from .kernel_steps import kernel
 from .plan import Plan
+from .relay_emission import RelayEmitter
 from .span import size
 from .tiling import Tiling
+from .turns import Turns
 
 CREDIT = 4
 """Channel tiles of the array whose time the vector unit may have saved up."""
@@ -61,9 +63,11 @@ class _Weaver:
             for ended in [n for n in self.waiting if self.plan.layout.windows[n][1] < number]:
                 self._finish(ended)  # rows that nobody needed
             self.now = number
-            if layer.on_array:
+            if self.plan.placements[number].hands_on:
+                self._relay(number)
+            elif layer.on_array and not self.plan.layout.takes(number):
                 self._array_layer(number)
-            elif self.plan.layout.windows[number] == (number, number):
+            elif not layer.on_array and self.plan.layout.windows[number] == (number, number):
                 self._finish(number)
         for number in list(self.waiting):
             self._finish(number)
@@ -202,6 +206,22 @@ class _Weaver:
             return False
         return next(self._missing(number, 1), None) is None
 
+    def _relay(self, number: int) -> None:
+        """All tiles of a layer of the array and of the next, which takes what it makes."""
+
+        def need(place: int) -> None:
+            self.next_tile[number] = place
+            self._need(number)
+
+        for step in RelayEmitter(self.plan, self.turns, number, need).steps():
+            self.program += step.made
+            self.next_tile[number + 1] = step.tiles
+            if step.emit is not None and step.piece is not None:
+                array, vector = self._paces(step.emit, step.piece)
+                self.credit += array - vector
+                self._background(array)
+        self.next_tile[number] = self.plan.placements[number].tiling.count
+
     def _load_slice(self, emitters: list[TileEmitter], place: int) -> None:
         """What the slice at ``place`` needs beside weights, unless it is there."""
         emit = emitters[place]
@@ -216,10 +236,8 @@ class _Weaver:
 
     def _slice(self, emit: TileEmitter, last: bool) -> None:
         """Array and vector unit for a slice, the ``last`` of its tile or not."""
-        p, it, parts = self.p, emit.it, emit.place.tiling.parts
-        windows = emit.kernel.pass_windows(emit.tile.convolved)
-        step = sum(part.passes(p) for part in parts) * max(windows, p.pass_cycles)
-        drain = size(emit.tile.rows) * size(emit.tile.columns) * interval(it.geometry, p) + p.parameter_rows
+        parts = emit.place.tiling.parts
+        step, drain = self._paces(emit, emit.tile)
         if emit.number == self.last_on_array:
             self._background(step)  # before the last tile, or nothing would hide it
         for whole in emit.slice.series:
@@ -241,6 +259,12 @@ class _Weaver:
                     self.program += emit.reduction(group, last_group)
                 self.credit += len(group) * (step * SPARE - drain)
                 self._background(step)
+
+    def _paces(self, emit: TileEmitter, tile: SpatialTile) -> tuple[int, int]:
+        """Cycles of the array and of the vector unit for a channel tile in ``tile``."""
+        windows, p = emit.kernel.pass_windows(tile.convolved), self.p
+        step = sum(part.passes(p) for part in emit.place.tiling.parts) * max(windows, p.pass_cycles)
+        return step, size(tile.rows) * size(tile.columns) * interval(emit.it.geometry, p) + p.parameter_rows
 
     def _awaited(self, number: int) -> bool:
         """Whether the next layer begins as soon as there are channels of the pixel that layer ``number`` makes."""
