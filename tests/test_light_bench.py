@@ -82,10 +82,10 @@ def test_the_first_memory_that_is_not_refused_is_taken(quantized, monkeypatch):
 
 def test_a_line_of_the_table(found):
     assert benchmark.line("net", LIGHT, found, None) == (
-        "| net | 8x8, 8 B | 64 | 2 | 12,953 | 15,287 | 1.180 | 1.17 | 1.12 | | | |"
+        "| net | 8x8, 8 B | 64 | 2 | 12,953 | 15,287 | 1.180 | 1.17 | 1.12 | 0.136 at 112.3 | | | |"
     )
     bare = dataclasses.replace(LIGHT, most=None, goal=None)
-    assert " | 1.180 |  |  | | | |" in benchmark.line("net", bare, found, None)
+    assert " | 1.180 |  |  | 0.136 at 112.3 | | | |" in benchmark.line("net", bare, found, None)
 
 
 def test_causes_are_those_of_the_counters():

@@ -259,7 +259,7 @@ def test_a_token_that_is_never_given_is_a_hang_that_names_who_waits(build, tmp_p
 
 
 def residual() -> Graph:
-    """conv 3x3 of 6x7x7, to which its input is added, and a fully connected layer."""
+    """conv 3x3 of 8x7x7, to which its input is added, and a fully connected layer."""
     rng = np.random.default_rng(12)
 
     def conv(name, source, target, shape, scale, **window):
@@ -268,11 +268,11 @@ def residual() -> Graph:
         return Conv(name, "Conv", source, target, weights, scales, np.zeros(shape[0], np.int64), **window)
 
     layers = (
-        conv("conv", "x", "a", (6, 6, 3, 3), 0.5, pads=(1, 1, 1, 1)),
+        conv("conv", "x", "a", (8, 8, 3, 3), 0.5, pads=(1, 1, 1, 1)),
         Add("sum", ("a", "x"), "s"),
-        conv("fc", "s", "y", (5, 6, 7, 7), 1.0),
+        conv("fc", "s", "y", (5, 8, 7, 7), 1.0),
     )
-    maps = [FeatureMap(name, (6, 7, 7), np.float32(1), 0, -128, 127) for name in "xas"]
+    maps = [FeatureMap(name, (8, 7, 7), np.float32(1), 0, -128, 127) for name in "xas"]
     tensors = {item.name: item for item in maps} | {"y": Sums("y", (5, 1, 1), np.ones(5, np.float32))}
     return quant.check(Graph(("x",), ("y",), layers, tensors))
 

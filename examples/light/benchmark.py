@@ -29,12 +29,12 @@ from systolith.hw.model.run import Cause
 from systolith.hw.model.schedule import predict
 from systolith.sim import Report
 
-from .networks import MEMORIES, NETWORKS, Light, prepare
+from .networks import MEMORIES, MHZ, NETWORKS, Light, prepare
 
 WAITS: tuple[Cause, ...] = get_args(Cause)
 TITLES = (
-    "network", "array, bus", "KiB", "lanes, input", "limit", "predicted", "x limit", "at most", "goal", "simulated",
-    "predicted - simulated", "exact",
+    "network", "array, bus", "KiB", "lanes, input", "limit", "predicted", "x limit", "at most", "goal", "ms at MHz",
+    "simulated", "predicted - simulated", "exact",
 )  # fmt: skip
 WIDTH = 130
 """Of the tables, in columns, wherever they go."""
@@ -130,6 +130,7 @@ def line(name: str, light: Light, found: Predicted, report: Report | None) -> st
     cells.append(f"{p.lanes}{', unfolded' if found.unfolded else ''}")
     cells += [f"{found.limit:,}", f"{found.cycles:,}", f"{found.cycles / found.limit:.3f}"]
     cells += ["" if bound is None else f"{bound:.2f}" for bound in bounds]
+    cells.append(f"{found.cycles / MHZ[p.rows] / 1000:.3g} at {MHZ[p.rows]}")
     if report is None:
         return f"| {' | '.join(cells)} | | | |"
     cells += [f"{report.cycles_per_image:,.0f}", f"{found.cycles / report.cycles_per_image - 1:+.2%}"]
