@@ -112,8 +112,10 @@ def parts(build: Path, report: sim.Report) -> list[Part]:
     """Where the measured cycles of ``report`` go, and the whole."""
     graph = quant.load(build / "model.onnx")
     depthwise = {layer.name for layer in graph.layers if isinstance(layer, quant.Conv) and layer.groups > 1}
-    facts = read_manifest(build)[0].layers
-    array = ROWS * COLUMNS
+    manifest = read_manifest(build)[0]
+    facts, p, array = manifest.layers, manifest.parameters, ROWS * COLUMNS
+    # a channel in each column, in the rows of all lines
+    usable_by_depthwise = min(ROWS, COLUMNS) * (p.kernel_lines * p.line_taps if p.line_buffer else 1)
 
     def kind(layer: Layer) -> str:
         if layer.name.split("+")[0] in depthwise:
@@ -125,7 +127,7 @@ def parts(build: Path, report: sim.Report) -> list[Part]:
         chosen = [layer for layer in facts if kind(layer) == name]
         macs, limit = (sum(getattr(layer, key) for layer in chosen) for key in ("macs", "limit_cycles"))
         cycles = sum(report.layer_cycles[layer.name] for layer in chosen)
-        usable = min(ROWS, COLUMNS) if name.startswith("depthwise") else array
+        usable = usable_by_depthwise if name.startswith("depthwise") else array
         found.append(Part(name, len(chosen), macs, limit, cycles, usable))
     macs = sum(part.macs for part in found)
     return [*found, Part("network", len(facts), macs, report.limit_cycles, report.cycles_per_image, array)]
