@@ -43,6 +43,16 @@ def test_heads_compute_what_golden_does(widths, sizes):
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (3, 1), (5, 4)], ids=str)
+def test_kernels_that_reach_beyond_the_map_compute_what_golden_does(size, sizes):
+    """Where a run is not the channels of one pixel alone, a layer begins with kernel rows, or with all of them."""
+    for seed, kernel in enumerate([(3, 3), (5, 5), (1, 3), (3, 1), (2, 2)]):
+        pads = [(k - 1) // 2 for k in kernel] + [k // 2 for k in kernel]
+        net = Builder((6, *size), seed=seed).conv(6, 21, 1).relu().conv(21, 19, kernel, pads=pads).relu()
+        check_against_golden(planned(quantized(net.conv(19, 9, kernel, pads=pads)), **sizes), seed)
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_the_first_part_waits_for_no_result_of_the_last_channel_tile(sizes):
     made = planned(head(2, 40, 33, 7), **sizes)
     rows, columns = sizes["rows"], sizes["columns"]

@@ -257,7 +257,8 @@ class _Weaver:
                     self.program += emit.array(group, parts[0], first=True, last=True, flush=last_group)
                 else:
                     self.program += emit.reduction(group, last_group)
-                self.credit += len(group) * (step * SPARE - drain)
+                # behind by more than a half of the accumulators it cannot be: the array waits for it
+                self.credit = max(self.credit + len(group) * (step * SPARE - drain), -drain)
                 self._background(step)
 
     def _paces(self, emit: TileEmitter, tile: SpatialTile) -> tuple[int, int]:
