@@ -31,10 +31,14 @@ class Written:
     row_step: int
     column_step: int
 
+    def first(self, number: int) -> int:
+        """The first element of the write of this ``number``."""
+        row, column = divmod(number, self.columns)
+        return self.start + row * self.row_step + column * self.column_step
+
     def at(self, cycle: int) -> range:
         """The elements that are written in ``cycle``, one of ``times``."""
-        row, column = divmod(self.times.index(cycle), self.columns)
-        first = self.start + row * self.row_step + column * self.column_step
+        first = self.first(self.times.index(cycle))
         return range(first, first + self.elements)
 
 
@@ -109,13 +113,13 @@ class MemoryPorts:
             times = write.times
             position = bisect_left(times, first)
             while position < len(times) and (cycle := times[position]) <= last + waits:
-                position += 1
                 if whole:
-                    taken = write.at(cycle)
-                    away = (element + (cycle - first - waits) * beat) // line - taken[0] // line
-                    if away % banks > taken[-1] // line - taken[0] // line:
-                        continue
-                waits += 1
+                    low = write.first(position)
+                    away = (element + (cycle - first - waits) * beat) // line - low // line
+                    waits += away % banks <= (low + write.elements - 1) // line - low // line
+                else:
+                    waits += 1
+                position += 1
         return waits
 
     def own_writes(self, f: Mapping[str, int]) -> float:
