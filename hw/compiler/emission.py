@@ -24,7 +24,7 @@ from .kernel_steps import depthwise_fields, kernel
 from .placement import TABLE_BYTES, Placement
 from .plan import Plan
 from .span import Span, size
-from .spans import Spans, of_pixels
+from .spans import of_pixels, of_rows
 from .turns import Piece, Turns
 from .vector_settings import rectangles, settings
 
@@ -72,8 +72,7 @@ class TileEmitter:
 
     def take(self, plane: Piece, channel: int) -> None:
         """Read the channels from ``channel`` on, which lie in ``plane``."""
-        self.source, self.first_channel = plane, channel
-        self.depth = self.p.columns
+        self.source, self.first_channel, self.depth = plane, channel, self.p.columns
 
     # transfers in
 
@@ -98,9 +97,11 @@ class TileEmitter:
             return self._fill_slice(rows, columns)
         elements = source_elements(g, self.kernel, tile, part, channels)
         self.source = self.turns.bands[self.number] = Piece(slots[turn % len(slots)], rows, elements)
-        if g.skips:
-            return self._fill_taken(part)
-        return self._fill(self.source, self.it.input, self.it.input_at, width * depth)
+        return (
+            self._fill_taken(part)
+            if g.skips
+            else self._fill(self.source, self.it.input, self.it.input_at, width * depth)
+        )
 
     def _fill_slice(self, rows: Span, columns: Span) -> list[Instruction]:
         """LOAD the slice's channels of each pixel."""
@@ -126,14 +127,8 @@ class TileEmitter:
         pixels : rows and columns of them;  steps, pitch : elements between pixels, of the tensor, and of the piece
         """
         each = self.p.element_bytes
-        spans = of_pixels(
-            pixels,
-            channels * each,
-            self.plan.dram.maps[tensor].address + first * each,
-            (steps[0] * each, steps[1] * each),
-            piece.base,
-            (size(piece.elements), pitch),
-        )
+        start, steps = self.plan.dram.maps[tensor].address + first * each, (steps[0] * each, steps[1] * each)
+        spans = of_pixels(pixels, channels * each, start, steps, piece.base, (size(piece.elements), pitch))
         return [some.load(self.number, each) for some in spans]
 
     def load_operand(self) -> list[Instruction]:
@@ -162,10 +157,7 @@ class TileEmitter:
         each = self.p.element_bytes
         count, pitch = size(piece.rows), size(piece.elements)
         start = self.plan.dram.maps[tensor].address + (first + piece.rows[0] * row + piece.elements[0]) * each
-        spans = Spans(count, pitch * each, start, row * each, piece.base, pitch)
-        if pitch == row:
-            spans = Spans(1, count * pitch * each, start, row * each, piece.base, pitch)
-        return [spans.load(self.number, each)]
+        return [of_rows(count, pitch * each, start, row * each, piece.base, pitch).load(self.number, each)]
 
     def weights(self, stream: Region | None = None) -> list[Instruction]:
         """Fetch the layer's stream for a spatial tile, or another."""
@@ -402,10 +394,7 @@ class TileEmitter:
         each = 4 if self.it.raw else self.p.element_bytes
         rows, columns, pixel = size(self.tile.rows), size(self.tile.columns), size(self.slice.outputs) * each
         if size(self.slice.outputs) == self.it.spread.column_step:
-            spans = [Spans(rows, columns * pixel, start, step, chip, pitch)]
-            if columns * pixel == step:
-                spans = [Spans(1, rows * step, start, 0, chip, 0)]
-        else:  # a part of each pixel
-            steps = step, self.it.spread.column_step * each
-            spans = of_pixels((rows, columns), pixel, start, steps, chip, (pitch, self._pixel_pitch()))
+            return [of_rows(rows, columns * pixel, start, step, chip, pitch).store(self.number, self.p.element_bytes)]
+        steps = step, self.it.spread.column_step * each  # a part of each pixel
+        spans = of_pixels((rows, columns), pixel, start, steps, chip, (pitch, self._pixel_pitch()))
         return [some.store(self.number, self.p.element_bytes) for some in spans]

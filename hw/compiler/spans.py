@@ -43,6 +43,13 @@ class Spans:
         return (self.dram, behind), (self.chip, last)
 
 
+def of_rows(count: int, length: int, dram: int, dram_step: int, chip: int, chip_step: int) -> Spans:
+    """A span of ``length`` bytes for each of ``count`` rows, or one where they follow each other in DRAM."""
+    if length == dram_step:
+        return Spans(1, count * length, dram, dram_step, chip, chip_step)
+    return Spans(count, length, dram, dram_step, chip, chip_step)
+
+
 def of_pixels(shape: Pair, length: int, dram: int, dram_steps: Pair, chip: int, chip_steps: Pair) -> list[Spans]:
     """A span of ``length`` bytes for each pixel of ``shape``, rows and columns, in as few instructions as can be.
 
