@@ -107,15 +107,17 @@ def test_raw_sums_are_never_changed():
     assert layer.format is None
 
 
+@pytest.mark.parametrize("kernels", [(3, 1), (1, 1)])
 @pytest.mark.parametrize("order", [0, 1])
-def test_a_sum_becomes_a_part_of_the_later_convolution(order):
-    """Which waits for the other anyway; tables A and B change places with the inputs."""
+def test_a_sum_becomes_a_part_of_the_convolution_with_more_passes_or_of_the_later_one(order, kernels):
+    """Where the vector unit has time; of two alike the later waits for the other anyway.  Tables A and B change places
+    with the inputs."""
     c = chain()
-    first, second = c.conv("x", 5, 3), c.conv("x", 5, 1)
+    first, second = (c.conv("x", 5, kernel) for kernel in kernels)
     c.sum(*((first, second), (second, first))[order])
     layers = lowered(c)
-    assert names(layers) == ["l0", "l1+l2"]
-    assert layers[1].operand == first
+    assert names(layers) == (["l1", "l0+l2"] if kernels == (3, 1) else ["l0", "l1+l2"])
+    assert layers[1].operand == (second if kernels == (3, 1) else first)
     assert layers[1].combine == Combine.ADD
 
 
@@ -214,7 +216,7 @@ def test_a_sum_goes_into_a_concatenation_with_its_tables_moved():
         layers = lowered(c)
         (layer,) = [x for x in layers if x.output == output and x.spread.first == 0]
         assert layer.combine == Combine.ADD
-        assert layer.name == "l1+l2"
+        assert layer.name == "l0+l2"
         found += storage(source, 8).offset != storage(c.map_of(output), 8).offset
     assert found
 
