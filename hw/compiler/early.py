@@ -18,14 +18,8 @@ from .placement import Placement
 
 def in_one_pixel(layer: EngineLayer, placement: Placement) -> bool:
     """Whether ``layer``, of the array, reads a single pixel on chip, and no padding, in one go."""
-    whole = layer.on_array and _of_a_pixel(layer) and len(placement.tiling.parts) == 1
+    whole = layer.on_array and layer.geometry.of_a_pixel and len(placement.tiling.parts) == 1
     return whole and placement.source is not None
-
-
-def _of_a_pixel(layer: EngineLayer) -> bool:
-    """Whether the reduction is one run, the channels of the source's only pixel."""
-    g = layer.geometry
-    return g.whole_pixels and g.source[1:] == g.kernel == (1, 1) and not any(g.pads)
 
 
 def begun(emit: TileEmitter, group: Sequence[ChannelTile], program: Sequence[Instruction]) -> Part | None:
@@ -44,8 +38,8 @@ def begun(emit: TileEmitter, group: Sequence[ChannelTile], program: Sequence[Ins
     last = next((i for i in reversed(program) if i.operation == Operation.VECTOR), None)
     if last is None or last.chip_writes[1] <= low or last.chip_writes[0] >= low + it.source[1] * row:
         return None
-    if _of_a_pixel(it):
-        there = (last.chip_writes[0] - low - group[0].input) // emit.p.rows * emit.p.rows
+    if it.geometry.of_a_pixel:
+        there = (last.chip_writes[0] - low) // emit.p.rows * emit.p.rows
         return replace(part, run=(0, there)) if 0 < there < part.run[1] else None
     rows = (last.chip_writes[0] - low) // row
     kernel_rows = part.kernel_rows[1]

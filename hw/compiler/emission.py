@@ -230,8 +230,8 @@ class TileEmitter:
             **depthwise_fields(self.kernel, columns, p),
         }
         chip_reads = ((start, start + size(used) * pitch),)
-        if pitch == depth:  # a single pixel
-            chip_reads = ((start + part.run[0], start + part.run[1]),) if size(used) == 1 else chip_reads
+        if self.g.of_a_pixel and pitch == depth:
+            chip_reads = ((start + part.run[0], start + part.run[1]),)
         return [Instruction(Operation.ARRAY, self.number, fields, chip_reads)]
 
     # the vector unit

@@ -64,6 +64,12 @@ class Geometry:
         """Each window takes all channels of its pixels, so that those of a kernel row are one run."""
         return self.groups == 1 and self.dilations[1] == 1 and self.inputs == self.source[0]
 
+    @property
+    def of_a_pixel(self) -> bool:
+        """Whether the reduction is one run, the channels of the source's only pixel."""
+        alone = self.source[1:] == self.kernel == (1, 1) and self.groups == 1
+        return alone and self.whole_pixels and not any(self.pads)
+
     @cached_property
     def taken(self) -> "Geometry":
         """What it is where its source is loaded: of windows of one pixel that lie apart, these pixels alone."""
