@@ -44,8 +44,9 @@ QUOTED = {form(" ".join(block.split())) for block in VERIFICATION.read_text().sp
 """The messages that the documentation gives as examples."""
 
 
-def network() -> Graph:
-    """conv 3x3 of stride 2, conv 3x3, fc on 3x10x10, all scales exact powers of two: every other sum is a tie."""
+def network(rows: int = 10) -> Graph:
+    """conv 3x3 of stride 2, conv 3x3, fc on 3 x rows x 10, all scales exact powers of two: every other sum is a tie."""
+    half = rows // 2
     rng = np.random.default_rng(11)
 
     def conv(name, source, target, shape, spread, scale, **window):
@@ -58,13 +59,13 @@ def network() -> Graph:
     layers = (
         conv("conv1", "x", "a", (8, 3, 3, 3), 1, 0.5, strides=(2, 2), pads=(1, 1, 0, 0)),
         conv("conv2", "a", "c", (6, 8, 3, 3), 1, 2.0**-4, pads=(1, 1, 1, 1)),
-        conv("fc", "c", "y", (5, 6, 5, 5), 7, 1.0),
+        conv("fc", "c", "y", (5, 6, half, 5), 7, 1.0),
     )
 
     def signed(name, shape):
         return FeatureMap(name, shape, np.float32(1), 0, -128, 127)
 
-    maps = (signed("x", (3, 10, 10)), signed("a", (8, 5, 5)), signed("c", (6, 5, 5)))
+    maps = (signed("x", (3, rows, 10)), signed("a", (8, half, 5)), signed("c", (6, half, 5)))
     tensors = {item.name: item for item in maps} | {"y": Sums("y", (5, 1, 1), np.ones(5, np.float32))}
     return quant.check(Graph(("x",), ("y",), layers, tensors))
 
@@ -72,8 +73,16 @@ def network() -> Graph:
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
     """The network's build folder for a 4x4 array, its graph and parameters, and all tensors of a few images."""
-    folder = tmp_path_factory.mktemp("faults")
-    graph = network()
+    return built(tmp_path_factory.mktemp("faults"), network())
+
+
+@pytest.fixture(scope="module")
+def tall(tmp_path_factory):
+    """The same of a map so tall that slots are used again."""
+    return built(tmp_path_factory.mktemp("tall"), network(44))
+
+
+def built(folder, graph):
     quant.save(graph, folder / "q.onnx")
     parameters = parameters_for(graph, rows=4, columns=4, bus_bytes=8, activation_kib=2, multiplier=True)
     generate(graph, (folder / "q.onnx").read_bytes(), parameters, folder / "build")
@@ -212,11 +221,12 @@ def without_post(program, number, giver):
 
 
 @pytest.mark.parametrize(
-    ("operation", "unit", "layer"),
-    [(Operation.LOAD, "array", "conv1"), (Operation.STORE, "vector", "fc")],
+    ("folder_of", "operation", "unit", "layer"),
+    [("tall", Operation.LOAD, "array", "conv1"), ("build", Operation.STORE, "vector", "fc")],
     ids=["the load overwrites what the array still reads", "the store reads what the vector unit has yet to write"],
 )
-def test_a_removed_token_is_caught_where_it_was_needed(build, tmp_path, operation, unit, layer):
+def test_a_removed_token_is_caught_where_it_was_needed(request, tmp_path, folder_of, operation, unit, layer):
+    build = request.getfixturevalue(folder_of)
     program = (build[0] / "program.bin").read_bytes()
     giver = UNITS.index(unit)
     found = []
