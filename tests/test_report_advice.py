@@ -75,8 +75,8 @@ def test_a_change_is_advised_only_if_it_helps_and_with_the_figures_that_led_to_i
     report = measured(accelerator, stalls={"array_half": 4000.0})
     rows = layer_rows(accelerator, graph, report)
     assert advise(accelerator, rows, report, lambda change: None) is None, "what cannot be built is not advised"
-    assert advise(accelerator, rows, report, lambda change: 0.991 * 15_287) is None
-    assert advise(accelerator, rows, report, lambda change: 0.989 * 15_287) is not None
+    assert advise(accelerator, rows, report, lambda change: 0.991 * 15_123) is None
+    assert advise(accelerator, rows, report, lambda change: 0.989 * 15_123) is not None
 
 
 def test_near_the_limit_there_is_no_advice(digits):
