@@ -94,16 +94,15 @@ def _passes(made: Prepared, p: Parameters) -> int:
 def _paces(ways: Mapping[bool, Prepared], known: Mapping[int, Parameters]) -> dict[Option, float]:
     """Cycles of each option, about; without those whose unfolded rows do not fit, if there is another way."""
     paces: dict[Option, float] = {}
+    few = min(known)
     for way, (graph, layers) in ways.items():
         try:
-            layout = lay_out(layers, graph, known[min(known)], relays=False)
+            layout = lay_out(layers, graph, known[few], relays=False)
         except ConfigurationError:
             if way and len(ways) > 1:
                 continue
             raise
-        paces |= {
-            (lanes, way): pace(layers, layout.tilings, layout.windows, layout.lanes, p) for lanes, p in known.items()
-        }
+        paces |= {(lanes, way): pace(layers, layout.tilings, layout.windows, few, p) for lanes, p in known.items()}
     return paces
 
 

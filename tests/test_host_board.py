@@ -197,7 +197,7 @@ def test_a_build_that_is_too_large_is_refused(lenet, board):
     with Cable(board) as cable:
         line = SerialLine(cable.port)
         line.memory.size = 65536
-        with pytest.raises(HostError, match=r"needs 7\d,\d\d\d bytes, the region has 65,536$"):
+        with pytest.raises(HostError, match=r"needs 79,\d\d\d bytes, the region has 65,536$"):
             Accelerator(line, lenet[0])
 
 

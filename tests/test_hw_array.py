@@ -46,6 +46,22 @@ def test_array_multiplies_with_other_cells(name, rows, columns, gaps):
     multiplies(rows, columns, 8, 8, gaps, CELLS[name])
 
 
+def schedule(weights, gaps, pauses):
+    """The cycle of each tile's swap, and of each cycle the row of ``weights``, (tiles, rows, columns), that is written.
+
+    Those of tile t are in the R cycles from swap t - 1 on.
+    """
+    tiles, rows, _ = weights.shape
+    swaps, cycle = [], rows
+    for _ in range(tiles):
+        swaps.append(cycle)
+        cycle += rows
+        while pauses.random() < gaps:
+            cycle += 1
+    starts = [0, *swaps]
+    return swaps, {starts[t] + r: (r, weights[t, r]) for t in range(tiles) for r in range(rows)}
+
+
 def multiplies(rows, columns, activation_bits, weight_bits, gaps, cell):
     """Tiles of R pixels follow each other at once or with pauses; weights are written while others are used."""
     rng, pauses = np.random.default_rng(rows * 10 + columns), random.Random(3)
@@ -56,18 +72,7 @@ def multiplies(rows, columns, activation_bits, weight_bits, gaps, cell):
     )
     pixels_at, expected_at, found = {}, {}, []
 
-    # cycle of each swap; the weights of tile t are written in the R cycles from swap t - 1 on
-    swaps, cycle = [], rows
-    for _ in range(tiles):
-        swaps.append(cycle)
-        cycle += rows
-        while pauses.random() < gaps:
-            cycle += 1
-    writes = {}
-    for t in range(tiles):
-        first = swaps[t - 1] if t else 0
-        for r in range(rows):
-            writes[first + r] = (r, weights[t, r])
+    swaps, writes = schedule(weights, gaps, pauses)
     end = swaps[-1] + rows + 8
     for t in range(tiles):
         until = swaps[t + 1] if t + 1 < tiles else end
@@ -117,13 +122,7 @@ def test_columns_with_a_channel_each_add_along_the_lines(rows, columns, lines, n
     component = SystolicArray(
         rows=rows, columns=columns, activation_bits=8, weight_bits=8, sum_bits=32, lines=lines, cell=cell
     )
-    swaps, cycle = [], rows
-    for _ in range(tiles):
-        swaps.append(cycle)
-        cycle += rows
-        while pauses.random() < gaps:
-            cycle += 1
-    writes = {(swaps[t - 1] if t else 0) + r: (r, weights[t, r]) for t in range(tiles) for r in range(rows)}
+    swaps, writes = schedule(weights, gaps, pauses)
     end = swaps[-1] + 2 * rows
     latency = array_latency(rows, cell, lines)
     pixels = extremes(rng, (end + 2 * rows, rows), 8)

@@ -74,3 +74,21 @@ def test_depthwise_layers_compute_what_golden_does(sizes, line_buffer):
         taken += sum(kernel(layer.geometry, made.parameters).depthwise for layer in made.layers)
         check_against_golden(made, seed)
     assert taken >= 4
+
+
+@pytest.mark.parametrize(
+    ("size", "rows", "steps"),
+    [(16, 5, [[0, 2, 4], [1, 3]]), (16, 7, None), (8, 3, [[0, 2], [1]]), (8, 5, None), (4, 3, None)],
+)
+def test_with_a_stride_only_rows_that_a_pass_needs_enter_where_its_lines_hold_every_other_tap(size, rows, steps):
+    """Half as many windows a pass.  With one line a pass takes a single tap anyway; four are more than three lines."""
+    net = Builder((4, 16, 12), seed=1).conv(4, 8, 1)
+    net.conv(8, 8, (rows, 3), group=8, strides=(2, 2), pads=[rows // 2, 1, rows // 2, 1])
+    made = planned(quantized(net), rows=size, columns=size, line_buffer=64)
+    check_against_golden(made)
+    (k,) = (kernel(it.geometry, made.parameters) for it in made.layers if it.groups > 1)
+    taps = [[tap for line in range(k.rows.taps) if (tap := k.rows.tap(n, line)) < rows] for n in range(k.rows.count)]
+    assert (k.rows.windows_apart == 2 and k.rows.taps > 1) == (steps is not None)
+    if steps is not None:
+        assert taps == steps
+        assert k.windows(0, 8) == 8 + k.rows.taps - 1

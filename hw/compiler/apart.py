@@ -10,14 +10,11 @@ from ..isa.parameters import Parameters
 from .cost import Traffic
 from .engine_layer import EngineLayer
 from .needs import reads_maps_as_they_are
-from .order import vector_cycles
+from .order import SPARE, vector_cycles
 from .tiling import Tilings
 
 GAIN = 0.98
 """Of the cycles of both together, what they may take apart at most: estimates are that good."""
-
-SPARE = 0.8
-"""Of the array's time, what the vector unit may have to do: banks and tiles cost it some, and others may want it."""
 
 ROOM = 0.75
 """Of the activation memory, what a pooling that is woven leaves to the convolution's slots, about."""

@@ -94,7 +94,7 @@ def drain(g: Geometry, p: Parameters, count: Counts, tiles: int) -> Counts:
     return tiles * (results * interval(g, p) + count * (p.parameter_rows + DRAIN_GAP))
 
 
-def writing(g: Geometry, p: Parameters, beats: Reals, vectors: int) -> Reals:
+def writing(g: Geometry, p: Parameters, beats: Reals, vectors: Integers | int) -> Reals:
     """Cycles to write the loader's beats and the vector unit's vectors: beside each other if a beat lies in one line,
     else in turns.
     """
@@ -247,11 +247,11 @@ class Shapes:
                 max(row_pitch(g, int(length), p, traffic.steps, size(self._slices[0].outputs)) for length in pair)
                 for pair in zip(columns.length, columns.last, strict=True)
             ]
-            self.output_slot = self._whole_beats(_each(np.array(pitches), rows.length) + p.bus_elements)
+            self.output_slot = self.whole_beats(_each(np.array(pitches), rows.length) + p.bus_elements)
         if traffic.operand:
-            self.operand_slot = self._whole_beats(self.rows * self.columns * size(self._slices[0].outputs))
+            self.operand_slot = self.whole_beats(self.rows * self.columns * size(self._slices[0].outputs))
 
-    def _whole_beats(self, elements: Integers) -> Integers:
+    def whole_beats(self, elements: Integers) -> Integers:
         return elements + -elements % self.p.bus_elements
 
     def measured(self, partition: Partition, whole_rows: bool = False) -> tuple[Integers, Costs]:

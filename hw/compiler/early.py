@@ -1,8 +1,9 @@
-"""Fully connected layers begin before what they read is whole.
+"""Layers whose source is on chip begin before it is whole.
 
 An ARRAY waits for the VECTORs that write what it reads, which end some 80 cycles behind the array's last window.  So
-the first channel tile of a layer on one pixel has an ARRAY for the part of its reduction that the last of these VECTORs
-does not write, and one for the rest: while that VECTOR ends the array is at work.  The weights' order stays the same.
+the first channel tile of a layer has an ARRAY for the part of its reduction that the last of these VECTORs does not
+write, chunks of a single pixel's channels or else kernel rows, and one for the rest: while that VECTOR ends the array
+is at work.  The weights' order stays the same.
 """
 
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ def begun(emit: TileEmitter, group: Sequence[ChannelTile], program: Sequence[Ins
 
 
 def in_two(emit: TileEmitter, group: Sequence[ChannelTile], part: Part, *, flush: bool) -> list[Instruction]:
-    """The ARRAYs of ``group``, the first channel tile's cut behind ``part`` of its reduction."""
+    """The ARRAYs of ``group``, the first channel tile's cut behind ``part`` of its reduction, see ``begun``."""
     (whole,) = emit.place.tiling.parts
     rest = replace(whole, run=(part.run[1], whole.run[1]))
     if part.kernel_rows != whole.kernel_rows:

@@ -9,6 +9,9 @@ from .dependencies import makers_of
 from .engine_layer import EngineLayer
 from .kernel_steps import kernel
 
+SPARE = 0.8
+"""Of the array's time, what the vector unit's own layers are planned into: it loses the rest to loads and banks."""
+
 
 def ordered(layers: Sequence[EngineLayer], p: Parameters) -> list[EngineLayer]:
     """``layers`` in an order that keeps the array busy, by list scheduling (Graham 1966) on two resources.

@@ -22,6 +22,8 @@ def pace(
 ) -> float:
     """Cycles of ``layers``, cut as ``tilings`` says and at work in ``windows``, on the accelerator with ``p``, about.
 
+    lanes : for which the layers were laid out
+
     A layer of the array takes as long as the busiest unit.  Where that is not the vector unit, its own layers hide, for
     as long as they may be at work.
     """

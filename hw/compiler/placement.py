@@ -31,15 +31,11 @@ class Placement:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where the planner put things.
-
-    windows : the layers, by index, during which each layer may be at work;  lanes : of the accelerator it is for
-    """
+    """Where the planner put things.  ``windows``: the layers, by index, during which each layer may be at work."""
 
     placements: tuple[Placement, ...]
     windows: tuple[Lifetime, ...]
     resident: Mapping[str, int]
-    lanes: int
 
     @property
     def tilings(self) -> list[Tiling]:

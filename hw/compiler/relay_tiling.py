@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..isa.parameters import INSTRUCTION_BYTES, Parameters
-from .cost import DRAIN_GAP, SHARED, Integers, Reals, Shapes, Traffic, beyond_queue, interval
+from .cost import DRAIN_GAP, SHARED, Integers, Reals, Shapes, Traffic, beyond_queue, interval, writing
 from .cutting import channel_tiles, even, slicings, source_columns, source_rows, spatial_tile, tiles_of, whole
 from .geometry import Geometry
 from .kernel_steps import kernel, lines_fit
@@ -55,9 +55,11 @@ class Relay:
 
 @dataclass(frozen=True)
 class _Cut:
-    """One axis of the taker's result, cut into spans: of results of the maker and the taker, and of what is read.
+    """One axis of the taker's result, cut into spans: rows, or columns, of all of them together.
 
-    windows : of all spans, those that pass through the array;  least : of the shortest
+    made : of the maker's results, the taker's spans with what two of them share;  source : of the maker's input
+    made_windows, taken_windows : that pass through the array for each layer
+    most_, least_, first_ : of the largest, the smallest and the first span alone
     """
 
     made: int
@@ -73,6 +75,7 @@ class _Cut:
 
 @lru_cache(maxsize=1024)
 def _cut(maker: Geometry, taker: Geometry, p: Parameters, axis: int, length: int) -> _Cut:
+    """``axis`` 0 for rows, 1 for columns, in spans of ``length`` results of the taker at most."""
     k, own, (part,) = kernel(maker, p), kernel(taker, p), whole(maker, p).parts
     taken = even(taker.target[1 + axis], -(-taker.target[1 + axis] // length))
     made: list[int] = []
@@ -138,8 +141,8 @@ class _Shaped:
         def both(name: str) -> Integers:
             return _every(rows, name) * _every(columns, name)
 
-        self.plane = self._whole_beats(both("most_made") * p.columns)
-        self.input_slot = self._whole_beats(both("most_source") * maker.source[0] * load)
+        self.plane = shapes.whole_beats(both("most_made") * p.columns)
+        self.input_slot = shapes.whole_beats(both("most_source") * maker.source[0] * load)
         wide, depth = _every(columns, "most_made"), p.accumulator_depth
         self.made_pieces = -(-_every(rows, "most_made") // np.maximum(depth // wide, 1))
         self.taken_pieces = -(-shapes.rows // np.maximum(depth // shapes.columns, 1))
@@ -168,17 +171,12 @@ class _Shaped:
         weights = steps * p.weight_row_bits / 8 * self._weight_rows()
         self.reads = (weights + instructions * INSTRUCTION_BYTES) / p.bus_bytes + self.loader
         _, self.own = shapes.measured(whole(taker, p))
-        writes = self.loader + vectors
-        if maker.source[0] % p.bus_elements == 0:
-            writes = np.maximum(self.loader, vectors)
+        writes = writing(maker, p, self.loader, vectors)
         busy = [self.array, self.vector, self.reads, self.own.bus, writes, instructions * DISPATCH]
         first = both("first_source") * maker.source[0] / p.bus_elements * load
         total = np.maximum.reduce([np.asarray(cycles, np.float64) for cycles in busy])
         total = total + SHARED * (self.vector + self.reads) + first + self.own.ends
         self.total: Reals = np.where(possible, total, np.inf)
-
-    def _whole_beats(self, elements: Integers) -> Integers:
-        return elements + -elements % self.p.bus_elements
 
     def _windows(
         self, g: Geometry, rows: Sequence[_Cut], columns: Sequence[_Cut], name: str, pieces: Integers

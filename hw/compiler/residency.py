@@ -64,7 +64,7 @@ class _Layouter:
             self._choose()
             placements = self._place()
             if not isinstance(placements, int):
-                return Layout(tuple(placements), tuple(self.windows), self.resident, self.p.lanes)
+                return Layout(tuple(placements), tuple(self.windows), self.resident)
             beside = {n for n in self._active(placements) if not self.layers[n].on_array} - alone
             if not beside:
                 raise self._refuse(placements)

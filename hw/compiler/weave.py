@@ -11,6 +11,7 @@ from .early import begun, in_one_pixel, in_two
 from .emission import TileEmitter
 from .instruction import Instruction
 from .kernel_steps import kernel
+from .order import SPARE
 from .plan import Plan
 from .relay_emission import RelayEmitter
 from .span import size
@@ -19,9 +20,6 @@ from .turns import Turns
 
 CREDIT = 4
 """Channel tiles of the array whose time the vector unit may have saved up."""
-
-SPARE = 0.8
-"""Of the array's time, what the vector unit's work is planned into: it loses the rest to loads and banks."""
 
 PATIENCE = 1.2
 """What the vector unit does alone between two channel tiles of the array takes at most PATIENCE times their time."""
@@ -126,6 +124,12 @@ class _Weaver:
             rows = self._rows_read(layer.operand, layer.operand_at, tile.rows[1] * width * depth)
             yield layer.operand, 1 if layer.one_pixel else rows
 
+    def _spend(self, step: float, drain: float, tiles: int = 1) -> None:
+        """``tiles`` channel tiles take ``step`` cycles of the array each, and ``drain`` of the vector unit, which uses
+        what is left.  Behind by more than a half of the accumulators it cannot be: the array waits for it."""
+        self.credit = max(self.credit + tiles * (step * SPARE - drain), -drain)
+        self._background(step)
+
     def _background(self, step: float) -> None:
         """Tiles of the vector unit's own, for as long as it is ahead; ``step``: the array's time for a channel tile.
 
@@ -217,9 +221,7 @@ class _Weaver:
             self.program += step.made
             self.next_tile[number + 1] = step.tiles
             if step.emit is not None and step.piece is not None:
-                array, vector = self._paces(step.emit, step.piece)
-                self.credit += array - vector
-                self._background(array)
+                self._spend(*self._paces(step.emit, step.piece))
         self.next_tile[number] = self.plan.placements[number].tiling.count
 
     def _load_slice(self, emitters: list[TileEmitter], place: int) -> None:
@@ -257,9 +259,7 @@ class _Weaver:
                     self.program += emit.array(group, parts[0], first=True, last=True, flush=last_group)
                 else:
                     self.program += emit.reduction(group, last_group)
-                # behind by more than a half of the accumulators it cannot be: the array waits for it
-                self.credit = max(self.credit + len(group) * (step * SPARE - drain), -drain)
-                self._background(step)
+                self._spend(step, drain, len(group))
 
     def _paces(self, emit: TileEmitter, tile: SpatialTile) -> tuple[int, int]:
         """Cycles of the array and of the vector unit for a channel tile in ``tile``."""
