@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -32,15 +32,25 @@ FEW_LEVELS = 16  # of 8 bits that nearly all values share: a sliver of the range
 class Calibrated:
     """A quantized network, and how it was chosen.
 
-    run : of it, on ``measured`` images
+    run : of it, on ``sample``, some of ``images``, those that the ``histograms`` are of
     tried : mean dB of the outputs by method;  warnings : of data that makes it worse than it could be
+    rounding : mean dB with each weight's nearest integer and with learned ones, if some were
     """
 
     graph: quant.Graph
     run: FloatRun
-    measured: int
+    ranges: Ranges
+    images: Images
+    sample: Images
+    histograms: Mapping[str, Histogram]
     tried: Mapping[Ranges, float]
     warnings: tuple[str, ...]
+    rounding: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> int:
+        """Images that the noise was measured on."""
+        return len(next(iter(self.sample.values())))
 
 
 def calibrated(
@@ -72,13 +82,14 @@ def calibrated(
         left_out = _best(measure(others, some))[1] > _best(runs)[1]
         warnings.append(_outlier(images, far, left_out))
         if left_out:
-            candidates, some = others, _sample(near, macs)
+            candidates, images, some = others, near, _sample(near, macs)
             runs = measure(candidates, some)
     method, _ = _best(runs)
     warnings += _slivers(candidates.graphs[method], candidates.histograms)
-    tried = {name: _score(run) for name, run in runs.items()}
-    measured = len(next(iter(some.values())))
-    return Calibrated(candidates.graphs[method], runs[method], measured, tried, tuple(warnings))
+    tried = {name: score(run) for name, run in runs.items()}
+    return Calibrated(
+        candidates.graphs[method], runs[method], method, images, some, candidates.histograms, tried, tuple(warnings)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +102,10 @@ class Candidates:
 
 def _best(runs: Mapping[Ranges, FloatRun]) -> tuple[Ranges, float]:
     """The method with the least noise, the first of equal ones, and its mean dB."""
-    return max(((method, _score(run)) for method, run in runs.items()), key=lambda found: found[1])
+    return max(((method, score(run)) for method, run in runs.items()), key=lambda found: found[1])
 
 
-def _score(run: FloatRun) -> float:
+def score(run: FloatRun) -> float:
     """Mean dB of the outputs; exact ones count as 200."""
     return float(np.mean([min(found, 200.0) for found in run.outputs.values()])) if run.outputs else 0.0
 

@@ -15,16 +15,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from . import __version__, board_commands
+from . import __version__, board_commands, quantize_command
 from .options import (
-    ActivationBits,
     AnyModel,
     Batch,
     BenchKind,
     BuildFolder,
     BusBytes,
-    Calibration,
-    FloatModel,
     Images,
     Json,
     Lanes,
@@ -32,15 +29,10 @@ from .options import (
     Normalized,
     Paired,
     QuantizedModel,
-    Range,
-    RangeMethod,
-    Scales,
-    ScalesKind,
     SimulatorKind,
     SumBits,
     TargetKind,
     UnfoldInput,
-    WeightBits,
     WidestActivations,
     WidestWeights,
     given,
@@ -96,36 +88,7 @@ def check(
     return 0 if found.works else FAILURE
 
 
-@app.command()
-def quantize(
-    model: FloatModel,
-    calibration: Calibration,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="Q.onnx", help="The file to write.")],
-    scales: ScalesKind = Scales.FLOAT,
-    weight_bits: WeightBits = 8,
-    activation_bits: ActivationBits = 8,
-    range_: Range = RangeMethod.BEST,
-) -> None:
-    """Quantize a trained float model to a QDQ ONNX file, which ONNX Runtime runs too.
-
-    Example: `systolith quantize lenet5.onnx --calibration calibration.npz -o lenet5-q.onnx --scales pow2`
-    """
-    from .commands.quantize import quantize_model
-
-    result = quantize_model(
-        model,
-        calibration,
-        output,
-        scales=scales.value,
-        weight_bits=weight_bits,
-        activation_bits=activation_bits,
-        range_method=range_.value,
-        show_progress=True,
-    )
-    for line in result.lines():
-        console.print(escape(line))
-    if (losses := result.losses()) is not None:
-        console.print(losses)
+app.command()(quantize_command.quantize)
 
 
 @app.command()

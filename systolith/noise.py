@@ -139,6 +139,12 @@ def _typical(signals: NDArray[np.float64], errors: NDArray[np.float64]) -> float
     return _ratio(1.0, float(np.mean(errors / np.where(signals > 0, signals, np.median(some)))))
 
 
+def classifies(graph: quant.Graph) -> bool:
+    """Whether the first output says how much speaks for each of several classes."""
+    channels, *size = graph.tensors[graph.outputs[0]].shape
+    return channels > 1 and size == [1, 1]
+
+
 def classes(scores: NDArray[np.float32]) -> NDArray[np.intp]:
     """The class of each image's highest score, (N,), of ``scores``, (N, classes, ...)."""
     highest: NDArray[np.intp] = scores.reshape(len(scores), -1).argmax(axis=1)

@@ -21,6 +21,12 @@ class RangeMethod(StrEnum):
     MSE = "mse"
 
 
+class EffortLevel(StrEnum):
+    FAST = "fast"
+    DEFAULT = "default"
+    BEST = "best"
+
+
 class TargetKind(StrEnum):
     GENERIC = "generic"
     ECP5 = "ecp5"

@@ -69,7 +69,7 @@ def test_percentile_leaves_out_the_outliers_of_each_end():
 @pytest.mark.parametrize("bits", range(2, 17))
 @pytest.mark.parametrize("values", [NORMAL, RELU, HEAVY, -RELU], ids=["normal", "relu", "heavy", "negative"])
 def test_zero_is_exact_and_the_grid_legal(values, bits, scales, ranges):
-    scale, zero_point = choose_grid(histogram(values), Settings(scales, 8, bits, ranges))
+    scale, zero_point = choose_grid(histogram(values), bits, Settings(scales, ranges=ranges))
     assert isinstance(scale, np.float32)
     assert scale > 0
     assert 0 <= zero_point < 2**bits
@@ -82,7 +82,7 @@ def test_zero_is_exact_and_the_grid_legal(values, bits, scales, ranges):
 @pytest.mark.parametrize("scales", SCALES)
 def test_minmax_saturates_nothing(bits, scales):
     for values in (NORMAL, RELU, HEAVY):
-        scale, zero_point = choose_grid(histogram(values), Settings(scales, 8, bits, "minmax"))
+        scale, zero_point = choose_grid(histogram(values), bits, Settings(scales, ranges="minmax"))
         slack = 0.5 * (1 + 1e-5)  # moving the range so that 0 is exact may cost half a step at one end
         assert (2**bits - 1 - zero_point + slack) * scale >= values.max()
         assert (-zero_point - slack) * scale <= values.min()
@@ -93,7 +93,7 @@ def test_minmax_saturates_nothing(bits, scales):
 @pytest.mark.parametrize("values", [NORMAL, RELU, HEAVY], ids=["normal", "relu", "heavy"])
 def test_least_squares_is_at_least_as_good_as_minmax_and_near_the_best(values, scales, bits):
     values = values[:5000]
-    grids = {r: choose_grid(histogram(values), Settings(scales, 8, bits, r)) for r in ("minmax", "mse")}
+    grids = {r: choose_grid(histogram(values), bits, Settings(scales, ranges=r)) for r in ("minmax", "mse")}
     errors = {r: error(values, float(scale), zero, bits) for r, (scale, zero) in grids.items()}
     assert errors["mse"] <= errors["minmax"] * 1.001
     low, high = float(values.min()), float(values.max())
@@ -107,14 +107,14 @@ def test_least_squares_is_at_least_as_good_as_minmax_and_near_the_best(values, s
 def test_a_map_of_zeros_gets_a_legal_grid():
     for scales in SCALES:
         for ranges in RANGES:
-            scale, zero_point = choose_grid(histogram(np.zeros(9)), Settings(scales, 8, 8, ranges))
+            scale, zero_point = choose_grid(histogram(np.zeros(9)), 8, Settings(scales, ranges=ranges))
             assert (scale, zero_point) == (1, 0)
 
 
 def test_tiny_and_huge_values():
     for factor in (1e-44, 1e-38, 1e-30, 1e30, 5e37):
         for scales in SCALES:
-            scale, _ = choose_grid(histogram(NORMAL * np.float32(factor)), Settings(scales))
+            scale, _ = choose_grid(histogram(NORMAL * np.float32(factor)), 8, Settings(scales))
             assert np.isfinite(scale)
             assert scale > 0
 

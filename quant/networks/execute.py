@@ -95,40 +95,45 @@ def convolve(layer: Convolution, images: Floats) -> Floats:
     """Convolution and bias of (N, C, rows, columns), by one matrix product for each image and group."""
     outputs, inputs = layer.weights.shape[:2]
     each = outputs // layer.groups
-    padded = _padded(images, layer.pads, 0)
-    windows = _windows(padded, layer.weights.shape[2:], layer.strides, layer.dilations)
-    count, _, rows, columns = windows.shape[:4]
+    seen = windows_of(layer, images)
+    count, _, rows, columns = seen.shape[:4]
     if inputs == each == 1:
-        return _depthwise(layer, windows)
+        return _depthwise(layer, seen)
     result = np.empty((count, outputs, rows * columns), np.float32)
     for group in range(layer.groups):
         chosen = slice(group * each, (group + 1) * each)
         weights = layer.weights[chosen].reshape(each, -1)
         for index in range(count):  # one at a time: the matrix of windows stays small
-            taken = windows[index, group * inputs : (group + 1) * inputs]
+            taken = seen[index, group * inputs : (group + 1) * inputs]
             matrix = taken.transpose(0, 3, 4, 1, 2).reshape(weights.shape[1], -1)
             np.matmul(weights, matrix, out=result[index, chosen])
     result += layer.bias[:, None]
     return result.reshape(count, outputs, rows, columns)
 
 
-def _depthwise(layer: Convolution, windows: Floats) -> Floats:
+def windows_of(layer: Convolution, images: Floats) -> Floats:
+    """What ``layer`` sees of ``images``: a view, (N, C, output rows, output columns, kernel rows, kernel columns)."""
+    around = padded(images, layer.pads, 0)
+    return windows(around, layer.weights.shape[2:], layer.strides, layer.dilations)
+
+
+def _depthwise(layer: Convolution, seen: Floats) -> Floats:
     """One channel of input for each of output: products of shifted maps, summed."""
-    count, channels, rows, columns, down, across = windows.shape
+    count, channels, rows, columns, down, across = seen.shape
     result = np.empty((count, channels, rows, columns), np.float32)
     result[:] = layer.bias[:, None, None]
     for ky in range(down):
         for kx in range(across):
-            result += windows[..., ky, kx] * layer.weights[:, :1, ky, kx, None]
+            result += seen[..., ky, kx] * layer.weights[:, :1, ky, kx, None]
     return result
 
 
 def pool(layer: Pooling, images: Floats) -> Floats:
     """Maximum over windows; what lies outside the map never wins."""
-    windows = _windows(_padded(images, layer.pads, -np.inf), layer.kernel, layer.strides, (1, 1))
-    result = windows[..., 0, 0].copy()
+    seen = windows(padded(images, layer.pads, -np.inf), layer.kernel, layer.strides, (1, 1))
+    result = seen[..., 0, 0].copy()
     for ky, kx in np.ndindex(*layer.kernel):
-        np.maximum(result, windows[..., ky, kx], out=result)
+        np.maximum(result, seen[..., ky, kx], out=result)
     return result
 
 
@@ -149,8 +154,8 @@ def average(layer: Average, images: Floats) -> Floats:
     """Mean over windows; what lies outside the map adds nothing."""
     if layer.kernel == images.shape[2:] and not any(layer.pads):
         return np.asarray(images.mean(axis=(2, 3), keepdims=True, dtype=np.float32))
-    windows = _windows(_padded(images, layer.pads, 0), layer.kernel, layer.strides, (1, 1))
-    total = sum(windows[..., ky, kx] for ky, kx in np.ndindex(*layer.kernel))
+    seen = windows(padded(images, layer.pads, 0), layer.kernel, layer.strides, (1, 1))
+    total = sum(seen[..., ky, kx] for ky, kx in np.ndindex(*layer.kernel))
     return np.asarray(total / counts(layer, (images.shape[2], images.shape[3])), np.float32)
 
 
@@ -159,10 +164,10 @@ def counts(layer: Average, size: Pair) -> Floats:
     top, left, bottom, right = layer.pads
     inside = np.ones((1, 1, *size), np.float32)
     if layer.include_pad:
-        inside = _padded(inside, (top, left, bottom - layer.ceil[0], right - layer.ceil[1]), 1)
+        inside = padded(inside, (top, left, bottom - layer.ceil[0], right - layer.ceil[1]), 1)
         top, left, bottom, right = 0, 0, *layer.ceil
-    windows = _windows(_padded(inside, (top, left, bottom, right), 0), layer.kernel, layer.strides, (1, 1))
-    return np.asarray(windows.sum(axis=(4, 5))[0, 0])
+    seen = windows(padded(inside, (top, left, bottom, right), 0), layer.kernel, layer.strides, (1, 1))
+    return np.asarray(seen.sum(axis=(4, 5))[0, 0])
 
 
 def normalize(layer: LocalResponse, images: Floats) -> Floats:
@@ -175,15 +180,16 @@ def normalize(layer: LocalResponse, images: Floats) -> Floats:
     return np.asarray(images * base ** np.float32(-layer.beta))
 
 
-def _padded(images: Floats, pads: Pads, value: float) -> Floats:
+def padded(images: Floats, pads: Pads, value: float) -> Floats:
+    """``images`` with ``value`` around them."""
     top, left, bottom, right = pads
     if not any(pads):
         return images
     return np.pad(images, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=np.float32(value))
 
 
-def _windows(padded: Floats, kernel: tuple[int, ...], strides: Pair, dilations: Pair) -> Floats:
+def windows(around: Floats, kernel: tuple[int, ...], strides: Pair, dilations: Pair) -> Floats:
     """View of (N, C, rows, columns) as (N, C, output rows, output columns, kernel rows, kernel columns)."""
     extent = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
-    every = sliding_window_view(padded, extent, axis=(2, 3))
+    every = sliding_window_view(around, extent, axis=(2, 3))
     return every[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]

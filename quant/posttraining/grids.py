@@ -21,13 +21,19 @@ from .range_search import Grid, choose_grid
 from .settings import Settings
 
 
-def grids(network: FloatGraph, histograms: Mapping[str, Histogram], settings: Settings) -> dict[str, Grid]:
+def grids(
+    network: FloatGraph,
+    histograms: Mapping[str, Histogram],
+    group: Mapping[str, str],
+    bits: Mapping[str, int],
+    settings: Settings,
+) -> dict[str, Grid]:
     """Scale and zero point of every tensor of a simplified ``network`` that is a map, by name.
 
+    group : as ``groups`` finds it;  bits : of each map
     Tensors of one group share theirs, and it suits the values that leave the group: what a max pooling does not let
     through, or lies before a concatenation, is not looked at.
     """
-    group = groups(network)
     readers = network.readers()
     found: dict[str, Grid] = {}
     members: dict[str, list[str]] = {}
@@ -39,9 +45,9 @@ def grids(network: FloatGraph, histograms: Mapping[str, Histogram], settings: Se
             for name in names
             if name in network.outputs or any(group[reader.output] != group[name] for reader in readers[name])
         ]
-        grid = choose_grid(merged([histograms[name] for name in leaving]), settings)
+        grid = choose_grid(merged([histograms[name] for name in leaving]), bits[names[0]], settings)
         found |= dict.fromkeys(names, grid)
-    return with_factors(network, found, group, settings)
+    return with_factors(network, found, group, bits)
 
 
 def groups(network: FloatGraph) -> dict[str, str]:

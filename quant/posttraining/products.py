@@ -10,25 +10,22 @@ from ..graph import FeatureMap, product_factor
 from ..graph.legality import TABLE_BITS
 from ..networks.layers import FloatGraph, Product
 from .range_search import Grid
-from .settings import Settings
 
 ATTEMPTS = 64
 """Of about a hundred scales one needs another; what needs more than so many has none."""
 
 
 def with_factors(
-    network: FloatGraph, grids: Mapping[str, Grid], group: Mapping[str, str], settings: Settings
+    network: FloatGraph, grids: Mapping[str, Grid], group: Mapping[str, str], bits: Mapping[str, int]
 ) -> dict[str, Grid]:
     """``grids`` by tensor, those of products moved, with all that share them, as little as makes a factor possible.
 
-    group : the tensor that stands for all that share one grid
+    group : the tensor that stands for all that share one grid;  bits : of each tensor
     """
     found = dict(grids)
-    if settings.activation_bits > TABLE_BITS:
-        return found  # which products do not take: the graph's check says so
-    products = [layer for layer in network.layers if isinstance(layer, Product)]
+    products = [layer for layer in network.layers if isinstance(layer, Product) and _narrow(layer, bits)]
     for _ in range(ATTEMPTS):
-        without = [layer for layer in products if not _has_factor(layer, found, settings)]
+        without = [layer for layer in products if not _has_factor(layer, found, bits)]
         for layer in without:
             scale, zero_point = found[layer.output]
             grid = np.nextafter(scale, np.float32(np.inf)), zero_point
@@ -38,9 +35,13 @@ def with_factors(
     return found
 
 
-def _has_factor(layer: Product, grids: Mapping[str, Grid], settings: Settings) -> bool:
+def _narrow(layer: Product, bits: Mapping[str, int]) -> bool:
+    """Whether products take its maps at all; the graph's check refuses it if not."""
+    return max(bits[name] for name in (*layer.inputs, layer.output)) <= TABLE_BITS
+
+
+def _has_factor(layer: Product, grids: Mapping[str, Grid], bits: Mapping[str, int]) -> bool:
     a, b, target = (
-        FeatureMap(name, (1, 1, 1), *grids[name], 0, 2**settings.activation_bits - 1)
-        for name in (*layer.inputs, layer.output)
+        FeatureMap(name, (1, 1, 1), *grids[name], 0, 2 ** bits[name] - 1) for name in (*layer.inputs, layer.output)
     )
     return product_factor(a, b, target) is not None

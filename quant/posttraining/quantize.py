@@ -43,11 +43,14 @@ from ..networks.passes import simplify
 from ..networks.shapes import shapes
 from ..onnx.budget import check_memory
 from ..onnx.importer import import_onnx
-from .grids import grids
+from .grids import grids, groups
 from .histogram import Histogram
+from .learned import learn_weights
 from .range_search import Grid
+from .reconstruction import Reconstruction, learns, some_images
 from .settings import Settings
-from .weights import QuantizedWeights, quantize_weights
+from .weights import QuantizedWeights, quantize_weights, reach_of
+from .widths import map_bits, weight_bits
 
 Progress = Callable[[int, int], None]  # images done, images in all
 BATCH_VALUES = 2**23  # floats of the largest tensor of one batch
@@ -73,7 +76,8 @@ def quantize(
     settings = settings or Settings()
     network = simplify(model) if isinstance(model, FloatGraph) else load_float(model)
     histograms = observe(network, calibration, progress)
-    return build(network, histograms, settings)
+    images = by_name(calibration, network.inputs)
+    return build(network, histograms, settings, some_images(network, images))
 
 
 def check_images(images: Floats, shape: Shape, what: str) -> None:
@@ -118,31 +122,53 @@ def batch_size(network: FloatGraph) -> int:
     return max(1, min(64, BATCH_VALUES // largest))
 
 
-def build(network: FloatGraph, histograms: dict[str, Histogram], settings: Settings) -> Graph:
-    """The quantized graph of a simplified ``network`` whose tensors have these ``histograms``."""
-    size = shapes(network)
-    grid = grids(network, histograms, settings)
-    inputs = [_map(name, shape, grid[name], settings) for name, shape in network.inputs.items()]
+def build(
+    network: FloatGraph,
+    histograms: Mapping[str, Histogram],
+    settings: Settings,
+    images: Mapping[str, Floats] | None = None,
+    progress: Progress | None = None,
+) -> Graph:
+    """The quantized graph of a simplified ``network`` whose tensors have these ``histograms``.
+
+    images : by input, what to learn rounding from, as ``settings.effort`` says; without them it is to the nearest
+    progress : of (layers done, layers in all) while it learns
+    """
+    size, group = shapes(network), groups(network)
+    narrow, bits = weight_bits(network, settings), map_bits(network, group, settings)
+    grid = grids(network, histograms, group, bits, settings)
+    inputs = [_map(name, shape, grid[name], bits[name]) for name, shape in network.inputs.items()]
     tensors: dict[str, Tensor] = {source.name: source for source in inputs}
+    learning = None
+    if images is not None and learns(network, settings):
+        learning = Reconstruction(network, images, settings.seed)
+        for name in network.inputs:
+            learning.start(name, tensors[integer_name(name)])
     readers = network.readers()
     layers: list[Layer] = []
-    for layer in map(simple, network.layers):
+    for number, layer in enumerate(map(simple, network.layers)):
         sources = [tensors[integer_name(name)] for name in layer.inputs]
         maps = [source for source in sources if isinstance(source, FeatureMap)]
-        target = _map(layer.output, size[layer.output], grid[layer.output], settings, layer, maps)
+        target = _map(layer.output, size[layer.output], grid[layer.output], bits[layer.output], layer, maps)
+        made: Tensor = target
+        integers = None
         if isinstance(layer, Convolution):
-            reach = max(maps[0].high - maps[0].zero_point, maps[0].zero_point - maps[0].low)
-            integers = quantize_weights(layer, maps[0].scale, reach, settings)
+            own = settings.of(narrow[layer.name])
+            reach = reach_of(maps[0])
+            integers = quantize_weights(layer, maps[0].scale, reach, own)
+            if learning is not None:
+                integers = learn_weights(layer, learning.samples(layer), integers, maps[0].scale, reach, own)
             if layer.output in network.outputs and not readers[layer.output] and _hands_out_sums(layer):
-                sums = Sums(layer.output, target.shape, maps[0].scale * integers.scales)
-                layers.append(_conv(layer, maps[0], sums, integers))
-                tensors[sums.name] = sums
-                continue
-            layers.append(_conv(layer, maps[0], target, integers))
+                made = Sums(layer.output, target.shape, maps[0].scale * integers.scales)
+            layers.append(_conv(layer, maps[0], made, integers))
         else:
             _check_poles(layer, maps[0])
             layers.append(layer_without_weights(layer, tuple(maps), target))
-        tensors[target.name] = target
+        tensors[made.name] = made
+        if learning is not None:
+            learning.made(layer, made, integers, maps[0])
+            if progress:
+                progress(number + 1, len(network.layers))
     outputs = [name if name in tensors else integer_name(name) for name in network.outputs]
     arrays = {name if name in tensors else integer_name(name): array for name, array in network.arrays.items()}
     return check(Graph(tuple(source.name for source in inputs), tuple(outputs), tuple(layers), tensors, arrays))
@@ -182,13 +208,13 @@ def _map(
     name: str,
     shape: Shape,
     grid: Grid,
-    settings: Settings,
+    bits: int,
     layer: Simple | None = None,
     sources: Sequence[FeatureMap] = (),
 ) -> FeatureMap:
     """The map that ``layer`` makes of ``sources`` (None: the input), clamped as its activation function says."""
     scale, zero_point = grid
-    low, high = 0, 2**settings.activation_bits - 1
+    low, high = 0, 2**bits - 1
     match layer:
         case None:
             pass

@@ -16,18 +16,18 @@ SHRINK_STEPS = 64  # ranges that "mse" tries for each end
 SMALLEST = 2.0**-100  # keeps products of scales inside float32's normal numbers
 
 
-def choose_grid(histogram: Histogram, settings: Settings) -> Grid:
-    """Scale and zero point for the values counted, on unsigned integers of ``settings.activation_bits``."""
+def choose_grid(histogram: Histogram, bits: int, settings: Settings) -> Grid:
+    """Scale and zero point for the values counted, on unsigned integers of ``bits``."""
     match settings.scales:
         case "float":
-            return affine_grid(*_range(histogram, settings), settings.activation_bits)
+            return affine_grid(*_range(histogram, bits, settings), bits)
         case "pow2":
-            return _power_of_two(histogram, settings)
+            return _power_of_two(histogram, bits, settings)
         case unknown:
             assert_never(unknown)
 
 
-def _range(histogram: Histogram, settings: Settings) -> tuple[float, float]:
+def _range(histogram: Histogram, bits: int, settings: Settings) -> tuple[float, float]:
     """The reals that a grid of any scale must cover."""
     match settings.ranges:
         case "minmax":
@@ -35,7 +35,7 @@ def _range(histogram: Histogram, settings: Settings) -> tuple[float, float]:
         case "percentile":
             return histogram.percentile(PERCENTILE)
         case "mse":
-            return _least_squares(histogram, settings.activation_bits)
+            return _least_squares(histogram, bits)
         case unknown:
             assert_never(unknown)
 
@@ -47,13 +47,13 @@ def affine_grid(low: float, high: float, bits: int) -> Grid:
     return scale, int(np.clip(np.rint(-low / float(scale)), 0, top))
 
 
-def _power_of_two(histogram: Histogram, settings: Settings) -> Grid:
+def _power_of_two(histogram: Histogram, bits: int, settings: Settings) -> Grid:
     """The finest power of two that covers the range, or, of all values, the one of least error among it and finer ones.
 
     The zero point is 0 if nothing is negative, else the middle, so that hardware needs no addition.
     """
-    bits, tries = settings.activation_bits, settings.ranges == "mse"
-    low, high = (histogram.low, histogram.high) if tries else _range(histogram, settings)
+    tries = settings.ranges == "mse"
+    low, high = (histogram.low, histogram.high) if tries else _range(histogram, bits, settings)
     zero_point = 0 if histogram.low >= 0 else 2 ** (bits - 1)
     top = 2**bits - 1
     need = max(high / (top - zero_point), -low / zero_point if zero_point else 0.0, SMALLEST)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..graph import INT32
+from ..graph import INT32, FeatureMap
 from ..networks.layers import Convolution, Floats
 from .settings import Settings
 
@@ -28,6 +28,11 @@ class QuantizedWeights:
     weights: NDArray[np.int16]
     scales: Scales
     bias: NDArray[np.int64]
+
+
+def reach_of(source: FeatureMap) -> int:
+    """The largest ``|x - zero_point|`` of the map ``source``."""
+    return max(source.high - source.zero_point, source.zero_point - source.low)
 
 
 def quantize_weights(layer: Convolution, input_scale: np.float32, reach: int, settings: Settings) -> QuantizedWeights:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -12,9 +13,14 @@ from rich.table import Table
 from .. import quant
 from ..calibration import Calibrated, Choice, calibrated
 from ..data import Inputs, load_data
+from ..learning import learned
+from ..mixed_precision import CANDIDATES, Aim, chosen, decibels, with_bits
+from ..mixed_precision import Choice as MixedPrecision
+from ..noise import classifies
 from ..progress import progress_bar
 from ..quant.onnx.load import load_model
-from ..quant.posttraining.settings import Ranges, Scales
+from ..quant.posttraining.reconstruction import learns
+from ..quant.posttraining.settings import Effort, Ranges, Scales
 
 LEAST_LOSS, MOST_LOSSES = 0.5, 5  # dB, layers: what is worth a line
 
@@ -29,6 +35,7 @@ class QuantizedModel:
     images: int
     weight_bits: int
     calibrated: Calibrated
+    choice: MixedPrecision | None = None
 
     def __repr__(self) -> str:
         return f"<QuantizedModel: {self._summary()}>"
@@ -60,13 +67,36 @@ class QuantizedModel:
         found = self.calibrated
         on = f"{found.measured} image{'s' if found.measured > 1 else ''}"
         lines = [f"output '{name}': {each:.1f} dB against float on {on}" for name, each in found.run.outputs.items()]
-        channels, *size = self.graph.tensors[self.graph.outputs[0]].shape
-        if channels > 1 and size == [1, 1]:
+        if classifies(self.graph):
             lines.append(f"classes: as the float model's on {found.run.agreeing} of {on}")
         if len(found.tried) > 1:
             tried = ", ".join(f"{method} {decibels:.1f} dB" for method, decibels in found.tried.items())
-            lines.append(f"ranges: {max(found.tried, key=lambda method: found.tried[method])}, the best of {tried}")
+            lines.append(f"ranges: {found.ranges}, the best of {tried}")
+        if self.choice is not None:
+            mean, expected = self.choice.step.mean, decibels(self.choice.step.noise)
+            lines.append(f"bits: {mean:.2f} a weight on average, {expected:.1f} dB expected")
+        if found.rounding:
+            rounded = ", ".join(f"{how} {decibels:.1f} dB" for how, decibels in found.rounding.items())
+            lines.append(f"rounding: {rounded}")
         return lines
+
+    def tables(self) -> list[Table]:
+        """The bits that were chosen, and the layers that lose most: those that there are."""
+        return [table for table in (self.bits(), self.losses()) if table is not None]
+
+    def bits(self) -> Table | None:
+        """What was measured of each layer, and the bits that it got; None if they were not chosen."""
+        if self.choice is None:
+            return None
+        table = Table(box=None, header_style="bold")
+        table.add_column("layers by their weights")
+        for title in ("weights", "bits", *(f"dB at {bits}" for bits in CANDIDATES)):
+            table.add_column(title, justify="right")
+        for one in sorted(self.choice.sensitivities, key=lambda one: -one.weights):
+            noise = (one.noise.get(bits) for bits in CANDIDATES)
+            cells = ("" if ratio is None else f"{decibels(ratio):.1f}" for ratio in noise)
+            table.add_row(escape(one.layer), f"{one.weights:,}", str(self.choice.step.bits[one.layer]), *cells)
+        return table
 
     def losses(self) -> Table | None:
         """The layers whose outputs are noisier than what they read, worst first; None if none is."""
@@ -108,26 +138,47 @@ def quantize_model(
     scales: Scales = "float",
     weight_bits: int = 8,
     activation_bits: int = 8,
+    bits: Mapping[str, str] | None = None,
+    budget: float | None = None,
+    loss: float | None = None,
     range_method: Choice = "best",
+    effort: Effort = "default",
+    seed: int = 0,
     show_progress: bool = False,
 ) -> QuantizedModel:
     """Quantize a float ONNX model on images, and write it as a QDQ ONNX model if ``output`` names a file.
 
     calibration : an .npz file with the images ``x``, or an array of (N, C, rows, columns) or (N, C, length)
     scales : "float" or "pow2";  weight_bits, activation_bits : 2 to 16
+    bits : "WEIGHTS" or "WEIGHTS:ACTIVATIONS" of the layers whose names match a pattern, the last one that does;
+        ACTIVATIONS are the bits of what the layer reads
+    budget : mean bits of all weights;  loss : points of images that keep the float network's class, or dB if it does
+        not classify, against ``weight_bits``: bits of the other layers are chosen by either, 2 to ``weight_bits``
     range_method : "minmax", "percentile", "mse", or "best": the one with the least noise on some of the images
+    effort : "fast" rounds weights to the nearest integer; "default" learns from the images how to round those of
+        fewer than 8 bits; "best" those of 8 bits too, and searches longer;  seed : of what is drawn to learn from
     Raises a SystolithError that says what is wrong with the arguments, the model, the data or the output.
     """
     ranges: Ranges = "mse" if range_method == "best" else range_method
-    settings = quant.Settings(scales, weight_bits, activation_bits, ranges)
+    settings = quant.Settings(scales, weight_bits, activation_bits, ranges, bits or {}, effort, seed)
     if output is not None:
         quant.check_target(output)
     network = quant.load_float(model)
     data = load_data(calibration, names=list(network.inputs))
     images = data.checked(network.inputs, network.arrays)
+    aim = None if budget is None and loss is None else Aim(budget, loss)
+    again = aim is not None or learns(network, settings)
     with progress_bar("calibrating", show_progress) as progress:
-        found = calibrated(network, images, settings, range_method, progress)
+        found = calibrated(network, images, settings.wide() if again else settings, range_method, progress)
+    settings, choice = replace(settings, ranges=found.ranges), None
+    if aim is not None:
+        with progress_bar("measuring each layer", show_progress) as progress:
+            choice = chosen(network, found, settings, aim, progress)
+        settings = with_bits(settings, choice.step)
+    if again:
+        with progress_bar("learning to round", show_progress) as progress:
+            found = learned(found, network, settings, progress)
     if output is not None:
         quant.save(found.graph, output)
     path = None if output is None else Path(output)
-    return QuantizedModel(found.graph, path, network.dropped, len(data), weight_bits, found)
+    return QuantizedModel(found.graph, path, network.dropped, len(data), weight_bits, found, choice)

@@ -1,0 +1,190 @@
+"""The integers of one convolution, learned from what it reads in the quantized network and what it should make.
+
+The cost is the mean square of the outputs' error, before the activation function.  The bias takes up the errors' mean
+(M. Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019), and what is left of
+the cost is a quadratic form in the weights (``rounding.py``).  First the weights are moved to where they make the best
+of inputs that are quantized themselves, then rounded there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..graph import INT32
+from ..networks.layers import Convolution, Floats
+from .rounding import Array, cost, nearest, round_together
+from .settings import Effort, Settings
+from .weights import QuantizedWeights
+
+DAMPING = 0.01
+"""Of the inputs' mean square, added to each one's: what few samples say little of stays where training left it."""
+PART = 1536  # inputs that are rounded together; more of them part by part, the error of those before carried on
+WIDEST = 8  # bits: wider weights are near enough when each is rounded alone
+SMALLEST_SHARE = 0.25  # of the range that holds all weights of a channel
+TINY = 2.0**-100  # as a mean square: below it nothing enters
+
+
+@dataclass(frozen=True)
+class Search:
+    """How long to look: ``shares`` of each channel's range, ``sweeps`` of coordinate descent, ``refits`` of scales."""
+
+    shares: int
+    sweeps: int
+    refits: int
+
+
+SEARCHES: dict[Effort, Search] = {"fast": Search(1, 0, 0), "default": Search(16, 2, 2), "best": Search(32, 8, 4)}
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What a convolution reads and should make, at some of its outputs' positions.
+
+    inputs : float32, (groups, positions, products), of the quantized network;  outputs : float32, (groups, positions,
+    outputs / groups), of the float network, before the activation function
+    """
+
+    inputs: Floats
+    outputs: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """Weights as ``steps``, whole numbers, (groups, outputs, products), of ``scales``, (groups, outputs)."""
+
+    steps: Array
+    scales: Array
+
+    @property
+    def reals(self) -> Array:
+        return self.steps * self.scales[..., None]
+
+    @property
+    def magnitudes(self) -> Array:
+        """The sum of each output's, (outputs,): what multiplies the input at most."""
+        return np.asarray(np.abs(self.steps).sum(axis=2).reshape(-1))
+
+
+class _Problem:
+    """Samples without their means, and the weights that they are for."""
+
+    def __init__(self, layer: Convolution, samples: Samples) -> None:
+        groups, products = layer.groups, layer.weights[0].size
+        self.weights = layer.weights.reshape(groups, -1, products).astype(np.float64)
+        self.input_means = samples.inputs.mean(axis=1, dtype=np.float64)
+        self.output_means = samples.outputs.mean(axis=1, dtype=np.float64)
+        self.inputs = samples.inputs - self.input_means[:, None].astype(np.float32)
+        self.outputs = samples.outputs - self.output_means[:, None].astype(np.float32)
+        self.parts = [slice(at, min(at + PART, products)) for at in range(0, products, PART)]
+
+    def left(self, weights: Array) -> Floats:
+        """What ``weights`` do not make of the outputs, (groups, positions, outputs)."""
+        return np.asarray(self.outputs - self.made(weights, slice(None)))
+
+    def made(self, weights: Array, part: slice) -> Floats:
+        return np.asarray(self.inputs[..., part] @ weights.swapaxes(1, 2).astype(np.float32))
+
+    def moments(self) -> Iterator[tuple[slice, Array]]:
+        """Each part and its inputs' second moments, damped: positive definite."""
+        for part in self.parts:
+            found = moments(self.inputs[..., part], self.inputs[..., part])
+            mean_square = np.diagonal(found, axis1=1, axis2=2).mean(axis=1)
+            yield part, found + np.eye(found.shape[1]) * (DAMPING * mean_square + TINY)[:, None, None]
+
+    def bias(self, weights: Array) -> Array:
+        """What makes the outputs' means right, (outputs,)."""
+        return np.asarray((self.output_means - np.einsum("gop,gp->go", weights, self.input_means)).reshape(-1))
+
+
+def moments(a: Floats, b: Floats) -> Array:
+    """Mean products of ``a``, (groups, positions, m), and ``b``, (groups, positions, n): (groups, m, n)."""
+    products: Array = np.asarray(a.swapaxes(1, 2) @ b, np.float64)
+    return products / a.shape[1]
+
+
+def learn_weights(
+    layer: Convolution,
+    samples: Samples,
+    rounded: QuantizedWeights,
+    input_scale: np.float32,
+    reach: int,
+    settings: Settings,
+) -> QuantizedWeights:
+    """The integers that suit ``samples`` best; channels for which none are found keep those of ``rounded``.
+
+    rounded : each weight's nearest integers;  settings : with this layer's ``weight_bits``
+    input_scale, reach : of the map that is read: its scale, and the largest ``|x - zero_point|``
+    """
+    if settings.weight_bits > WIDEST or not rounded.weights.any():
+        return rounded
+    problem, top = _Problem(layer, samples), 2 ** (settings.weight_bits - 1) - 1
+    shape = problem.weights.shape
+    first = _Steps(
+        rounded.weights.reshape(shape).astype(np.float64), rounded.scales.reshape(shape[:2]).astype(np.float64)
+    )
+    found = _solve(problem, _searched(problem, first.scales, top, settings), top, settings)
+    steps, better = [found, first], np.square(problem.left(found.reals)).mean(axis=1)
+    better = (better <= np.square(problem.left(first.reals)).mean(axis=1)).reshape(-1)
+    results = []
+    for one in steps:
+        scales = one.scales.reshape(-1).astype(np.float32)
+        bias = np.rint(problem.bias(one.reals) / (np.float64(input_scale) * scales))
+        results.append((one.steps.reshape(layer.weights.shape), scales, bias, one.magnitudes * reach + np.abs(bias)))
+    (new, new_scales, new_bias, new_sums), (old, old_scales, old_bias, old_sums) = results
+    better &= new_sums <= INT32.max
+    old_bias = np.where(old_sums <= INT32.max, old_bias, rounded.bias)
+    return QuantizedWeights(
+        np.where(better[:, None, None, None], new, old).astype(np.int16),
+        np.where(better, new_scales, old_scales),
+        np.where(better, new_bias, old_bias).astype(np.int64),
+    )
+
+
+def _searched(problem: _Problem, scales: Array, top: int, settings: Settings) -> Array:
+    """The scale of each channel whose nearest integers cost least, (groups, outputs), of ``scales`` and some others."""
+    search, largest = SEARCHES[settings.effort], np.abs(problem.weights).max(axis=2)
+    whole = np.where(largest > 0, largest / top, scales)
+    if settings.power_of_two:
+        whole = 2.0 ** np.ceil(np.log2(whole))
+        shares = np.array([1.0, 0.5, 0.25])
+    else:
+        shares = np.linspace(1, SMALLEST_SHARE, search.shares)
+    tried = np.array([scales, *(np.maximum(whole * share, scales * SMALLEST_SHARE) for share in shares)])
+    costs = np.zeros(tried.shape)
+    for part, near in problem.moments():
+        weights = problem.weights[..., part]
+        for index, candidate in enumerate(tried):
+            costs[index] += cost(weights - nearest(weights, candidate, top) * candidate[..., None], near)
+    return np.asarray(np.take_along_axis(tried, costs.argmin(axis=0)[None], 0)[0])
+
+
+def _solve(problem: _Problem, scales: Array, top: int, settings: Settings) -> _Steps:
+    """Weights rounded part by part, each to make up for what the parts before leave."""
+    search = SEARCHES[settings.effort]
+    steps = np.empty(problem.weights.shape)
+    left = problem.left(problem.weights)
+    for part, near in problem.moments():
+        weights = problem.weights[..., part]
+        moved = weights + np.linalg.solve(near, moments(problem.inputs[..., part], left)).swapaxes(1, 2)
+        found = _Steps(round_together(moved, scales, top, near, search.sweeps), scales)
+        if len(problem.parts) == 1 and not settings.power_of_two:
+            for _ in range(search.refits):
+                found = _refitted(found, moved, top, near, search.sweeps)
+            scales = found.scales
+        steps[..., part] = found.steps
+        left += problem.made(weights - found.reals, part)
+    return _Steps(steps, scales)
+
+
+def _refitted(found: _Steps, weights: Array, top: int, near: Array, sweeps: int) -> _Steps:
+    """``found``, or of each channel what its best scale leads to, if that costs less."""
+    seen = found.steps @ near
+    power = np.einsum("gop,gop->go", found.steps, seen)
+    fitted = np.einsum("gop,gop->go", weights, seen) / np.maximum(power, TINY)
+    fitted = np.where((fitted > found.scales / 2) & (fitted < found.scales * 2), fitted, found.scales)
+    other = _Steps(round_together(weights, fitted, top, near, sweeps), fitted)
+    less = cost(weights - other.reals, near) < cost(weights - found.reals, near)
+    return _Steps(np.where(less[..., None], other.steps, found.steps), np.where(less, fitted, found.scales))

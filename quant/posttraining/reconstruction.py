@@ -1,0 +1,118 @@
+"""The float network and the quantized one side by side on some images, layer by layer, as the latter comes to be.
+
+So each layer learns its integers from what it will read, errors of the layers before included (as Y. Li et al.,
+"BRECQ: Pushing the Limit of Post-Training Quantization by Block Reconstruction", 2021, does by block).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import assert_never
+
+import numpy as np
+
+from ..graph import FeatureMap, Tensor
+from ..networks.execute import compute, windows_of
+from ..networks.layers import INFINITY, Convolution, FloatGraph, Floats, Simple
+from ..networks.shapes import shapes
+from .learned import WIDEST, Samples
+from .settings import Settings
+from .weights import QuantizedWeights
+from .widths import weight_bits
+
+POSITIONS = 8192  # of a layer's outputs that it learns from
+MOST_IMAGES = 256
+MOST_VALUES = 2**27  # floats of the maps that wait for a reader, both networks'
+MOST_MACS = 2**40  # of one network on all images
+
+
+class Reconstruction:
+    """Tensors of both networks on the same images, while somebody still reads them.
+
+    images : float32, (N, C, rows, columns), by input
+    """
+
+    def __init__(self, network: FloatGraph, images: Mapping[str, Floats], seed: int) -> None:
+        self._left = Counter(name for layer in network.layers for name in layer.inputs)
+        self._random = np.random.default_rng(seed)
+        self._floats = dict(images)
+        self._quantized: dict[str, Floats] = {}
+
+    def start(self, name: str, source: Tensor) -> None:
+        """The input ``name`` is quantized to ``source``."""
+        self._quantized[name] = on_grid(self._floats[name], source)
+
+    def samples(self, layer: Convolution) -> Samples:
+        """What ``layer`` reads, quantized, and should make, at POSITIONS of its outputs or all."""
+        plain = replace(layer, low=-INFINITY, high=INFINITY)
+        exact = compute(plain, [self._floats[layer.inputs[0]]])
+        count, outputs, rows, columns = exact.shape
+        places = np.arange(count * rows * columns)
+        if len(places) > POSITIONS:
+            places = np.sort(self._random.choice(len(places), POSITIONS, replace=False))
+        where = np.unravel_index(places, (count, rows, columns))
+        made = exact[where[0], :, where[1], where[2]]
+        seen = windows_of(layer, self._quantized[layer.inputs[0]])[where[0], :, where[1], where[2]]
+        return Samples(
+            seen.reshape(len(places), layer.groups, -1).swapaxes(0, 1),
+            made.reshape(len(places), layer.groups, outputs // layer.groups).swapaxes(0, 1),
+        )
+
+    def made(self, layer: Simple, target: Tensor, integers: QuantizedWeights | None, source: FeatureMap) -> None:
+        """``layer``, with ``integers`` if it has weights, makes ``target``; ``source`` is what it reads first."""
+        self._floats[layer.output] = compute(layer, [self._floats[name] for name in layer.inputs])
+        rounded: Simple = layer
+        if isinstance(layer, Convolution) and integers is not None:
+            weights = (integers.weights * integers.scales[:, None, None, None]).astype(np.float32)
+            bias = (integers.bias * (np.float64(source.scale) * integers.scales)).astype(np.float32)
+            rounded = replace(layer, weights=weights, bias=bias)
+        values = compute(rounded, [self._quantized[name] for name in layer.inputs])
+        self._quantized[layer.output] = on_grid(values, target)
+        for name in layer.inputs:
+            self._left[name] -= 1
+            if not self._left[name]:
+                self._floats.pop(name, None)
+                self._quantized.pop(name, None)
+
+
+def on_grid(values: Floats, target: Tensor) -> Floats:
+    """What the integers of ``target`` nearest to ``values`` stand for; raw sums are left as they are."""
+    if not isinstance(target, FeatureMap):
+        return values
+    steps = np.rint(values / target.scale)
+    np.clip(steps, target.low - target.zero_point, target.high - target.zero_point, out=steps)
+    return np.asarray(steps * target.scale, np.float32)
+
+
+def learns(network: FloatGraph, settings: Settings) -> bool:
+    """Whether ``settings`` ask to learn the rounding of a simplified ``network``: wide weights gain little by it."""
+    match settings.effort:
+        case "fast":
+            return False
+        case "default":
+            return any(bits < WIDEST for bits in weight_bits(network, settings).values())
+        case "best":
+            return True
+        case unknown:
+            assert_never(unknown)
+
+
+def some_images(network: FloatGraph, images: Mapping[str, Floats]) -> dict[str, Floats]:
+    """As many of ``images``, evenly spaced, as memory and time allow to learn from."""
+    size = shapes(network)
+    waiting, most, macs = set(network.inputs), 0, 1
+    left = Counter(name for layer in network.layers for name in layer.inputs)
+    for layer in network.layers:
+        waiting.add(layer.output)
+        most = max(most, sum(math.prod(size[name]) for name in waiting))
+        left.subtract(layer.inputs)
+        waiting -= {name for name in layer.inputs if not left[name]}
+        if isinstance(layer, Convolution):
+            macs += math.prod(size[layer.output]) * layer.weights[0].size
+    count = len(next(iter(images.values())))
+    wanted = max(1, min(count, MOST_IMAGES, MOST_VALUES // (2 * most), MOST_MACS // macs))
+    chosen = np.linspace(0, count - 1, wanted).astype(np.intp)
+    return {name: values[chosen] for name, values in images.items()}

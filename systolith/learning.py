@@ -1,0 +1,30 @@
+"""Learned rounding, measured beside rounding to the nearest: what is not better is not taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from . import quant
+from .calibration import Calibrated, score
+from .noise import run_all
+from .quant.posttraining.quantize import build
+from .quant.posttraining.reconstruction import learns, some_images
+
+Progress = Callable[[int, int], None]
+
+
+def learned(found: Calibrated, network: quant.FloatGraph, settings: quant.Settings, progress: Progress) -> Calibrated:
+    """``found`` with the widths of ``settings``, its integers learned from its images as far as that makes it better.
+
+    settings : with the ranges of ``found``;  progress : of (layers done, layers in all)
+    """
+    graphs = {"nearest": build(network, found.histograms, settings)}
+    if learns(network, settings):
+        images = some_images(network, found.images)
+        graphs["learned"] = build(network, found.histograms, settings, images, progress)
+    measured = run_all(list(graphs.values()), network, found.sample, lambda done, total: None)
+    runs = dict(zip(graphs, measured, strict=True))
+    rounding = {name: score(run) for name, run in runs.items()}
+    chosen = max(rounding, key=lambda name: rounding[name])
+    return replace(found, graph=graphs[chosen], run=runs[chosen], rounding=rounding if len(rounding) > 1 else {})
