@@ -9,7 +9,7 @@ from . import quant
 from .calibration import Calibrated, score
 from .noise import run_all
 from .quant.posttraining.quantize import build
-from .quant.posttraining.reconstruction import learns, some_images
+from .quant.posttraining.widths import learns
 
 Progress = Callable[[int, int], None]
 
@@ -21,8 +21,7 @@ def learned(found: Calibrated, network: quant.FloatGraph, settings: quant.Settin
     """
     graphs = {"nearest": build(network, found.histograms, settings)}
     if learns(network, settings):
-        images = some_images(network, found.images)
-        graphs["learned"] = build(network, found.histograms, settings, images, progress)
+        graphs["learned"] = build(network, found.histograms, settings, found.images, progress)
     measured = run_all(list(graphs.values()), network, found.sample, lambda done, total: None)
     runs = dict(zip(graphs, measured, strict=True))
     rounding = {name: score(run) for name, run in runs.items()}

@@ -23,17 +23,16 @@ from .quant.graph.ports import real_name
 from .quant.networks.execute import run_float
 from .quant.networks.layers import Convolution
 from .quant.posttraining.alternatives import alternatives
-from .quant.posttraining.quantize import batch_size
-from .quant.posttraining.reconstruction import some_images
+from .quant.posttraining.quantize import build
+from .quant.posttraining.sampling import batch_size, some_images
 from .quant.posttraining.settings import FEWEST_BITS, MOST_BITS
-from .quant.posttraining.widths import by_hand, weight_bits
+from .quant.posttraining.widths import WIDEST, by_hand, weight_bits
 
 CANDIDATES = (2, 3, 4, 6, 8)  # bits
 MEASURED_MACS = 2**42  # of all networks that are measured
 MOST_MEASURED = 64  # images
 MOST_LOSS = 100  # points, or dB
-HELD_OUT, LEAST_HELD_OUT = 4, 8
-"""One image in so many is not learned from, if there are so many, while choices are measured."""
+LEAST_HALVED = 8  # images: of fewer, a loss is measured on those that were learned from
 
 Progress = Callable[[int, int], None]
 
@@ -91,12 +90,16 @@ def sensitivities(
     said = by_hand(network, settings)
     widest = {name: bits for name, bits in weight_bits(network, settings).items() if name not in said}
     choices = {name: [bits for bits in CANDIDATES if bits < most] for name, most in widest.items()}
+    for name, most in widest.items():
+        if most < WIDEST:
+            choices[name].append(most)
     images = _some(found, sum(map(len, choices.values())))
     exact = _exact(network, images)
-    before = _noise(found.graph, images, exact)
-    noise: dict[str, dict[int, float]] = {name: {} for name in choices}
     learned_from = some_images(network, found.images)
-    for name, bits, graph in alternatives(network, found.graph, learned_from, choices, settings, progress):
+    wide = build(network, found.histograms, replace(settings.wide(), effort=settings.effort), learned_from)
+    before = _noise(wide, images, exact)
+    noise: dict[str, dict[int, float]] = {name: {} for name in choices}
+    for name, bits, graph in alternatives(network, wide, learned_from, choices, settings, progress):
         noise[name][bits] = max(0.0, _noise(graph, images, exact) - before)
     size = {layer.name: layer.weights.size for layer in network.layers if isinstance(layer, Convolution)}
     return [Sensitivity(name, size[name], widest[name], noise[name]) for name in choices]
@@ -182,27 +185,30 @@ def within_loss(path: Sequence[Step], loss_of: Callable[[Step], float], loss: fl
 
 
 class _Loss:
-    """What a choice loses on images that it did not learn from."""
+    """What a choice loses, each half of the images measured with what is learned from the other half."""
 
     def __init__(self, network: quant.FloatGraph, found: Calibrated, settings: quant.Settings) -> None:
-        count = len(next(iter(found.images.values())))
-        out = np.arange(count) % HELD_OUT == HELD_OUT - 1 if count >= LEAST_HELD_OUT else np.ones(count, np.bool_)
-        learn = ~out if count >= LEAST_HELD_OUT else out
+        number = np.arange(len(next(iter(found.images.values()))))
+        halves = [number % 2 == 0, number % 2 == 1] if len(number) >= LEAST_HALVED else [number >= 0]
         self._network, self._settings = network, settings
-        self._found = replace(
-            found,
-            images={name: values[learn] for name, values in found.images.items()},
-            sample={name: values[out] for name, values in found.images.items()},
-        )
-        self._before = self._kept(run_both(found.graph, network, self._found.sample, quiet))
+        self._folds = [
+            replace(
+                found,
+                images={name: values[~half if len(halves) > 1 else half] for name, values in found.images.items()},
+                sample={name: values[half] for name, values in found.images.items()},
+            )
+            for half in halves
+        ]
+        self._before = np.mean([self._kept(run_both(found.graph, network, fold.sample, quiet)) for fold in self._folds])
 
     def __call__(self, step: Step) -> float:
-        made = learned(self._found, self._network, with_bits(self._settings, step), quiet)
-        return self._before - self._kept(made.run)
+        settings = with_bits(self._settings, step)
+        after = [self._kept(learned(fold, self._network, settings, quiet).run) for fold in self._folds]
+        return float(self._before - np.mean(after))
 
     def _kept(self, run: FloatRun) -> float:
         """Percent of the images that keep the float network's class, or dB of the outputs if they are no classes."""
-        return 100 * run.agreeing / self._found.measured if classifies(self._found.graph) else score(run)
+        return 100 * run.agreeing / len(run.guesses) if classifies(self._folds[0].graph) else score(run)
 
 
 def quiet(done: int, total: int) -> None:

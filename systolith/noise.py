@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from . import golden, quant
 from .quant.graph.ports import real_name
 from .quant.networks.execute import run_float
-from .quant.posttraining.quantize import batch_size
+from .quant.posttraining.sampling import batch_size
 
 CLEAN = 60.0  # dB: what is less noisy than this is as good as exact
 Sums = dict[str, NDArray[np.float64]]

@@ -18,11 +18,11 @@ from ..networks.layers import Convolution, Floats
 from .rounding import Array, cost, nearest, round_together
 from .settings import Effort, Settings
 from .weights import QuantizedWeights
+from .widths import WIDEST
 
 DAMPING = 0.01
 """Of the inputs' mean square, added to each one's: what few samples say little of stays where training left it."""
 PART = 1536  # inputs that are rounded together; more of them part by part, the error of those before carried on
-WIDEST = 8  # bits: wider weights are near enough when each is rounded alone
 SMALLEST_SHARE = 0.25  # of the range that holds all weights of a channel
 TINY = 2.0**-100  # as a mean square: below it nothing enters
 
@@ -101,8 +101,7 @@ class _Problem:
 
 def moments(a: Floats, b: Floats) -> Array:
     """Mean products of ``a``, (groups, positions, m), and ``b``, (groups, positions, n): (groups, m, n)."""
-    products: Array = np.asarray(a.swapaxes(1, 2) @ b, np.float64)
-    return products / a.shape[1]
+    return np.asarray(a.swapaxes(1, 2) @ b / np.float32(a.shape[1]), np.float64)
 
 
 def learn_weights(

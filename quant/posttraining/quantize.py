@@ -43,17 +43,18 @@ from ..networks.passes import simplify
 from ..networks.shapes import shapes
 from ..onnx.budget import check_memory
 from ..onnx.importer import import_onnx
+from .equalize import prepared
 from .grids import grids, groups
 from .histogram import Histogram
 from .learned import learn_weights
 from .range_search import Grid
-from .reconstruction import Reconstruction, learns, some_images
+from .reconstruction import Reconstruction
+from .sampling import batch_size, some_images
 from .settings import Settings
 from .weights import QuantizedWeights, quantize_weights, reach_of
-from .widths import map_bits, weight_bits
+from .widths import learns, map_bits, weight_bits
 
 Progress = Callable[[int, int], None]  # images done, images in all
-BATCH_VALUES = 2**23  # floats of the largest tensor of one batch
 
 
 def load_float(source: onnx.ModelProto | str | Path) -> FloatGraph:
@@ -75,9 +76,10 @@ def quantize(
     """
     settings = settings or Settings()
     network = simplify(model) if isinstance(model, FloatGraph) else load_float(model)
-    histograms = observe(network, calibration, progress)
-    images = by_name(calibration, network.inputs)
-    return build(network, histograms, settings, some_images(network, images))
+    images = _checked(network, calibration)
+    network = prepared(network, images, settings)
+    histograms = observe(network, images, progress)
+    return build(network, histograms, settings, images if learns(network, settings) else None)
 
 
 def check_images(images: Floats, shape: Shape, what: str) -> None:
@@ -100,10 +102,7 @@ def observe(
     network: FloatGraph, calibration: Floats | Mapping[str, Floats], progress: Progress | None = None
 ) -> dict[str, Histogram]:
     """A histogram of every tensor of a simplified ``network`` over ``calibration``, batch by batch."""
-    given = by_name(calibration, network.inputs)
-    for name, images in given.items():
-        where = "the calibration data" if len(given) == 1 else f"the calibration data of '{name}'"
-        check_images(images, network.inputs[name], where)
+    given = _checked(network, calibration)
     histograms = {name: Histogram() for name in (*network.inputs, *(layer.output for layer in network.layers))}
     batch, count = batch_size(network), len(next(iter(given.values())))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # the histogram finds and names it
@@ -116,10 +115,13 @@ def observe(
     return histograms
 
 
-def batch_size(network: FloatGraph) -> int:
-    """Images whose largest tensor stays bounded, 1 to 64."""
-    largest = max(rows * columns * channels for channels, rows, columns in shapes(network).values())
-    return max(1, min(64, BATCH_VALUES // largest))
+def _checked(network: FloatGraph, calibration: Floats | Mapping[str, Floats]) -> dict[str, Floats]:
+    """The images of ``calibration`` by input.  Raises DataError if they do not fit ``network``."""
+    given = by_name(calibration, network.inputs)
+    for name, images in given.items():
+        where = "the calibration data" if len(given) == 1 else f"the calibration data of '{name}'"
+        check_images(images, network.inputs[name], where)
+    return given
 
 
 def build(
@@ -131,7 +133,7 @@ def build(
 ) -> Graph:
     """The quantized graph of a simplified ``network`` whose tensors have these ``histograms``.
 
-    images : by input, what to learn rounding from, as ``settings.effort`` says; without them it is to the nearest
+    images : by input, what to learn rounding from, as far as memory allows; without them it is to the nearest
     progress : of (layers done, layers in all) while it learns
     """
     size, group = shapes(network), groups(network)
@@ -140,8 +142,8 @@ def build(
     inputs = [_map(name, shape, grid[name], bits[name]) for name, shape in network.inputs.items()]
     tensors: dict[str, Tensor] = {source.name: source for source in inputs}
     learning = None
-    if images is not None and learns(network, settings):
-        learning = Reconstruction(network, images, settings.seed)
+    if images is not None:
+        learning = Reconstruction(network, some_images(network, images), settings.seed)
         for name in network.inputs:
             learning.start(name, tensors[integer_name(name)])
     readers = network.readers()

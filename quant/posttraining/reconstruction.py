@@ -6,27 +6,19 @@ So each layer learns its integers from what it will read, errors of the layers b
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import assert_never
 
 import numpy as np
 
 from ..graph import FeatureMap, Tensor
 from ..networks.execute import compute, windows_of
 from ..networks.layers import INFINITY, Convolution, FloatGraph, Floats, Simple
-from ..networks.shapes import shapes
-from .learned import WIDEST, Samples
-from .settings import Settings
+from .learned import Samples
 from .weights import QuantizedWeights
-from .widths import weight_bits
 
 POSITIONS = 8192  # of a layer's outputs that it learns from
-MOST_IMAGES = 256
-MOST_VALUES = 2**27  # floats of the maps that wait for a reader, both networks'
-MOST_MACS = 2**40  # of one network on all images
 
 
 class Reconstruction:
@@ -85,34 +77,3 @@ def on_grid(values: Floats, target: Tensor) -> Floats:
     steps = np.rint(values / target.scale)
     np.clip(steps, target.low - target.zero_point, target.high - target.zero_point, out=steps)
     return np.asarray(steps * target.scale, np.float32)
-
-
-def learns(network: FloatGraph, settings: Settings) -> bool:
-    """Whether ``settings`` ask to learn the rounding of a simplified ``network``: wide weights gain little by it."""
-    match settings.effort:
-        case "fast":
-            return False
-        case "default":
-            return any(bits < WIDEST for bits in weight_bits(network, settings).values())
-        case "best":
-            return True
-        case unknown:
-            assert_never(unknown)
-
-
-def some_images(network: FloatGraph, images: Mapping[str, Floats]) -> dict[str, Floats]:
-    """As many of ``images``, evenly spaced, as memory and time allow to learn from."""
-    size = shapes(network)
-    waiting, most, macs = set(network.inputs), 0, 1
-    left = Counter(name for layer in network.layers for name in layer.inputs)
-    for layer in network.layers:
-        waiting.add(layer.output)
-        most = max(most, sum(math.prod(size[name]) for name in waiting))
-        left.subtract(layer.inputs)
-        waiting -= {name for name in layer.inputs if not left[name]}
-        if isinstance(layer, Convolution):
-            macs += math.prod(size[layer.output]) * layer.weights[0].size
-    count = len(next(iter(images.values())))
-    wanted = max(1, min(count, MOST_IMAGES, MOST_VALUES // (2 * most), MOST_MACS // macs))
-    chosen = np.linspace(0, count - 1, wanted).astype(np.intp)
-    return {name: values[chosen] for name, values in images.items()}

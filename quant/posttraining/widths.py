@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from typing import assert_never
 
 from ..graph.errors import ConfigurationError
 from ..networks.layers import Convolution, FloatGraph, FloatLayer
 from .settings import Settings, said_bits
 
+WIDEST = 8  # bits: what is wider is near enough without
 MOST_NAMES = 12  # that a refusal lists
 
 
@@ -36,6 +38,29 @@ def map_bits(network: FloatGraph, group: Mapping[str, str], settings: Settings) 
         wanted = [_said(layer, settings)[1] for layer in concerned] or [settings.activation_bits]
         maps[root] = max(maps.get(root, 0), *wanted)
     return {name: maps[root] for name, root in group.items()}
+
+
+def narrowest(network: FloatGraph, settings: Settings) -> tuple[int, int]:
+    """Fewest bits of any layer's weights, and of what any layer reads.
+
+    Raises ConfigurationError, with the names that there are, if a pattern of ``settings`` matches no layer.
+    """
+    read = [_said(layer, settings)[1] for layer in network.layers]
+    weights = weight_bits(network, settings).values()
+    return min(weights, default=settings.weight_bits), min(read, default=settings.activation_bits)
+
+
+def learns(network: FloatGraph, settings: Settings) -> bool:
+    """Whether ``settings`` ask to learn the rounding of a simplified ``network``: at 8 bits there is little to gain."""
+    match settings.effort:
+        case "fast":
+            return False
+        case "default":
+            return min(narrowest(network, settings)) < WIDEST
+        case "best":
+            return True
+        case unknown:
+            assert_never(unknown)
 
 
 def by_hand(network: FloatGraph, settings: Settings) -> set[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 from rich.markup import escape
 from rich.table import Table
@@ -18,27 +19,41 @@ from ..mixed_precision import CANDIDATES, Aim, chosen, decibels, with_bits
 from ..mixed_precision import Choice as MixedPrecision
 from ..noise import classifies
 from ..progress import progress_bar
+from ..quant.graph import INT32
 from ..quant.onnx.load import load_model
-from ..quant.posttraining.reconstruction import learns
+from ..quant.posttraining.equalize import prepared
 from ..quant.posttraining.settings import Effort, Ranges, Scales
+from ..quant.posttraining.weights import reach_of
+from ..quant.posttraining.widths import learns
+from ..quant.posttraining.widths import weight_bits as weight_bits_of
 
 LEAST_LOSS, MOST_LOSSES = 0.5, 5  # dB, layers: what is worth a line
+NEARLY_FULL = 0.9  # of int32: what a layer reaches whose weights were made narrower for it
 
 
 @dataclass(frozen=True, eq=False)
 class QuantizedModel:
-    """What ``quantize_model`` made: the graph, the file that holds it if one was asked for, what the host must do."""
+    """What ``quantize_model`` made: the graph, the file that holds it if one was asked for, what the host must do.
+
+    asked : bits of each layer's weights, by its name;  choice : how they were chosen, if they were
+    """
 
     graph: quant.Graph
     path: Path | None
     dropped: tuple[str, ...]
     images: int
-    weight_bits: int
+    asked: Mapping[str, int]
     calibrated: Calibrated
     choice: MixedPrecision | None = None
 
     def __repr__(self) -> str:
         return f"<QuantizedModel: {self._summary()}>"
+
+    @property
+    def mean_bits(self) -> float:
+        """Of all weights, as asked for."""
+        sizes = {layer.name: layer.weights.size for layer in self.graph.layers if isinstance(layer, quant.Conv)}
+        return sum(size * self.asked[name] for name, size in sizes.items()) / max(1, sum(sizes.values()))
 
     @property
     def model(self) -> onnx.ModelProto:
@@ -56,11 +71,16 @@ class QuantizedModel:
         """A summary for people."""
         lines = [f"{self.path}: {self._summary()}" if self.path else self._summary()]
         for layer in self.graph.layers:
-            if isinstance(layer, quant.Conv) and layer.weight_bits < self.weight_bits and layer.weights.any():
-                used = f"{layer.weight_bits} of {self.weight_bits} weight bits"
+            if isinstance(layer, quant.Conv) and layer.weight_bits < self.asked[layer.name] and self._full(layer):
+                used = f"{layer.weight_bits} of {self.asked[layer.name]} weight bits"
                 lines.append(f"layer '{layer.name}': {used}, so that its sums fit int32")
         lines += [f"left to the host: {what}" for what in self.dropped]
         return lines + self._noise_lines() + [f"warning: {what}" for what in self.calibrated.warnings]
+
+    def _full(self, layer: quant.Conv) -> bool:
+        """Whether a sum of ``layer`` comes near the ends of int32."""
+        sums = layer.magnitudes * reach_of(self.graph.map_of(layer.input)) + np.abs(layer.bias)
+        return bool(sums.max() > NEARLY_FULL * INT32.max)
 
     def _noise_lines(self) -> list[str]:
         """What quantization costs: dB of each output, classes that stay, and what other ranges would have cost."""
@@ -72,9 +92,8 @@ class QuantizedModel:
         if len(found.tried) > 1:
             tried = ", ".join(f"{method} {decibels:.1f} dB" for method, decibels in found.tried.items())
             lines.append(f"ranges: {found.ranges}, the best of {tried}")
-        if self.choice is not None:
-            mean, expected = self.choice.step.mean, decibels(self.choice.step.noise)
-            lines.append(f"bits: {mean:.2f} a weight on average, {expected:.1f} dB expected")
+        if len(set(self.asked.values())) > 1:
+            lines.append(f"weights: {self.mean_bits:.2f} bits on average")
         if found.rounding:
             rounded = ", ".join(f"{how} {decibels:.1f} dB" for how, decibels in found.rounding.items())
             lines.append(f"rounding: {rounded}")
@@ -89,7 +108,7 @@ class QuantizedModel:
         if self.choice is None:
             return None
         table = Table(box=None, header_style="bold")
-        table.add_column("layers by their weights")
+        table.add_column("layer", no_wrap=True)
         for title in ("weights", "bits", *(f"dB at {bits}" for bits in CANDIDATES)):
             table.add_column(title, justify="right")
         for one in sorted(self.choice.sensitivities, key=lambda one: -one.weights):
@@ -166,6 +185,7 @@ def quantize_model(
     network = quant.load_float(model)
     data = load_data(calibration, names=list(network.inputs))
     images = data.checked(network.inputs, network.arrays)
+    network = prepared(network, images, settings)
     aim = None if budget is None and loss is None else Aim(budget, loss)
     again = aim is not None or learns(network, settings)
     with progress_bar("calibrating", show_progress) as progress:
@@ -181,4 +201,6 @@ def quantize_model(
     if output is not None:
         quant.save(found.graph, output)
     path = None if output is None else Path(output)
-    return QuantizedModel(found.graph, path, network.dropped, len(data), weight_bits, found, choice)
+    return QuantizedModel(
+        found.graph, path, network.dropped, len(data), weight_bits_of(network, settings), found, choice
+    )
