@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import golden, quant
+from .bit_choice import BitChoice, Sensitivity, Unit
 from .calibration import Calibrated, Images, score
 from .learning import learned
 from .noise import FloatRun, classifies, run_both
@@ -58,20 +59,6 @@ class Aim:
 
 
 @dataclass(frozen=True)
-class Sensitivity:
-    """What narrow weights of one layer do to the outputs.
-
-    weights : how many the layer has;  widest : bits that it starts from
-    noise : what is added to the outputs' mean square error, relative to their mean square, by bits of the weights
-    """
-
-    layer: str
-    weights: int
-    widest: int
-    noise: Mapping[int, float]
-
-
-@dataclass(frozen=True)
 class Step:
     """One choice of bits: of each layer, by its name, their mean over all weights, and the noise expected of it."""
 
@@ -102,41 +89,30 @@ def sensitivities(
     for name, bits, graph in alternatives(network, wide, learned_from, choices, settings, progress):
         noise[name][bits] = max(0.0, _noise(graph, images, exact) - before)
     size = {layer.name: layer.weights.size for layer in network.layers if isinstance(layer, Convolution)}
-    return [Sensitivity(name, size[name], widest[name], noise[name]) for name in choices]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What was measured, and what was chosen.
-
-    path : ever narrower choices, with the noise expected of each
-    losses : what was measured for a loss that was asked for, by mean bits: points of images whose class changed against
-        8 bits, or dB
-    """
-
-    sensitivities: tuple[Sensitivity, ...]
-    path: tuple[Step, ...]
-    step: Step
-    losses: Mapping[float, float]
+    return [Sensitivity(name, size[name], most, most, noise[name]) for name, most in widest.items()]
 
 
 def chosen(
-    network: quant.FloatGraph,
-    found: Calibrated,
-    settings: quant.Settings,
-    aim: Aim,
-    progress: Progress,
-) -> Choice:
-    """The bits of each layer that reach ``aim``; ``found`` has wide weights.  Raises ConfigurationError if none do."""
+    network: quant.FloatGraph, found: Calibrated, settings: quant.Settings, aim: Aim, progress: Progress
+) -> tuple[quant.Settings, BitChoice]:
+    """``settings`` with the bits that reach ``aim``, and how they were chosen; ``found`` has wide weights.
+
+    progress : of (layers done, layers in all)
+    Raises ConfigurationError if nothing reaches it.
+    """
     sensitive = sensitivities(network, found, settings, progress)
     size = {layer.name: layer.weights.size for layer in network.layers if isinstance(layer, Convolution)}
     bits = weight_bits(network, settings)
     path = steps(sensitive, {name: (size[name], bits[name]) for name in by_hand(network, settings) & set(size)})
+    losses: dict[float, float] = {}
     if aim.budget is not None:
-        return Choice(tuple(sensitive), tuple(path), within_budget(path, aim.budget), {})
-    loss_of = _Loss(network, found, settings)
-    step, losses = within_loss(path, loss_of, aim.loss or 0.0)
-    return Choice(tuple(sensitive), tuple(path), step, losses)
+        step = within_budget(path, aim.budget)
+    else:
+        step, losses = within_loss(path, _Loss(network, found, settings), aim.loss or 0.0)
+    told = tuple(replace(one, bits=step.bits[one.layer]) for one in sensitive)
+    points = tuple((each.mean, each.noise) for each in path)
+    unit: Unit = "points" if classifies(found.graph) else "dB"
+    return with_bits(settings, step), BitChoice(step.mean, told, points, tuple(losses.items()), unit)
 
 
 def steps(found: Sequence[Sensitivity], fixed: Mapping[str, tuple[int, int]]) -> list[Step]:

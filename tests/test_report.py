@@ -31,7 +31,8 @@ from .report_builds import (
 
 NETWORK = quant.Network.pattern((3, 12, 12), [[6], [8]], hidden=[10], classes=4)
 SECTIONS = [
-    "summary", "layers", "time", "timeline", "memory", "roofline", "noise", "maps", "confusion", "compared", "made"
+    "summary", "layers", "time", "timeline", "memory", "roofline", "noise", "bits", "maps", "confusion", "compared",
+    "made",
 ]  # fmt: skip
 
 

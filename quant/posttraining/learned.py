@@ -21,7 +21,8 @@ from .weights import QuantizedWeights
 from .widths import WIDEST
 
 DAMPING = 0.01
-"""Of the inputs' mean square, added to each one's: what few samples say little of stays where training left it."""
+"""Of the inputs' mean square, added to each one's, at least: what samples say little of stays as training left it."""
+LARGEST_SHARE = 0.99  # of what inputs have to do with each other, that may be chance
 PART = 1536  # inputs that are rounded together; more of them part by part, the error of those before carried on
 SMALLEST_SHARE = 0.25  # of the range that holds all weights of a channel
 TINY = 2.0**-100  # as a mean square: below it nothing enters
@@ -44,11 +45,14 @@ class Samples:
     """What a convolution reads and should make, at some of its outputs' positions.
 
     inputs : float32, (groups, positions, products), of the quantized network;  outputs : float32, (groups, positions,
-    outputs / groups), of the float network, before the activation function
+    outputs / groups), of the float network, before the activation function;  images : that they are from
+    independent : how many positions with windows that do not overlap say as much
     """
 
     inputs: Floats
     outputs: Floats
+    images: int
+    independent: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +73,7 @@ class _Steps:
 
 
 class _Problem:
-    """Samples without their means, and the weights that they are for."""
+    """Samples without their means, and the weights and biases that they are for."""
 
     def __init__(self, layer: Convolution, samples: Samples) -> None:
         groups, products = layer.groups, layer.weights[0].size
@@ -79,6 +83,8 @@ class _Problem:
         self.inputs = samples.inputs - self.input_means[:, None].astype(np.float32)
         self.outputs = samples.outputs - self.output_means[:, None].astype(np.float32)
         self.parts = [slice(at, min(at + PART, products)) for at in range(0, products, PART)]
+        self._bias = layer.bias.reshape(groups, -1).astype(np.float64)
+        self._images, self._independent = samples.images, samples.independent
 
     def left(self, weights: Array) -> Floats:
         """What ``weights`` do not make of the outputs, (groups, positions, outputs)."""
@@ -88,15 +94,35 @@ class _Problem:
         return np.asarray(self.inputs[..., part] @ weights.swapaxes(1, 2).astype(np.float32))
 
     def moments(self) -> Iterator[tuple[slice, Array]]:
-        """Each part and its inputs' second moments, damped: positive definite."""
+        """Each part and its inputs' second moments, (groups, products, products), as far as they are no chance."""
         for part in self.parts:
-            found = moments(self.inputs[..., part], self.inputs[..., part])
+            inputs = self.inputs[..., part]
+            found = moments(inputs, inputs)
             mean_square = np.diagonal(found, axis1=1, axis2=2).mean(axis=1)
-            yield part, found + np.eye(found.shape[1]) * (DAMPING * mean_square + TINY)[:, None, None]
+            damping = np.maximum(DAMPING, _chance(inputs, found, mean_square, self._independent)) * mean_square + TINY
+            yield part, found + np.eye(found.shape[1]) * damping[:, None, None]
 
     def bias(self, weights: Array) -> Array:
-        """What makes the outputs' means right, (outputs,)."""
-        return np.asarray((self.output_means - np.einsum("gop,gp->go", weights, self.input_means)).reshape(-1))
+        """What makes the outputs' means right, (outputs,), as far as a few images' mean is no chance."""
+        plain = self.output_means - np.einsum("gop,gp->go", weights, self.input_means)
+        change = plain - self._bias
+        if self._images < 2:
+            return self._bias.reshape(-1)
+        chance = np.square(self.left(weights)).mean(axis=1, dtype=np.float64) / self._images
+        return np.asarray((self._bias + change * change**2 / (change**2 + chance + TINY)).reshape(-1))
+
+
+def _chance(inputs: Floats, found: Array, mean_square: Array, independent: float) -> Array:
+    """How much of the mean square to add to each input's so that moments of few samples come nearest to the true ones.
+
+    O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", 2004: the share of
+    what lies between the moments found and equal ones that the samples' own spread explains.  (groups,)
+    """
+    squares = np.square(found).sum(axis=(1, 2))
+    fourth = np.square(np.square(inputs).sum(axis=2, dtype=np.float64)).mean(axis=1)
+    between = squares - inputs.shape[2] * mean_square**2
+    share = np.minimum((fourth - squares) / independent, LARGEST_SHARE * between) / np.maximum(between, TINY)
+    return np.asarray(share / (1 - share))
 
 
 def moments(a: Floats, b: Floats) -> Array:

@@ -6,6 +6,7 @@ So each layer learns its integers from what it will read, errors of the layers b
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -45,12 +46,15 @@ class Reconstruction:
         places = np.arange(count * rows * columns)
         if len(places) > POSITIONS:
             places = np.sort(self._random.choice(len(places), POSITIONS, replace=False))
+        overlap = max(1.0, math.prod(layer.weights.shape[2:]) / math.prod(layer.strides))  # windows that share a value
         where = np.unravel_index(places, (count, rows, columns))
         made = exact[where[0], :, where[1], where[2]]
         seen = windows_of(layer, self._quantized[layer.inputs[0]])[where[0], :, where[1], where[2]]
         return Samples(
             seen.reshape(len(places), layer.groups, -1).swapaxes(0, 1),
             made.reshape(len(places), layer.groups, outputs // layer.groups).swapaxes(0, 1),
+            count,
+            len(places) / (1 + (overlap - 1) * len(places) / exact[:, 0].size),
         )
 
     def made(self, layer: Simple, target: Tensor, integers: QuantizedWeights | None, source: FeatureMap) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from hashlib import sha256
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def batch_size(network: FloatGraph) -> int:
 
 
 def some_images(network: FloatGraph, images: Mapping[str, Floats]) -> dict[str, Floats]:
-    """As many of ``images``, evenly spaced, as memory and time allow to learn from."""
+    """As many of ``images``, evenly spaced and no two the same, as memory and time allow to learn from."""
     size = shapes(network)
     waiting, most, macs = set(network.inputs), 0, 1
     left = Counter(name for layer in network.layers for name in layer.inputs)
@@ -35,7 +36,10 @@ def some_images(network: FloatGraph, images: Mapping[str, Floats]) -> dict[str, 
         waiting -= {name for name in layer.inputs if not left[name]}
         if isinstance(layer, Convolution):
             macs += math.prod(size[layer.output]) * layer.weights[0].size
-    count = len(next(iter(images.values())))
-    wanted = max(1, min(count, MOST_IMAGES, MOST_VALUES // (2 * most), MOST_MACS // macs))
-    chosen = np.linspace(0, count - 1, wanted).astype(np.intp)
+    seen: dict[tuple[bytes, ...], int] = {}
+    for number, one in enumerate(zip(*images.values(), strict=True)):
+        seen.setdefault(tuple(sha256(np.ascontiguousarray(values)).digest() for values in one), number)
+    different = np.array(list(seen.values()))
+    wanted = max(1, min(len(different), MOST_IMAGES, MOST_VALUES // (2 * most), MOST_MACS // macs))
+    chosen = different[np.linspace(0, len(different) - 1, wanted).astype(np.intp)]
     return {name: values[chosen] for name, values in images.items()}

@@ -48,14 +48,19 @@ STORAGE: Mapping[str, int] = {
 }
 
 
-def save(graph: Graph, path: str | Path) -> None:
+def save(graph: Graph, path: str | Path, notes: Mapping[str, str] | None = None) -> None:
     """Write ``graph`` to ``path`` as a QDQ ONNX model.  Raises GraphError if illegal, DataError if it cannot."""
-    write_whole(path, to_onnx(graph).SerializeToString(deterministic=True))
+    write_whole(path, to_onnx(graph, notes).SerializeToString(deterministic=True))
 
 
-def to_onnx(graph: Graph) -> onnx.ModelProto:
-    """``graph`` as a QDQ ONNX model of opset 21 with a symbolic batch size.  Raises GraphError if it is not legal."""
-    return _Writer(check(graph)).model()
+def to_onnx(graph: Graph, notes: Mapping[str, str] | None = None) -> onnx.ModelProto:
+    """``graph`` as a QDQ ONNX model of opset 21 with a symbolic batch size.  Raises GraphError if it is not legal.
+
+    notes : what its metadata are to say, by key
+    """
+    model = _Writer(check(graph)).model()
+    helper.set_model_props(model, dict(notes or {}))
+    return model
 
 
 def storage_type(graph: Graph) -> str:

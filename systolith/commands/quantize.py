@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import quant
+from ..bit_choice import BitChoice, notes
 from ..calibration import Calibrated, Choice, calibrated
 from ..data import Inputs, load_data
 from ..learning import learned
-from ..mixed_precision import CANDIDATES, Aim, chosen, decibels, with_bits
-from ..mixed_precision import Choice as MixedPrecision
+from ..mixed_precision import CANDIDATES, Aim, chosen, decibels
 from ..noise import classifies
 from ..progress import progress_bar
 from ..quant.graph import INT32
@@ -44,7 +44,7 @@ class QuantizedModel:
     images: int
     asked: Mapping[str, int]
     calibrated: Calibrated
-    choice: MixedPrecision | None = None
+    choice: BitChoice | None = None
 
     def __repr__(self) -> str:
         return f"<QuantizedModel: {self._summary()}>"
@@ -58,7 +58,7 @@ class QuantizedModel:
     @property
     def model(self) -> onnx.ModelProto:
         """The QDQ ONNX model that the file holds, made anew."""
-        return quant.to_onnx(self.graph)
+        return quant.to_onnx(self.graph, notes(self.choice))
 
     def _summary(self) -> str:
         kinds = sum(isinstance(layer, quant.Conv) for layer in self.graph.layers)
@@ -114,7 +114,7 @@ class QuantizedModel:
         for one in sorted(self.choice.sensitivities, key=lambda one: -one.weights):
             noise = (one.noise.get(bits) for bits in CANDIDATES)
             cells = ("" if ratio is None else f"{decibels(ratio):.1f}" for ratio in noise)
-            table.add_row(escape(one.layer), f"{one.weights:,}", str(self.choice.step.bits[one.layer]), *cells)
+            table.add_row(escape(one.layer), f"{one.weights:,}", str(one.bits), *cells)
         return table
 
     def losses(self) -> Table | None:
@@ -144,7 +144,9 @@ def graph_of(model: Quantized) -> quant.Graph:
 
 def model_of(model: Quantized) -> onnx.ModelProto:
     """``model`` as QDQ ONNX, external data included.  Raises ModelError or GraphError if it cannot be."""
-    if isinstance(model, QuantizedModel | quant.Graph):
+    if isinstance(model, QuantizedModel):
+        return model.model
+    if isinstance(model, quant.Graph):
         return quant.to_onnx(graph_of(model))
     return load_model(model)
 
@@ -193,13 +195,12 @@ def quantize_model(
     settings, choice = replace(settings, ranges=found.ranges), None
     if aim is not None:
         with progress_bar("measuring each layer", show_progress) as progress:
-            choice = chosen(network, found, settings, aim, progress)
-        settings = with_bits(settings, choice.step)
+            settings, choice = chosen(network, found, settings, aim, progress)
     if again:
         with progress_bar("learning to round", show_progress) as progress:
             found = learned(found, network, settings, progress)
     if output is not None:
-        quant.save(found.graph, output)
+        quant.save(found.graph, output, notes(choice))
     path = None if output is None else Path(output)
     return QuantizedModel(
         found.graph, path, network.dropped, len(data), weight_bits_of(network, settings), found, choice

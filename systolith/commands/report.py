@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
@@ -14,13 +15,15 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from .. import golden, quant
+from ..bit_choice import read_notes
 from ..hw.compiler.planner import plan
 from ..hw.manifest import LATENCY
 from ..hw.model.schedule import predict
 from ..noise import run_both
 from ..progress import progress_bar
 from ..quant import ConfigurationError, DataError
-from ..report import accuracy, drawing, pictures
+from ..quant.onnx.load import load_model
+from ..report import accuracy, bits, drawing, pictures
 from ..report.advice import Change, advise
 from ..report.compared import compared
 from ..report.figures import Speed, groups, run_cycles
@@ -121,6 +124,22 @@ def _facts(accelerator: Accelerator, rows: list[LayerRow], report: Report | None
         "on_chip": on_chip(accelerator, occupied, rows),
         "in_dram": in_dram(accelerator),
         "colours": drawing.PALETTE,
+    } | _bits(accelerator)
+
+
+def _bits(accelerator: Accelerator) -> dict[str, Any]:
+    """What the page says of the weights' bits."""
+    layers = [layer for layer in accelerator.graph.layers if isinstance(layer, quant.Conv)]
+    sizes, widths = [layer.weights.size for layer in layers], [layer.weight_bits for layer in layers]
+    choice = read_notes(load_model(accelerator.folder / "model.onnx"))
+    return {
+        "weights": sum(sizes),
+        "mean_bits": sum(map(operator.mul, sizes, widths)) / max(1, sum(sizes)),
+        "fewest_bits": min(widths, default=0),
+        "most_bits": max(widths, default=0),
+        "choice": choice,
+        "sensitivity": Markup(bits.sensitivity(choice.sensitivities)) if choice else None,
+        "sizes": Markup(bits.size(choice)) if choice else None,
     }
 
 

@@ -1,0 +1,135 @@
+"""Bits of each layer: by hand, by a budget, by a loss; and what is told of the choice."""
+
+import itertools
+
+import numpy as np
+import onnx
+import pytest
+
+from systolith import quant
+from systolith.bit_choice import KEY, read_notes
+from systolith.commands.quantize import quantize_model
+from systolith.mixed_precision import Sensitivity, Step, steps, within_budget, within_loss
+from systolith.quant.graph.errors import ConfigurationError
+
+from . import models
+
+MODEL = models.Builder((3, 8, 8)).conv(3, 8, 3).relu().conv(8, 12, 3).relu().flatten().gemm(12 * 16, 6).model()
+IMAGES = models.images(MODEL, 16)
+LAYERS = [layer.name for layer in quant.load_float(MODEL).layers if hasattr(layer, "weights")]
+
+
+def widths(graph: quant.Graph) -> dict[str, int]:
+    return {layer.name: layer.weight_bits for layer in graph.layers if isinstance(layer, quant.Conv)}
+
+
+def test_by_hand_the_last_pattern_counts():
+    found = quantize_model(MODEL, IMAGES, weight_bits=4, bits={"*": "6", LAYERS[0]: "8", LAYERS[-1]: "3"})
+    assert widths(found.graph) == dict.fromkeys(LAYERS, 6) | {LAYERS[0]: 8, LAYERS[-1]: 3}
+
+
+def test_a_map_is_as_wide_as_its_widest_reader_wants():
+    model = models.branched("residual")
+    network = quant.load_float(model)
+    convs = [layer for layer in network.layers if type(layer).__name__ == "Convolution"]
+    last = convs[-1]
+    graph = quant.quantize(model, models.images(model, 4), quant.Settings(activation_bits=4, bits={last.name: "8:7"}))
+    for layer in convs:
+        source = graph.map_of(next(each.inputs[0] for each in graph.layers if each.name == layer.name))
+        readers = {each.name for each in network.readers()[layer.inputs[0]]}
+        assert source.bits <= (7 if last.name in readers else 4)
+    made = graph.map_of(next(each.inputs[0] for each in graph.layers if each.name == last.name))
+    assert made.bits > 4
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"bits": {"nothing*": "4"}}, "no layer is called so; there are"),
+        ({"bits": {"*": "four"}}, "must be WEIGHTS or WEIGHTS:ACTIVATIONS"),
+        ({"bits": {"*": "4:"}}, "must be WEIGHTS or WEIGHTS:ACTIVATIONS"),
+        ({"bits": {"*": "1"}}, "must be 2 to 16, not 1"),
+        ({"bits": {"*": "4:17"}}, "must be 2 to 16, not 17"),
+        ({"budget": 4.0, "loss": 1.0}, "give one of them"),
+        ({"budget": 1.5}, "must be 2 to 16 bits, not 1.5"),
+        ({"loss": -1.0}, "must be 0 to 100, not -1"),
+        ({"budget": 2.0, "bits": {LAYERS[-1]: "8"}}, "is below what is possible"),
+        ({"effort": "much"}, "effort must be one of fast, default, best, not 'much'"),
+    ],
+)
+def test_what_cannot_be_is_refused(options, said):
+    with pytest.raises(ConfigurationError) as caught:
+        quantize_model(MODEL, IMAGES, **options)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("budget", [2.5, 4.0, 6.0])
+def test_a_budget_is_kept_and_used(budget, tmp_path):
+    found = quantize_model(MODEL, IMAGES, tmp_path / "q.onnx", budget=budget)
+    sizes = {layer.name: layer.weights.size for layer in found.graph.layers if isinstance(layer, quant.Conv)}
+    choice = found.choice
+    chosen = {one.layer: one.bits for one in choice.sensitivities}
+    mean = sum(sizes[name] * chosen[name] for name in sizes) / sum(sizes.values())
+    assert mean == pytest.approx(choice.mean)
+    assert mean <= budget
+    before = [point for point, _ in choice.path if point > mean]
+    assert min(before) > budget, "one step less would be too much"
+    assert all(bits <= chosen[name] for name, bits in widths(found.graph).items())
+    assert read_notes(onnx.load(tmp_path / "q.onnx")) == choice
+    assert quant.to_onnx(quant.load(tmp_path / "q.onnx")) == quant.to_onnx(found.graph)
+
+
+def test_a_layer_that_is_said_by_hand_is_not_chosen():
+    found = quantize_model(MODEL, IMAGES, budget=4.0, bits={LAYERS[0]: "8"})
+    assert LAYERS[0] not in {one.layer for one in found.choice.sensitivities}
+    assert widths(found.graph)[LAYERS[0]] == 8
+
+
+def test_a_loss_is_measured_on_the_way():
+    found = quantize_model(MODEL, IMAGES, loss=7.0)
+    assert found.choice.unit == "points"
+    assert found.choice.losses
+    assert all(loss <= 7.0 for mean, loss in found.choice.losses if mean == found.choice.mean)
+    assert found.choice.mean < 8
+
+
+def sensitive(seed: int, layers: int) -> list[Sensitivity]:
+    random = np.random.default_rng(seed)
+    found = []
+    for number in range(layers):
+        gain = 10.0 ** random.uniform(-3, 0)
+        noise = {bits: gain * 4.0**-bits for bits in (2, 3, 4, 6)}
+        found.append(Sensitivity(f"layer {number}", int(random.integers(10, 1000)), 8, 8, noise))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_path_gives_the_least_noise_of_all_choices_of_its_size(seed):
+    found = sensitive(seed, 4)
+    total = sum(one.weights for one in found)
+    every = []
+    for bits in itertools.product((2, 3, 4, 6, 8), repeat=4):
+        size = sum(one.weights * width for one, width in zip(found, bits, strict=True)) / total
+        every.append((size, sum(one.noise.get(width, 0.0) for one, width in zip(found, bits, strict=True))))
+    path = steps(found, {})
+    assert [step.mean for step in path] == sorted((step.mean for step in path), reverse=True)
+    assert (path[0].mean, path[-1].mean) == (8, 2)
+    for step in path:
+        assert step.noise <= min(noise for size, noise in every if size <= step.mean + 1e-9) * (1 + 1e-9)
+
+
+def test_within_a_budget_and_a_loss():
+    path = [Step({}, mean, 0.0) for mean in (8, 6, 5, 4, 3, 2)]
+    assert within_budget(path, 4.5).mean == 4
+    for allowed in range(8):
+        step, losses = within_loss(path, lambda step: 8 - step.mean, allowed)
+        assert step.mean == min(each.mean for each in path if 8 - each.mean <= allowed)
+        assert all(loss == 8 - mean for mean, loss in losses.items())
+
+
+def test_damaged_notes_are_one_line():
+    model = quant.to_onnx(quant.quantize(MODEL, IMAGES), {KEY: '{"mean": "many"}'})
+    with pytest.raises(quant.ModelError) as caught:
+        read_notes(model)
+    assert "metadata 'systolith.bits' is damaged" in str(caught.value)
+    assert "\n" not in str(caught.value)
