@@ -66,7 +66,7 @@ def test_lenet5_from_float_to_answers(tmp_path, capsys, scales):
 
 def test_options_reach_the_quantizer(folder, capsys):
     options = ("--weight-bits", "5", "--activation-bits", "6", "--range", "percentile", "--scales", "pow2")
-    assert command(capsys, *QUANTIZE, *options)[0] == 0
+    assert command(capsys, *QUANTIZE, *options, "--effort", "fast")[0] == 0
     expected = quant.quantize("model.onnx", npz.read("data.npz")["x"], quant.Settings("pow2", 5, 6, "percentile"))
     quant.save(expected, "expected.onnx")
     assert Path("out.onnx").read_bytes() == Path("expected.onnx").read_bytes()
@@ -75,6 +75,35 @@ def test_options_reach_the_quantizer(folder, capsys):
     settings = quant.Settings(ranges=max(best, key=best.get))
     quant.save(quant.quantize("model.onnx", npz.read("data.npz")["x"], settings), "expected.onnx")
     assert Path("out.onnx").read_bytes() == Path("expected.onnx").read_bytes()
+
+
+def test_bits_effort_and_seed_reach_the_quantizer(folder, capsys):
+    names = [layer.name for layer in quant.load_float("model.onnx").layers if hasattr(layer, "weights")]
+    options = ("--bits", "*=4:6", "--bits", f"{names[-1]}=8", "--effort", "best", "--seed", "3", "--range", "mse")
+    status, printed, _ = command(capsys, *QUANTIZE, *options)
+    assert status == 0
+    bits = {"*": "4:6", names[-1]: "8"}
+    expected = quantize_model("model.onnx", "data.npz", bits=bits, effort="best", seed=3, range_method="mse")
+    assert Path("out.onnx").read_bytes() == expected.model.SerializeToString(deterministic=True)
+    assert f"weights: {expected.mean_bits:.2f} bits on average" in printed
+    other = quantize_model("model.onnx", "data.npz", bits=bits, effort="fast", range_method="mse")
+    assert quant.to_onnx(other.graph) != quant.to_onnx(expected.graph)
+
+
+def test_a_budget_is_told_and_what_is_no_layer_refused(folder, capsys):
+    status, printed, _ = command(capsys, *QUANTIZE, "--budget", "4")
+    assert status == 0
+    assert "dB at 4" in printed
+    Path("out.onnx").unlink()
+    for options, said in (
+        (("--bits", "conv1"), "'conv1' is not LAYER=N or LAYER=N:M"),
+        (("--bits", "nothing=4"), "no layer is called so"),
+        (("--budget", "4", "--loss", "1"), "give one of them"),
+    ):
+        status, _, error = command(capsys, *QUANTIZE, *options)
+        assert status != 0
+        assert said in error
+        assert not Path("out.onnx").exists()
 
 
 def test_a_dropped_softmax_is_told(folder, capsys):
