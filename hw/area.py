@@ -14,8 +14,9 @@ from typing import Any
 from ..quant.graph.errors import ConfigurationError
 from .devices import Device
 from .engine.requantize import MANTISSA
-from .engine.sizes import array_cell
-from .isa.parameters import Parameters, Target
+from .engine.sizes import array_share
+from .isa.parameters import Parameters
+from .isa.target import Target
 
 DATA = Path(__file__).parent / "area.json"
 SHAPES: dict[Target, tuple[tuple[int, int], ...]] = {
@@ -62,7 +63,10 @@ def sizes(p: Parameters) -> dict[str, dict[str, float]]:
     """What each part of the engine is made of: the sizes that its LUTs and registers grow with."""
     element, ring = 8 * p.element_bytes, p.banks * p.line
     cells = p.rows * p.columns
-    array: dict[str, float] = {"paired cells" if p.paired else "cells": cells, "sum bits": cells * p.sum_bits}
+    array: dict[str, float] = {
+        "paired cells" if p.sharing and not p.sharing.lowest else "cells": cells,
+        "sum bits": cells * p.sum_bits,
+    }
     array["depthwise bits"] = cells * p.activation_bits if p.line_buffer else 0
     lane = "lanes" if p.multiplier else "lanes without multiplier"
     return {
@@ -166,10 +170,10 @@ def multipliers(p: Parameters, of: dict[str, float]) -> int:
     return ceil(sum(count * of[taker] for taker, count in multiplying(p).items()))
 
 
-def multiplying(p: Parameters) -> dict[str, int]:
+def multiplying(p: Parameters) -> dict[str, float]:
     """How many take multipliers: cells of the array, lanes that have one, squares of normalization and products."""
     return {
-        "cell": p.rows * -(-p.columns // array_cell(p).columns),
+        "cell": p.rows * -(-p.columns // p.columns_per_multiplier) * array_share(p),
         "lane": p.multiplier * p.lanes,
         "square": (p.lanes + p.normalization - 1 if p.normalization else 0) + p.products * p.lanes,
     }

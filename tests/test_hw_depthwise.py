@@ -20,8 +20,8 @@ SIZES = {
     "8x8, all cut": {"rows": 8, "columns": 8, "activation_kib": 1, "accumulator_kib": 1, "weight_fifo_kib": 1},
     "4x4, one line": {"rows": 4, "columns": 4, "bus_bytes": 4, "activation_kib": 2, "accumulator_kib": 1},
     "9x5": {"rows": 9, "columns": 5, "activation_kib": 2, "accumulator_kib": 1},
-    "16x16, paired": {"rows": 16, "columns": 16, "bus_bytes": 16, "target": "ecp5", "paired": True},
-    "15x6, paired": {"rows": 15, "columns": 6, "activation_kib": 2, "target": "ecp5", "paired": True},
+    "16x16, paired": {"rows": 16, "columns": 16, "bus_bytes": 16, "target": "ecp5", "columns_per_multiplier": 2},
+    "15x6, paired": {"rows": 15, "columns": 6, "activation_kib": 2, "target": "ecp5", "columns_per_multiplier": 2},
     "12x20, two bytes": {"rows": 12, "columns": 20, "activation_bits": 11, "activation_kib": 4},
 }
 

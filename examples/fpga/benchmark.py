@@ -21,7 +21,8 @@ from systolith import SystolithError, generate_build, quantize_model, sim
 from systolith.hw.area import DATA
 from systolith.hw.devices import DEVICES
 from systolith.hw.engine.emit import emit_verilog
-from systolith.hw.isa.parameters import Parameters, Target
+from systolith.hw.isa.parameters import Parameters
+from systolith.hw.isa.target import Target
 from systolith.quant import write_whole
 
 from .chip import TOP, around
@@ -53,9 +54,9 @@ UNITS: dict[str, tuple[dict[str, Any], ...]] = {
     "array": (
         {"rows": 2, "columns": 2, "sum_bits": 23},
         {"rows": 3, "columns": 2, "sum_bits": 28},
-        {"rows": 2, "columns": 4, "sum_bits": 28, "paired": True},
+        {"rows": 2, "columns": 4, "sum_bits": 28, "columns_per_multiplier": 2},
         {"rows": 6, "columns": 4, "sum_bits": 23, "line_buffer": 512},
-        {"rows": 9, "columns": 4, "sum_bits": 23, "line_buffer": 512, "paired": True},
+        {"rows": 9, "columns": 4, "sum_bits": 23, "line_buffer": 512, "columns_per_multiplier": 2},
     ),
     "lines": (
         {"rows": 6, "columns": 6, "line_buffer": 512},
@@ -90,7 +91,7 @@ WHOLE: dict[Target, tuple[dict[str, Any], ...]] = {
     "ecp5": (
         {"rows": 4, "columns": 4, **LENETS},
         {"rows": 8, "columns": 8, **LENETS},
-        {"rows": 16, "columns": 16, "paired": True, "bus_bytes": 16, **LENETS},
+        {"rows": 16, "columns": 16, "columns_per_multiplier": 2, "bus_bytes": 16, **LENETS},
         {"rows": 4, "columns": 4, "sum_bits": 26, "operands": True, "tables": True, **SMALL},
         {"rows": 8, "columns": 8, "line_buffer": 512, **LENETS},
     ),
