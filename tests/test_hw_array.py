@@ -18,12 +18,17 @@ SHAPES = [(1, 1), (5, 3), (3, 8), (4, 4), (1, 6), (7, 1)]
 
 
 def plain(m, name, pixel, weights, above, sum_shape):
-    """Two columns at once, four cycles: what a family's shared multiplier does, in plain Verilog."""
+    """Several columns at once, four cycles: what a family's shared multiplier does, in plain Verilog."""
     products = [delayed(m, pixel * w, 3, name=f"product_{name}_{n}") for n, w in enumerate(weights)]
     return [add(m, f"{name}_{n}", p, s, sum_shape) for n, (p, s) in enumerate(zip(products, above, strict=True))]
 
 
-CELLS = {"portable": PORTABLE, "dsp48": DSP48, "two columns": Cell(latency=4, multiply_add=plain, columns=2)}
+CELLS = {
+    "portable": PORTABLE,
+    "dsp48": DSP48,
+    "two columns": Cell(latency=4, multiply_add=plain, columns=2),
+    "three columns": Cell(latency=4, multiply_add=plain, columns=3),
+}
 
 
 def extremes(rng, shape, bits):
@@ -119,11 +124,16 @@ def multiplies(rows, columns, activation_bits, weight_bits, gaps, cell, lowest=T
 
 def test_latency_is_the_rows_and_the_cells_own():
     latencies = {name: [array_latency(r, cell) for r in (1, 2, 9)] for name, cell in CELLS.items()}
-    assert latencies == {"portable": [2, 3, 10], "dsp48": [3, 4, 11], "two columns": [4, 5, 12]}
+    assert latencies == {
+        "portable": [2, 3, 10],
+        "dsp48": [3, 4, 11],
+        "two columns": [4, 5, 12],
+        "three columns": [4, 5, 12],
+    }
 
 
 @pytest.mark.parametrize("gaps", [0.0, 0.5])
-@pytest.mark.parametrize("name", ["portable", "two columns"])
+@pytest.mark.parametrize("name", ["portable", "two columns", "three columns"])
 @pytest.mark.parametrize(("rows", "columns", "lines"), [(9, 4, 3), (4, 6, 1), (8, 8, 2), (7, 3, 2)])
 def test_columns_with_a_channel_each_add_along_the_lines(rows, columns, lines, name, gaps):
     """Tiles of both kinds follow each other; what a row sees enters as many cycles later as it lies lower."""

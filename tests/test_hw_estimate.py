@@ -57,7 +57,6 @@ def test_more_of_anything_is_never_less_area(target):
 def test_coefficients_are_of_sizes_that_exist():
     p = Parameters(rows=4, columns=4, operands=True, tables=True, normalization=2)
     known = {part: set(named) for part, named in sizes(p).items()}
-    known["array"].add("paired cells")
     known["lanes"].add("lanes without multiplier")
     for data in measured().values():
         for kind in ("luts", "registers"):
