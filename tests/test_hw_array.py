@@ -64,6 +64,12 @@ def test_columns_of_one_number_come_apart_below_the_last_row(rows, columns, toge
     multiplies(rows, columns, bits, bits, 0.5, array_cell(p), lowest=False)
 
 
+def test_a_row_too_many_for_the_bits_of_a_sum_is_not_summed():
+    """9 · 7 · 8 = 504 fits 10 bits, 560 does not."""
+    sizes = {"columns": 3, "weight_bits": 4, "activation_bits": 4, "target": "xilinx", "columns_per_multiplier": 3}
+    assert [Parameters(rows=rows, **sizes).sharing.summed for rows in (9, 10)] == [True, False]
+
+
 def schedule(weights, gaps, pauses):
     """The cycle of each tile's swap, and of each cycle the row of ``weights``, (tiles, rows, columns), that is written.
 

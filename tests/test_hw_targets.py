@@ -91,7 +91,9 @@ BUILDS = [
         {"target": "ecp5", "columns_per_multiplier": 2, "columns": 5}, ("MULT18X18D #(", 12 + 2 * 4), id="ecp5, pairs"
     ),
     pytest.param({"target": "ecp5", "columns": 5, **NARROW}, ("MULT18X18D #(", 8 + 2 * 4), id="ecp5, 4 bits"),
-    pytest.param({"target": "xilinx", "columns": 5, **NARROW}, ('(* use_dsp = "yes" *)', 16), id="xilinx, 4 bits"),
+    pytest.param(
+        {"target": "xilinx", "columns": 5, **NARROW}, ('(* use_dsp = "yes" *)', 16), id="xilinx, 4 bits", marks=MATRIX
+    ),
     pytest.param({"target": "gowin", "columns": 5, **NARROW}, ("MULT18X18 #(", 8), id="gowin, 4 bits", marks=MATRIX),
     pytest.param({"target": "ice40", "columns": 3}, ("SB_MAC16 #(", 8), id="ice40"),
     pytest.param({"target": "ecp5", "columns": 4}, ("MULT18X18D #(", 16 + 4), id="ecp5", marks=MATRIX),
