@@ -14,8 +14,9 @@ from typing import Any
 from ..quant.graph.errors import ConfigurationError
 from .devices import Device
 from .engine.requantize import MANTISSA
-from .engine.sizes import array_cell
-from .isa.parameters import Parameters, Target
+from .engine.sizes import array_share
+from .isa.parameters import Parameters
+from .isa.target import Target
 
 DATA = Path(__file__).parent / "area.json"
 SHAPES: dict[Target, tuple[tuple[int, int], ...]] = {
@@ -61,12 +62,9 @@ def _share(count: int, there: int) -> float:
 def sizes(p: Parameters) -> dict[str, dict[str, float]]:
     """What each part of the engine is made of: the sizes that its LUTs and registers grow with."""
     element, ring = 8 * p.element_bytes, p.banks * p.line
-    cells = p.rows * p.columns
-    array: dict[str, float] = {"paired cells" if p.paired else "cells": cells, "sum bits": cells * p.sum_bits}
-    array["depthwise bits"] = cells * p.activation_bits if p.line_buffer else 0
     lane = "lanes" if p.multiplier else "lanes without multiplier"
     return {
-        "array": array,
+        "array": _array(p),
         "accumulators": {"columns": p.columns, "column bits": p.columns * p.sum_bits},
         "activations": {
             "fixed": 1,
@@ -90,6 +88,27 @@ def sizes(p: Parameters) -> dict[str, dict[str, float]]:
         "gearbox": {"fixed": 1, "bits": _gearbox_bits(p)},
         "control": {"fixed": 1, "bus bits": 8 * p.bus_bytes, "row bits": p.weight_row_bits},
         "lines": {"bits": _line_bits(p)},
+    }
+
+
+def _array(p: Parameters) -> dict[str, float]:
+    """Sums grow by a bit where twice as many rows are added; of columns that share a multiplier, all but the lowest of
+    each take a carry bit, in the first row too, or are corrected.
+    """
+    cells, bits = p.rows * p.columns, p.activation_bits + p.weight_bits
+    carried, overlap = 0, 0
+    if p.sharing and not p.sharing.lowest:
+        carried, overlap = p.columns - ceil(p.columns / p.columns_per_multiplier), p.sharing.overlap
+    return {
+        "cells": cells,
+        "weight bits": cells * p.weight_bits,
+        "pixel bits": cells * p.activation_bits,
+        "adder bits": p.columns * sum(min(p.sum_bits, bits + row.bit_length()) for row in range(1, p.rows)),
+        "carry bits": 0 if overlap else carried * (p.rows + bits),
+        "overlapping bits": carried * p.rows * overlap**2,
+        "corrected bits": carried * p.rows * bits if overlap else 0,
+        "skew bits": (p.weight_bits * p.columns**2 + p.activation_bits * p.rows**2) / 2,
+        "depthwise bits": cells * p.activation_bits if p.line_buffer else 0,
     }
 
 
@@ -166,10 +185,10 @@ def multipliers(p: Parameters, of: dict[str, float]) -> int:
     return ceil(sum(count * of[taker] for taker, count in multiplying(p).items()))
 
 
-def multiplying(p: Parameters) -> dict[str, int]:
+def multiplying(p: Parameters) -> dict[str, float]:
     """How many take multipliers: cells of the array, lanes that have one, squares of normalization and products."""
     return {
-        "cell": p.rows * -(-p.columns // array_cell(p).columns),
+        "cell": p.rows * -(-p.columns // p.columns_per_multiplier) * array_share(p),
         "lane": p.multiplier * p.lanes,
         "square": (p.lanes + p.normalization - 1 if p.normalization else 0) + p.products * p.lanes,
     }

@@ -16,14 +16,13 @@ from .compiler.needs import network_needs
 from .compiler.plan import Plan
 from .compiler.planner import plan
 from .compiler.thin import thinned
-from .compiler.widths import has_lowest_weight
 from .describe import check_version, describe, describe_hardware
-from .devices import MULTIPLIERS
 from .engine.emit import emit_verilog
 from .folder import check_folder, read_content, read_hardware, write_folder
 from .header import c_header
-from .isa.parameters import Parameters, pairs_fit, product_bits
+from .isa.parameters import Parameters, product_bits
 from .manifest import Content
+from .shares import shared
 
 LINE_BUFFER = 512
 """Pixels in a line of the buffer for depthwise convolutions, unless given: what most families' block RAM holds."""
@@ -52,7 +51,7 @@ def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
 def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Parameters:
     """Parameters with the narrowest operands, sums and requantizers that ``graph`` needs, and a line buffer if it pays.
 
-    On an ecp5, columns are paired where the largest part has too few multipliers for the array, if the weights allow.
+    Columns share multipliers where that costs nothing, and where the largest part has too few: see ``shares``.
 
     sizes : any of Parameters' other fields, which then are as given (bus_bytes, activation_kib, lanes, ...)
     """
@@ -72,11 +71,9 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     _, thin = thinned(layers, graph, _copying(parameters, sizes))
     if any(layer.rearranged for layer in thin):
         parameters = narrowest(thin)
-    pairs = parameters.target == "ecp5" and rows * columns > MULTIPLIERS["ecp5"]
-    if "paired" not in sizes and pairs and pairs_fit(bits, parameters.weight_bits):
-        lowest = any(has_lowest_weight(layer, parameters.weight_bits) for layer in layers)
-        parameters = replace(parameters, paired=not lowest)
-    return parameters if "line_buffer" in sizes else _buffered(parameters, layers)
+    if "line_buffer" not in sizes:
+        parameters = _buffered(parameters, layers)
+    return parameters if "columns_per_multiplier" in sizes else shared(layers, parameters)
 
 
 def _buffered(p: Parameters, layers: Sequence[EngineLayer]) -> Parameters:

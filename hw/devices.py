@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..quant.graph.errors import ConfigurationError
-from .isa.parameters import Target
+from .isa.target import Target
 
 
 @dataclass(frozen=True)

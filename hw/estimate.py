@@ -1,6 +1,6 @@
 """What an accelerator would cost and do, before anything is generated: area, cycles, images a second, bandwidth."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import log2
 from typing import Any
@@ -10,12 +10,15 @@ from ..quant.graph.errors import ConfigurationError
 from .area import Area, area, measured
 from .build import parameters_for
 from .choice import Choice, choose
+from .compiler.engine_layer import EngineLayer
+from .compiler.lowering import lower
 from .compiler.planner import plan
 from .describe import bytes_moved
 from .devices import Device
 from .isa.parameters import Parameters
 from .manifest import LATENCY
 from .model.schedule import predict
+from .shares import shares
 
 SIDES = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64, 96, 128)
 """Rows and columns that the search for the largest accelerator tries."""
@@ -72,7 +75,7 @@ class Estimate:
     def lines(self) -> list[str]:
         """A summary for people."""
         p = self.parameters
-        lines = [f"{p.rows}x{p.columns} multipliers{', two columns sharing each' * p.paired}, {memory_line(p)}"]
+        lines = [f"{array_line(p)}, {memory_line(p)}"]
         if self.area is not None:
             lines.append(f"{area_line(self.area)}, on {p.target}")
         if self.area is not None and self.device is not None:
@@ -86,6 +89,16 @@ class Estimate:
             f"at {self.clock_mhz:g} MHz",
             f"bus: {self.bus_bytes_per_second / 1e6:,.0f} MB/s, of which {self.used_bytes_per_second / 1e6:,.0f} used",
         ]
+
+
+def array_line(p: Parameters) -> str:
+    """The array, as ``generate`` and ``estimate`` print it."""
+    line = f"{p.rows}x{p.columns} multipliers of {p.weight_bits}x{p.activation_bits} bits"
+    return (
+        line
+        if p.columns_per_multiplier == 1
+        else f"{line}, {p.columns_per_multiplier} columns to each of the {p.target}'s"
+    )
 
 
 def memory_line(p: Parameters) -> str:
@@ -166,7 +179,8 @@ def largest(
     template = parameters_for(graph, rows=16, columns=16, target=device.target, **sizes)
     smallest, problem = None, None
     lanes = sizes.get("lanes")
-    for p in _candidates(template, lanes or 0):
+    layers = lower(graph, template.activation_bits)
+    for p in _candidates(template, lanes or 0, None if "columns_per_multiplier" in sizes else layers):
         found = area(p)
         if found.fits(device):
             try:
@@ -187,14 +201,18 @@ def largest(
     )
 
 
-def _candidates(template: Parameters, lanes: int) -> Iterator[Parameters]:
-    """Accelerators like ``template`` in the order of preference."""
+def _candidates(template: Parameters, lanes: int, layers: Sequence[EngineLayer] | None) -> Iterator[Parameters]:
+    """Accelerators like ``template`` in the order of preference.
+
+    layers : for which columns may share multipliers; None: as the template's do
+    """
     arrays = [(r, c) for r in SIDES for c in SIDES if max(r, c) <= LONGEST * min(r, c)]
     for rows, columns in sorted(arrays, key=lambda a: (-a[0] * a[1], abs(log2(a[0] / a[1])), a)):
         for halving in range(HALVINGS):
             memories = {name: max(least, getattr(template, name) >> halving) for name, least in MEMORIES.items()}
-            for paired in sorted({False, template.paired}):
-                try:
-                    yield replace(template, rows=rows, columns=columns, lanes=lanes, paired=paired, **memories)
-                except ConfigurationError:
-                    continue  # sizes that do not go together
+            try:
+                p = replace(template, rows=rows, columns=columns, lanes=lanes, **memories)
+            except ConfigurationError:
+                continue  # sizes that do not go together
+            for together in [p.columns_per_multiplier] if layers is None else shares(layers, p):
+                yield replace(p, columns_per_multiplier=together)

@@ -22,12 +22,12 @@ from .options import (
     BenchKind,
     BuildFolder,
     BusBytes,
+    ColumnsPerMultiplier,
     Images,
     Json,
     Lanes,
     LineBuffer,
     Normalized,
-    Paired,
     QuantizedModel,
     SimulatorKind,
     SumBits,
@@ -140,7 +140,7 @@ def generate(
     target: Annotated[
         TargetKind, typer.Option(help="Whose multipliers the array names; `generic` leaves that to synthesis.")
     ] = TargetKind.GENERIC,
-    paired: Paired = None,
+    columns_per_multiplier: ColumnsPerMultiplier = None,
 ) -> None:
     """Generate the accelerator for a quantized model: Verilog, program, weights, C header, manifest.
 
@@ -154,7 +154,7 @@ def generate(
         rows=rows, columns=columns, bus_bytes=bus_bytes, activation_kib=activation_kib,
         accumulator_kib=accumulator_kib, weight_fifo_kib=weight_fifo_kib, lanes=lanes, line_buffer=line_buffer,
         sum_bits=sum_bits, weight_bits=weight_bits, activation_bits=activation_bits, normalization=normalization,
-        target=target.value, paired=paired,
+        target=target.value, columns_per_multiplier=columns_per_multiplier,
     )  # fmt: skip
     if general:
         if model or batch != 1 or unfold_input is not None:
@@ -216,7 +216,7 @@ def estimate(
     line_buffer: LineBuffer = None,
     batch: Annotated[int, typer.Option(metavar="N", help="Images in one run.")] = 1,
     unfold_input: UnfoldInput = None,
-    paired: Paired = None,
+    columns_per_multiplier: ColumnsPerMultiplier = None,
     clock: Annotated[float, typer.Option(metavar="MHZ", help="For images a second and bandwidths.")] = 100,
     json_: Json = False,
 ) -> None:
@@ -231,7 +231,7 @@ def estimate(
     sizes = given(
         bus_bytes=bus_bytes, activation_kib=activation_kib, accumulator_kib=accumulator_kib,
         weight_fifo_kib=weight_fifo_kib, target=target and target.value, lanes=lanes, line_buffer=line_buffer,
-        paired=paired, batch=batch, clock_mhz=clock,
+        columns_per_multiplier=columns_per_multiplier, batch=batch, clock_mhz=clock,
     )  # fmt: skip
     found = estimate_build(model, rows=rows, columns=columns, device=device, unfold_input=unfold_input, **sizes)
     if json_:

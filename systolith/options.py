@@ -90,10 +90,14 @@ LineBuffer = Annotated[
     ),
 ]
 BusBytes = Annotated[int, typer.Option(metavar="B", help="AXI4 data width in bytes: 4, 8, 16, 32 or 64.")]
-Paired = Annotated[
-    bool | None,
+ColumnsPerMultiplier = Annotated[
+    int | None,
     typer.Option(
-        help="Two columns share each multiplier of the `ecp5`; by default where the largest part needs it.",
+        min=1,
+        max=4,
+        metavar="N",
+        help="Columns of the array that share each multiplier of the target; by default as many as cost nothing, and "
+        "more where the largest part needs it.",
         show_default=False,
     ),
 ]

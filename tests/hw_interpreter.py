@@ -158,7 +158,7 @@ class Machine:
             assert y.min() >= 0, "a line before the pass's first"
             assert x.max() <= f["columns"], "a tap beyond the row of windows"
             line = f["line"] + ky * f["kernel_line_step"] + y * f["line_step"]
-            at = column + x * f["column_step"] + (int(c) & ~1 if p.paired else int(c))
+            at = column + x * f["column_step"] + int(c) // p.columns_per_multiplier * p.columns_per_multiplier
             address = (f["row"] + ky * f["kernel_row_step"] + y * f["row_step"] + at) % WRAP
             counts = (line >= 0) & (line < f["lines"]) & (at >= 0) & (at < f["row_elements"])
             assert (address[counts] < len(self.chip)).all(), "reads beyond the activation memory"

@@ -9,6 +9,8 @@ from systolith.hw.engine.array import SystolicArray, array_latency
 from systolith.hw.engine.cell import PORTABLE, Cell, add
 from systolith.hw.engine.cell_xilinx import DSP48
 from systolith.hw.engine.delay import delayed
+from systolith.hw.engine.sizes import array_cell
+from systolith.hw.isa.parameters import Parameters
 
 from .hw_streams import run
 
@@ -16,12 +18,17 @@ SHAPES = [(1, 1), (5, 3), (3, 8), (4, 4), (1, 6), (7, 1)]
 
 
 def plain(m, name, pixel, weights, above, sum_shape):
-    """Two columns at once, four cycles: what a family's shared multiplier does, in plain Verilog."""
+    """Several columns at once, four cycles: what a family's shared multiplier does, in plain Verilog."""
     products = [delayed(m, pixel * w, 3, name=f"product_{name}_{n}") for n, w in enumerate(weights)]
     return [add(m, f"{name}_{n}", p, s, sum_shape) for n, (p, s) in enumerate(zip(products, above, strict=True))]
 
 
-CELLS = {"portable": PORTABLE, "dsp48": DSP48, "two columns": Cell(latency=4, multiply_add=plain, columns=2)}
+CELLS = {
+    "portable": PORTABLE,
+    "dsp48": DSP48,
+    "two columns": Cell(latency=4, multiply_add=plain, columns=2),
+    "three columns": Cell(latency=4, multiply_add=plain, columns=3),
+}
 
 
 def extremes(rng, shape, bits):
@@ -46,6 +53,23 @@ def test_array_multiplies_with_other_cells(name, rows, columns, gaps):
     multiplies(rows, columns, 8, 8, gaps, CELLS[name])
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "together", "bits"), [(8, 7, 3, 4), (16, 4, 2, 4), (7, 9, 4, 2), (3, 5, 2, 8), (1, 3, 3, 4)]
+)
+def test_columns_of_one_number_come_apart_below_the_last_row(rows, columns, together, bits):
+    """With as many rows as sums of so many bits have room for, or few; all weights, but the lowest, and all pixels."""
+    sizes = {"rows": rows, "columns": columns, "weight_bits": bits, "activation_bits": bits, "target": "xilinx"}
+    p = Parameters(**sizes, columns_per_multiplier=together)
+    assert p.sharing.summed
+    multiplies(rows, columns, bits, bits, 0.5, array_cell(p), lowest=False)
+
+
+def test_a_row_too_many_for_the_bits_of_a_sum_is_not_summed():
+    """9 · 7 · 8 = 504 fits 10 bits, 560 does not."""
+    sizes = {"columns": 3, "weight_bits": 4, "activation_bits": 4, "target": "xilinx", "columns_per_multiplier": 3}
+    assert [Parameters(rows=rows, **sizes).sharing.summed for rows in (9, 10)] == [True, False]
+
+
 def schedule(weights, gaps, pauses):
     """The cycle of each tile's swap, and of each cycle the row of ``weights``, (tiles, rows, columns), that is written.
 
@@ -62,11 +86,13 @@ def schedule(weights, gaps, pauses):
     return swaps, {starts[t] + r: (r, weights[t, r]) for t in range(tiles) for r in range(rows)}
 
 
-def multiplies(rows, columns, activation_bits, weight_bits, gaps, cell):
+def multiplies(rows, columns, activation_bits, weight_bits, gaps, cell, lowest=True):
     """Tiles of R pixels follow each other at once or with pauses; weights are written while others are used."""
     rng, pauses = np.random.default_rng(rows * 10 + columns), random.Random(3)
     tiles = 6
     weights = extremes(rng, (tiles, rows, columns), weight_bits)
+    weights = weights if lowest else np.maximum(weights, 1 - (1 << weight_bits - 1))
+    weights[1], weights[2] = weights.min(), weights.max()
     component = SystolicArray(
         rows=rows, columns=columns, activation_bits=activation_bits, weight_bits=weight_bits, sum_bits=32, cell=cell
     )
@@ -78,6 +104,8 @@ def multiplies(rows, columns, activation_bits, weight_bits, gaps, cell):
         until = swaps[t + 1] if t + 1 < tiles else end
         for cycle in range(swaps[t] + 1, until + 1):
             pixels_at[cycle] = extremes(rng, rows, activation_bits)
+            if cycle % 4 == 0:  # the greatest sums that there are
+                pixels_at[cycle][:] = -(1 << activation_bits - 1)
             expected_at[cycle] = pixels_at[cycle] @ weights[t]
     last = end + array_latency(rows, cell) + columns + 2
 
@@ -102,11 +130,16 @@ def multiplies(rows, columns, activation_bits, weight_bits, gaps, cell):
 
 def test_latency_is_the_rows_and_the_cells_own():
     latencies = {name: [array_latency(r, cell) for r in (1, 2, 9)] for name, cell in CELLS.items()}
-    assert latencies == {"portable": [2, 3, 10], "dsp48": [3, 4, 11], "two columns": [4, 5, 12]}
+    assert latencies == {
+        "portable": [2, 3, 10],
+        "dsp48": [3, 4, 11],
+        "two columns": [4, 5, 12],
+        "three columns": [4, 5, 12],
+    }
 
 
 @pytest.mark.parametrize("gaps", [0.0, 0.5])
-@pytest.mark.parametrize("name", ["portable", "two columns"])
+@pytest.mark.parametrize("name", ["portable", "two columns", "three columns"])
 @pytest.mark.parametrize(("rows", "columns", "lines"), [(9, 4, 3), (4, 6, 1), (8, 8, 2), (7, 3, 2)])
 def test_columns_with_a_channel_each_add_along_the_lines(rows, columns, lines, name, gaps):
     """Tiles of both kinds follow each other; what a row sees enters as many cycles later as it lies lower."""

@@ -143,9 +143,9 @@ def test_lanes_for_which_there_is_no_room_are_not_tried(resnet8):
 
 
 def test_a_family_has_room_for_what_a_part_of_it_holds(resnet8):
-    """128 multipliers of the paired array and four of each lane: 8 lanes take 160, the largest ECP5 has 156."""
+    """128 multipliers of the array of pairs and four of each lane: 8 lanes take 160, the largest ECP5 has 156."""
     few = sized(resnet8, 16, target="ecp5")
-    assert few.paired
+    assert few.columns_per_multiplier == 2
     assert choose(resnet8, few).reasons[0] == "lanes: 4; there is no room for more"
     assert choose(resnet8, sized(resnet8, 16, target="xilinx")).parameters.lanes == 16, "not measured: not limited"
 

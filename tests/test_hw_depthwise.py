@@ -20,13 +20,18 @@ SIZES = {
     "8x8, all cut": {"rows": 8, "columns": 8, "activation_kib": 1, "accumulator_kib": 1, "weight_fifo_kib": 1},
     "4x4, one line": {"rows": 4, "columns": 4, "bus_bytes": 4, "activation_kib": 2, "accumulator_kib": 1},
     "9x5": {"rows": 9, "columns": 5, "activation_kib": 2, "accumulator_kib": 1},
-    "16x16, paired": {"rows": 16, "columns": 16, "bus_bytes": 16, "target": "ecp5", "paired": True},
-    "15x6, paired": {"rows": 15, "columns": 6, "activation_kib": 2, "target": "ecp5", "paired": True},
+    "16x16, pairs": {"rows": 16, "columns": 16, "bus_bytes": 16, "target": "ecp5", "columns_per_multiplier": 2},
+    "15x6, pairs": {"rows": 15, "columns": 6, "activation_kib": 2, "target": "ecp5", "columns_per_multiplier": 2},
+    "16x16, threes of 4 bits": {
+        **{"rows": 16, "columns": 16, "target": "ecp5", "columns_per_multiplier": 3},
+        **{"weight_bits": 4, "activation_bits": 4},
+    },
+    "15x7, an iCE40's halves": {"rows": 15, "columns": 7, "activation_kib": 2, "target": "ice40"},
     "12x20, two bytes": {"rows": 12, "columns": 20, "activation_bits": 11, "activation_kib": 4},
 }
 
 
-def network(seed: int, bits: int = 8) -> Graph:
+def network(seed: int, bits: int = 8, weight_bits: int = 8) -> Graph:
     """A depthwise convolution of random shape between two of 1x1, sometimes pooled, sometimes a branch of a sum."""
     rng = random.Random(seed)
     channels = rng.choice([3, 5, 8, 17, 24])
@@ -49,15 +54,16 @@ def network(seed: int, bits: int = 8) -> Graph:
         net.join("Add", before, net.current)
     elif min(after) >= 2 and rng.random() < 0.3:
         net.pool()
-    return quantized(net.conv(channels, 6, 1), bits)
+    return quantized(net.conv(channels, 6, 1), bits, weight_bits)
 
 
-def quantized(net: Builder, bits: int = 8) -> Graph:
+def quantized(net: Builder, bits: int = 8, weight_bits: int = 8) -> Graph:
     model = net.model()
     with TemporaryDirectory() as folder:
         onnx.save(model, Path(folder) / "model.onnx")
         graph = load_float(Path(folder) / "model.onnx")
-    return quantize(graph, images(model, 4), Settings(activation_bits=bits, ranges="minmax"))
+    settings = Settings(weight_bits=weight_bits, activation_bits=bits, ranges="minmax")
+    return quantize(graph, images(model, 4), settings)
 
 
 @pytest.mark.parametrize("line_buffer", [64, 16])
@@ -65,7 +71,7 @@ def quantized(net: Builder, bits: int = 8) -> Graph:
 def test_depthwise_layers_compute_what_golden_does(sizes, line_buffer):
     taken = 0
     for seed in range(12):
-        graph = network(seed, sizes.get("activation_bits", 8))
+        graph = network(seed, sizes.get("activation_bits", 8), sizes.get("weight_bits", 8))
         try:
             made = planned(graph, line_buffer=line_buffer, **sizes)
         except ConfigurationError as error:

@@ -57,7 +57,6 @@ def test_more_of_anything_is_never_less_area(target):
 def test_coefficients_are_of_sizes_that_exist():
     p = Parameters(rows=4, columns=4, operands=True, tables=True, normalization=2)
     known = {part: set(named) for part, named in sizes(p).items()}
-    known["array"].add("paired cells")
     known["lanes"].add("lanes without multiplier")
     for data in measured().values():
         for kind in ("luts", "registers"):
@@ -78,10 +77,14 @@ def test_a_memory_with_a_port_that_reads_and_writes_has_no_block_ram_of_the_wide
     assert blocks("ice40", 72, 256, "activations") == blocks("ice40", 72, 256)
 
 
-def test_a_paired_ecp5_takes_half_the_multipliers_of_the_array():
+def test_columns_that_share_take_a_fraction_of_the_multipliers():
     sizes = {"rows": 16, "columns": 16, "target": "ecp5", "multiplier": False}
     assert area(Parameters(**sizes)).multipliers == 256
-    assert area(Parameters(**sizes, paired=True)).multipliers == 128
+    assert area(Parameters(**sizes, columns_per_multiplier=2)).multipliers == 128
+    narrow = {"weight_bits": 4, "activation_bits": 4}
+    assert area(Parameters(**sizes, **narrow, columns_per_multiplier=3)).multipliers == 96
+    gowin = {**sizes, **narrow, "target": "gowin"}
+    assert [area(Parameters(**gowin, columns_per_multiplier=n)).multipliers for n in (1, 3)] == [128, 96]
 
 
 def test_what_was_not_measured_has_no_area():

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from systolith.hw.isa.parameters import TARGETS, Parameters
+from systolith.hw.isa.parameters import Parameters
+from systolith.hw.isa.target import TARGETS
 from systolith.quant import ConfigurationError
 
 TABLES = {"operands": True, "tables": True}
@@ -119,7 +120,8 @@ def test_fingerprints_differ_with_every_field_and_only_so():
         {"rows": 5}, {"columns": 5}, {"bus_bytes": 16}, {"activation_kib": 65}, {"accumulator_kib": 31},
         {"weight_fifo_kib": 5}, {"activation_bits": 7}, {"weight_bits": 7}, {"sum_bits": 31}, {"lanes": 2},
         {"multiplier": False}, {"operands": True}, TABLES, {**TABLES, "normalization": 1},
-        {**TABLES, "normalization": 2}, {"target": "ecp5", "paired": True},
+        {**TABLES, "normalization": 2}, {"target": "ecp5", "columns_per_multiplier": 2},
+        {"target": "ice40", "line_buffer": 512}, {"line_buffer": 512},
     ]  # fmt: skip
     prints = {Parameters(**{**base, **other}).fingerprint for other in [{}, *others]}
     assert len(prints) == 1 + len(others)
@@ -131,16 +133,22 @@ def test_fingerprints_differ_with_every_field_and_only_so():
     ("sizes", "message"),
     [
         ({"target": "spartan"}, "target must be generic, ecp5, ice40, xilinx or gowin, not spartan"),
-        ({"paired": True}, "paired columns need the target ecp5, not generic"),
-        (
-            {"paired": True, "target": "ecp5", "activation_bits": 10},
-            "paired columns do not fit a multiplier of 18 bits with 8 weight bits and 10 activation bits; "
-            "generate without paired",
-        ),
-        (
-            {"paired": True, "target": "ecp5", "activation_bits": 4, "weight_bits": 10},
-            "paired columns do not fit a multiplier of 18 bits with 10 weight bits and 4 activation bits; "
-            "generate without paired",
+        ({"columns_per_multiplier": 2}, "columns that share multipliers need a target that has some, not generic"),
+        ({"columns_per_multiplier": 5, "target": "ecp5"}, "columns per multiplier must be 1 to 4, not 5"),
+        *(
+            (
+                {"columns_per_multiplier": columns, "target": target, "activation_bits": a, "weight_bits": w},
+                f"columns per multiplier must be at most {most} on {target} with {w} weight bits and {a} activation "
+                f"bits, not {columns}",
+            )
+            for target, columns, a, w, most in [
+                ("ecp5", 2, 10, 8, 1),
+                ("ecp5", 2, 4, 10, 1),
+                ("ecp5", 3, 8, 8, 2),
+                ("ecp5", 4, 8, 4, 3),
+                ("ice40", 2, 9, 8, 1),
+                ("ice40", 3, 8, 8, 2),
+            ]
         ),
     ],
 )

@@ -33,7 +33,7 @@ SIZES = {
     "9x5, wide bus": {"rows": 9, "columns": 5, "bus_bytes": 16, "activation_kib": 3, "accumulator_kib": 1},
     "8x4, block-diagonal": {"rows": 8, "columns": 4, "activation_kib": 2, "accumulator_kib": 1, "line_buffer": 0},
     "12x6, two bytes": {"rows": 12, "columns": 6, "activation_bits": 11, "activation_kib": 6, "accumulator_kib": 1},
-    "16x8, paired": {"rows": 16, "columns": 8, "activation_kib": 4, "target": "ecp5", "paired": True},
+    "16x8, pairs": {"rows": 16, "columns": 8, "activation_kib": 4, "target": "ecp5", "columns_per_multiplier": 2},
 }
 
 

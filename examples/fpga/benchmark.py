@@ -21,7 +21,8 @@ from systolith import SystolithError, generate_build, quantize_model, sim
 from systolith.hw.area import DATA
 from systolith.hw.devices import DEVICES
 from systolith.hw.engine.emit import emit_verilog
-from systolith.hw.isa.parameters import Parameters, Target
+from systolith.hw.isa.parameters import Parameters
+from systolith.hw.isa.target import Target
 from systolith.quant import write_whole
 
 from .chip import TOP, around
@@ -49,13 +50,28 @@ LEAST = {"activation_kib": 4, "accumulator_kib": 4}
 LENETS = {"sum_bits": 23, "total_bits": 24, "shift_low": 13, "shift_high": 16}
 """What LeNet-5 needs of any accelerator, so that most whole engines are those that are routed."""
 
+NARROW = {"weight_bits": 4, "activation_bits": 4}
+
+
+def sums(bits: int) -> dict[str, int]:
+    """What networks of fewer bits need: sums of so many, and scales."""
+    return {"sum_bits": bits, "total_bits": bits + 1, "shift_low": 9, "shift_high": 12}
+
+
 UNITS: dict[str, tuple[dict[str, Any], ...]] = {
     "array": (
         {"rows": 2, "columns": 2, "sum_bits": 23},
         {"rows": 3, "columns": 2, "sum_bits": 28},
-        {"rows": 2, "columns": 4, "sum_bits": 28, "paired": True},
+        {"rows": 2, "columns": 4, "sum_bits": 28, "columns_per_multiplier": 2},
+        {"rows": 4, "columns": 12, "sum_bits": 15, **NARROW},
+        {"rows": 8, "columns": 8, "sum_bits": 15, **NARROW, "columns_per_multiplier": 3},
+        {"rows": 4, "columns": 12, "sum_bits": 15, **NARROW, "columns_per_multiplier": 4},
+        {"rows": 4, "columns": 12, "sum_bits": 19, "weight_bits": 4},
+        {"rows": 4, "columns": 12, "sum_bits": 19, "weight_bits": 4, "columns_per_multiplier": 2},
+        {"rows": 4, "columns": 12, "sum_bits": 19, "weight_bits": 4, "columns_per_multiplier": 3},
+        {"rows": 4, "columns": 12, "sum_bits": 23, "columns_per_multiplier": 2},
         {"rows": 6, "columns": 4, "sum_bits": 23, "line_buffer": 512},
-        {"rows": 9, "columns": 4, "sum_bits": 23, "line_buffer": 512, "paired": True},
+        {"rows": 9, "columns": 4, "sum_bits": 23, "line_buffer": 512, "columns_per_multiplier": 2},
     ),
     "lines": (
         {"rows": 6, "columns": 6, "line_buffer": 512},
@@ -90,9 +106,12 @@ WHOLE: dict[Target, tuple[dict[str, Any], ...]] = {
     "ecp5": (
         {"rows": 4, "columns": 4, **LENETS},
         {"rows": 8, "columns": 8, **LENETS},
-        {"rows": 16, "columns": 16, "paired": True, "bus_bytes": 16, **LENETS},
+        {"rows": 16, "columns": 16, "columns_per_multiplier": 2, "bus_bytes": 16, **LENETS},
         {"rows": 4, "columns": 4, "sum_bits": 26, "operands": True, "tables": True, **SMALL},
         {"rows": 8, "columns": 8, "line_buffer": 512, **LENETS},
+        {"rows": 8, "columns": 8, "weight_bits": 4, **sums(19)},
+        {"rows": 8, "columns": 8, **NARROW, **sums(15)},
+        {"rows": 8, "columns": 8, **NARROW, **sums(15), "columns_per_multiplier": 3},
     ),
     "ice40": ({"rows": 2, "columns": 2, "multiplier": False, "bus_bytes": 4, **LENETS, **SMALL},),
     "xilinx": ({"rows": 4, "columns": 4, **LENETS},),

@@ -20,7 +20,8 @@ from amaranth.hdl import UnusedElaboratable
 from systolith import SystolithError
 from systolith.hw.area import blocks, memories, multiplying, sizes, weighed
 from systolith.hw.engine.accelerator import Accelerator
-from systolith.hw.isa.parameters import Parameters, Target
+from systolith.hw.isa.parameters import Parameters
+from systolith.hw.isa.target import Target
 
 from .chip import TOP
 

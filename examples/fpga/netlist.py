@@ -12,7 +12,7 @@ import numpy as np
 from systolith import SystolithError, golden, sim
 from systolith.hw.engine.cell import FOLDER as ENGINE
 from systolith.hw.engine.emit import TOP
-from systolith.hw.isa.parameters import Target
+from systolith.hw.isa.target import Target
 from systolith.sim.accelerator import Accelerator
 
 from .synthesis import synthesize
@@ -58,7 +58,9 @@ def simulate_netlist(accelerator: Accelerator, verilog: str, x: np.ndarray, kept
     netlist = ZEROS.sub("", (made.folder / "netlist.v").read_text())
     text = "\n".join([netlist, cells(parameters.target)])
     # the netlist names the family's cells, the models of which are in the text already
-    bare = accelerator.manifest.model_copy(update={"parameters": replace(parameters, target="generic", paired=False)})
+    bare = accelerator.manifest.model_copy(
+        update={"parameters": replace(parameters, target="generic", columns_per_multiplier=1)}
+    )
     graph = accelerator.graph
     tensors = golden.run(graph, golden.quantize_input(graph, x))
     return sim.simulate_tensors(replace(accelerator, verilog=text, manifest=bare), graph, tensors, waveform=False)

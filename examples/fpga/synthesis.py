@@ -11,7 +11,7 @@ from pathlib import Path
 
 from systolith import SystolithError
 from systolith.hw.bitstream import tools
-from systolith.hw.isa.parameters import Target
+from systolith.hw.isa.target import Target
 from systolith.quant.graph.errors import ToolError
 
 COMMANDS: dict[Target, str] = {

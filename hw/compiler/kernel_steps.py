@@ -103,7 +103,7 @@ def plain(g: Geometry) -> Kernel:
 def depthwise(g: Geometry, p: Parameters) -> list[Kernel]:
     """As many taps of a kernel row, and kernel rows, as a column of the array holds, in all ways; none where it cannot.
 
-    Columns that share a multiplier see one channel: they take turns, the second in windows that begin a channel later.
+    Columns that share a multiplier see one channel: they take turns, each in windows that begin a channel later.
     """
     if not p.line_buffer or not g.on_array or g.groups == 1 or g.inputs != 1 or g.outputs != g.groups:
         return []
@@ -112,7 +112,7 @@ def depthwise(g: Geometry, p: Parameters) -> list[Kernel]:
     rows = [sliding(g.kernel[0], p.kernel_lines, g.dilations[0], g.strides[0])]
     if g.dilations[0] == 1 and (steps := striding(g.kernel[0], p.kernel_lines, g.strides[0])):
         rows.append(steps)
-    taps, phases = (p.line_taps - 1) // g.dilations[1] + 1, 2 if p.paired else 1
+    taps, phases = (p.line_taps - 1) // g.dilations[1] + 1, p.columns_per_multiplier
     if phases > 1 and taps < g.kernel[1]:
         return []
     columns = sliding(g.kernel[1], taps, g.dilations[1], g.strides[1], phases)

@@ -90,12 +90,13 @@ def check_needs(layers: Sequence[EngineLayer], p: Parameters) -> None:
             each = [_more(name, layer_needs(layer, p.activation_bits)[name]) for layer in layers]
             layer = layers[each.index(max(each))]
             lacks.append(f"layer '{layer.name}' {message.format(needs[name], there, needs[name])}")
-    lowest = next((layer.name for layer in layers if p.paired and has_lowest_weight(layer, p.weight_bits)), None)
-    if lowest is not None:
-        lacks.append(
-            f"layer '{lowest}' has weights of {-(1 << p.weight_bits - 1)}, which paired columns cannot take (generate "
-            "without --paired)"
-        )
+    if p.sharing and not p.sharing.lowest:
+        lowest = next((layer.name for layer in layers if has_lowest_weight(layer, p.weight_bits)), None)
+        if lowest is not None:
+            lacks.append(
+                f"layer '{lowest}' has weights of {-(1 << p.weight_bits - 1)}, which columns that share a multiplier "
+                "cannot take (generate with --columns-per-multiplier 1)"
+            )
     odd = next((layer.name for layer in layers if _moves_ties(layer)), None)
     if odd is not None:
         lacks.append(

@@ -11,7 +11,7 @@ from .delay import delayed
 
 def array_latency(rows: int, cell: Cell, lines: int = 0) -> int:
     """Cycles from ``pixels`` to ``sums[0]``: a row each, the last cell's own, and one to choose what a cell sees."""
-    return (lines > 0) + rows - 1 + cell.latency
+    return (lines > 0) + rows - 1 + cell.latency + cell.finishing
 
 
 class SystolicArray(wiring.Component):
@@ -84,10 +84,11 @@ class SystolicArray(wiring.Component):
         weight_row = delayed(m, self.weight_row, chosen, name="weight_row_0", init=0)
         for c in range(0, columns, shared):
             together = range(c, min(c + shared, columns))
-            weights = [delayed(m, self.weights[n], c + chosen, name=f"weight_skew_{n}") for n in together]
+            arriving = [delayed(m, self.weights[n], c + chosen, name=f"weight_skew_{n}") for n in together]
+            weights = self._cell.prepare(m, f"{c}", arriving)
             if c:
                 weight_row = delayed(m, weight_row, shared, name=f"weight_row_{c}", init=0)
-            totals = [C(0, self._sum) for _ in together]
+            totals: list[Value] = [C(0, self._sum) for _ in together]
             for r in range(rows):
                 currents = []
                 for n, weight in zip(together, weights, strict=True):
@@ -106,6 +107,8 @@ class SystolicArray(wiring.Component):
                 totals = self._cell.multiply_add(m, f"{r}_{c}", pixel, currents, totals, self._sum)
                 if c + shared < columns:
                     pixels[r] = delayed(m, pixel, shared - chosen, name=f"pixel_{r}_{c}")
+            if self._cell.finish:
+                totals = self._cell.finish(m, f"{c}", totals, self._sum)
             for n, total in zip(together, totals, strict=True):
                 m.d.comb += self.sums[n].eq(delayed(m, total, n - c, name=f"late_{n}"))
         return m

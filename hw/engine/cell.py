@@ -4,15 +4,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from amaranth import Cat, Module, Shape, Signal, Value
+from amaranth import C, Cat, Module, Shape, Signal, Value
 
 from .delay import delayed
 
 FOLDER = Path(__file__).parent
 """Where the models are."""
 
-MultiplyAdd = Callable[[Module, str, Value, list[Value], list[Value], Shape], list[Signal]]
+MultiplyAdd = Callable[[Module, str, Value, list[Value], list[Value], Shape], list[Value]]
 """``(m, name, pixel, weights, above, sum_shape) -> below``: one weight and one sum from above and below a column."""
+
+Prepare = Callable[[Module, str, list[Value]], list[Value]]
+"""``(m, name, weights) -> prepared``: of neighbouring columns, as they come, what ``multiply_add`` takes, as wide."""
+
+
+def as_they_are(m: Module, name: str, weights: list[Value]) -> list[Value]:
+    return weights
+
+
+Finish = Callable[[Module, str, list[Value], Shape], list[Value]]
+"""``(m, name, below, sum_shape) -> sums``: of a column's last row, FINISHING cycles later."""
+
+FINISHING = 1
 
 
 Multiply = Callable[[Module, str, Value, Value], Value]
@@ -34,6 +47,8 @@ class Cell:
 
     latency : cycles from pixel and weights to ``below``; ``above`` is taken one cycle before it
     columns : that share it; ``multiply_add`` takes fewer weights too, at the array's edge
+    prepare : makes what ``multiply_add`` takes of weights, once for all rows
+    finish : makes sums of what leaves the last row; None if that is sums
     multiply : a multiplier of its own, as the requantizers need
     model : file beside this one, Verilog of the block that both name, to simulate; None if they name none
     """
@@ -41,14 +56,24 @@ class Cell:
     latency: int
     multiply_add: MultiplyAdd
     columns: int = 1
+    prepare: Prepare = as_they_are
+    finish: Finish | None = None
     multiply: Multiply = multiplied
     model: str | None = None
 
+    @property
+    def finishing(self) -> int:
+        """Cycles from the last row to its sums."""
+        return FINISHING if self.finish else 0
 
-def add(m: Module, name: str, product: Value, above: Value, sum_shape: Shape) -> Signal:
-    """The register behind a cell's adder."""
+
+def add(m: Module, name: str, product: Value, above: Value, sum_shape: Shape, carry: Value | None = None) -> Signal:
+    """The register behind a cell's adder, of two or of two and a ``carry`` bit."""
     below = Signal(sum_shape, name=f"sum_{name}", reset_less=True)
-    m.d.sync += below.eq(above + product)
+    if carry is None:
+        m.d.sync += below.eq(above + product)
+    else:  # one bit below both, so that it is the adder's own
+        m.d.sync += below.eq((Cat(C(1, 1), above).as_signed() + Cat(carry, product).as_signed()) >> 1)
     return below
 
 
@@ -62,7 +87,7 @@ def single(multiply: Callable[[Module, str, Value, Value], Value]) -> MultiplyAd
 
     def multiply_add(
         m: Module, name: str, pixel: Value, weights: list[Value], above: list[Value], sum_shape: Shape
-    ) -> list[Signal]:
+    ) -> list[Value]:
         (weight,) = weights
         product = multiply(m, name, pixel, weight)[: len(pixel) + len(weight)]
         return [add(m, name, product.as_signed(), above[0], sum_shape)]
@@ -72,7 +97,7 @@ def single(multiply: Callable[[Module, str, Value, Value], Value]) -> MultiplyAd
 
 def _portable(
     m: Module, name: str, pixel: Value, weights: list[Value], above: list[Value], sum_shape: Shape
-) -> list[Signal]:
+) -> list[Value]:
     (weight,) = weights
     product = Signal((pixel * weight).shape(), name=f"product_{name}", reset_less=True)
     m.d.sync += product.eq(pixel * weight)

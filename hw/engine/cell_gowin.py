@@ -2,7 +2,12 @@
 
 from amaranth import C, ClockSignal, Instance, Module, Signal, Value
 
+from ..isa.sharing import Sharing
 from .cell import Cell, single, wide
+from .cell_shared import shared
+
+NARROW = 9
+"""Bits of the operands of MULT9X9, two of which take the place of a MULT18X18."""
 
 REGISTERS = 3
 """Of a multiplier, one behind the other: inputs, pipeline, output."""
@@ -32,7 +37,12 @@ def _multiply(m: Module, name: str, a: Value, b: Value) -> Value:
 
 
 def _width(a: Value, b: Value) -> int:
-    return 9 if max(len(a), len(b)) <= 9 else 18
+    return NARROW if max(len(a), len(b)) <= NARROW else 2 * NARROW
 
 
 MULT = Cell(latency=REGISTERS + 1, multiply_add=single(_multiply), model="MULT.v")
+
+
+def shared_by(sharing: Sharing) -> Cell:
+    """One multiplier for several columns."""
+    return shared(sharing, _multiply, REGISTERS, MULT)

@@ -5,9 +5,10 @@ It is named, not inferred: yosys's ``synth_ice40 -dsp`` gets chained sums wrong.
 
 from amaranth import C, Cat, ClockSignal, Instance, Module, Shape, Signal, Value
 
+from ..isa.sharing import HALF, Sharing
 from .cell import Cell, add, single, wide
+from .cell_shared import shared
 
-HALF = 8
 MODEL = "SB_MAC16.v"
 
 
@@ -46,9 +47,7 @@ def _whole(m: Module, name: str, a: Value, b: Value) -> Value:
     return _multiply(m, name, wide(a, 2 * HALF), wide(b, 2 * HALF), halves=False)
 
 
-def _two(
-    m: Module, name: str, pixel: Value, weights: list[Value], above: list[Value], sum_shape: Shape
-) -> list[Signal]:
+def _two(m: Module, name: str, pixel: Value, weights: list[Value], above: list[Value], sum_shape: Shape) -> list[Value]:
     x = wide(pixel, HALF)
     both = Cat(*(wide(weight, HALF) for weight in weights), C(0, HALF * (2 - len(weights))))
     product = _multiply(m, name, Cat(x, x), both, halves=True)
@@ -59,6 +58,14 @@ def _two(
     ]
 
 
-ONE = Cell(latency=4, multiply_add=single(_whole), model=MODEL)
+REGISTERS = 3
+"""Of a SB_MAC16 that is one multiplier, one behind the other: inputs, two of the pipeline."""
+
+ONE = Cell(latency=REGISTERS + 1, multiply_add=single(_whole), model=MODEL)
 TWO = Cell(latency=3, multiply_add=_two, columns=2, model=MODEL)
 """For operands of at most 8 bits."""
+
+
+def shared_by(sharing: Sharing) -> Cell:
+    """One SB_MAC16 for several columns: its halves for two, or one multiplier."""
+    return shared(sharing, _whole, REGISTERS, ONE) if sharing.distance else TWO

@@ -51,15 +51,21 @@ def array_cell(p: Parameters) -> Cell:
         case "generic":
             return PORTABLE
         case "ecp5":
-            return cell_ecp5.TWO if p.paired else cell_ecp5.ONE
+            return cell_ecp5.shared_by(p.sharing) if p.sharing else cell_ecp5.ONE
         case "ice40":
-            return cell_ice40.TWO if max(p.activation_bits, p.weight_bits) <= cell_ice40.HALF else cell_ice40.ONE
+            return cell_ice40.shared_by(p.sharing) if p.sharing else cell_ice40.ONE
         case "xilinx":
-            return cell_xilinx.DSP48
+            return cell_xilinx.shared_by(p.sharing) if p.sharing else cell_xilinx.DSP48
         case "gowin":
-            return cell_gowin.MULT
+            return cell_gowin.shared_by(p.sharing) if p.sharing else cell_gowin.MULT
         case unknown:
             assert_never(unknown)
+
+
+def array_share(p: Parameters) -> float:
+    """Of a multiplier as ``devices`` counts them, what the array's cell names: of Gowin's two go into one."""
+    widest = p.sharing.operand if p.sharing else max(p.activation_bits, p.weight_bits)
+    return 0.5 if p.target == "gowin" and widest <= cell_gowin.NARROW else 1
 
 
 def array_lines(p: Parameters) -> int:

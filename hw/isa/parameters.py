@@ -3,10 +3,11 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
 
 from ...quant.graph.errors import ConfigurationError
 from .ranges import check_choice, check_power_of_two, check_range
+from .sharing import MOST_COLUMNS, Sharing, sharing
+from .target import TARGETS, Target
 
 BUS_BYTES = (4, 8, 16, 32, 64)
 """Widths of the AXI4 bus, bytes a beat."""
@@ -25,10 +26,6 @@ SHIFT_MOST = 60
 
 VERSION = 5
 """Of the program format and the registers."""
-Target = Literal["generic", "ecp5", "ice40", "xilinx", "gowin"]
-TARGETS: tuple[Target, ...] = get_args(Target)
-"""Families of FPGAs whose blocks the array may name; generic is plain Verilog."""
-
 INSTRUCTION_BYTES = 64
 LONGEST_LINE = 1 << 16
 """Pixels in a line of the largest line buffer."""
@@ -47,11 +44,6 @@ def parameter_rows(weight_bits: int) -> int:
 def product_bits(activation_bits: int) -> int:
     """Width of the product of two activations less their zero points, two's complement."""
     return 2 * (activation_bits + 1)
-
-
-def pairs_fit(activation_bits: int, weight_bits: int) -> bool:
-    """Whether two columns can share a multiplier of 18 x 18 bits, at most 6 bits of their products overlapping."""
-    return weight_bits <= 9 and 2 * weight_bits + activation_bits <= 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +68,8 @@ class Parameters:
     normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
     axi_protection, axi_cache, axi_quality : AxPROT, AxCACHE and AxQOS of every access
     target : whose multipliers the array names, on an ecp5 the requantizers too
-    paired : two columns of the array share a multiplier of the ecp5; no weight may be the lowest of its width
+    columns_per_multiplier : neighbouring columns of the array that share a multiplier of the target, 1 to 4, see
+    ``sharing``; 0 means as many as it has for operands of these widths without a condition, which is 2 of an ice40
     line_buffer : pixels in a line of the buffer that feeds depthwise convolutions, a power of two; 0 leaves it out
     """
 
@@ -103,7 +96,7 @@ class Parameters:
     axi_cache: int = 0b0011
     axi_quality: int = 0
     target: Target = "generic"
-    paired: bool = False
+    columns_per_multiplier: int = 0
     line_buffer: int = 0
 
     def __post_init__(self) -> None:
@@ -166,13 +159,31 @@ class Parameters:
             raise ConfigurationError(
                 f"sum bits must be at least {self.activation_bits + 2} to read maps of {self.activation_bits} bits"
             )
-        if self.paired and self.target != "ecp5":
-            raise ConfigurationError(f"paired columns need the target ecp5, not {self.target}")
-        if self.paired and not pairs_fit(self.activation_bits, self.weight_bits):
+        self._check_sharing()
+
+    def _check_sharing(self) -> None:
+        if self.columns_per_multiplier == 0:
+            found = self.shared(2)
+            object.__setattr__(self, "columns_per_multiplier", 2 if found and found.lowest else 1)
+        columns = self.columns_per_multiplier
+        check_range("columns per multiplier", columns, 1, MOST_COLUMNS)
+        if columns > 1 and self.target == "generic":
+            raise ConfigurationError("columns that share multipliers need a target that has some, not generic")
+        if columns > 1 and self.sharing is None:
+            most = max([1, *(n for n in range(2, columns) if self.shared(n))])
             raise ConfigurationError(
-                f"paired columns do not fit a multiplier of 18 bits with {self.weight_bits} weight bits and "
-                f"{self.activation_bits} activation bits; generate without paired"
+                f"columns per multiplier must be at most {most} on {self.target} with {self.weight_bits} weight bits "
+                f"and {self.activation_bits} activation bits, not {columns}"
             )
+
+    def shared(self, columns: int) -> Sharing | None:
+        """How so many columns, 2 or more, would share a multiplier; None if they cannot."""
+        return sharing(self.target, columns, self.rows, self.activation_bits, self.weight_bits)
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """How columns share a multiplier; None if each has its own."""
+        return self.shared(self.columns_per_multiplier) if self.columns_per_multiplier > 1 else None
 
     @property
     def element_bytes(self) -> int:
@@ -271,7 +282,9 @@ class Parameters:
     @property
     def fingerprint(self) -> int:
         """32 bits that differ between accelerators whose programs are not interchangeable; any target runs them."""
-        fields = {name: value for name, value in asdict(self).items() if name not in ("target", "paired")}
-        fields |= {"paired": True} if self.paired else {}
+        fields = asdict(self)
+        del fields["target"], fields["columns_per_multiplier"]
+        if self.sharing and (self.line_buffer or not self.sharing.lowest):  # else programs do not know of it
+            fields["columns_per_multiplier"] = self.columns_per_multiplier
         text = json.dumps({**fields, "version": VERSION}, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")

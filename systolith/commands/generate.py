@@ -14,7 +14,7 @@ from ..hw.area import area, measured
 from ..hw.build import general_parameters, generate, generate_hardware, parameters_for
 from ..hw.choice import choose
 from ..hw.compiler.plan import Plan
-from ..hw.estimate import area_line
+from ..hw.estimate import area_line, array_line
 from ..hw.folder import read_manifest
 from ..hw.isa.parameters import Parameters
 from ..progress import stage_bars
@@ -100,8 +100,5 @@ def plan_tables(plan: Plan, output: Path) -> RenderableType:
 
 def hardware_lines(p: Parameters) -> list[str]:
     """What an accelerator is, and on a target what it costs."""
-    what = (
-        f"{p.rows}x{p.columns} multipliers of {p.weight_bits}x{p.activation_bits} bits, {p.sum_bits}-bit sums, "
-        f"{p.lanes} requantizer lanes, {p.bus_bytes}-byte bus"
-    )
+    what = f"{array_line(p)}, {p.sum_bits}-bit sums, {p.lanes} requantizer lanes, {p.bus_bytes}-byte bus"
     return [what, f"{area_line(area(p))}, on {p.target}"] if p.target in measured() else [what]
