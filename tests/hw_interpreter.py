@@ -169,11 +169,21 @@ class Machine:
         assert not weights[:, len(channels) :].any(), "a column without a channel has weights"
         return sums
 
+    def _tile(self, packed: int) -> np.ndarray:
+        """(R, C) weights of words that carry ``packed`` rows."""
+        p = self.p
+        assert packed <= p.packing, "rows in a word that the array cannot take apart"
+        together, width = min(packed, p.row_parts), p.weight_bits // packed
+        words = self._take(p.rows // packed * p.columns, p.weight_bits)[:, : width * packed]
+        powers = 1 << np.arange(width)
+        powers[-1] *= -1
+        # (words, C, cycles of a word, rows at once)
+        values = (words.reshape(-1, width) @ powers).reshape(p.rows // packed, p.columns, -1, together)
+        return values.transpose(3, 0, 2, 1).reshape(p.rows, p.columns)
+
     def _pass(self, f: dict[str, int], ky: int, column: int) -> None:
         p = self.p
-        powers = 1 << np.arange(p.weight_bits)
-        powers[-1] *= -1
-        weights = (self._take(p.rows * p.columns, p.weight_bits) @ powers).reshape(p.rows, p.columns)
+        weights = self._tile(1 << f["packing"])
         assert self.sums is not None
         if f["depthwise"]:
             self.sums += self._depthwise_pass(f, weights, ky, column)

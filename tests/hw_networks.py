@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache, lru_cache
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,9 +22,11 @@ from systolith.hw.compiler.planner import plan
 from systolith.hw.isa.parameters import Parameters
 from systolith.quant import (
     ConfigurationError,
+    Conv,
     FeatureMap,
     Graph,
     Settings,
+    Sums,
     load_float,
     quantize,
 )
@@ -58,6 +62,20 @@ def network(name: str, scales: str = "float", weight_bits: int = 8, activation_b
         models.images(model, 4),
         Settings(scales=scales, weight_bits=weight_bits, activation_bits=activation_bits, ranges="minmax"),
     )
+
+
+def narrowed(graph: Graph, widths: Iterable[int]) -> Graph:
+    """``graph`` with weights of ``widths`` in turn, bits, layer by layer: the leading bits of what they were."""
+    layers, tensors, turn = [], dict(graph.tensors), cycle(widths)
+    for layer in graph.layers:
+        if isinstance(layer, Conv) and (dropped := layer.weight_bits - next(turn)) > 0:
+            scales = layer.weight_scales * np.float32(2**dropped)
+            weights, bias = layer.weights >> dropped, layer.bias >> dropped
+            layer = replace(layer, weights=weights, weight_scales=scales, bias=bias)
+            if isinstance(sums := tensors[layer.output], Sums):
+                tensors[layer.output] = replace(sums, scales=sums.scales * np.float32(2**dropped))
+        layers.append(layer)
+    return replace(graph, layers=tuple(layers), tensors=tensors)
 
 
 def branched(

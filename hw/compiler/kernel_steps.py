@@ -6,6 +6,7 @@ from math import ceil
 
 from ..isa.parameters import LINE_LATENCY, Parameters
 from .geometry import Geometry
+from .packing import pass_cycles
 from .span import Span
 
 LONGEST_STEP = 255
@@ -145,7 +146,7 @@ def lines_fit(k: Kernel, columns: int, p: Parameters) -> bool:
 
 
 def _cycles(g: Geometry, p: Parameters, k: Kernel) -> int:
-    return k.rows.count * k.columns.count * max(k.pass_windows(g.convolved[1:]), p.pass_cycles)
+    return k.rows.count * k.columns.count * max(k.pass_windows(g.convolved[1:]), pass_cycles(g, p))
 
 
 def depthwise_fields(k: Kernel, columns: int, p: Parameters) -> dict[str, int]:

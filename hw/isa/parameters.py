@@ -20,6 +20,9 @@ ACCUMULATOR_HAZARD = 4
 LINE_LATENCY = 2
 """Cycles from a place of the line buffer to what it holds: read, register."""
 
+PACKINGS = (1, 2, 4)
+"""Rows of weights that a word of the stream may carry."""
+
 SHIFT_MOST = 60
 """The greatest shift of a scale, see ``program.CHANNEL``: with it any int32 becomes 0."""
 
@@ -30,6 +33,9 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 """Families of FPGAs whose blocks the array may name; generic is plain Verilog."""
 
 INSTRUCTION_BYTES = 64
+LATER = {"paired": False, "packing": 1, "row_parts": 1}
+"""Parameters that came after others' fingerprints, and what they are where they are not used."""
+
 LONGEST_LINE = 1 << 16
 """Pixels in a line of the largest line buffer."""
 
@@ -78,6 +84,8 @@ class Parameters:
     target : whose multipliers the array names, on an ecp5 the requantizers too
     paired : two columns of the array share a multiplier of the ecp5; no weight may be the lowest of its width
     line_buffer : pixels in a line of the buffer that feeds depthwise convolutions, a power of two; 0 leaves it out
+    packing : most rows of narrow weights in one word of the stream, 1, 2 or 4; 1 leaves out what widens them
+    row_parts : parts of the array's rows that take a row of weights each in one cycle, 1 to ``packing``
     """
 
     rows: int
@@ -105,6 +113,8 @@ class Parameters:
     target: Target = "generic"
     paired: bool = False
     line_buffer: int = 0
+    packing: int = 1
+    row_parts: int = 1
 
     def __post_init__(self) -> None:
         check_range("rows", self.rows, 1, 128)
@@ -128,6 +138,7 @@ class Parameters:
         check_range("AXI quality", self.axi_quality, 0, 15)
         if self.line_buffer:
             check_power_of_two("line buffer", self.line_buffer, 16, LONGEST_LINE)
+        self._check_packing()
         if self.target not in TARGETS:
             raise ConfigurationError(f"target must be {', '.join(TARGETS[:-1])} or {TARGETS[-1]}, not {self.target}")
         self._check_features()
@@ -145,6 +156,16 @@ class Parameters:
             raise ConfigurationError(
                 f"activation KiB must be at least {-(-2 * self.banks * self.line * self.element_bytes // 1024)} "
                 f"for {self.banks} banks of lines of {self.line} values, not {self.activation_kib}"
+            )
+
+    def _check_packing(self) -> None:
+        check_choice("packing", self.packing, PACKINGS)
+        check_choice("row parts", self.row_parts, tuple(n for n in PACKINGS if n <= self.packing))
+        if self.rows % self.packing:
+            raise ConfigurationError(f"packing of {self.packing} rows needs rows in multiples of it, not {self.rows}")
+        if self.weight_bits < 2 * self.packing:
+            raise ConfigurationError(
+                f"packing of {self.packing} rows needs at least {2 * self.packing} weight bits, not {self.weight_bits}"
             )
 
     def _check_features(self) -> None:
@@ -233,6 +254,19 @@ class Parameters:
         """One row of the array's weights, as it travels: a weight for each column."""
         return self.columns * self.weight_bits
 
+    def packing_of(self, weight_bits: int) -> int:
+        """Rows of weights of ``weight_bits`` that a word of the stream carries."""
+        fitting = (n for n in PACKINGS if n <= self.packing and weight_bits <= self.weight_bits // n)
+        return max(fitting, default=1)
+
+    def together(self, packing: int) -> int:
+        """Rows of weights that the array takes in one cycle, of words that carry ``packing``."""
+        return min(packing, self.row_parts)
+
+    def tile_cycles(self, packing: int) -> int:
+        """Fewest cycles from one weight tile to the next: to load it, or what an accumulator takes to settle."""
+        return max(self.rows // self.together(packing), ACCUMULATOR_HAZARD)
+
     @property
     def parameter_rows(self) -> int:
         """Weight rows that carry the requantization parameters of one channel tile."""
@@ -265,13 +299,13 @@ class Parameters:
 
     @property
     def pass_cycles(self) -> int:
-        """Fewest cycles from one weight tile to the next: R to load it, or what an accumulator takes to settle."""
-        return max(self.rows, ACCUMULATOR_HAZARD)
+        """``tile_cycles`` of weights as wide as the array's."""
+        return self.tile_cycles(1)
 
     @property
     def fingerprint(self) -> int:
         """32 bits that differ between accelerators whose programs are not interchangeable; any target runs them."""
-        fields = {name: value for name, value in asdict(self).items() if name not in ("target", "paired")}
-        fields |= {"paired": True} if self.paired else {}
+        fields = {name: value for name, value in asdict(self).items() if name not in ("target", *LATER)}
+        fields |= {name: getattr(self, name) for name, without in LATER.items() if getattr(self, name) != without}
         text = json.dumps({**fields, "version": VERSION}, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
