@@ -9,7 +9,7 @@ from ..quant.graph import Graph
 from ..quant.graph.errors import ConfigurationError
 from .area import Area, area, measured
 from .build import parameters_for
-from .choice import Choice, choose
+from .choice import CHOSEN, Choice, choose
 from .compiler.planner import plan
 from .describe import bytes_moved
 from .devices import Device
@@ -165,12 +165,12 @@ def largest(
     """
     template = parameters_for(graph, rows=16, columns=16, target=device.target, **sizes)
     smallest, problem = None, None
-    lanes = sizes.get("lanes")
-    for p in _candidates(template, lanes or 0):
+    given: dict[str, int] = {name: sizes[name] for name in CHOSEN if name in sizes}
+    for p in _candidates(template, given.get("lanes", 0)):
         found = area(p)
         if found.fits(device):
             try:
-                made = choose(graph, p, batch, lanes=lanes, unfold_input=unfold_input, fits=room(device))
+                made = choose(graph, p, batch, unfold_input=unfold_input, fits=room(device), **given)
                 return estimate_chosen(graph, made, batch=batch, clock_mhz=clock_mhz, device=device)
             except ConfigurationError as error:  # a layer does not fit these memories
                 problem = error

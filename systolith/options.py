@@ -83,6 +83,23 @@ LineBuffer = Annotated[
         show_default=False,
     ),
 ]
+Packing = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Rows of narrow weights, half or a quarter as wide as the widest, that come as one: 1, 2 or 4; by default "
+        "each doubling that saves 1% of the cycles.",
+        show_default=False,
+    ),
+]
+RowParts = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Of them, those that the array takes at once, 1, 2 or 4; by default as with `--packing`.",
+        show_default=False,
+    ),
+]
 BusBytes = Annotated[int, typer.Option(metavar="B", help="AXI4 data width in bytes: 4, 8, 16, 32 or 64.")]
 Paired = Annotated[
     bool | None,

@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
@@ -54,14 +55,15 @@ BRANCHED = {
 def network(name: str, scales: str = "float", weight_bits: int = 8, activation_bits: int = 8) -> Graph:
     """One of ``NAMES`` (or "cifar"), quantized."""
     model = getattr(models, name)() if hasattr(models, name) else models.single(name)
+    return quantized(model, scales=scales, weight_bits=weight_bits, activation_bits=activation_bits)
+
+
+def quantized(model: onnx.ModelProto, **how: Any) -> Graph:
+    """``model`` quantized with ``how`` of Settings and ranges that four random images reach."""
     with TemporaryDirectory() as folder:
         onnx.save(model, Path(folder) / "model.onnx")
         graph = load_float(Path(folder) / "model.onnx")
-    return quantize(
-        graph,
-        models.images(model, 4),
-        Settings(scales=scales, weight_bits=weight_bits, activation_bits=activation_bits, ranges="minmax"),
-    )
+    return quantize(graph, models.images(model, 4), Settings(ranges="minmax", **how))
 
 
 def narrowed(graph: Graph, widths: Iterable[int]) -> Graph:

@@ -1,8 +1,22 @@
 """Narrow weights that come several rows to a word: the array, its writer, plans, and whole accelerators."""
 
+import random
+
+import numpy as np
 import pytest
 
-from .hw_networks import check_against_golden, narrowed, network, planned
+from systolith.hw.compiler.packing import packing
+from systolith.hw.engine.array import SystolicArray, array_latency
+from systolith.hw.engine.weights import WeightWriter
+from systolith.hw.engine.widening import Widening
+from systolith.hw.isa.parameters import ACCUMULATOR_HAZARD
+
+from . import models
+from .hw_networks import check_against_golden, narrowed, network, planned, quantized
+from .hw_streams import STALLS, run, source
+from .test_hw_array import CELLS, extremes
+from .test_system import WIDE
+from .test_system import run as simulated
 
 SMALL = {"activation_kib": 2, "accumulator_kib": 1, "weight_fifo_kib": 1}
 PACKED = {
@@ -13,6 +27,122 @@ PACKED = {
     "8x4, 7 bits": {"rows": 8, "columns": 4, "bus_bytes": 4, **SMALL, "packing": 2, "row_parts": 2, "weight_bits": 7},
 }  # fmt: skip
 WIDTHS = (4, 8, 2, 3, 6)
+FORMS = [(4, 2, 1), (4, 2, 2), (8, 4, 1), (8, 4, 2), (8, 4, 4), (12, 2, 2), (4, 4, 4), (2, 2, 2)]
+"""Rows of the array, most in a word, and parts."""
+
+
+def cycles_of(weights, count, parts, bits):
+    """Of a tile, (R, C), whose words carry ``count`` rows: each cycle's rows as a mask, word of each column, piece."""
+    rows, columns = weights.shape
+    together, width = min(count, parts), bits // count
+    steps, pieces = rows // together, count // together
+    for step in range(steps):
+        word = [0] * columns
+        for piece in range(pieces):
+            for n in range(together):
+                row = step // pieces * pieces + piece + n * steps
+                for c in range(columns):
+                    word[c] |= (int(weights[row, c]) & ((1 << width) - 1)) << (width * (piece * together + n))
+        mask = sum(1 << (step + n * steps) for n in range(together))
+        yield mask, [w - ((w >> (bits - 1)) << bits) for w in word], step % pieces
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.5])
+@pytest.mark.parametrize(("rows", "most", "parts"), FORMS)
+@pytest.mark.parametrize(("cell", "lines"), [("portable", 0), ("two columns", 1)])
+def test_array_takes_packed_rows_as_soon_and_as_late_as_wide_ones(cell, rows, most, parts, gaps, lines):
+    """Tiles of all packings follow each other; each cycle of one comes at the earliest it may, or some time later."""
+    rng, pauses = np.random.default_rng(rows * most + parts), random.Random(rows)
+    columns, bits, made = 3, 8, CELLS[cell]
+    counts = [1 << int(rng.integers(most.bit_length())) for _ in range(12)]
+    weights = [extremes(rng, (rows, columns), bits // count) for count in counts]
+    writes, swaps, cycle = {}, [], 0
+    for tile, count in zip(weights, counts, strict=True):
+        for mask, word, piece in cycles_of(tile, count, parts, bits):
+            while pauses.random() < gaps:
+                cycle += 1
+            writes[cycle] = (mask, word, count.bit_length() - 1, piece)
+            cycle += 1
+        swaps.append(cycle + Widening.latency(most) + sum(pauses.random() < gaps for _ in range(3)))
+        cycle = swaps[-1] - Widening.latency(most)
+    latency, end = array_latency(rows, made, lines), swaps[-1] + rows
+    pixels = extremes(rng, (end + 1, rows), 8)
+    component = SystolicArray(
+        rows=rows, columns=columns, activation_bits=8, weight_bits=bits, sum_bits=32, cell=made, lines=lines,
+        packing=most, parts=parts,
+    )  # fmt: skip
+    found = []
+
+    async def bench(ctx):
+        for cycle in range(end + latency + columns):
+            mask, word, code, piece = writes.get(cycle, (0, rng.integers(-128, 128, columns).tolist(), 0, 0))
+            ctx.set(component.weight_row, mask)
+            ctx.set(component.weights, word)
+            ctx.set(component.form, {"packing": code, "piece": piece})
+            ctx.set(component.swap, cycle in swaps)
+            ctx.set(component.pixels, [int(v) for v in pixels[min(cycle, end)]])
+            _, _, *sums = await ctx.tick().sample(*(component.sums[c] for c in range(columns)))
+            found.append(sums)
+
+    run(component, bench)
+    for tile, first, last in zip(weights, swaps, [*swaps[1:], end], strict=True):
+        for cycle in range(first + 1, last + 1):
+            assert [found[cycle + latency + c][c] for c in range(columns)] == (pixels[cycle] @ tile).tolist(), cycle
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize(("rows", "most", "parts"), FORMS)
+def test_writer_takes_words_apart(rows, most, parts, stall):
+    """Of orders of all packings every cycle's rows, word and piece; without stalls tiles come as soon as they may."""
+    rng, cycle = random.Random(rows * most + parts), [0]
+    component = WeightWriter(
+        rows=rows, row_bits=12, pass_cycles=ACCUMULATOR_HAZARD, parameter_rows=8, packing=most, parts=parts
+    )
+    orders, words, expected, least = [], [], [], []
+    for number in range(12):
+        count, passes = 1 << rng.randrange(most.bit_length()), rng.randint(1, 4)
+        parameters = number % 3 == 0
+        orders.append({"tiles": 0, "passes": passes - 1, "parameters": parameters, "flush": rng.randint(0, 1)})
+        orders[-1]["packing"] = count.bit_length() - 1
+        words += [rng.getrandbits(12) for _ in range(8 * parameters)]
+        for n in range(passes):
+            steps = list(cycles_of(np.zeros((rows, 1), int), count, parts, 8))
+            for mask, _, piece in steps:
+                words += [rng.getrandbits(12)] * (piece == 0)
+                expected.append((mask, words[-1], count.bit_length() - 1, piece))
+            least.append(max(len(steps), ACCUMULATOR_HAZARD) if n else None)
+    found, swaps = [], []
+
+    async def array(ctx):
+        while True:
+            swap = bool(ctx.get(component.loaded)) and rng.random() >= stall
+            ctx.set(component.swap, swap)
+            ctx.set(component.parameter_slot_free, ctx.get(component.parameter_write))
+            swaps.extend([cycle[0]] * swap)
+            shown = component.weight_row, component.weights, component.form
+            mask, word, form = (await ctx.tick().sample(*shown))[2:]
+            pieces = max(1, (1 << form.packing) // parts)
+            found.extend([(mask, word, form.packing, form.piece % pieces)] * bool(mask))
+            cycle[0] += 1
+
+    async def end(ctx):
+        while len(swaps) < len(least):
+            await ctx.tick()
+        await ctx.tick().repeat(20)
+
+    run(component, end, source(component.orders, orders), source(component.rows, words, stall=stall), array)
+    assert found == expected
+    if not stall:
+        assert [later - one for one, later, n in zip(swaps, swaps[1:], least[1:], strict=False) if n] == [
+            n for n in least[1:] if n
+        ]
+
+
+def fully_connected():
+    """A convolution and four fully connected layers, whose weights the bus brings all the time."""
+    net = models.Builder((4, 8, 8), 1).conv(4, 8, 3, pads=[1, 1, 1, 1]).relu().pool().flatten()
+    net = net.gemm(128, 96).relu().gemm(96, 64).relu().gemm(64, 50).relu().gemm(50, 10)
+    return quantized(net.model())
 
 
 @pytest.mark.parametrize("sizes", PACKED.values(), ids=PACKED)
@@ -21,3 +151,26 @@ def test_program_with_packed_weights_computes_what_golden_does(name, sizes):
     widths = WIDTHS if sizes.get("weight_bits", 8) == 8 else (4, 7, 2, 3, 6)
     made = planned(narrowed(network(name), widths), **{"weight_bits": 8, **sizes})
     check_against_golden(made)
+
+
+SIMULATED = {
+    "8x4, 8-byte bus, 2 of 4 at once": {
+        "rows": 8, "columns": 4, "bus_bytes": 8, **SMALL, "packing": 4, "row_parts": 2, "line_buffer": 64,
+    },
+    "4x4, 4-byte bus, 2 at once": {"rows": 4, "columns": 4, "bus_bytes": 4, **SMALL, "packing": 2, "row_parts": 2},
+}  # fmt: skip
+MIXED = {"several": WIDTHS, "depthwise": (4,), "groups2": (3,), "conv_pool_overlap": (2,)}
+
+
+@pytest.mark.parametrize(("name", "bench"), [*zip(SIMULATED, ["bulk", "protocol"], strict=True)])
+def test_networks_of_mixed_widths_are_exact(name, bench, tmp_path):
+    """One Verilog for all; the protocol bench stalls each channel at random."""
+    sizes = {**WIDE, **SIMULATED[name], "multiplier": True}
+    for name, widths in list(MIXED.items())[: 4 if bench == "bulk" else 1]:
+        graph = narrowed(fully_connected() if name == "several" else network(name), widths)
+        (tmp_path / name).mkdir()
+        report, plan = simulated(graph, sizes, tmp_path / name, images=1, bench=bench)
+        counts = {packing(layer.geometry, plan.parameters) for layer in plan.layers if layer.on_array}
+        assert counts == {plan.parameters.packing_of(width) for width in widths}
+        if bench == "bulk":
+            assert report.cycles_per_image == pytest.approx(report.predicted_cycles, rel=0.01), name

@@ -209,7 +209,7 @@ BITS = max(layout.size for layout in LAYOUTS.values())
 def instruction_bits(packed: bool) -> int:
     """Width of the widest that an accelerator looks at, ``packed``: one whose words may carry several rows."""
     layouts = LAYOUTS if packed else {**LAYOUTS, Operation.ARRAY: PASSES}
-    return max(layout.size for layout in layouts.values())
+    return max(int(layout.size) for layout in layouts.values())
 
 
 CHANNEL = data.StructLayout({"bias": 32, "mantissa": 24, "shift": 8})
