@@ -64,6 +64,8 @@ def sizes(p: Parameters) -> dict[str, dict[str, float]]:
     cells = p.rows * p.columns
     array: dict[str, float] = {"paired cells" if p.paired else "cells": cells, "sum bits": cells * p.sum_bits}
     array["depthwise bits"] = cells * p.activation_bits if p.line_buffer else 0
+    array["widened bits"] = p.row_parts * p.weight_row_bits if p.packing > 1 else 0
+    array["lag bits"] = (p.row_parts - 1) * p.rows // p.row_parts * p.weight_row_bits
     lane = "lanes" if p.multiplier else "lanes without multiplier"
     return {
         "array": array,

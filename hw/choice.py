@@ -19,7 +19,7 @@ from .compiler.residency import lay_out
 from .compiler.unfold import unfolded
 from .devices import DEVICES
 from .isa.parameters import Parameters
-from .packed import packed
+from .packed import FIELDS, packed
 
 WORTH = 0.01
 """Share of the cycles that lanes for another quarter of the columns must save, and that an unfolded input must.
@@ -27,7 +27,7 @@ WORTH = 0.01
 A lane takes 4 multipliers of 18 bits and 420 LUTs, with tables 890 (synthesized alone for an ECP5), so a quarter of the
 columns' are 6 to 12% of a 16x16 engine's LUTs: whom that is too much gives the lanes, or names a device."""
 
-CHOSEN = ("lanes", "packing", "row_parts")
+CHOSEN = ("lanes", *FIELDS)
 """Fields of Parameters that are chosen where they are not given."""
 
 Option = tuple[int, bool]
@@ -53,6 +53,7 @@ def choose(
     *,
     lanes: int | None = None,
     unfold_input: bool | None = None,
+    word_bits: int | None = None,
     packing: int | None = None,
     row_parts: int | None = None,
     fits: Callable[[Parameters], bool] | None = None,
@@ -64,7 +65,7 @@ def choose(
 
     Raises ConfigurationError where a layer cannot fit.
     """
-    given = {"packing": packing, "row_parts": row_parts}
+    given = {"word_bits": word_bits, "packing": packing, "row_parts": row_parts}
     given_packing = {name: value for name, value in given.items() if value is not None}
     parameters, packed_for = packed(graph, parameters, batch, given_packing, fits or _fits_family)
     few = parameters.lanes if lanes is None else lanes

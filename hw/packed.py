@@ -1,12 +1,13 @@
 """How many rows of narrow weights come in a word of the stream, and how many are taken at once, as suits one network.
 
-Both cost area: what widens them, and registers in which the rows lag (``SystolicArray``).  So each doubling must earn
-it.  The array's and the bus's cycles of each layer tell: no memory is laid out.
+All of it costs area: what widens them, registers in which the rows lag (``SystolicArray``), and longer words.  So each
+doubling must earn it.  The array's and the bus's cycles of each layer tell: no memory is laid out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import log2
+from itertools import product
+from math import log2, prod
 
 from ..quant.graph import Conv, Graph
 from ..quant.graph.errors import ConfigurationError
@@ -17,10 +18,15 @@ from .compiler.planner import prepared
 from .isa.parameters import PACKINGS, Parameters
 
 WORTH = 0.01
-"""Share of the cycles that twice as many rows in a word must save, and twice as many at once."""
+"""Share of the cycles that each doubling must save: of the rows in a word, of those at once, of the word's bits."""
 
-Option = tuple[int, int]
-"""Most rows in a word, and parts of the rows."""
+LONGEST = 8
+"""Bits of a column in a word that are chosen for narrower weights.  What is longer, so that a bus wider than a row of
+8-bit weights brings several at once, is for who asks for it."""
+
+FIELDS = ("word_bits", "packing", "row_parts")
+Option = tuple[int, int, int]
+"""FIELDS of Parameters."""
 
 
 def packed(
@@ -30,32 +36,38 @@ def packed(
     given: Mapping[str, int],
     fits: Callable[[Parameters], bool],
 ) -> tuple[Parameters, tuple[str, ...]]:
-    """``p`` with the ``packing`` and ``row_parts`` that suit ``graph``, but for what is ``given``, and why.
+    """``p`` with the FIELDS that suit ``graph``, but for what is ``given``, and why.
 
     No reason where no weights are narrow enough.  Raises ConfigurationError where a layer cannot fit.
     """
-    options = {(p.packing, p.row_parts): p, **_others(p, given, fits)}
+    options = {_option(p): p, **_others(p, given, fits)}
     widths = [layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)]
     if all(other.packing_of(width) == 1 for other in options.values() for width in widths) or len(options) == 1:
         return p, ()
     _, layers = prepared(graph, p, batch)
     paces = {option: _pace(layers, other) for option, other in options.items()}
-    chosen = min(paces, key=lambda option: paces[option] * (1 + WORTH * log2(option[0] * option[1])))
+    chosen = min(paces, key=lambda option: paces[option] * (1 + WORTH * log2(prod(option))))
     return options[chosen], (_reason(chosen, paces),)
+
+
+def _option(p: Parameters) -> Option:
+    return p.word_bits, p.packing, p.row_parts
 
 
 def _others(p: Parameters, given: Mapping[str, int], fits: Callable[[Parameters], bool]) -> dict[Option, Parameters]:
     found = {}
-    for packing in PACKINGS:
-        for parts in PACKINGS:
-            if given.get("packing", packing) != packing or given.get("row_parts", parts) != parts:
-                continue
-            try:
-                other = replace(p, packing=packing, row_parts=parts)
-            except ConfigurationError:  # more parts than rows in a word, or more rows than the sizes allow
-                continue
-            if packing == 1 or fits(other):
-                found[packing, parts] = other
+    lengths = {p.weight_bits, *(n * p.weight_bits for n in PACKINGS if n * p.weight_bits <= LONGEST)}
+    choices = product(sorted({given.get("word_bits", p.word_bits), *lengths}), PACKINGS, PACKINGS)
+    for option in choices:
+        if any(given.get(name, value) != value for name, value in zip(FIELDS, option, strict=True)):
+            continue
+        word_bits, packing, parts = option
+        try:
+            other = replace(p, word_bits=word_bits, packing=packing, row_parts=parts)
+        except ConfigurationError:  # more parts than rows in a word, or more rows than the sizes allow
+            continue
+        if packing == 1 or fits(other):
+            found[option] = other
     return found
 
 
@@ -68,10 +80,13 @@ def _pace(layers: Sequence[EngineLayer], p: Parameters) -> float:
 
 
 def _reason(chosen: Option, paces: Mapping[Option, float]) -> str:
-    packing, parts = chosen
     plain, fastest = min(paces), min(paces, key=lambda option: (paces[option], option))
-    said = f"packing: {packing}, row parts: {parts}"
+    said = f"packing: {_told(chosen)}"
     if chosen != plain:
-        said += f", about {1 - paces[chosen] / paces[plain]:.1%} fewer cycles than with {plain[0]} and {plain[1]}"
+        said += f", about {1 - paces[chosen] / paces[plain]:.1%} fewer cycles than with {_told(plain)}"
     saved = 1 - paces[fastest] / paces[chosen]
-    return said + (f"; {fastest[0]} and {fastest[1]} would save {saved:.1%}" if saved >= 0.0005 else "")
+    return said + (f"; {_told(fastest)} would save {saved:.1%}" if saved >= 0.0005 else "")
+
+
+def _told(option: Option) -> str:
+    return f"{option[1]} rows in words of {option[0]} bits, {option[2]} at once"

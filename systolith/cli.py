@@ -46,6 +46,7 @@ from .options import (
     WeightBits,
     WidestActivations,
     WidestWeights,
+    WordBits,
     given,
 )
 from .quant.graph.errors import SystolithError
@@ -168,6 +169,7 @@ def generate(
     weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead.")] = 4,
     lanes: Lanes = None,
     line_buffer: LineBuffer = None,
+    word_bits: WordBits = None,
     packing: Packing = None,
     row_parts: RowParts = None,
     sum_bits: SumBits = None,
@@ -195,7 +197,7 @@ def generate(
     sizes = given(
         rows=rows, columns=columns, bus_bytes=bus_bytes, activation_kib=activation_kib,
         accumulator_kib=accumulator_kib, weight_fifo_kib=weight_fifo_kib, lanes=lanes, line_buffer=line_buffer,
-        packing=packing, row_parts=row_parts, sum_bits=sum_bits, weight_bits=weight_bits,
+        word_bits=word_bits, packing=packing, row_parts=row_parts, sum_bits=sum_bits, weight_bits=weight_bits,
         activation_bits=activation_bits, normalization=normalization,
         target=target.value, paired=paired,
     )  # fmt: skip

@@ -20,6 +20,7 @@ from .options import (
     RowParts,
     TargetKind,
     UnfoldInput,
+    WordBits,
     given,
 )
 
@@ -44,6 +45,7 @@ def estimate(
     weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead, at most.")] = 4,
     lanes: Lanes = None,
     line_buffer: LineBuffer = None,
+    word_bits: WordBits = None,
     packing: Packing = None,
     row_parts: RowParts = None,
     batch: Annotated[int, typer.Option(metavar="N", help="Images in one run.")] = 1,
@@ -63,7 +65,7 @@ def estimate(
     sizes = given(
         bus_bytes=bus_bytes, activation_kib=activation_kib, accumulator_kib=accumulator_kib,
         weight_fifo_kib=weight_fifo_kib, target=target and target.value, lanes=lanes, line_buffer=line_buffer,
-        packing=packing, row_parts=row_parts, paired=paired, batch=batch, clock_mhz=clock,
+        word_bits=word_bits, packing=packing, row_parts=row_parts, paired=paired, batch=batch, clock_mhz=clock,
     )  # fmt: skip
     console = Console(highlight=False, soft_wrap=True)
     found = estimate_build(model, rows=rows, columns=columns, device=device, unfold_input=unfold_input, **sizes)

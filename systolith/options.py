@@ -83,12 +83,19 @@ LineBuffer = Annotated[
         show_default=False,
     ),
 ]
+WordBits = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Of a column in a word of weights, to 32; by default as the widest weight, or 8 where that saves cycles.",
+        show_default=False,
+    ),
+]
 Packing = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Rows of narrow weights, half or a quarter as wide as the widest, that come as one: 1, 2 or 4; by default "
-        "each doubling that saves 1% of the cycles.",
+        help="Most rows of weights in a word, 1, 2 or 4; by default each doubling that saves 1% of the cycles.",
         show_default=False,
     ),
 ]

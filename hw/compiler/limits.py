@@ -9,7 +9,7 @@ def weight_bytes(layer: EngineLayer, parameters: Parameters) -> int:
     """Bytes of the layer's weights, each fetched once, packed as the array takes them.  A pooling has none."""
     if not layer.macs:
         return 0
-    bits = parameters.weight_bits // packing(layer.geometry, parameters)
+    bits = parameters.word_bits // packing(layer.geometry, parameters)
     return -(-(layer.own_weights or int(layer.weights.size)) * bits // 8)
 
 

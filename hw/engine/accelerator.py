@@ -93,6 +93,7 @@ class Accelerator(wiring.Component):
             sum_bits=p.sum_bits,
             cell=array_cell(p),
             lines=array_lines(p),
+            word_bits=p.word_bits,
             packing=p.packing,
             parts=p.row_parts,
         )

@@ -46,8 +46,9 @@ class SystolicArray(wiring.Component):
 
     Parameters: rows, columns : int, R and C;  activation_bits, weight_bits, sum_bits : int, all signed;  cell : Cell
                 lines : int, 0 without depthwise columns
-                packing : int, most rows in a word of weights;  parts : int, of the rows, at most ``packing``
-    Members:    pixels : In, (R,) signed; swap : In; weights : In, (C,) signed; weight_row : In, R bits
+                word_bits : int, of a column in a word of weights, as ``weight_bits`` unless given
+                packing : int, most rows in a word;  parts : int, of the rows, at most ``packing``
+    Members:    pixels : In, (R,) signed; swap : In; weights : In, (C,) words; weight_row : In, R bits
                 form : In, form_layout, with the weights
                 depthwise : In, with the pixels;  buffered : In, (lines - 1, min(R, C)) signed
                 sums : Out, (C,) signed, skewed by one cycle a column
@@ -63,6 +64,7 @@ class SystolicArray(wiring.Component):
         sum_bits: int,
         cell: Cell = PORTABLE,
         lines: int = 0,
+        word_bits: int | None = None,
         packing: int = 1,
         parts: int = 1,
     ) -> None:
@@ -72,7 +74,9 @@ class SystolicArray(wiring.Component):
         check_range("weight bits", weight_bits, 2, 16)
         check_range("sum bits", sum_bits, 8, 32)
         check_range("lines", lines, 0, rows)
-        check_choice("packing", packing, tuple(n for n in PACKINGS if rows % n == 0 and weight_bits >= 2 * n))
+        word_bits = word_bits or weight_bits
+        check_range("word bits", word_bits, weight_bits, 32)
+        check_choice("packing", packing, tuple(n for n in PACKINGS if rows % n == 0 and word_bits >= 2 * n))
         check_choice("parts", parts, tuple(n for n in PACKINGS if n <= packing))
         self._packing, self._parts = packing, parts
         self._rows, self._columns, self._cell, self._lines = rows, columns, cell, lines
@@ -82,7 +86,7 @@ class SystolicArray(wiring.Component):
             {
                 "pixels": In(data.ArrayLayout(signed(activation_bits), rows)),
                 "swap": In(1),
-                "weights": In(data.ArrayLayout(self._weight, columns)),
+                "weights": In(data.ArrayLayout(signed(word_bits), columns)),
                 "weight_row": In(rows),
                 "form": In(form_layout(packing)),
                 "depthwise": In(1),
@@ -103,6 +107,7 @@ class SystolicArray(wiring.Component):
         loads = Widening(
             m,
             rows=rows,
+            word_bits=self.weights.shape().elem_shape.width,
             weight_bits=self._weight.width,
             packing=self._packing,
             parts=self._parts,

@@ -18,18 +18,29 @@ def form_layout(packing: int) -> data.StructLayout:
 class Widening:
     """Of words of C columns, what is written into the shadow registers of each part of the rows, column by column.
 
-    Of each column a word has as many bits as a wide weight: one of these, or containers of equal width, from the lowest
-    bit on, of the rows that are written at once, then of those a cycle later.  A container is sign-extended.  Where the
-    rows are in parts, part p lags by p * R / parts cycles: see SystolicArray.
+    Of each column a word has one weight, or containers of equal width, from the lowest bit on: of the rows that are
+    written at once, then of those a cycle later.  A weight is sign-extended, or loses bits that it does not need.
+    Where the rows are in parts, part p lags by p * R / parts cycles: see SystolicArray.
 
-    Parameters: rows : int, R;  weight_bits : int, of a wide weight;  packing : int, most rows in a word
-                parts : int, of the rows;  weight_row : R bits, with the first column's word;  form : form_layout
+    Parameters: rows : int, R;  word_bits : int, of a column;  weight_bits : int, of the array
+                packing : int, most rows in a word;  parts : int, of the rows
+                weight_row : R bits, with the first column's word;  form : form_layout
     """
 
     def __init__(
-        self, m: Module, *, rows: int, weight_bits: int, packing: int, parts: int, weight_row: Value, form: Value
+        self,
+        m: Module,
+        *,
+        rows: int,
+        word_bits: int,
+        weight_bits: int,
+        packing: int,
+        parts: int,
+        weight_row: Value,
+        form: Value,
     ) -> None:
-        self._bits, self._packing, self._parts, self._lag = weight_bits, packing, parts, rows // parts
+        self._word, self._bits = word_bits, weight_bits
+        self._packing, self._parts, self._lag = packing, parts, rows // parts
         self._layout = form_layout(packing)
         self._forms, self._rows = [form], [weight_row]
         if packing > 1:
@@ -79,12 +90,12 @@ class Widening:
                 pieces = [self._container(rows, piece, part) for piece in range(max(1, rows // self._parts))]
                 weight = _chosen([word[at : at + width] for at, width in pieces], view.piece)
                 with m.Case(code) if rows < self._packing else m.Default():
-                    m.d.sync += wide.eq(Cat(weight, weight[-1].replicate(self._bits - len(weight))).as_signed())
+                    m.d.sync += wide.eq(weight.as_signed())
         return wide
 
     def _container(self, rows: int, piece: int, part: int) -> tuple[int, int]:
         """First bit and width of the weight of ``part`` in a word of ``rows`` rows, in its ``piece``."""
-        together, width = min(rows, self._parts), self._bits // rows
+        together, width = min(rows, self._parts), self._word // rows
         return (piece * together + part * together // self._parts) * width, width
 
 

@@ -33,7 +33,7 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 """Families of FPGAs whose blocks the array may name; generic is plain Verilog."""
 
 INSTRUCTION_BYTES = 64
-LATER = {"paired": False, "packing": 1, "row_parts": 1}
+LATER = {"paired": False, "word_bits": 0, "packing": 1, "row_parts": 1}
 """Parameters that came after others' fingerprints, and what they are where they are not used."""
 
 LONGEST_LINE = 1 << 16
@@ -45,9 +45,9 @@ PARAMETER_BITS = 64
 """Requantization parameters of one output channel: bias, mantissa, shift (see ``program.CHANNEL``)."""
 
 
-def parameter_rows(weight_bits: int) -> int:
-    """Weight rows that carry the requantization parameters of one channel tile."""
-    return -(-PARAMETER_BITS // weight_bits)
+def parameter_rows(word_bits: int) -> int:
+    """Words of the weights' stream that carry the requantization parameters of one channel tile."""
+    return -(-PARAMETER_BITS // word_bits)
 
 
 def product_bits(activation_bits: int) -> int:
@@ -84,8 +84,9 @@ class Parameters:
     target : whose multipliers the array names, on an ecp5 the requantizers too
     paired : two columns of the array share a multiplier of the ecp5; no weight may be the lowest of its width
     line_buffer : pixels in a line of the buffer that feeds depthwise convolutions, a power of two; 0 leaves it out
-    packing : most rows of narrow weights in one word of the stream, 1, 2 or 4; 1 leaves out what widens them
-    row_parts : parts of the array's rows that take a row of weights each in one cycle, 1 to ``packing``
+    word_bits : of a column in a word of the weights' stream, ``weight_bits`` to 32; 0 means ``weight_bits``
+    packing : most rows of weights in one word, as narrow as that takes, 1, 2 or 4; 1 leaves out what widens them
+    row_parts : parts of the array's rows that take a row of weights each in one cycle, 1, 2 or 4, at most ``packing``
     """
 
     rows: int
@@ -113,6 +114,7 @@ class Parameters:
     target: Target = "generic"
     paired: bool = False
     line_buffer: int = 0
+    word_bits: int = 0
     packing: int = 1
     row_parts: int = 1
 
@@ -163,9 +165,14 @@ class Parameters:
         check_choice("row parts", self.row_parts, tuple(n for n in PACKINGS if n <= self.packing))
         if self.rows % self.packing:
             raise ConfigurationError(f"packing of {self.packing} rows needs rows in multiples of it, not {self.rows}")
-        if self.weight_bits < 2 * self.packing:
+        if self.word_bits == 0:
+            object.__setattr__(self, "word_bits", self.weight_bits)
+        check_range("word bits", self.word_bits, self.weight_bits, 32)
+        if self.word_bits > self.weight_bits and self.packing == 1:
+            raise ConfigurationError(f"words of {self.word_bits} bits for {self.weight_bits} weight bits need packing")
+        if self.word_bits < 2 * self.packing:
             raise ConfigurationError(
-                f"packing of {self.packing} rows needs at least {2 * self.packing} weight bits, not {self.weight_bits}"
+                f"packing of {self.packing} rows needs at least {2 * self.packing} word bits, not {self.word_bits}"
             )
 
     def _check_features(self) -> None:
@@ -251,12 +258,12 @@ class Parameters:
 
     @property
     def weight_row_bits(self) -> int:
-        """One row of the array's weights, as it travels: a weight for each column."""
-        return self.columns * self.weight_bits
+        """A word of weights, as it travels: a row of the array's, or several."""
+        return self.columns * self.word_bits
 
     def packing_of(self, weight_bits: int) -> int:
         """Rows of weights of ``weight_bits`` that a word of the stream carries."""
-        fitting = (n for n in PACKINGS if n <= self.packing and weight_bits <= self.weight_bits // n)
+        fitting = (n for n in PACKINGS if n <= self.packing and weight_bits <= self.word_bits // n)
         return max(fitting, default=1)
 
     def together(self, packing: int) -> int:
@@ -269,8 +276,8 @@ class Parameters:
 
     @property
     def parameter_rows(self) -> int:
-        """Weight rows that carry the requantization parameters of one channel tile."""
-        return parameter_rows(self.weight_bits)
+        """Words that carry the requantization parameters of one channel tile."""
+        return parameter_rows(self.word_bits)
 
     @property
     def lane_groups(self) -> int:
@@ -306,6 +313,7 @@ class Parameters:
     def fingerprint(self) -> int:
         """32 bits that differ between accelerators whose programs are not interchangeable; any target runs them."""
         fields = {name: value for name, value in asdict(self).items() if name not in ("target", *LATER)}
-        fields |= {name: getattr(self, name) for name, without in LATER.items() if getattr(self, name) != without}
+        without = LATER | {"word_bits": self.weight_bits}
+        fields |= {name: getattr(self, name) for name in LATER if getattr(self, name) != without[name]}
         text = json.dumps({**fields, "version": VERSION}, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
