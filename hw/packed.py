@@ -11,9 +11,10 @@ from math import log2, prod
 
 from ..quant.graph import Conv, Graph
 from ..quant.graph.errors import ConfigurationError
+from .compiler.cutting import channel_tiles, whole
 from .compiler.engine_layer import EngineLayer
-from .compiler.limits import weight_bytes
 from .compiler.order import array_cycles, vector_cycles
+from .compiler.packing import tile_words
 from .compiler.planner import prepared
 from .isa.parameters import PACKINGS, Parameters
 
@@ -73,10 +74,18 @@ def _others(p: Parameters, given: Mapping[str, int], fits: Callable[[Parameters]
 
 def _pace(layers: Sequence[EngineLayer], p: Parameters) -> float:
     """Cycles of the array's layers, about: each takes as many as the busiest of array, weights' bus and vector unit."""
-    on_array = [layer for layer in layers if layer.on_array]
     return sum(
-        max(array_cycles(layer, p), weight_bytes(layer, p) / p.bus_bytes, vector_cycles(layer, p)) for layer in on_array
+        max(array_cycles(layer, p), _stream_bytes(layer, p) / p.bus_bytes, vector_cycles(layer, p))
+        for layer in layers
+        if layer.on_array
     )
+
+
+def _stream_bytes(layer: EngineLayer, p: Parameters) -> float:
+    """Of its weights and parameters, each fetched once."""
+    g = layer.geometry
+    words = whole(g, p).passes(p) * tile_words(g, p) + p.parameter_rows
+    return sum(map(len, channel_tiles(g, p))) * words * p.weight_row_bits / 8
 
 
 def _reason(chosen: Option, paces: Mapping[Option, float]) -> str:
@@ -89,4 +98,6 @@ def _reason(chosen: Option, paces: Mapping[Option, float]) -> str:
 
 
 def _told(option: Option) -> str:
-    return f"{option[1]} rows in words of {option[0]} bits, {option[2]} at once"
+    word_bits, packing, parts = option
+    rows = "a row" if packing == 1 else f"{packing} rows"
+    return f"{rows} in words of {word_bits} bits a column{f', {parts} at once' if packing > 1 else ''}"

@@ -1,15 +1,22 @@
 """Narrow weights that come several rows to a word: the array, its writer, plans, and whole accelerators."""
 
 import random
+import re
 
 import numpy as np
 import pytest
 
+from systolith.hw.build import general_parameters, parameters_for
+from systolith.hw.choice import choose
+from systolith.hw.compiler.limits import limit_cycles
 from systolith.hw.compiler.packing import packing
+from systolith.hw.compiler.planner import plan
 from systolith.hw.engine.array import SystolicArray, array_latency
 from systolith.hw.engine.weights import WeightWriter
 from systolith.hw.engine.widening import Widening
 from systolith.hw.isa.parameters import ACCUMULATOR_HAZARD
+from systolith.hw.isa.program import Operation
+from systolith.hw.model.schedule import predict
 
 from . import models
 from .hw_networks import check_against_golden, narrowed, network, planned, quantized
@@ -25,10 +32,19 @@ PACKED = {
     "8x5, 4 at once": {"rows": 8, "columns": 5, "bus_bytes": 16, **SMALL, "packing": 4, "row_parts": 4},
     "12x3, 2 of 4 at once": {"rows": 12, "columns": 3, "bus_bytes": 16, **SMALL, "packing": 4, "row_parts": 2},
     "8x4, 7 bits": {"rows": 8, "columns": 4, "bus_bytes": 4, **SMALL, "packing": 2, "row_parts": 2, "weight_bits": 7},
+    "8x4, words of 16 bits": {
+        "rows": 8, "columns": 4, "bus_bytes": 16, **SMALL, "packing": 4, "row_parts": 4, "word_bits": 16,
+    },
+    "4x4, 4 bits in words of 8": {
+        "rows": 4, "columns": 4, "bus_bytes": 8, **SMALL, "packing": 2, "row_parts": 2,
+        "weight_bits": 4, "word_bits": 8,
+    },
 }  # fmt: skip
 WIDTHS = (4, 8, 2, 3, 6)
-FORMS = [(4, 2, 1), (4, 2, 2), (8, 4, 1), (8, 4, 2), (8, 4, 4), (12, 2, 2), (4, 4, 4), (2, 2, 2)]
-"""Rows of the array, most in a word, and parts."""
+FORMS = [
+    (4, 2, 1, 8), (4, 2, 2, 16), (8, 4, 1, 8), (8, 4, 2, 8), (8, 4, 4, 8), (12, 2, 2, 7), (4, 4, 4, 32), (2, 2, 2, 8),
+]  # fmt: skip
+"""Rows of the array, most in a word, parts, and word bits."""
 
 
 def cycles_of(weights, count, parts, bits):
@@ -48,14 +64,14 @@ def cycles_of(weights, count, parts, bits):
 
 
 @pytest.mark.parametrize("gaps", [0.0, 0.5])
-@pytest.mark.parametrize(("rows", "most", "parts"), FORMS)
+@pytest.mark.parametrize(("rows", "most", "parts", "bits"), FORMS)
 @pytest.mark.parametrize(("cell", "lines"), [("portable", 0), ("two columns", 1)])
-def test_array_takes_packed_rows_as_soon_and_as_late_as_wide_ones(cell, rows, most, parts, gaps, lines):
+def test_array_takes_packed_rows_as_soon_and_as_late_as_wide_ones(cell, lines, rows, most, parts, bits, gaps):
     """Tiles of all packings follow each other; each cycle of one comes at the earliest it may, or some time later."""
     rng, pauses = np.random.default_rng(rows * most + parts), random.Random(rows)
-    columns, bits, made = 3, 8, CELLS[cell]
+    columns, widest, made = 3, min(bits, 8), CELLS[cell]
     counts = [1 << int(rng.integers(most.bit_length())) for _ in range(12)]
-    weights = [extremes(rng, (rows, columns), bits // count) for count in counts]
+    weights = [extremes(rng, (rows, columns), min(widest, bits // count)) for count in counts]
     writes, swaps, cycle = {}, [], 0
     for tile, count in zip(weights, counts, strict=True):
         for mask, word, piece in cycles_of(tile, count, parts, bits):
@@ -68,14 +84,14 @@ def test_array_takes_packed_rows_as_soon_and_as_late_as_wide_ones(cell, rows, mo
     latency, end = array_latency(rows, made, lines), swaps[-1] + rows
     pixels = extremes(rng, (end + 1, rows), 8)
     component = SystolicArray(
-        rows=rows, columns=columns, activation_bits=8, weight_bits=bits, sum_bits=32, cell=made, lines=lines,
-        packing=most, parts=parts,
+        rows=rows, columns=columns, activation_bits=8, weight_bits=widest, sum_bits=32, cell=made, lines=lines,
+        word_bits=bits, packing=most, parts=parts,
     )  # fmt: skip
     found = []
 
     async def bench(ctx):
         for cycle in range(end + latency + columns):
-            mask, word, code, piece = writes.get(cycle, (0, rng.integers(-128, 128, columns).tolist(), 0, 0))
+            mask, word, code, piece = writes.get(cycle, (0, rng.integers(-64, 64, columns).tolist(), 0, 0))
             ctx.set(component.weight_row, mask)
             ctx.set(component.weights, word)
             ctx.set(component.form, {"packing": code, "piece": piece})
@@ -91,8 +107,8 @@ def test_array_takes_packed_rows_as_soon_and_as_late_as_wide_ones(cell, rows, mo
 
 
 @pytest.mark.parametrize("stall", STALLS)
-@pytest.mark.parametrize(("rows", "most", "parts"), FORMS)
-def test_writer_takes_words_apart(rows, most, parts, stall):
+@pytest.mark.parametrize(("rows", "most", "parts", "bits"), FORMS)
+def test_writer_takes_words_apart(rows, most, parts, bits, stall):
     """Of orders of all packings every cycle's rows, word and piece; without stalls tiles come as soon as they may."""
     rng, cycle = random.Random(rows * most + parts), [0]
     component = WeightWriter(
@@ -106,7 +122,7 @@ def test_writer_takes_words_apart(rows, most, parts, stall):
         orders[-1]["packing"] = count.bit_length() - 1
         words += [rng.getrandbits(12) for _ in range(8 * parameters)]
         for n in range(passes):
-            steps = list(cycles_of(np.zeros((rows, 1), int), count, parts, 8))
+            steps = list(cycles_of(np.zeros((rows, 1), int), count, parts, bits))
             for mask, _, piece in steps:
                 words += [rng.getrandbits(12)] * (piece == 0)
                 expected.append((mask, words[-1], count.bit_length() - 1, piece))
@@ -148,16 +164,61 @@ def fully_connected():
 @pytest.mark.parametrize("sizes", PACKED.values(), ids=PACKED)
 @pytest.mark.parametrize("name", ["tiny", "groups2", "conv_pool_overlap", "gemm_of_map"])
 def test_program_with_packed_weights_computes_what_golden_does(name, sizes):
-    widths = WIDTHS if sizes.get("weight_bits", 8) == 8 else (4, 7, 2, 3, 6)
-    made = planned(narrowed(network(name), widths), **{"weight_bits": 8, **sizes})
+    widest = sizes.get("weight_bits", 8)
+    widths = [min(width, widest) for width in WIDTHS]
+    made = planned(narrowed(network(name), widths), **{"weight_bits": widest, **sizes})
     check_against_golden(made)
+
+
+CHOICES = [
+    # bus bytes, widths of the layers, then word bits, rows in a word and at once
+    (8, (8,), (8, 1, 1)),
+    (8, (8, 4, 4, 4, 4), (8, 2, 2)),
+    (4, (8, 4, 4, 4, 4), (8, 2, 1)),
+    (8, (4,), (8, 2, 2)),
+    (4, (4,), (4, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(("bus_bytes", "widths", "chosen"), CHOICES)
+def test_what_is_chosen_saves_as_many_cycles_as_it_says(bus_bytes, widths, chosen):
+    """And what is not worth it is not there: of 8 bits, or where the bus is as slow as a row a cycle."""
+    graph = narrowed(fully_connected(), widths)
+    plainly = parameters_for(graph, rows=8, columns=8, bus_bytes=bus_bytes)
+    made = choose(graph, plainly, lanes=2, unfold_input=False)
+    assert (made.parameters.word_bits, made.parameters.packing, made.parameters.row_parts) == chosen
+    if max(chosen[1:]) > 1:
+        (reason,) = made.reasons
+        saved = float(re.search("about (.*)% fewer cycles", reason)[1]) / 100
+        before, after = (predict(plan(graph, p), 30).cycles for p in (plainly, made.parameters))
+        assert 1 - after / before == pytest.approx(saved, abs=0.1), reason
+        assert after < before
+    kept = choose(graph, plainly, lanes=2, unfold_input=False, word_bits=plainly.word_bits, packing=1, row_parts=1)
+    assert kept.parameters == plainly
+    full = choose(graph, plainly, lanes=2, unfold_input=False, fits=lambda p: p.packing == 1)
+    assert full.parameters.packing == 1
+
+
+def test_an_accelerator_without_packing_takes_narrow_weights_as_wide_ones():
+    graph = narrowed(fully_connected(), (4,))
+    general = {"rows": 8, "columns": 8, "bus_bytes": 8}
+    wide, packed = (plan(graph, general_parameters(**general, packing=n, row_parts=n)) for n in (1, 2))
+    for made in (wide, packed):
+        check_against_golden(made)
+    assert not any("packing" in i.fields for i in wide.program)
+    assert {i.fields["packing"] for i in packed.program if i.operation == Operation.ARRAY} == {1}
+    assert max(len(p.dram.constants) for p in (wide, packed)) == len(wide.dram.constants)
+    limits = [sum(limit_cycles(layer, made.parameters) for layer in made.layers) for made in (wide, packed)]
+    assert limits[1] < 0.6 * limits[0]
 
 
 SIMULATED = {
     "8x4, 8-byte bus, 2 of 4 at once": {
         "rows": 8, "columns": 4, "bus_bytes": 8, **SMALL, "packing": 4, "row_parts": 2, "line_buffer": 64,
     },
-    "4x4, 4-byte bus, 2 at once": {"rows": 4, "columns": 4, "bus_bytes": 4, **SMALL, "packing": 2, "row_parts": 2},
+    "4x4, 8-byte bus, words of 16 bits": {
+        "rows": 4, "columns": 4, "bus_bytes": 8, **SMALL, "packing": 2, "row_parts": 2, "word_bits": 16,
+    },
 }  # fmt: skip
 MIXED = {"several": WIDTHS, "depthwise": (4,), "groups2": (3,), "conv_pool_overlap": (2,)}
 
@@ -169,8 +230,8 @@ def test_networks_of_mixed_widths_are_exact(name, bench, tmp_path):
     for name, widths in list(MIXED.items())[: 4 if bench == "bulk" else 1]:
         graph = narrowed(fully_connected() if name == "several" else network(name), widths)
         (tmp_path / name).mkdir()
-        report, plan = simulated(graph, sizes, tmp_path / name, images=1, bench=bench)
-        counts = {packing(layer.geometry, plan.parameters) for layer in plan.layers if layer.on_array}
-        assert counts == {plan.parameters.packing_of(width) for width in widths}
+        report, made = simulated(graph, sizes, tmp_path / name, images=1, bench=bench)
+        counts = {packing(layer.geometry, made.parameters) for layer in made.layers if layer.on_array}
+        assert counts == {made.parameters.packing_of(width) for width in widths}
         if bench == "bulk":
             assert report.cycles_per_image == pytest.approx(report.predicted_cycles, rel=0.01), name
