@@ -283,9 +283,8 @@ class Shapes:
                 of_row = np.ceil(elements / g.source[0]) * [
                     [max(SPAN_READ, self._span_beats(size(run), g.source[0]))] for run in runs
                 ]
-            every = np.ones(len(self._columns.count) // ways, np.int64)  # of each width the same
+            every, down = np.ones(len(self._columns.count) // ways, np.int64), rows.astype(np.float64)  # each width's
             load = _each(columns.largest(elements) * every, self._rows.largest(rows))
-            down = rows.astype(np.float64)
             first = _each(columns.first(of_row) * every, self._rows.first(down))
             if traffic.begins:
                 whole = columns.first(elements) == g.source[0] * g.source[2]  # one span, and not one a row
