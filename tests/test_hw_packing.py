@@ -63,14 +63,13 @@ def cycles_of(weights, count, parts, bits):
         yield mask, [w - ((w >> (bits - 1)) << bits) for w in word], step % pieces
 
 
-@pytest.mark.parametrize("gaps", [0.0, 0.5])
 @pytest.mark.parametrize(("rows", "most", "parts", "bits"), FORMS)
-@pytest.mark.parametrize(("cell", "lines"), [("portable", 0), ("two columns", 1)])
+@pytest.mark.parametrize(("cell", "lines", "gaps"), [("portable", 0, 0.0), ("two columns", 1, 0.5)])
 def test_array_takes_packed_rows_as_soon_and_as_late_as_wide_ones(cell, lines, rows, most, parts, bits, gaps):
     """Tiles of all packings follow each other; each cycle of one comes at the earliest it may, or some time later."""
     rng, pauses = np.random.default_rng(rows * most + parts), random.Random(rows)
     columns, widest, made = 3, min(bits, 8), CELLS[cell]
-    counts = [1 << int(rng.integers(most.bit_length())) for _ in range(12)]
+    counts = [1 << int(rng.integers(most.bit_length())) for _ in range(10)]
     weights = [extremes(rng, (rows, columns), min(widest, bits // count)) for count in counts]
     writes, swaps, cycle = {}, [], 0
     for tile, count in zip(weights, counts, strict=True):
@@ -157,7 +156,7 @@ def test_writer_takes_words_apart(rows, most, parts, bits, stall):
 def fully_connected():
     """A convolution and four fully connected layers, whose weights the bus brings all the time."""
     net = models.Builder((4, 8, 8), 1).conv(4, 8, 3, pads=[1, 1, 1, 1]).relu().pool().flatten()
-    net = net.gemm(128, 96).relu().gemm(96, 64).relu().gemm(64, 50).relu().gemm(50, 10)
+    net = net.gemm(128, 60).relu().gemm(60, 40).relu().gemm(40, 30).relu().gemm(30, 10)
     return quantized(net.model())
 
 
@@ -213,21 +212,21 @@ def test_an_accelerator_without_packing_takes_narrow_weights_as_wide_ones():
 
 
 SIMULATED = {
-    "8x4, 8-byte bus, 2 of 4 at once": {
-        "rows": 8, "columns": 4, "bus_bytes": 8, **SMALL, "packing": 4, "row_parts": 2, "line_buffer": 64,
+    "8x2, 8-byte bus, 2 of 4 at once": {
+        "rows": 8, "columns": 2, "bus_bytes": 8, **SMALL, "packing": 4, "row_parts": 2, "line_buffer": 64,
     },
     "4x4, 8-byte bus, words of 16 bits": {
         "rows": 4, "columns": 4, "bus_bytes": 8, **SMALL, "packing": 2, "row_parts": 2, "word_bits": 16,
     },
 }  # fmt: skip
-MIXED = {"several": WIDTHS, "depthwise": (4,), "groups2": (3,), "conv_pool_overlap": (2,)}
+MIXED = {"several": WIDTHS, "depthwise": (4,), "conv_pool_overlap": (2,)}
 
 
 @pytest.mark.parametrize(("name", "bench"), [*zip(SIMULATED, ["bulk", "protocol"], strict=True)])
 def test_networks_of_mixed_widths_are_exact(name, bench, tmp_path):
     """One Verilog for all; the protocol bench stalls each channel at random."""
     sizes = {**WIDE, **SIMULATED[name], "multiplier": True}
-    for name, widths in list(MIXED.items())[: 4 if bench == "bulk" else 1]:
+    for name, widths in list(MIXED.items())[: 3 if bench == "bulk" else 1]:
         graph = narrowed(fully_connected() if name == "several" else network(name), widths)
         (tmp_path / name).mkdir()
         report, made = simulated(graph, sizes, tmp_path / name, images=1, bench=bench)
