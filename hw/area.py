@@ -109,6 +109,8 @@ def _array(p: Parameters) -> dict[str, float]:
         "corrected bits": carried * p.rows * bits if overlap else 0,
         "skew bits": (p.weight_bits * p.columns**2 + p.activation_bits * p.rows**2) / 2,
         "depthwise bits": cells * p.activation_bits if p.line_buffer else 0,
+        "widened bits": p.row_parts * p.weight_row_bits if p.packing > 1 else 0,
+        "lag bits": (p.row_parts - 1) * p.rows // p.row_parts * p.weight_row_bits,
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.progress import Progress, quiet
-from .choice import choose
+from .choice import CHOSEN, choose
 from .compiler.engine_layer import EngineLayer
 from .compiler.formats import ONE
 from .compiler.kernel_steps import kernel
@@ -148,7 +148,8 @@ def compile_for(
     found, _ = read_hardware(accelerator)
     verilog = read_content(accelerator, "systolith.v", found)
     check_version(accelerator, found, verilog)
-    choice = choose(graph, found.parameters, batch, lanes=found.parameters.lanes, unfold_input=unfold_input)
+    there = {name: getattr(found.parameters, name) for name in CHOSEN}
+    choice = choose(graph, found.parameters, batch, unfold_input=unfold_input, **there)
     planned = plan(graph, found.parameters, batch, choice.unfold_input, progress)
     _write(planned, verilog, model, output, progress, choice.reasons, shared=True)
     return planned

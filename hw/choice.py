@@ -1,4 +1,5 @@
-"""Lanes and the layout of the input that suit one network: the fewest lanes that come near the fastest.
+"""Lanes, the layout of the input and the weights' packing that suit one network: see packed; and the fewest lanes that
+come near the fastest.
 
 A lane costs area, an unfolded input the host's work and memory, so each must earn what it costs.  One layout of the
 memories for each way to write the input tells of all lanes: see ``compiler.pace``.
@@ -18,12 +19,16 @@ from .compiler.residency import lay_out
 from .compiler.unfold import unfolded
 from .devices import DEVICES
 from .isa.parameters import Parameters
+from .packed import FIELDS, packed
 
 WORTH = 0.01
 """Share of the cycles that lanes for another quarter of the columns must save, and that an unfolded input must.
 
 A lane takes 4 multipliers of 18 bits and 420 LUTs, with tables 890 (synthesized alone for an ECP5), so a quarter of the
 columns' are 6 to 12% of a 16x16 engine's LUTs: whom that is too much gives the lanes, or names a device."""
+
+CHOSEN = ("lanes", *FIELDS)
+"""Fields of Parameters that are chosen where they are not given."""
 
 Option = tuple[int, bool]
 """Lanes, and whether the input is unfolded."""
@@ -48,15 +53,21 @@ def choose(
     *,
     lanes: int | None = None,
     unfold_input: bool | None = None,
+    word_bits: int | None = None,
+    packing: int | None = None,
+    row_parts: int | None = None,
     fits: Callable[[Parameters], bool] | None = None,
 ) -> Choice:
     """Choose for ``graph``, ``batch`` images a run, what is not given: None.
 
-    parameters : of the accelerator, with as few lanes as may be chosen
+    parameters : of the accelerator, with as few lanes as may be chosen; what is given of packing is theirs
     fits : whether there is room for an accelerator; without it, whether any part of its family has
 
     Raises ConfigurationError where a layer cannot fit.
     """
+    given = {"word_bits": word_bits, "packing": packing, "row_parts": row_parts}
+    given_packing = {name: value for name, value in given.items() if value is not None}
+    parameters, packed_for = packed(graph, parameters, batch, given_packing, fits or _fits_family)
     few = parameters.lanes if lanes is None else lanes
     known = {few: replace(parameters, lanes=few)}
     if lanes is None:
@@ -69,7 +80,7 @@ def choose(
     reasons = [_lanes_reason(chosen, few, paces, max(known) < parameters.columns)] if lanes is None else []
     if (chosen[0], not chosen[1]) in paces:
         reasons.append(_input_reason(chosen, paces))
-    return Choice(known[chosen[0]], chosen[1], tuple(reasons))
+    return Choice(known[chosen[0]], chosen[1], (*reasons, *packed_for))
 
 
 def _ways(graph: Graph, p: Parameters, batch: int, unfold_input: bool | None) -> dict[bool, Prepared]:

@@ -9,7 +9,7 @@ from ..quant.graph import Graph
 from ..quant.graph.errors import ConfigurationError
 from .area import Area, area, measured
 from .build import parameters_for
-from .choice import Choice, choose
+from .choice import CHOSEN, Choice, choose
 from .compiler.engine_layer import EngineLayer
 from .compiler.lowering import lower
 from .compiler.planner import plan
@@ -178,13 +178,13 @@ def largest(
     """
     template = parameters_for(graph, rows=16, columns=16, target=device.target, **sizes)
     smallest, problem = None, None
-    lanes = sizes.get("lanes")
+    given: dict[str, int] = {name: sizes[name] for name in CHOSEN if name in sizes}
     layers = lower(graph, template.activation_bits)
-    for p in _candidates(template, lanes or 0, None if "columns_per_multiplier" in sizes else layers):
+    for p in _candidates(template, given.get("lanes", 0), None if "columns_per_multiplier" in sizes else layers):
         found = area(p)
         if found.fits(device):
             try:
-                made = choose(graph, p, batch, lanes=lanes, unfold_input=unfold_input, fits=room(device))
+                made = choose(graph, p, batch, unfold_input=unfold_input, fits=room(device), **given)
                 return estimate_chosen(graph, made, batch=batch, clock_mhz=clock_mhz, device=device)
             except ConfigurationError as error:  # a layer does not fit these memories
                 problem = error

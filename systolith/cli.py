@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from . import __version__, board_commands, quantize_command
+from .estimate_command import estimate as estimate_command
 from .options import (
     AnyModel,
     Batch,
@@ -28,13 +29,16 @@ from .options import (
     Lanes,
     LineBuffer,
     Normalized,
+    Packing,
     QuantizedModel,
+    RowParts,
     SimulatorKind,
     SumBits,
     TargetKind,
     UnfoldInput,
     WidestActivations,
     WidestWeights,
+    WordBits,
     given,
 )
 from .quant.graph.errors import SystolithError
@@ -128,6 +132,9 @@ def generate(
     weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead.")] = 4,
     lanes: Lanes = None,
     line_buffer: LineBuffer = None,
+    word_bits: WordBits = None,
+    packing: Packing = None,
+    row_parts: RowParts = None,
     sum_bits: SumBits = None,
     weight_bits: WidestWeights = None,
     activation_bits: WidestActivations = None,
@@ -153,7 +160,8 @@ def generate(
     sizes = given(
         rows=rows, columns=columns, bus_bytes=bus_bytes, activation_kib=activation_kib,
         accumulator_kib=accumulator_kib, weight_fifo_kib=weight_fifo_kib, lanes=lanes, line_buffer=line_buffer,
-        sum_bits=sum_bits, weight_bits=weight_bits, activation_bits=activation_bits, normalization=normalization,
+        word_bits=word_bits, packing=packing, row_parts=row_parts, sum_bits=sum_bits, weight_bits=weight_bits,
+        activation_bits=activation_bits, normalization=normalization,
         target=target.value, columns_per_multiplier=columns_per_multiplier,
     )  # fmt: skip
     if general:
@@ -193,54 +201,7 @@ def compile_(
     console.print(plan_tables(plan, output))
 
 
-@app.command()
-def estimate(
-    model: QuantizedModel,
-    rows: Annotated[
-        int | None,
-        typer.Option(metavar="R", help="Rows of the array; without them, what fits the device.", show_default=False),
-    ] = None,
-    columns: Annotated[int | None, typer.Option(metavar="C", help="Columns of the array.", show_default=False)] = None,
-    target: Annotated[
-        TargetKind | None, typer.Option(help="Whose multipliers the array names.", show_default=False)
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(metavar="PART", help="Such as `lfe5u-85f`; its family is the target.", show_default=False),
-    ] = None,
-    bus_bytes: BusBytes = 8,
-    activation_kib: Annotated[int, typer.Option(metavar="N", help="Activation memory, at most.")] = 64,
-    accumulator_kib: Annotated[int, typer.Option(metavar="N", help="Accumulators, at four bytes a sum, at most.")] = 32,
-    weight_fifo_kib: Annotated[int, typer.Option(metavar="N", help="Weights fetched ahead, at most.")] = 4,
-    lanes: Lanes = None,
-    line_buffer: LineBuffer = None,
-    batch: Annotated[int, typer.Option(metavar="N", help="Images in one run.")] = 1,
-    unfold_input: UnfoldInput = None,
-    columns_per_multiplier: ColumnsPerMultiplier = None,
-    clock: Annotated[float, typer.Option(metavar="MHZ", help="For images a second and bandwidths.")] = 100,
-    json_: Json = False,
-) -> None:
-    """Estimate what the accelerator for a quantized model would cost and do: area, cycles, images a second, bandwidth.
-
-    Without rows and columns it is the largest that fits the device.
-
-    Example: `systolith estimate lenet5-q.onnx --device lfe5u-25f --clock 60`
-    """
-    from .commands.estimate import estimate_build
-
-    sizes = given(
-        bus_bytes=bus_bytes, activation_kib=activation_kib, accumulator_kib=accumulator_kib,
-        weight_fifo_kib=weight_fifo_kib, target=target and target.value, lanes=lanes, line_buffer=line_buffer,
-        columns_per_multiplier=columns_per_multiplier, batch=batch, clock_mhz=clock,
-    )  # fmt: skip
-    found = estimate_build(model, rows=rows, columns=columns, device=device, unfold_input=unfold_input, **sizes)
-    if json_:
-        console.out(json.dumps(found.as_json()))
-    else:
-        for line in found.lines():
-            console.print(escape(line))
-
-
+app.command("estimate")(estimate_command)
 app.command("package")(package_command)
 
 

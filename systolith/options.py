@@ -89,6 +89,30 @@ LineBuffer = Annotated[
         show_default=False,
     ),
 ]
+WordBits = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Of a column in a word of weights, to 32; by default as the widest weight, or 8 where that saves cycles.",
+        show_default=False,
+    ),
+]
+Packing = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Most rows of weights in a word, 1, 2 or 4; by default each doubling that saves 1% of the cycles.",
+        show_default=False,
+    ),
+]
+RowParts = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Of them, those that the array takes at once, 1, 2 or 4; by default as with `--packing`.",
+        show_default=False,
+    ),
+]
 BusBytes = Annotated[int, typer.Option(metavar="B", help="AXI4 data width in bytes: 4, 8, 16, 32 or 64.")]
 ColumnsPerMultiplier = Annotated[
     int | None,

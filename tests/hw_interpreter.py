@@ -118,7 +118,7 @@ class Machine:
         assert f["passes"] + 1 == (f["kernel_rows"] + 1) * (f["kernel_columns"] + 1) * (f["chunks"] + 1)
         for tile in range(f["tiles"] + 1):
             if f["parameters"]:
-                self.channels.append(self._take(p.parameter_rows * p.columns, p.weight_bits))
+                self.channels.append(self._take(p.parameter_rows * p.columns, p.word_bits))
             if f["first"]:
                 assert self.sums is None, "sums that nobody drained are begun anew"
                 self.sums = np.zeros((rows, columns, p.columns), np.int64)
@@ -169,11 +169,21 @@ class Machine:
         assert not weights[:, len(channels) :].any(), "a column without a channel has weights"
         return sums
 
+    def _tile(self, packed: int) -> np.ndarray:
+        """(R, C) weights of words that carry ``packed`` rows."""
+        p = self.p
+        assert packed <= p.packing, "rows in a word that the array cannot take apart"
+        together, width = min(packed, p.row_parts), p.word_bits // packed
+        words = self._take(p.rows // packed * p.columns, p.word_bits)[:, : width * packed]
+        powers = 1 << np.arange(width)
+        powers[-1] *= -1
+        # (words, C, cycles of a word, rows at once)
+        values = (words.reshape(-1, width) @ powers).reshape(p.rows // packed, p.columns, -1, together)
+        return values.transpose(3, 0, 2, 1).reshape(p.rows, p.columns)
+
     def _pass(self, f: dict[str, int], ky: int, column: int) -> None:
         p = self.p
-        powers = 1 << np.arange(p.weight_bits)
-        powers[-1] *= -1
-        weights = (self._take(p.rows * p.columns, p.weight_bits) @ powers).reshape(p.rows, p.columns)
+        weights = self._tile(1 << f["packing"])
         assert self.sums is not None
         if f["depthwise"]:
             self.sums += self._depthwise_pass(f, weights, ky, column)
@@ -253,7 +263,7 @@ class Machine:
         flat = sums.reshape(-1, p.columns)
         first = f["source"] + tile * self.settings["source_tile_step"]
         best = self._reduced(f, first, lambda address: flat[address % WRAP])
-        packed = bits.reshape(p.parameter_rows, p.columns, p.weight_bits).transpose(1, 0, 2).reshape(p.columns, -1)
+        packed = bits.reshape(p.parameter_rows, p.columns, p.word_bits).transpose(1, 0, 2).reshape(p.columns, -1)
         words = packed[:, :PARAMETER_BITS].astype(np.uint64) @ (np.uint64(1) << np.arange(64, dtype=np.uint64))
         bias = (words & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.int32).astype(np.int64)
         mantissa = (words >> np.uint64(32) & np.uint64(0xFFFFFF)).astype(np.float64)

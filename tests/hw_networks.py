@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache, lru_cache
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,9 +23,11 @@ from systolith.hw.compiler.planner import plan
 from systolith.hw.isa.parameters import Parameters
 from systolith.quant import (
     ConfigurationError,
+    Conv,
     FeatureMap,
     Graph,
     Settings,
+    Sums,
     load_float,
     quantize,
 )
@@ -50,14 +55,29 @@ BRANCHED = {
 def network(name: str, scales: str = "float", weight_bits: int = 8, activation_bits: int = 8) -> Graph:
     """One of ``NAMES`` (or "cifar"), quantized."""
     model = getattr(models, name)() if hasattr(models, name) else models.single(name)
+    return quantized(model, scales=scales, weight_bits=weight_bits, activation_bits=activation_bits)
+
+
+def quantized(model: onnx.ModelProto, **how: Any) -> Graph:
+    """``model`` quantized with ``how`` of Settings and ranges that four random images reach."""
     with TemporaryDirectory() as folder:
         onnx.save(model, Path(folder) / "model.onnx")
         graph = load_float(Path(folder) / "model.onnx")
-    return quantize(
-        graph,
-        models.images(model, 4),
-        Settings(scales=scales, weight_bits=weight_bits, activation_bits=activation_bits, ranges="minmax"),
-    )
+    return quantize(graph, models.images(model, 4), Settings(ranges="minmax", **how))
+
+
+def narrowed(graph: Graph, widths: Iterable[int]) -> Graph:
+    """``graph`` with weights of ``widths`` in turn, bits, layer by layer: the leading bits of what they were."""
+    layers, tensors, turn = [], dict(graph.tensors), cycle(widths)
+    for layer in graph.layers:
+        if isinstance(layer, Conv) and (dropped := layer.weight_bits - next(turn)) > 0:
+            scales = layer.weight_scales * np.float32(2**dropped)
+            weights, bias = layer.weights >> dropped, layer.bias >> dropped
+            layer = replace(layer, weights=weights, weight_scales=scales, bias=bias)
+            if isinstance(sums := tensors[layer.output], Sums):
+                tensors[layer.output] = replace(sums, scales=sums.scales * np.float32(2**dropped))
+        layers.append(layer)
+    return replace(graph, layers=tuple(layers), tensors=tensors)
 
 
 def branched(

@@ -1,10 +1,11 @@
 """Parameters: ranges with their whole messages, and sizes that follow."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
-from systolith.hw.isa.parameters import Parameters
+from systolith.hw.isa.parameters import ACCUMULATOR_HAZARD, Parameters
 from systolith.hw.isa.target import TARGETS
 from systolith.quant import ConfigurationError
 
@@ -121,12 +122,39 @@ def test_fingerprints_differ_with_every_field_and_only_so():
         {"weight_fifo_kib": 5}, {"activation_bits": 7}, {"weight_bits": 7}, {"sum_bits": 31}, {"lanes": 2},
         {"multiplier": False}, {"operands": True}, TABLES, {**TABLES, "normalization": 1},
         {**TABLES, "normalization": 2}, {"target": "ecp5", "columns_per_multiplier": 2},
-        {"target": "ice40", "line_buffer": 512}, {"line_buffer": 512},
+        {"target": "ice40", "line_buffer": 512}, {"line_buffer": 512}, {"packing": 2}, {"packing": 4},
+        {"packing": 2, "row_parts": 2}, {"packing": 2, "word_bits": 16},
     ]  # fmt: skip
     prints = {Parameters(**{**base, **other}).fingerprint for other in [{}, *others]}
     assert len(prints) == 1 + len(others)
     assert Parameters(**base).fingerprint == Parameters(**base, lanes=1).fingerprint
     assert {Parameters(**base, target=target).fingerprint for target in TARGETS} == {Parameters(**base).fingerprint}
+
+
+def test_what_weights_take_by_their_width():
+    p = Parameters(rows=16, columns=16, packing=4, row_parts=2)
+    assert [p.packing_of(bits) for bits in range(2, 9)] == [4, 2, 2, 1, 1, 1, 1]
+    assert [p.tile_cycles(rows) for rows in (1, 2, 4)] == [16, 8, 8]
+    assert replace(p, row_parts=4).tile_cycles(4) == 4
+    assert Parameters(rows=4, columns=4, packing=4, row_parts=4).tile_cycles(4) == ACCUMULATOR_HAZARD
+    longer = Parameters(rows=4, columns=4, word_bits=16, packing=2)
+    assert [longer.packing_of(8), longer.parameter_rows, longer.weight_row_bits] == [2, 4, 64]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"packing": 3}, "packing must be 1, 2 or 4, not 3"),
+        ({"packing": 2, "row_parts": 4}, "row parts must be 1 or 2, not 4"),
+        ({"rows": 6, "packing": 4}, "packing of 4 rows needs rows in multiples of it, not 6"),
+        ({"packing": 4, "weight_bits": 7}, "packing of 4 rows needs at least 8 word bits, not 7"),
+        ({"packing": 2, "word_bits": 7}, "word bits must be 8 to 32, not 7"),
+        ({"word_bits": 16}, "words of 16 bits for 8 weight bits need packing"),
+    ],
+)
+def test_packing_that_cannot_be_is_refused(sizes, message):
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}$"):
+        Parameters(**{"rows": 4, "columns": 4, **sizes})
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ ACTIVATIONS = {
     "operands": True,
 }  # fmt: skip
 VECTOR = {
-    "columns": 8, "lanes": 2, "lane": LANE, "operands": True, "accumulator_depth": 64, "weight_bits": 8,
+    "columns": 8, "lanes": 2, "lane": LANE, "operands": True, "accumulator_depth": 64, "word_bits": 8,
     "memory": MEMORY,
 }  # fmt: skip
 BUS = "bus bytes must be 4, 8, 16, 32 or 64, not "
@@ -100,6 +100,11 @@ REFUSED = [
     (SystolicArray, {"columns": True}, "columns must be 1 to 128, not True"),
     (SystolicArray, {"activation_bits": 1}, "activation bits must be 2 to 16, not 1"),
     (SystolicArray, {"weight_bits": 17}, "weight bits must be 2 to 16, not 17"),
+    (SystolicArray, {"word_bits": 7}, "word bits must be 8 to 32, not 7"),
+    (SystolicArray, {"packing": 4}, "packing must be 1 or 2, not 4"),
+    (SystolicArray, {"packing": 2, "parts": 4}, "parts must be 1 or 2, not 4"),
+    (WeightWriter, {"packing": 4}, "packing must be 1 or 2, not 4"),
+    (WeightWriter, {"packing": 2, "parts": 4}, "parts must be 1 or 2, not 4"),
     (SystolicArray, {"sum_bits": 7}, "sum bits must be 8 to 32, not 7"),
     (Counters, {"words": 2}, "words must be 3 to 15, not 2"),
     (Counters, {"words": 16}, "words must be 3 to 15, not 16"),
@@ -154,7 +159,7 @@ REFUSED = [
     (VectorConfiguration, {"columns": 129}, "columns must be 1 to 128, not 129"),
     (VectorConfiguration, {"lanes": 9}, "lanes must be 1 to 8, not 9"),
     (VectorConfiguration, {"accumulator_depth": 0}, "accumulator depth must be 4 to 16777216, not 0"),
-    (VectorConfiguration, {"weight_bits": 1}, "weight bits must be 2 to 16, not 1"),
+    (VectorConfiguration, {"word_bits": 1}, "word bits must be 2 to 32, not 1"),
     (
         VectorConfiguration,
         {"memory": WIDE},

@@ -39,12 +39,12 @@ BIG = 1 << 20
 
 
 def parameter_rows(p, bias, mantissas, shifts):
-    """Bit-sliced over weight rows: row j holds bits j * weight_bits and up of every channel's 64."""
+    """Bit-sliced over weight rows: row j holds bits j * word_bits and up of every channel's 64."""
     rows = [0] * p.parameter_rows
     for c, (b, mantissa, shift) in enumerate(zip(bias, mantissas, shifts, strict=True)):
         word = (int(b) & 0xFFFFFFFF) | int(mantissa) << 32 | int(shift) << 56
         for j in range(p.parameter_rows):
-            rows[j] |= (word >> (j * p.weight_bits) & ((1 << p.weight_bits) - 1)) << (c * p.weight_bits)
+            rows[j] |= (word >> (j * p.word_bits) & ((1 << p.word_bits) - 1)) << (c * p.word_bits)
     return rows
 
 

@@ -72,6 +72,9 @@ UNITS: dict[str, tuple[dict[str, Any], ...]] = {
         {"rows": 4, "columns": 12, "sum_bits": 23, "columns_per_multiplier": 2},
         {"rows": 6, "columns": 4, "sum_bits": 23, "line_buffer": 512},
         {"rows": 9, "columns": 4, "sum_bits": 23, "line_buffer": 512, "columns_per_multiplier": 2},
+        {"rows": 8, "columns": 8, "sum_bits": 23, "packing": 2},
+        {"rows": 8, "columns": 8, "sum_bits": 23, "packing": 2, "row_parts": 2},
+        {"rows": 8, "columns": 8, "sum_bits": 23, "packing": 4, "row_parts": 4},
     ),
     "lines": (
         {"rows": 6, "columns": 6, "line_buffer": 512},

@@ -20,6 +20,7 @@ from ..isa.program import QUEUE
 from .cutting import Partition, balanced, channel_tiles, divisions, inputs_of, slices
 from .geometry import Geometry
 from .kernel_steps import Kernel, kernel, lines_fit
+from .packing import pass_cycles, tile_words
 from .span import Span, size
 
 Integers = NDArray[np.int64]
@@ -282,9 +283,8 @@ class Shapes:
                 of_row = np.ceil(elements / g.source[0]) * [
                     [max(SPAN_READ, self._span_beats(size(run), g.source[0]))] for run in runs
                 ]
-            every = np.ones(len(self._columns.count) // ways, np.int64)  # of each width the same
+            every, down = np.ones(len(self._columns.count) // ways, np.int64), rows.astype(np.float64)  # each width's
             load = _each(columns.largest(elements) * every, self._rows.largest(rows))
-            down = rows.astype(np.float64)
             first = _each(columns.first(of_row) * every, self._rows.first(down))
             if traffic.begins:
                 whole = columns.first(elements) == g.source[0] * g.source[2]  # one span, and not one a row
@@ -299,8 +299,8 @@ class Shapes:
 
     def _weights(self, partition: Partition) -> float:
         """Bytes of weights, with parameters, that a spatial tile takes."""
-        p = self.p
-        return self._channel_tiles * (partition.passes(p) * p.rows + p.parameter_rows) * p.weight_row_bits / 8
+        words = partition.passes(self.p) * tile_words(self.g, self.p) + self.p.parameter_rows
+        return self._channel_tiles * words * self.p.weight_row_bits / 8
 
     def _sliced_loads(self) -> tuple[Integers, Reals, Reals]:
         """Elements of the largest slice, and beats to load the first and all: some channels of each pixel."""
@@ -397,4 +397,4 @@ class Shapes:
         """Cycles of one pass of one channel tile, over all tiles."""
         (wide, across), (high, down) = self._columns.lengths_needed(), self._rows.lengths_needed()
         wide, high = (np.array([self.k.windows(n, int(i)) for i in lengths]) for n, lengths in ((1, wide), (0, high)))
-        return (across @ np.maximum(np.outer(wide, high), self.p.pass_cycles) @ down.T).ravel()
+        return (across @ np.maximum(np.outer(wide, high), pass_cycles(self.g, self.p)) @ down.T).ravel()

@@ -20,7 +20,7 @@ from .cutting import (
 from .dram import Region
 from .engine_layer import EngineLayer, Pool
 from .instruction import Drained, Instruction
-from .kernel_steps import depthwise_fields, kernel
+from .kernel_steps import kernel, pass_fields
 from .placement import TABLE_BYTES, Placement
 from .plan import Plan
 from .span import Span, size
@@ -227,7 +227,7 @@ class TileEmitter:
             "kernel_line_step": down.step,
             "lines": height,
             "row_elements": width * depth,
-            **depthwise_fields(self.kernel, columns, p),
+            **pass_fields(self.g, self.kernel, columns, p),
         }
         chip_reads = ((start, start + size(used) * pitch),)
         if self.g.of_a_pixel and pitch == depth:

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ...quant.graph import AveragePool, Normalization, Pads, Pair, Shape, magnitudes
+from ...quant.graph import AveragePool, Normalization, Pads, Pair, Shape, magnitudes, weight_width
 from ..isa.program import SHIFT_BASE, Combine
 from .formats import ONE, Format
 from .geometry import Geometry, Neighbours, Window
@@ -182,4 +182,5 @@ class EngineLayer:
             self.raw,
             self.normalization.size if self.normalization else 0,
             self.neighbours,
+            weight_bits=weight_width(self.weights),
         )

@@ -38,6 +38,7 @@ class Geometry:
     normalized : neighbouring channels that a normalization sums over, 0 without one
     neighbours : if its results are those of several windows
     skips : of the map in DRAM the source is some pixels alone, see ``taken``
+    weight_bits : of its weights, the widest
     """
 
     on_array: bool
@@ -58,6 +59,7 @@ class Geometry:
     normalized: int
     neighbours: Neighbours | None = None
     skips: bool = False
+    weight_bits: int = 16
 
     @property
     def whole_pixels(self) -> bool:

@@ -10,6 +10,7 @@ from ..isa.program import CHANNEL
 from .cutting import ChannelTile, Part, run_length
 from .engine_layer import EngineLayer
 from .kernel_steps import Kernel, kernel
+from .packing import packing
 
 MASK32 = 0xFFFFFFFF
 
@@ -22,12 +23,12 @@ def weight_stream(uses: Iterable[Use], parameters: Parameters) -> bytes:
     """Everything that one spatial tile draws from the weight FIFO, padded to whole bus beats.
 
     For each channel tile, in the order of use: its parameters, then for each part, kernel row, kernel column and chunk
-    R rows of C weights.
+    R rows of C weights, one or several to a word.
     """
     packed, rest = [], np.zeros(0, np.uint8)
     for layer, tile, parts in uses:
         pieces = [(_parameter_bits(layer, tile, parameters), 1)]
-        pieces += [(_weight_rows(layer, tile, part, parameters), parameters.weight_bits) for part in parts]
+        pieces += [(_words(layer, tile, part, parameters), parameters.word_bits) for part in parts]
         for values, width in pieces:
             whole, rest = _packed(values, width, rest)
             packed.append(whole)
@@ -57,9 +58,9 @@ def _bits(values: NDArray[np.int64], width: int) -> NDArray[np.uint8]:
 
 
 def _parameter_bits(layer: EngineLayer, tile: ChannelTile, p: Parameters) -> NDArray[np.int64]:
-    """Bit-sliced over weight rows: row j has bits [j * weight_bits, ...) of every channel's parameters."""
+    """Bit-sliced over weight rows: row j has bits [j * word_bits, ...) of every channel's parameters."""
     rows = p.parameter_rows
-    bits = np.zeros((p.columns, rows * p.weight_bits), np.int64)
+    bits = np.zeros((p.columns, rows * p.word_bits), np.int64)
     outputs = slice(tile.output, tile.output + tile.channels)
     fields = {"bias": layer.bias[outputs] & MASK32}
     if layer.mantissas is not None and layer.shifts is not None:
@@ -68,7 +69,22 @@ def _parameter_bits(layer: EngineLayer, tile: ChannelTile, p: Parameters) -> NDA
         field = CHANNEL[name]
         bits[: tile.channels, field.offset : field.offset + field.width] = _bits(values, field.width)
     assert CHANNEL.size == PARAMETER_BITS
-    return bits.reshape(p.columns, rows, p.weight_bits).transpose(1, 0, 2).reshape(-1)
+    return bits.reshape(p.columns, rows, p.word_bits).transpose(1, 0, 2).reshape(-1)
+
+
+def _words(layer: EngineLayer, tile: ChannelTile, part: Part, p: Parameters) -> NDArray[np.int64]:
+    """(words, C), each of a word's columns as one number of the word's bits: see program.md, WEIGHTS."""
+    rows, in_word = _weight_rows(layer, tile, part, p), packing(layer.geometry, p)
+    together = p.together(in_word)
+    if in_word == 1:
+        return rows
+    # (weight tiles, rows at once, cycles, C) to (weight tiles, cycles, rows at once, C)
+    cycles = rows.reshape(-1, together, p.rows // together, p.columns).swapaxes(1, 2)
+    words = cycles.reshape(-1, in_word, p.columns)
+    width = p.word_bits // in_word
+    places = width * np.arange(in_word)[:, None]
+    found: NDArray[np.int64] = ((words & ((1 << width) - 1)) << places).sum(axis=1)
+    return found - ((found >> (p.word_bits - 1)) << p.word_bits)
 
 
 def _weight_rows(layer: EngineLayer, tile: ChannelTile, part: Part, p: Parameters) -> NDArray[np.int64]:

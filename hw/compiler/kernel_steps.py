@@ -6,6 +6,7 @@ from math import ceil
 
 from ..isa.parameters import LINE_LATENCY, Parameters
 from .geometry import Geometry
+from .packing import packing_fields, pass_cycles
 from .span import Span
 
 LONGEST_STEP = 255
@@ -145,15 +146,18 @@ def lines_fit(k: Kernel, columns: int, p: Parameters) -> bool:
 
 
 def _cycles(g: Geometry, p: Parameters, k: Kernel) -> int:
-    return k.rows.count * k.columns.count * max(k.pass_windows(g.convolved[1:]), p.pass_cycles)
+    return k.rows.count * k.columns.count * max(k.pass_windows(g.convolved[1:]), pass_cycles(g, p))
 
 
-def depthwise_fields(k: Kernel, columns: int, p: Parameters) -> dict[str, int]:
-    """Of PASSES, what tells a pass with ``columns`` columns of windows that not all of them give results."""
+def pass_fields(g: Geometry, k: Kernel, columns: int, p: Parameters) -> dict[str, int]:
+    """Of PACKED_PASSES, how many rows a word of weights carries, and of a depthwise pass with ``columns`` columns of
+    windows, that not all of them give results.
+    """
     if not k.depthwise:
-        return {}
+        return packing_fields(g, p)
     down, across = k.rows, k.columns
     return {
+        **packing_fields(g, p),
         "depthwise": 1,
         "delay": line_delay(k, columns, p) if down.taps > 1 else 1,
         "skip": down.reach,

@@ -2,13 +2,15 @@
 
 from ..isa.parameters import Parameters
 from .engine_layer import EngineLayer
+from .packing import packing
 
 
 def weight_bytes(layer: EngineLayer, parameters: Parameters) -> int:
-    """Bytes of the layer's weights, each fetched once, densely packed.  A pooling has none."""
+    """Bytes of the layer's weights, each fetched once, packed as the array takes them.  A pooling has none."""
     if not layer.macs:
         return 0
-    return -(-(layer.own_weights or int(layer.weights.size)) * parameters.weight_bits // 8)
+    bits = parameters.word_bits // packing(layer.geometry, parameters)
+    return -(-(layer.own_weights or int(layer.weights.size)) * bits // 8)
 
 
 def limit_cycles(layer: EngineLayer, parameters: Parameters) -> int:

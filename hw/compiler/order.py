@@ -8,6 +8,7 @@ from .cutting import channel_tiles, whole
 from .dependencies import makers_of
 from .engine_layer import EngineLayer
 from .kernel_steps import kernel
+from .packing import pass_cycles
 
 SPARE = 0.8
 """Of the array's time, what the vector unit's own layers are planned into: it loses the rest to loads and banks."""
@@ -50,7 +51,7 @@ def array_cycles(layer: EngineLayer, p: Parameters) -> int:
     """Cycles of the array for all of ``layer``, if nothing keeps it waiting."""
     tiles = sum(map(len, channel_tiles(layer.geometry, p)))
     windows = kernel(layer.geometry, p).pass_windows(layer.convolved[1:])
-    return tiles * whole(layer.geometry, p).passes(p) * max(windows, p.pass_cycles)
+    return tiles * whole(layer.geometry, p).passes(p) * max(windows, pass_cycles(layer.geometry, p))
 
 
 def vector_cycles(layer: EngineLayer, p: Parameters) -> int:

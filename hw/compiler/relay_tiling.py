@@ -13,6 +13,7 @@ from .cost import DRAIN_GAP, SHARED, Integers, Reals, Shapes, Traffic, beyond_qu
 from .cutting import channel_tiles, even, slicings, source_columns, source_rows, spatial_tile, tiles_of, whole
 from .geometry import Geometry
 from .kernel_steps import kernel, lines_fit
+from .packing import pass_cycles, tile_words
 from .relay import PLANES, source_tile
 from .span import size
 from .tiling import Tiling
@@ -185,14 +186,14 @@ class _Shaped:
         k, p = kernel(g, self.p), self.p
         again = 2 * k.windows(0, 1) - k.windows(0, 2)
         down = _every(rows, name) + (pieces - 1) * again * self.shapes.bands
-        passing = np.maximum(down * _every(columns, name), self.count * pieces * p.pass_cycles)
+        passing = np.maximum(down * _every(columns, name), self.count * pieces * pass_cycles(g, p))
         cycles: Integers = self.tiles * whole(g, p).passes(p) * passing
         return cycles
 
     def _weight_rows(self) -> Integers:
         """That each channel tile of both draws."""
         p = self.p
-        made, taken = (whole(g, p).passes(p) * p.rows + p.parameter_rows for g in (self.maker, self.taker))
+        made, taken = (whole(g, p).passes(p) * tile_words(g, p) + p.parameter_rows for g in (self.maker, self.taker))
         rows: Integers = made * self.made_pieces + taken * self.taken_pieces
         return rows
 

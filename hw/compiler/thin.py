@@ -16,6 +16,7 @@ from .cutting import channel_tiles, whole
 from .engine_layer import EngineLayer
 from .geometry import Geometry
 from .needs import reads_maps_as_they_are
+from .packing import pass_cycles
 from .stacked import alike, in_turns, joined, may_take_turns, stacked, step_of
 from .tiling import Tilings
 
@@ -193,4 +194,4 @@ def work_of(layer: EngineLayer, p: Parameters) -> _Work:
         # tiles of one column of results convolve only what it pools
         across = min(columns * pool.kernel[1], (columns - 1) * pool.strides[1] + pool.kernel[1])
         positions = g.convolved[1] * across
-    return _Work(tiles * whole(g, p).passes(p) * max(positions, p.pass_cycles), vector)
+    return _Work(tiles * whole(g, p).passes(p) * max(positions, pass_cycles(g, p)), vector)

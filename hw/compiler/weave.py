@@ -12,6 +12,7 @@ from .emission import TileEmitter
 from .instruction import Instruction
 from .kernel_steps import kernel
 from .order import SPARE
+from .packing import pass_cycles
 from .plan import Plan
 from .relay_emission import RelayEmitter
 from .span import size
@@ -264,7 +265,7 @@ class _Weaver:
     def _paces(self, emit: TileEmitter, tile: SpatialTile) -> tuple[int, int]:
         """Cycles of the array and of the vector unit for a channel tile in ``tile``."""
         windows, p = emit.kernel.pass_windows(tile.convolved), self.p
-        step = sum(part.passes(p) for part in emit.place.tiling.parts) * max(windows, p.pass_cycles)
+        step = sum(part.passes(p) for part in emit.place.tiling.parts) * max(windows, pass_cycles(emit.it.geometry, p))
         return step, size(tile.rows) * size(tile.columns) * interval(emit.it.geometry, p) + p.parameter_rows
 
     def _awaited(self, number: int) -> bool:

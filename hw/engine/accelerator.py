@@ -4,7 +4,7 @@ from amaranth import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Reset
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..isa.parameters import VERSION, Parameters
+from ..isa.parameters import ACCUMULATOR_HAZARD, VERSION, Parameters
 from ..isa.program import QUEUE, UNITS
 from .accumulators import Accumulators, control_layout
 from .activations import ActivationMemory
@@ -33,6 +33,7 @@ from .storer import Storer
 from .tokens import Tokens
 from .vector import VectorUnit
 from .weights import Gearbox, WeightWriter, order_layout
+from .widening import Widening
 
 
 class Accelerator(wiring.Component):
@@ -51,7 +52,7 @@ class Accelerator(wiring.Component):
         self._parameters = p = parameters
         memory = memory_format(p)
         attributes = Attributes(p.axi_protection, p.axi_cache, p.axi_quality)
-        self.fetch = Fetch(bus_bytes=p.bus_bytes, fingerprint=p.fingerprint)
+        self.fetch = Fetch(bus_bytes=p.bus_bytes, fingerprint=p.fingerprint, packed=p.packing > 1)
         self.tokens = Tokens()
         self.reads = ReadMaster(bus_bytes=p.bus_bytes, users=3, attributes=attributes)
         self.loader = Loader(bus_bytes=p.bus_bytes, memory=memory)
@@ -69,7 +70,12 @@ class Accelerator(wiring.Component):
         self.weight_stream = WeightStream(bus_bytes=p.bus_bytes, fifo_beats=p.weight_fifo_beats)
         self.gearbox = Gearbox(source=8 * p.bus_bytes, target=p.weight_row_bits)
         self.writer = WeightWriter(
-            rows=p.rows, row_bits=p.weight_row_bits, pass_cycles=p.pass_cycles, parameter_rows=p.parameter_rows
+            rows=p.rows,
+            row_bits=p.weight_row_bits,
+            pass_cycles=ACCUMULATOR_HAZARD,
+            parameter_rows=p.parameter_rows,
+            packing=p.packing,
+            parts=p.row_parts,
         )
         self.sequencer = Sequencer(
             rows=p.rows,
@@ -87,6 +93,9 @@ class Accelerator(wiring.Component):
             sum_bits=p.sum_bits,
             cell=array_cell(p),
             lines=array_lines(p),
+            word_bits=p.word_bits,
+            packing=p.packing,
+            parts=p.row_parts,
         )
         self.lines = LineBuffer(
             channels=p.depthwise_channels,
@@ -172,7 +181,8 @@ class Accelerator(wiring.Component):
         port = fetch.array
         passes = queue("array", self.sequencer.instructions)
         orders = queue("order", self.writer.orders)
-        m.d.comb += [orders.incoming.payload[n].eq(port.payload[n]) for n in order_layout().members]
+        ordered = order_layout(self._parameters.packing).members
+        m.d.comb += [orders.incoming.payload[n].eq(port.payload[n]) for n in ordered]
         m.d.comb += [
             passes.incoming.payload.eq(port.payload),
             port.ready.eq(passes.incoming.ready & orders.incoming.ready),
@@ -240,18 +250,21 @@ class Accelerator(wiring.Component):
         """Pixels, and what travels beside them: swaps and weights to the array, control to the accumulators."""
         p, array, sequencer, writer = self._parameters, self.array, self.sequencer, self.writer
         entering, leaving = entering_cycles(), leaving_cycles(p)
+        loading = entering - Widening.latency(p.packing)
         control = delayed(m, sequencer.control.as_value(), leaving, name="control", init=0)
         m.d.comb += [
             array.pixels.eq(self.activations.pixels),
             array.depthwise.eq(delayed(m, sequencer.depthwise, entering, name="depthwise", init=0)),
             array.swap.eq(delayed(m, sequencer.swap, entering, name="swap", init=0)),
-            array.weights.eq(delayed(m, writer.weights, entering, name="weights")),
-            array.weight_row.eq(delayed(m, writer.weight_row, entering, name="weight_row", init=0)),
+            array.weights.eq(delayed(m, writer.weights, loading, name="weights")),
+            array.weight_row.eq(delayed(m, writer.weight_row, loading, name="weight_row", init=0)),
             writer.swap.eq(sequencer.swap),
             sequencer.loaded.eq(writer.loaded),
             self.accumulators.control.eq(control_layout(p.accumulator_depth)(control)),
             self.accumulators.sums.eq(array.sums),
         ]
+        if p.packing > 1:
+            m.d.comb += array.form.eq(delayed(m, writer.form.as_value(), loading, name="form"))
         if p.line_buffer:
             m.d.comb += [self.lines.pixels[c].eq(array.pixels[c]) for c in range(p.depthwise_channels)]
             m.d.comb += [

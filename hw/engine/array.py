@@ -4,9 +4,11 @@ from amaranth import C, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..isa.ranges import check_range
+from ..isa.parameters import PACKINGS
+from ..isa.ranges import check_choice, check_range
 from .cell import PORTABLE, Cell
 from .delay import delayed
+from .widening import Widening, form_layout
 
 
 def array_latency(rows: int, cell: Cell, lines: int = 0) -> int:
@@ -26,6 +28,15 @@ class SystolicArray(wiring.Component):
     least R pixels follow each other without a bubble.  A row is broadcast down its column rather than shifted:
     the cell below the swap wave still uses its old weight, so a shift chain would cost 2R cycles a tile.
 
+    *Packed*, a word of ``weights`` has a row of wide weights or n rows of narrow ones, of which g = min(n, parts) are
+    written at once: in cycle t of R / g, rows t + j * R / g, 0 <= j < g.  Wide weights are the case g = 1.  The rows
+    are ``parts`` equal runs; part p has a bus of its own, p * R / parts cycles behind ``weight_row``.  So a row comes
+    - never too soon: it is in one of the parts j * parts / g to (j + 1) * parts / g - 1, so it lags by j * R / g cycles
+      at least, and cycle t is t cycles after the swap before it, at least;
+    - never too late: the tile is whole R / g - t cycles after cycle t, at least, and a swap's wave comes to the row
+      t + j * R / g cycles after that: that is (j + 1) * R / g after cycle t, and the lag is less.
+    So tiles of R / g pixels follow each other without a bubble.  Weights come Widening.latency cycles ahead of pixels.
+
     Columns that share a multiplier see the pixels at once; those behind the first wait at the array's end.
 
     *Depthwise*, each column convolves a channel of its own: all cells of a column see the same pixel, channel c of the
@@ -35,7 +46,10 @@ class SystolicArray(wiring.Component):
 
     Parameters: rows, columns : int, R and C;  activation_bits, weight_bits, sum_bits : int, all signed;  cell : Cell
                 lines : int, 0 without depthwise columns
-    Members:    pixels : In, (R,) signed; swap : In; weights : In, (C,) signed; weight_row : In, R bits
+                word_bits : int, of a column in a word of weights, as ``weight_bits`` unless given
+                packing : int, most rows in a word;  parts : int, of the rows, at most ``packing``
+    Members:    pixels : In, (R,) signed; swap : In; weights : In, (C,) words; weight_row : In, R bits
+                form : In, form_layout, with the weights
                 depthwise : In, with the pixels;  buffered : In, (lines - 1, min(R, C)) signed
                 sums : Out, (C,) signed, skewed by one cycle a column
     """
@@ -50,6 +64,9 @@ class SystolicArray(wiring.Component):
         sum_bits: int,
         cell: Cell = PORTABLE,
         lines: int = 0,
+        word_bits: int | None = None,
+        packing: int = 1,
+        parts: int = 1,
     ) -> None:
         check_range("rows", rows, 1, 128)
         check_range("columns", columns, 1, 128)
@@ -57,6 +74,11 @@ class SystolicArray(wiring.Component):
         check_range("weight bits", weight_bits, 2, 16)
         check_range("sum bits", sum_bits, 8, 32)
         check_range("lines", lines, 0, rows)
+        word_bits = word_bits or weight_bits
+        check_range("word bits", word_bits, weight_bits, 32)
+        check_choice("packing", packing, tuple(n for n in PACKINGS if rows % n == 0 and word_bits >= 2 * n))
+        check_choice("parts", parts, tuple(n for n in PACKINGS if n <= packing))
+        self._packing, self._parts = packing, parts
         self._rows, self._columns, self._cell, self._lines = rows, columns, cell, lines
         self._weight, self._sum = signed(weight_bits), signed(sum_bits)
         buffered = data.ArrayLayout(data.ArrayLayout(signed(activation_bits), min(rows, columns)), max(0, lines - 1))
@@ -64,8 +86,9 @@ class SystolicArray(wiring.Component):
             {
                 "pixels": In(data.ArrayLayout(signed(activation_bits), rows)),
                 "swap": In(1),
-                "weights": In(data.ArrayLayout(self._weight, columns)),
+                "weights": In(data.ArrayLayout(signed(word_bits), columns)),
                 "weight_row": In(rows),
+                "form": In(form_layout(packing)),
                 "depthwise": In(1),
                 "buffered": In(buffered),
                 "sums": Out(data.ArrayLayout(self._sum, columns)),
@@ -81,13 +104,27 @@ class SystolicArray(wiring.Component):
         modes = self._diagonals(m, self.depthwise, "depthwise") if chosen else []
         pixels = [delayed(m, self.pixels[r], r, name=f"skew_{r}") for r in range(rows)]
         lines = [list(pixels), *self._buffered(m)]
-        weight_row = delayed(m, self.weight_row, chosen, name="weight_row_0", init=0)
+        loads = Widening(
+            m,
+            rows=rows,
+            word_bits=self.weights.shape().elem_shape.width,
+            weight_bits=self._weight.width,
+            packing=self._packing,
+            parts=self._parts,
+            weight_row=delayed(m, self.weight_row, chosen, name="weight_row_0", init=0),
+            form=delayed(m, self.form.as_value(), chosen, name="form_0"),
+        )
         for c in range(0, columns, shared):
             together = range(c, min(c + shared, columns))
-            arriving = [delayed(m, self.weights[n], c + chosen, name=f"weight_skew_{n}") for n in together]
-            weights = self._cell.prepare(m, f"{c}", arriving)
+            words = [delayed(m, self.weights[n], c + chosen, name=f"weight_skew_{n}") for n in together]
             if c:
-                weight_row = delayed(m, weight_row, shared, name=f"weight_row_{c}", init=0)
+                loads.move(m, shared, c)
+            arriving = [loads.weights(m, word, n) for n, word in zip(together, words, strict=True)]
+            parts = [
+                self._cell.prepare(m, f"{c}_{part}" if part else f"{c}", list(those))
+                for part, those in enumerate(zip(*arriving, strict=True))
+            ]
+            weights = list(zip(*parts, strict=True))
             totals: list[Value] = [C(0, self._sum) for _ in together]
             for r in range(rows):
                 currents = []
@@ -95,7 +132,7 @@ class SystolicArray(wiring.Component):
                     shadow = Signal(self._weight, name=f"shadow_{r}_{n}", reset_less=True)
                     current = Signal(self._weight, name=f"weight_{r}_{n}", reset_less=True)
                     m.d.sync += [
-                        shadow.eq(Mux(weight_row[r], weight, shadow)),
+                        shadow.eq(Mux(loads.weight_row[r], weight[r * self._parts // rows], shadow)),
                         current.eq(Mux(swaps[r + c], shadow, current)),
                     ]
                     currents.append(current)

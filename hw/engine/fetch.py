@@ -7,12 +7,13 @@ from amaranth.lib.wiring import In, Out
 from ..isa.parameters import BUS_BYTES, INSTRUCTION_BYTES
 from ..isa.program import (
     BEGIN,
-    BITS,
     LAYOUTS,
+    PASSES,
     PREFETCH,
     STAMP,
     VECTOR_BITS,
     Operation,
+    instruction_bits,
 )
 from ..isa.ranges import check_choice, check_range
 from ..isa.register_map import Cause
@@ -32,8 +33,6 @@ PORTS = {
     "store": (Operation.STORE,),
 }
 """Whose instructions each unit takes."""
-SORTED = data.StructLayout({"word": BITS, "port": len(PORTS)})
-"""An instruction, and a bit for whose it is: none if it is Fetch's own, or nobody's."""
 
 
 class Fetch(wiring.Component):
@@ -46,6 +45,7 @@ class Fetch(wiring.Component):
     Up to PREFETCH instructions behind END are read and dropped: the program's memory must hold them.
 
     Parameters: bus_bytes : int, bytes a beat;  fingerprint : int, 32 bits, of the programs that may run
+                packed : bool, ARRAYs say how many rows of weights a word carries
     Members:    start : In, pulse;  program : In, byte address, 64-byte aligned, with start
                 requests : Out(stream), BURST;  beats : In(stream);  beat_error : In, the beat came with an error
                 load, weights, array, store : Out(stream) of their layouts;  vector : Out(stream), VECTOR_BITS, of two
@@ -54,10 +54,12 @@ class Fetch(wiring.Component):
 
     PREFETCH = PREFETCH
 
-    def __init__(self, *, bus_bytes: int, fingerprint: int) -> None:
+    def __init__(self, *, bus_bytes: int, fingerprint: int, packed: bool = False) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
         check_range("fingerprint", fingerprint, 0, (1 << 32) - 1)
         self._bus_bytes, self._fingerprint = bus_bytes, fingerprint
+        # an instruction, and a bit for whose it is: none if it is Fetch's own, or nobody's
+        self._sorted = data.StructLayout({"word": instruction_bits(packed), "port": len(PORTS)})
         super().__init__(
             {
                 "start": In(1),
@@ -67,7 +69,7 @@ class Fetch(wiring.Component):
                 "beat_error": In(1),
                 "load": Out(stream.Signature(LAYOUTS[Operation.LOAD])),
                 "weights": Out(stream.Signature(LAYOUTS[Operation.WEIGHTS])),
-                "array": Out(stream.Signature(LAYOUTS[Operation.ARRAY])),
+                "array": Out(stream.Signature(LAYOUTS[Operation.ARRAY] if packed else PASSES)),
                 "vector": Out(stream.Signature(VECTOR_BITS)),
                 "store": Out(stream.Signature(LAYOUTS[Operation.STORE])),
                 "units_idle": In(1),
@@ -85,7 +87,7 @@ class Fetch(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.check = check = Check(bus_bytes=self._bus_bytes)
-        m.submodules.queue = queue = InstructionQueue(shape=SORTED, depth=self.PREFETCH - 1)
+        m.submodules.queue = queue = InstructionQueue(shape=self._sorted, depth=self.PREFETCH - 1)
         # a verdict comes when its instruction has passed the queue
         m.submodules.verdicts = verdicts = ShiftFifo(shape=VERDICT, depth=self.PREFETCH)
         fetching, asked, used = Signal(), Signal(), Signal()

@@ -40,7 +40,7 @@ def vector_configuration(p: Parameters) -> VectorConfiguration:
         lane=lane,
         operands=p.operands,
         accumulator_depth=p.accumulator_depth,
-        weight_bits=p.weight_bits,
+        word_bits=p.word_bits,
         memory=memory_format(p),
     )
 

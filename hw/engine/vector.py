@@ -46,7 +46,7 @@ class VectorUnit(wiring.Component):
                 "drained": In(data.ArrayLayout(signed(c.lane.sum_bits), c.columns)),
                 "parameter_write": In(1),
                 "parameter_row": In(range(2 * c.parameter_rows)),
-                "parameter_data": In(c.columns * c.weight_bits),
+                "parameter_data": In(c.columns * c.word_bits),
                 "parameter_slot_free": Out(1),
                 "read_address": Out(c.memory.address_bits),
                 "read_valid": Out(1),
@@ -266,9 +266,9 @@ class VectorUnit(wiring.Component):
         return lanes
 
     def _channel_parameters(self, m: Module, walk: Walk) -> list[data.View]:
-        """Rows of weights hold the parameters bit-sliced: row j has bits [j * weight_bits, ...) of every channel."""
+        """Rows of weights hold the parameters bit-sliced: row j has bits [j * word_bits, ...) of every channel."""
         c = self._configuration
-        rows, width = c.parameter_rows, c.weight_bits
+        rows, width = c.parameter_rows, c.word_bits
         m.submodules.parameters = memory = Memory(
             shape=c.columns * width, depth=2 * rows, init=[], attrs=COLLISIONS_NEVER_COUNT
         )

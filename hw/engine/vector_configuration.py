@@ -30,7 +30,7 @@ class VectorConfiguration:
     lane : what each lane can do
     operands : it reads feature maps too, not accumulators alone
     accumulator_depth : vectors in each half of the accumulators
-    weight_bits : of a channel's parameters, what one row of weights carries
+    word_bits : of a channel's parameters, what one word of weights carries
     memory : where the feature maps lie
     """
 
@@ -39,14 +39,14 @@ class VectorConfiguration:
     lane: LaneConfiguration
     operands: bool
     accumulator_depth: int
-    weight_bits: int
+    word_bits: int
     memory: MemoryFormat
 
     def __post_init__(self) -> None:
         check_range("columns", self.columns, 1, 128)
         check_range("lanes", self.lanes, 1, self.columns)
         check_range("accumulator depth", self.accumulator_depth, 4, 1 << 24)
-        check_range("weight bits", self.weight_bits, 2, 16)
+        check_range("word bits", self.word_bits, 2, 32)
         if self.lane.element_bits != self.memory.element_bits:
             raise ConfigurationError(
                 f"element bits of the lanes and of the memory must be equal, not {self.lane.element_bits} and"
@@ -83,8 +83,8 @@ class VectorConfiguration:
 
     @property
     def parameter_rows(self) -> int:
-        """Rows of weights that carry one channel tile's requantization parameters."""
-        return parameter_rows(self.weight_bits)
+        """Words of weights that carry one channel tile's requantization parameters."""
+        return parameter_rows(self.word_bits)
 
     @property
     def written_cycles(self) -> int:

@@ -21,12 +21,20 @@ ACCUMULATOR_HAZARD = 4
 LINE_LATENCY = 2
 """Cycles from a place of the line buffer to what it holds: read, register."""
 
+PACKINGS = (1, 2, 4)
+"""Rows of weights that a word of the stream may carry."""
+
 SHIFT_MOST = 60
 """The greatest shift of a scale, see ``program.CHANNEL``: with it any int32 becomes 0."""
 
 VERSION = 5
 """Of the program format and the registers."""
 INSTRUCTION_BYTES = 64
+LATER = {"word_bits": 0, "packing": 1, "row_parts": 1}
+"""Parameters that came after others' fingerprints, and what they are where they are not used."""
+NOT_ALWAYS = ("target", "columns_per_multiplier", *LATER)
+"""Parameters that programs need not know of, or not always."""
+
 LONGEST_LINE = 1 << 16
 """Pixels in a line of the largest line buffer."""
 
@@ -36,9 +44,9 @@ PARAMETER_BITS = 64
 """Requantization parameters of one output channel: bias, mantissa, shift (see ``program.CHANNEL``)."""
 
 
-def parameter_rows(weight_bits: int) -> int:
-    """Weight rows that carry the requantization parameters of one channel tile."""
-    return -(-PARAMETER_BITS // weight_bits)
+def parameter_rows(word_bits: int) -> int:
+    """Words of the weights' stream that carry the requantization parameters of one channel tile."""
+    return -(-PARAMETER_BITS // word_bits)
 
 
 def product_bits(activation_bits: int) -> int:
@@ -71,6 +79,9 @@ class Parameters:
     columns_per_multiplier : neighbouring columns of the array that share a multiplier of the target, 1 to 4, see
     ``sharing``; 0 means as many as it has for operands of these widths without a condition, which is 2 of an ice40
     line_buffer : pixels in a line of the buffer that feeds depthwise convolutions, a power of two; 0 leaves it out
+    word_bits : of a column in a word of the weights' stream, ``weight_bits`` to 32; 0 means ``weight_bits``
+    packing : most rows of weights in one word, as narrow as that takes, 1, 2 or 4; 1 leaves out what widens them
+    row_parts : parts of the array's rows that take a row of weights each in one cycle, 1, 2 or 4, at most ``packing``
     """
 
     rows: int
@@ -98,6 +109,9 @@ class Parameters:
     target: Target = "generic"
     columns_per_multiplier: int = 0
     line_buffer: int = 0
+    word_bits: int = 0
+    packing: int = 1
+    row_parts: int = 1
 
     def __post_init__(self) -> None:
         check_range("rows", self.rows, 1, 128)
@@ -121,6 +135,7 @@ class Parameters:
         check_range("AXI quality", self.axi_quality, 0, 15)
         if self.line_buffer:
             check_power_of_two("line buffer", self.line_buffer, 16, LONGEST_LINE)
+        self._check_packing()
         if self.target not in TARGETS:
             raise ConfigurationError(f"target must be {', '.join(TARGETS[:-1])} or {TARGETS[-1]}, not {self.target}")
         self._check_features()
@@ -138,6 +153,21 @@ class Parameters:
             raise ConfigurationError(
                 f"activation KiB must be at least {-(-2 * self.banks * self.line * self.element_bytes // 1024)} "
                 f"for {self.banks} banks of lines of {self.line} values, not {self.activation_kib}"
+            )
+
+    def _check_packing(self) -> None:
+        check_choice("packing", self.packing, PACKINGS)
+        check_choice("row parts", self.row_parts, tuple(n for n in PACKINGS if n <= self.packing))
+        if self.rows % self.packing:
+            raise ConfigurationError(f"packing of {self.packing} rows needs rows in multiples of it, not {self.rows}")
+        if self.word_bits == 0:
+            object.__setattr__(self, "word_bits", self.weight_bits)
+        check_range("word bits", self.word_bits, self.weight_bits, 32)
+        if self.word_bits > self.weight_bits and self.packing == 1:
+            raise ConfigurationError(f"words of {self.word_bits} bits for {self.weight_bits} weight bits need packing")
+        if self.word_bits < 2 * self.packing:
+            raise ConfigurationError(
+                f"packing of {self.packing} rows needs at least {2 * self.packing} word bits, not {self.word_bits}"
             )
 
     def _check_features(self) -> None:
@@ -241,13 +271,26 @@ class Parameters:
 
     @property
     def weight_row_bits(self) -> int:
-        """One row of the array's weights, as it travels: a weight for each column."""
-        return self.columns * self.weight_bits
+        """A word of weights, as it travels: a row of the array's, or several."""
+        return self.columns * self.word_bits
+
+    def packing_of(self, weight_bits: int) -> int:
+        """Rows of weights of ``weight_bits`` that a word of the stream carries."""
+        fitting = (n for n in PACKINGS if n <= self.packing and weight_bits <= self.word_bits // n)
+        return max(fitting, default=1)
+
+    def together(self, packing: int) -> int:
+        """Rows of weights that the array takes in one cycle, of words that carry ``packing``."""
+        return min(packing, self.row_parts)
+
+    def tile_cycles(self, packing: int) -> int:
+        """Fewest cycles from one weight tile to the next: to load it, or what an accumulator takes to settle."""
+        return max(self.rows // self.together(packing), ACCUMULATOR_HAZARD)
 
     @property
     def parameter_rows(self) -> int:
-        """Weight rows that carry the requantization parameters of one channel tile."""
-        return parameter_rows(self.weight_bits)
+        """Words that carry the requantization parameters of one channel tile."""
+        return parameter_rows(self.word_bits)
 
     @property
     def lane_groups(self) -> int:
@@ -276,14 +319,15 @@ class Parameters:
 
     @property
     def pass_cycles(self) -> int:
-        """Fewest cycles from one weight tile to the next: R to load it, or what an accumulator takes to settle."""
-        return max(self.rows, ACCUMULATOR_HAZARD)
+        """``tile_cycles`` of weights as wide as the array's."""
+        return self.tile_cycles(1)
 
     @property
     def fingerprint(self) -> int:
         """32 bits that differ between accelerators whose programs are not interchangeable; any target runs them."""
-        fields = asdict(self)
-        del fields["target"], fields["columns_per_multiplier"]
+        fields = {name: value for name, value in asdict(self).items() if name not in NOT_ALWAYS}
+        without = LATER | {"word_bits": self.weight_bits}
+        fields |= {name: getattr(self, name) for name in LATER if getattr(self, name) != without[name]}
         if self.sharing and (self.line_buffer or not self.sharing.lowest):  # else programs do not know of it
             fields["columns_per_multiplier"] = self.columns_per_multiplier
         text = json.dumps({**fields, "version": VERSION}, sort_keys=True)

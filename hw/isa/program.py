@@ -59,7 +59,7 @@ TRANSFER = _struct(
 STREAM = _struct(dram=32, beats=32)
 """WEIGHTS: a contiguous, bus-aligned stream for the array; ``beats`` of the bus, less one."""
 
-PASSES = _struct(
+PACKED_PASSES = _struct(
     wait=4,
     post=4,
     first=1,  # these passes begin their sums (else they add to the accumulators)
@@ -92,8 +92,12 @@ PASSES = _struct(
     row_stride=8,  # rows of windows from one with results to the next, less one
     column_stride=8,  # windows from one with a result to the next, less one
     tail=8,  # windows at the end of a row that give no result
+    packing=2,  # log2 of the rows of weights that a word of the stream carries
 )
 """ARRAY: for tile, kernel row, kernel column, chunk: load weights; for row, column: multiply and accumulate."""
+
+PASSES = data.StructLayout({name: field.shape for name, field in PACKED_PASSES if name != "packing"})
+"""ARRAY, for accelerators whose words have a row each, and as the sequencer takes it."""
 
 DRAIN = _struct(
     wait=4,
@@ -193,13 +197,20 @@ LAYOUTS = {
     Operation.STORE: TRANSFER,
     Operation.SETUP: SETTINGS,
     Operation.WEIGHTS: STREAM,
-    Operation.ARRAY: PASSES,
+    Operation.ARRAY: PACKED_PASSES,
     Operation.VECTOR: DRAIN,
     Operation.IMAGE: STAMP,
 }
 
 BITS = max(layout.size for layout in LAYOUTS.values())
 """Width of the widest; the check lies behind it."""
+
+
+def instruction_bits(packed: bool) -> int:
+    """Width of the widest that an accelerator looks at, ``packed``: one whose words may carry several rows."""
+    layouts = LAYOUTS if packed else {**LAYOUTS, Operation.ARRAY: PASSES}
+    return max(int(layout.size) for layout in layouts.values())
+
 
 CHANNEL = data.StructLayout({"bias": 32, "mantissa": 24, "shift": 8})
 """Requantization parameters of one channel: ``scale = mantissa * 2**-(shift + SHIFT_BASE)``."""

@@ -40,12 +40,12 @@ class _Weights:
     def __init__(self, run: Run) -> None:
         self.run, self.beat_bits = run, 8 * run.p.bus_bytes
         self.base = self.bits = 0  # written of this stream, which begins behind beat ``base`` of all
-        self.left = 0  # rows of this stream to be written, as far as they are known
+        self.left = 0  # words of this stream to be written, as far as they are known
         self.drawn = 0  # beats that have left the FIFO
         self.arrived = self.last = 0  # beats up to and with the burst in hand, and the cycle of its last
 
-    def rows(self, count: int, cycles: int, now: int) -> Generator[Channel, None, int]:
-        """The first cycle after ``count`` weight rows have been written, from ``now`` on, in ``cycles`` at least."""
+    def words(self, count: int, cycles: int, now: int) -> Generator[Channel, None, int]:
+        """The first cycle after ``count`` words have been written, from ``now`` on, in ``cycles`` at least."""
         run, beat_bits = self.run, self.beat_bits
         arrivals, arrived = run.arrivals, self.arrived
         first = self.base + self.bits // beat_bits + 1
@@ -63,7 +63,7 @@ class _Weights:
             if needed == first:
                 begin = max(begin, there)
         self.arrived = arrived
-        # a row a cycle, and out of the FIFO a beat a cycle
+        # a word a cycle at most, and out of the FIFO a beat a cycle
         cycles = max(cycles, beat - first + 1)
         end = max(begin + cycles - 1, there)
         # while it waits for the array, the gearbox fills with rows behind these
@@ -89,16 +89,18 @@ def weight_writer(run: Run) -> Process:
         visible, order = yield from run.orders.items.take()
         now, f = max(now, visible + WeightWriter.LATENCY), order.fields
         positions = (f["rows"] + 1) * (f["columns"] + 1)
+        packing = 1 << f.get("packing", 0)
+        words, cycles = p.rows // packing, p.tile_cycles(packing)
         parameter_rows = p.parameter_rows if f["parameters"] else 0
-        weights.left = (f["tiles"] + 1) * (parameter_rows + (f["passes"] + 1) * p.rows)
+        weights.left = (f["tiles"] + 1) * (parameter_rows + (f["passes"] + 1) * words)
         if not f["flush"]:
             weights.left += Gearbox.HELD  # the stream goes on
         for _ in range(f["tiles"] + 1):
             if parameter_rows:
                 slot = yield from run.slots.take()
-                now = yield from weights.rows(parameter_rows, parameter_rows, max(now, slot))
+                now = yield from weights.words(parameter_rows, parameter_rows, max(now, slot))
             swapped = yield from run.swapped.take()
-            now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped))
+            now = yield from weights.words(words, cycles, max(now, swapped))
             following = 0
             if f["passes"]:
                 following = yield from run.begun.take()
@@ -106,7 +108,7 @@ def weight_writer(run: Run) -> Process:
                 run.wait(order, "weights", now - following - 1)
                 swapped = max(following, now)
                 following = swapped + positions
-                now = yield from weights.rows(p.rows, p.pass_cycles, max(now, swapped))
+                now = yield from weights.words(words, cycles, max(now, swapped))
             if f["passes"]:
                 run.wait(order, "weights", now - following - 1)
             run.loaded.put(max(following, now))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..hw.build import parameters_for
-from ..hw.choice import choose
+from ..hw.choice import CHOSEN, choose
 from ..hw.devices import device as device_of
 from ..hw.estimate import Estimate, estimate_chosen, largest, room
 from ..quant import ConfigurationError
@@ -38,7 +38,8 @@ def estimate_build(
     graph = graph_of(model)
     if rows is not None and columns is not None:
         parameters = parameters_for(graph, rows=rows, columns=columns, **sizes)
-        made = choose(graph, parameters, batch, lanes=sizes.get("lanes"), unfold_input=unfold_input, fits=room(part))
+        given = {name: sizes.get(name) for name in CHOSEN}
+        made = choose(graph, parameters, batch, unfold_input=unfold_input, fits=room(part), **given)
         return estimate_chosen(graph, made, batch=batch, clock_mhz=clock_mhz, device=part)
     if rows is not None or columns is not None:
         raise ConfigurationError("give both rows and columns, or neither and a device")

@@ -12,7 +12,7 @@ from rich.table import Table
 from .. import quant
 from ..hw.area import area, measured
 from ..hw.build import general_parameters, generate, generate_hardware, parameters_for
-from ..hw.choice import choose
+from ..hw.choice import CHOSEN, choose
 from ..hw.compiler.plan import Plan
 from ..hw.estimate import area_line, array_line
 from ..hw.folder import read_manifest
@@ -48,8 +48,8 @@ def generate_build(
     if that saves 1% of the cycles
     monitor : ports that show each vector that is written, for a logic analyser
     sizes : bus_bytes, activation_kib, accumulator_kib, weight_fifo_kib, lanes, and any other field of hw's
-    Parameters; operand and sum widths are what the model needs unless given, lanes the fewest that come near the
-    fastest: the manifest has the reasons.
+    Parameters; operand and sum widths are what the model needs unless given, lanes, packing and row_parts the fewest
+    that come near the fastest: the manifest has the reasons.
     Raises ModelError for what is no quantized model, ConfigurationError for parameters out of range or a
     layer that cannot fit, naming the memory and the size that would do.
     """
@@ -59,7 +59,8 @@ def generate_build(
     file = written.SerializeToString(deterministic=True)
     with stage_bars(STAGES, show_progress) as progress:
         progress("choice", 0, 1)
-        made = choose(graph, parameters, batch, lanes=sizes.get("lanes"), unfold_input=unfold_input)
+        given = {name: sizes.get(name) for name in CHOSEN}
+        made = choose(graph, parameters, batch, unfold_input=unfold_input, **given)
         progress("choice", 1, 1)
         p, unfold = made.parameters, made.unfold_input
         return generate(graph, file, p, Path(output), batch, unfold, monitor, progress, made.reasons)
