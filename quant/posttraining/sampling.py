@@ -38,7 +38,7 @@ def some_images(network: FloatGraph, images: Mapping[str, Floats]) -> dict[str, 
             macs += math.prod(size[layer.output]) * layer.weights[0].size
     seen: dict[tuple[bytes, ...], int] = {}
     for number, one in enumerate(zip(*images.values(), strict=True)):
-        seen.setdefault(tuple(sha256(np.ascontiguousarray(values)).digest() for values in one), number)
+        seen.setdefault(tuple(sha256(values.tobytes()).digest() for values in one), number)
     different = np.array(list(seen.values()))
     wanted = max(1, min(len(different), MOST_IMAGES, MOST_VALUES // (2 * most), MOST_MACS // macs))
     chosen = different[np.linspace(0, len(different) - 1, wanted).astype(np.intp)]
