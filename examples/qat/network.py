@@ -19,13 +19,13 @@ import torch
 from brevitas import quant
 from brevitas.core.scaling.standalone import ParameterFromStatsFromParameterScaling
 from brevitas.export import export_onnx_qcdq
-from brevitas.quant.scaled_int import Int8WeightPerChannelFloatMSE
+from brevitas.quant import scaled_int
 from brevitas.quant_tensor import QuantTensor
 from onnx import numpy_helper
 from torch import nn
 
 ENDS = 8
-WEIGHTS = Int8WeightPerChannelFloatMSE.let(scaling_impl=ParameterFromStatsFromParameterScaling)
+WEIGHTS = scaled_int.Int8WeightPerChannelFloatMSE.let(scaling_impl=ParameterFromStatsFromParameterScaling)
 """Integers of -(2^(b-1) - 1) .. 2^(b-1) - 1; their scales begin at the least squared error."""
 
 
@@ -37,11 +37,11 @@ def conv(inputs: int, outputs: int, kernel: int, stride: int, bits: int) -> qnn.
 
 
 def positive(bits: int) -> qnn.QuantReLU:
-    return qnn.QuantReLU(bit_width=bits, return_quant_tensor=True)
+    return qnn.QuantReLU(act_quant=scaled_int.Uint8ActPerTensorFloatMSE, bit_width=bits, return_quant_tensor=True)
 
 
 def signed(bits: int) -> qnn.QuantIdentity:
-    return qnn.QuantIdentity(bit_width=bits, return_quant_tensor=True)
+    return qnn.QuantIdentity(act_quant=scaled_int.Int8ActPerTensorFloatMSE, bit_width=bits, return_quant_tensor=True)
 
 
 def plain(x: torch.Tensor | QuantTensor) -> torch.Tensor:
