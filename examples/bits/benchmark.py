@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="for models, images and results.json")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NETWORKS)}; by default all")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="that networks are trained from")
-    parser.add_argument("--quantizers", nargs="+", choices=QUANTIZERS, default=QUANTIZERS)
+    parser.add_argument("--quantizers", nargs="+", choices=QUANTIZERS, default=QUANTIZERS, help="after the NAMEs")
     parser.add_argument("--again", action="store_true", help="measure those quantizers anew")
     parser.add_argument("--effort", choices=("fast", "default", "best"), default="default", help="Systolith's")
     parser.add_argument("--write", type=Path, help="the page whose table is replaced")

@@ -63,9 +63,9 @@ class Mean:
     how: str
     seeds: int
 
-    @property
-    def cell(self) -> str:
-        return f"{self.accuracy:.1%}"
+    def cell(self, seeds: int) -> str:
+        """The accuracy, and of how many of ``seeds`` if not of all."""
+        return f"{self.accuracy:.1%}" + (f" ({self.seeds} of {seeds} seeds)" if self.seeds < seeds else "")
 
 
 def mean(rows: Sequence[Row]) -> Mean | None:
@@ -86,29 +86,37 @@ def mean(rows: Sequence[Row]) -> Mean | None:
 
 
 def line(network: str, setting: Setting, rows: Sequence[Row]) -> tuple[str, ...]:
-    """The cells of ``network`` at ``setting``, all of whose ``rows`` are given, by TITLES."""
+    """The cells of ``network`` at ``setting``, all of whose ``rows`` are given, by TITLES.
+
+    Verdicts wait until all that is compared was measured on the seeds that float was.
+    """
     exact = mean([row for row in rows if row.quantizer == FLOAT])
     here = {name: [row for row in rows if (row.quantizer, row.setting) == (name, setting.name)] for name in QUANTIZERS}
     found = {name: mean(each) for name, each in here.items()}
-    cells = [cell_of(found[name], here[name]) for name in QUANTIZERS]
-    ours, others = found["Systolith"], [each for name, each in found.items() if name != "Systolith" and each]
-    peer = found["Brevitas"].how if found["Brevitas"] else ""
-    seconds = " / ".join(f"{each.seconds:.0f}" if each else "" for each in found.values())
-    unlike = sum(row.unlike or 0 for row in here["Systolith"])
     if exact is None:
-        return (network, setting.name, "", *cells, peer, "", "", "", seconds, "")
+        return (network, setting.name, *[""] * (len(TITLES) - 2))
     target = exact.accuracy - setting.points / 100
-    verdicts = ("", "", "")
+    met = best = unlike = ""
+    ours, others = found["Systolith"], [each for name, each in found.items() if name != "Systolith" and each]
     if ours is not None:
-        best = not others or ours.accuracy >= max(each.accuracy for each in others)
-        verdicts = _yes(ours.accuracy >= target), _yes(best), f"{unlike}"
-    return (network, setting.name, exact.cell, *cells, peer, f"{target:.1%}", *verdicts[:2], seconds, verdicts[2])
+        unlike = str(sum(row.unlike or 0 for row in here["Systolith"]))
+        if ours.seeds == exact.seeds:
+            met = _yes(ours.accuracy >= target)
+        if others and all(each.seeds == exact.seeds for each in (ours, *others)):
+            best = _yes(ours.accuracy >= max(each.accuracy for each in others))
+    return (
+        network, setting.name, exact.cell(exact.seeds),
+        *(cell_of(found[name], here[name], exact.seeds) for name in QUANTIZERS),
+        found["Brevitas"].how if found["Brevitas"] else "",
+        f"{target:.1%}", met, best,
+        " / ".join(f"{each.seconds:.0f}" if each else "" for each in found.values()), unlike,
+    )  # fmt: skip
 
 
-def cell_of(found: Mean | None, rows: Sequence[Row]) -> str:
+def cell_of(found: Mean | None, rows: Sequence[Row], seeds: int) -> str:
     """An accuracy, or why there is none."""
     if found is not None:
-        return found.cell
+        return found.cell(seeds)
     return rows[0].refused if rows else ""
 
 
