@@ -11,6 +11,8 @@
 # make bench-light  small and light networks beside their limit, predicted; NAMES="..." of them, SIMULATE=1 for one image of
 #             each on the Verilog: with DenseNet-121 and VGG-19 half an hour; kept in build/light
 # make bench-quantizers  noise of 8 bits, ours and ONNX Runtime's quantizer's, on examples and random networks
+# make bench-bits  accuracy at few bits beside ONNX Runtime's quantizer and Brevitas, on five networks that are trained for it,
+#             NAMES="..." of them: hours; kept in build/bits
 # make bench-lecture  the lecture's networks at full size, whole, simulated: half an hour
 # make clean   removes what these made, and keeps the environment; `rm -r .venv` removes that
 #
@@ -37,7 +39,7 @@ INTERPRETER := $(shell $(PYTHON) -c $(WHICH) 2>/dev/null \
 	|| { found=$$(pyenv prefix $(PYTHON:python%=%) 2>/dev/null) && "$$found/bin/python" -c $(WHICH); })
 
 .PHONY: demo check check-boards check-pythons quick fuzz bench bench-fpga bench-models bench-light
-.PHONY: bench-quantizers bench-lecture matrix version lint types tests clean
+.PHONY: bench-bits bench-quantizers bench-lecture matrix version lint types tests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.run
@@ -73,6 +75,9 @@ bench-models: $(VENV)/.models
 
 bench-light: $(VENV)/.models $(VENV)/.efficientnet
 	$(BIN)/python -m examples.light.benchmark "$(BUILD)/light" $(NAMES) $(if $(SIMULATE),--simulate)
+
+bench-bits: $(VENV)/.bits
+	$(BIN)/python -m examples.bits.benchmark "$(BUILD)/bits" $(NAMES) --write docs/bits.md
 
 bench-quantizers: $(VENV)/.check
 	$(BIN)/python -m examples.quantizers
@@ -158,6 +163,11 @@ $(VENV)/.pynq: $(VENV)/.check
 $(VENV)/.models: $(VENV)/.run
 	@echo "installing into $(VENV) ..."
 	@$(PIP) install --editable '.[models]'
+	@touch $@
+
+$(VENV)/.bits: $(VENV)/.run
+	@echo "installing into $(VENV) ..."
+	@$(PIP) install --editable '.[bits]'
 	@touch $@
 
 $(VENV)/.efficientnet: $(VENV)/.run

@@ -57,8 +57,13 @@ def cells(part: Part) -> tuple[NDArray[np.uint8], ...]:
     return tuple(found)
 
 
-def patches(part: Part, count: int, random: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """``count`` pictures, (count, 3, 32, 32) of 0..1 in steps of 1/255, and their classes in turn, (count,)."""
+def patches(
+    part: Part, count: int, random: np.random.Generator, change: float = 1.0
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """``count`` pictures, (count, 3, 32, 32) of 0..1 in steps of 1/255, and their classes in turn, (count,).
+
+    change : how far colours may change, of what they may in this example: with less a network is trained sooner
+    """
     labels = np.arange(count) % len(CLASSES)
     pictures = np.empty((count, SIDE, SIDE, 3), np.float32)
     for index, label in enumerate(labels):
@@ -69,9 +74,9 @@ def patches(part: Part, count: int, random: np.random.Generator) -> tuple[NDArra
     pictures = np.where(random.random((count, 1, 1, 1)) < 0.5, pictures[:, :, ::-1], pictures)
     gray = (pictures @ GRAY)[..., None]
     mean = gray.mean((1, 2), keepdims=True)
-    saturation, contrast, brightness = random.uniform([[0], [0.6], [-50]], [[1], [1.4], [50]], (3, count))[
-        :, :, None, None, None
-    ]
+    saturation, contrast, brightness = random.uniform(
+        [[1 - change], [1 - 0.4 * change], [-50 * change]], [[1], [1 + 0.4 * change], [50 * change]], (3, count)
+    )[:, :, None, None, None]
     pictures = gray + saturation * (pictures - gray)
     pictures = mean + contrast * (pictures - mean) + brightness
     pixels = np.rint(np.clip(pictures, 0, 255)).astype(np.float32) / np.float32(255)
