@@ -105,4 +105,6 @@ def hardware_lines(p: Parameters) -> list[str]:
         f"{p.rows}x{p.columns} multipliers of {p.weight_bits}x{p.activation_bits} bits, {p.sum_bits}-bit sums, "
         f"{p.lanes} requantizer lanes, {p.bus_bytes}-byte bus"
     )
+    if p.packing > 1:
+        what += f", up to {p.packing} rows of weights a word, {p.row_parts} at once"
     return [what, f"{area_line(area(p))}, on {p.target}"] if p.target in measured() else [what]
