@@ -195,7 +195,7 @@ def test_what_is_chosen_saves_as_many_cycles_as_it_says(bus_bytes, widths, chose
         assert after < before
     kept = choose(graph, plainly, lanes=2, unfold_input=False, word_bits=plainly.word_bits, packing=1, row_parts=1)
     assert kept.parameters == plainly
-    monkeypatch.setattr(packed, "WORTH", 0.5)
+    monkeypatch.setattr(packed, "WORTH", 1.0)
     assert choose(graph, plainly, lanes=2, unfold_input=False).parameters == plainly, "it saves less than that"
     full = choose(graph, plainly, lanes=2, unfold_input=False, fits=lambda p: p.packing == 1)
     assert full.parameters.packing == 1
