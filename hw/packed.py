@@ -47,7 +47,8 @@ def packed(
         return p, ()
     _, layers = prepared(graph, p, batch)
     paces = {option: _pace(layers, other) for option, other in options.items()}
-    chosen = min(paces, key=lambda option: paces[option] * (1 + WORTH * log2(prod(option))))
+    least = prod(min(paces))
+    chosen = min(paces, key=lambda option: paces[option] * (1 + WORTH * log2(prod(option) / least)))
     return options[chosen], (_reason(chosen, paces),)
 
 

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from systolith.hw import packed
 from systolith.hw.build import general_parameters, parameters_for
 from systolith.hw.choice import choose
 from systolith.hw.compiler.limits import limit_cycles
@@ -180,7 +181,7 @@ CHOICES = [
 
 
 @pytest.mark.parametrize(("bus_bytes", "widths", "chosen"), CHOICES)
-def test_what_is_chosen_saves_as_many_cycles_as_it_says(bus_bytes, widths, chosen):
+def test_what_is_chosen_saves_as_many_cycles_as_it_says(bus_bytes, widths, chosen, monkeypatch):
     """And what is not worth it is not there: of 8 bits, or where the bus is as slow as a row a cycle."""
     graph = narrowed(fully_connected(), widths)
     plainly = parameters_for(graph, rows=8, columns=8, bus_bytes=bus_bytes)
@@ -194,6 +195,8 @@ def test_what_is_chosen_saves_as_many_cycles_as_it_says(bus_bytes, widths, chose
         assert after < before
     kept = choose(graph, plainly, lanes=2, unfold_input=False, word_bits=plainly.word_bits, packing=1, row_parts=1)
     assert kept.parameters == plainly
+    monkeypatch.setattr(packed, "WORTH", 1.0)
+    assert choose(graph, plainly, lanes=2, unfold_input=False).parameters == plainly, "it saves less than that"
     full = choose(graph, plainly, lanes=2, unfold_input=False, fits=lambda p: p.packing == 1)
     assert full.parameters.packing == 1
 
@@ -201,13 +204,13 @@ def test_what_is_chosen_saves_as_many_cycles_as_it_says(bus_bytes, widths, chose
 def test_an_accelerator_without_packing_takes_narrow_weights_as_wide_ones():
     graph = narrowed(fully_connected(), (4,))
     general = {"rows": 8, "columns": 8, "bus_bytes": 8}
-    wide, packed = (plan(graph, general_parameters(**general, packing=n, row_parts=n)) for n in (1, 2))
-    for made in (wide, packed):
+    wide, narrow = (plan(graph, general_parameters(**general, packing=n, row_parts=n)) for n in (1, 2))
+    for made in (wide, narrow):
         check_against_golden(made)
     assert not any("packing" in i.fields for i in wide.program)
-    assert {i.fields["packing"] for i in packed.program if i.operation == Operation.ARRAY} == {1}
-    assert max(len(p.dram.constants) for p in (wide, packed)) == len(wide.dram.constants)
-    limits = [sum(limit_cycles(layer, made.parameters) for layer in made.layers) for made in (wide, packed)]
+    assert {i.fields["packing"] for i in narrow.program if i.operation == Operation.ARRAY} == {1}
+    assert max(len(p.dram.constants) for p in (wide, narrow)) == len(wide.dram.constants)
+    limits = [sum(limit_cycles(layer, made.parameters) for layer in made.layers) for made in (wide, narrow)]
     assert limits[1] < 0.6 * limits[0]
 
 

@@ -102,4 +102,6 @@ def plan_tables(plan: Plan, output: Path) -> RenderableType:
 def hardware_lines(p: Parameters) -> list[str]:
     """What an accelerator is, and on a target what it costs."""
     what = f"{array_line(p)}, {p.sum_bits}-bit sums, {p.lanes} requantizer lanes, {p.bus_bytes}-byte bus"
+    if p.packing > 1:
+        what += f", up to {p.packing} rows of weights a word, {p.row_parts} at once"
     return [what, f"{area_line(area(p))}, on {p.target}"] if p.target in measured() else [what]
