@@ -91,9 +91,13 @@ def test_no_collapse(name, kind):
     model = NETWORKS[name]()
     images, others = hard_images(kind, model), models.images(model, 16, seed=9)
     found = {
-        effort: quantize_model(model, images, weight_bits=4, effort=effort).graph for effort in ("fast", "default")
+        effort: noise(
+            model, quantize_model(model, images, weight_bits=4, effort=effort, range_method="mse").graph, others
+        )
+        for effort in ("fast", "default")
     }
-    assert noise(model, found["default"], others) <= 1.05 * noise(model, found["fast"], others)
+    most = 1.1 if kind.startswith("one image") else 1.05
+    assert found["default"] <= most * found["fast"], "with the same ranges of maps"
 
 
 def test_golden_is_onnx_runtime_at_mixed_bits_of_weights_and_maps():

@@ -88,7 +88,7 @@ def test_batches_do_not_change_the_result(monkeypatch):
     images = models.images(model, 40)
     seen: list[tuple[int, int]] = []
     whole = quant.quantize(model, images, quant.Settings("pow2", ranges="minmax"))
-    monkeypatch.setattr("systolith.quant.posttraining.quantize.BATCH_VALUES", 1)
+    monkeypatch.setattr("systolith.quant.posttraining.sampling.BATCH_VALUES", 1)
     single = quant.quantize(model, images, quant.Settings("pow2", ranges="minmax"), lambda *done: seen.append(done))
     assert seen == [(count, 40) for count in range(1, 41)]
     assert quant.to_onnx(single) == quant.to_onnx(whole)
