@@ -11,6 +11,7 @@ from systolith.bit_choice import KEY, read_notes
 from systolith.commands.quantize import quantize_model
 from systolith.mixed_precision import Sensitivity, Step, steps, within_budget, within_loss
 from systolith.quant.graph.errors import ConfigurationError
+from systolith.quant.graph.ports import integer_name
 
 from . import models
 
@@ -29,17 +30,17 @@ def test_by_hand_the_last_pattern_counts():
 
 
 def test_a_map_is_as_wide_as_its_widest_reader_wants():
+    """Whichever of its readers that is; maps that it does not read keep to what all have."""
     model = models.branched("residual")
-    network = quant.load_float(model)
-    convs = [layer for layer in network.layers if type(layer).__name__ == "Convolution"]
-    last = convs[-1]
-    graph = quant.quantize(model, models.images(model, 4), quant.Settings(activation_bits=4, bits={last.name: "8:7"}))
-    for layer in convs:
-        source = graph.map_of(next(each.inputs[0] for each in graph.layers if each.name == layer.name))
-        readers = {each.name for each in network.readers()[layer.inputs[0]]}
-        assert source.bits <= (7 if last.name in readers else 4)
-    made = graph.map_of(next(each.inputs[0] for each in graph.layers if each.name == last.name))
-    assert made.bits > 4
+    images, network = models.images(model, 4), quant.load_float(model)
+    shared = {name: readers for name, readers in network.readers().items() if len(readers) > 1}
+    assert shared
+    for name, readers in shared.items():
+        for reader in readers:
+            graph = quant.quantize(model, images, quant.Settings(activation_bits=4, bits={reader.name: "8:7"}))
+            wide = {source for source, tensor in graph.tensors.items() if getattr(tensor, "bits", 0) > 4}
+            assert integer_name(name) in wide
+            assert wide <= set(map(integer_name, reader.inputs))
 
 
 @pytest.mark.parametrize(
