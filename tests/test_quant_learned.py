@@ -5,7 +5,13 @@ import pytest
 
 from systolith import golden, quant
 from systolith.commands.quantize import quantize_model
+from systolith.quant.networks.execute import convolve, run_float
+from systolith.quant.networks.layers import Convolution
+from systolith.quant.posttraining.learned import Samples, learn_weights
+from systolith.quant.posttraining.reconstruction import Reconstruction
+from systolith.quant.posttraining.sampling import some_images
 from systolith.quant.posttraining.settings import EFFORTS
+from systolith.quant.posttraining.weights import QuantizedWeights, quantize_weights
 
 from . import models, oracle
 
@@ -98,6 +104,66 @@ def test_no_collapse(name, kind):
     }
     most = 1.1 if kind.startswith("one image") else 1.05
     assert found["default"] <= most * found["fast"], "with the same ranges of maps"
+
+
+def samples(gain: float) -> tuple[Convolution, Samples]:
+    """A fully connected layer that reads ``gain`` times what it read in float, of inputs that go together."""
+    random = np.random.default_rng(2)
+    inputs = random.standard_normal((1, 400, 24)).cumsum(axis=2).astype(np.float32)
+    weights = random.standard_normal((6, 24, 1, 1)).astype(np.float32)
+    bias = random.standard_normal(6).astype(np.float32)
+    layer = Convolution("fc", "Gemm", ("x",), "y", weights, bias)
+    made = inputs @ weights.reshape(6, 24).T + bias
+    return layer, Samples(inputs * np.float32(gain), made, 400, 400)
+
+
+def test_weights_make_up_for_inputs_that_are_not_what_they_were():
+    layer, seen = samples(0.8)
+    settings = quant.Settings(weight_bits=6, effort="default")
+    rounded = quantize_weights(layer, np.float32(0.01), 255, settings)
+    found = learn_weights(layer, seen, rounded, np.float32(0.01), 255, settings)
+    reals = (found.weights * found.scales[:, None, None, None]).reshape(6, 24)
+    error = seen.inputs[0] @ reals.T + found.bias * found.scales * 0.01 - seen.outputs[0]
+    assert np.square(error).mean() < 0.01 * np.var(seen.outputs), "a fifth less of each input would be 0.04"
+
+
+def test_sums_stay_within_int32():
+    layer, seen = samples(1)
+    settings = quant.Settings(weight_bits=8, effort="best")
+    for reach in (2**20, 2**22, 2**24):
+        rounded = quantize_weights(layer, np.float32(0.01), reach, settings)
+        found = learn_weights(layer, seen, rounded, np.float32(0.01), reach, settings)
+        sums = np.abs(found.weights.astype(np.int64)).sum(axis=(1, 2, 3)) * reach + np.abs(found.bias)
+        assert sums.max() < 2**31
+
+
+def test_a_layer_learns_from_what_it_reads_in_the_quantized_network():
+    network = quant.load_float(plain())
+    images = {"image": models.images(plain(), 5)}
+    graph = quant.quantize(plain(), images["image"], quant.Settings(activation_bits=3))
+    both = Reconstruction(network, images, seed=0)
+    both.start("image", graph.tensors[graph.input])
+    floats = dict(run_float(network, images))
+    for layer, made in zip(network.layers, graph.layers, strict=True):
+        source = graph.map_of(made.inputs[0])
+        integers = None
+        if isinstance(layer, Convolution) and isinstance(made, quant.Conv):
+            integers = QuantizedWeights(made.weights, made.weight_scales, made.bias)
+            seen = both.samples(layer)
+            steps = seen.inputs / source.scale
+            np.testing.assert_allclose(steps, np.rint(steps), atol=1e-3)
+            assert len(np.unique(np.rint(steps))) <= 8
+            assert seen.outputs.mean() == pytest.approx(convolve(layer, floats[layer.inputs[0]]).mean(), abs=1e-5), (
+                "of all positions, they being few"
+            )
+        both.made(layer, graph.tensors[made.output], integers, source)
+
+
+def test_images_that_are_there_again_teach_nothing_more():
+    network = quant.load_float(plain())
+    images = models.images(plain(), 6)
+    again = some_images(network, {"image": np.concatenate([images, images[::-1]])})
+    assert (again["image"] == images).all()
 
 
 def test_golden_is_onnx_runtime_at_mixed_bits_of_weights_and_maps():
