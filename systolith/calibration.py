@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from . import quant
 from .noise import FloatRun, run_all
 from .quant.graph.ports import real_name
+from .quant.graph.progress import Counting, uncounted
 from .quant.posttraining.histogram import Histogram
 from .quant.posttraining.quantize import build, observe
+from .quant.posttraining.sampling import evenly
 from .quant.posttraining.settings import RANGES, Ranges
 
 Choice = Ranges | Literal["best"]
 Images = Mapping[str, NDArray[np.float32]]
-Progress = Callable[[int, int], None]
 
 MEASURED_MACS = 5 * 10**8  # what measuring may take whatever calibration takes
 MEASURED_SHARE = 8  # of the images, one in so many is measured at least
@@ -54,7 +55,7 @@ class Calibrated:
 
 
 def calibrated(
-    network: quant.FloatGraph, images: Images, settings: quant.Settings, choice: Choice, progress: Progress
+    network: quant.FloatGraph, images: Images, settings: quant.Settings, choice: Choice, progress: Counting
 ) -> Calibrated:
     """``network`` with the ranges of ``choice``: a method, or the one with the least noise on some of ``images``.
 
@@ -69,7 +70,7 @@ def calibrated(
         return Candidates(histograms, graphs)
 
     def measure(candidates: Candidates, data: Images) -> dict[Ranges, FloatRun]:
-        runs = run_all(list(candidates.graphs.values()), network, data, lambda done, total: None)
+        runs = run_all(list(candidates.graphs.values()), network, data, uncounted)
         return dict(zip(candidates.graphs, runs, strict=True))
 
     candidates, far, warnings = build_all(images), _far(images), []
@@ -114,8 +115,7 @@ def _sample(images: Images, macs: int) -> dict[str, NDArray[np.float32]]:
     """Some of ``images``, evenly spaced; ``macs`` is the work of one."""
     count = len(next(iter(images.values())))
     wanted = min(count, MOST_MEASURED, max(1, count // MEASURED_SHARE, MEASURED_MACS // macs))
-    chosen = np.linspace(0, count - 1, wanted).astype(np.intp)
-    return {name: values[chosen] for name, values in images.items()}
+    return evenly(images, wanted)
 
 
 def _far(images: Images) -> NDArray[np.bool_]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from . import quant
 from .calibration import Calibrated, score
 from .noise import run_all
+from .quant.graph.progress import Counting, uncounted
 from .quant.posttraining.quantize import build
 from .quant.posttraining.widths import learns
 
-Progress = Callable[[int, int], None]
 
-
-def learned(found: Calibrated, network: quant.FloatGraph, settings: quant.Settings, progress: Progress) -> Calibrated:
+def learned(found: Calibrated, network: quant.FloatGraph, settings: quant.Settings, progress: Counting) -> Calibrated:
     """``found`` with the widths of ``settings``, its integers learned from its images as far as that makes it better.
 
     settings : with the ranges of ``found``;  progress : of (layers done, layers in all)
@@ -22,7 +20,7 @@ def learned(found: Calibrated, network: quant.FloatGraph, settings: quant.Settin
     graphs = {"nearest": build(network, found.histograms, settings)}
     if learns(network, settings):
         graphs["learned"] = build(network, found.histograms, settings, found.images, progress)
-    measured = run_all(list(graphs.values()), network, found.sample, lambda done, total: None)
+    measured = run_all(list(graphs.values()), network, found.sample, uncounted)
     runs = dict(zip(graphs, measured, strict=True))
     rounding = {name: score(run) for name, run in runs.items()}
     chosen = max(rounding, key=lambda name: rounding[name])

@@ -21,11 +21,12 @@ from .calibration import Calibrated, Images, score
 from .learning import learned
 from .noise import FloatRun, classifies, run_both
 from .quant.graph.ports import real_name
+from .quant.graph.progress import Counting, uncounted
 from .quant.networks.execute import run_float
 from .quant.networks.layers import Convolution
 from .quant.posttraining.alternatives import alternatives
 from .quant.posttraining.quantize import build
-from .quant.posttraining.sampling import batch_size, some_images
+from .quant.posttraining.sampling import batch_size, evenly, some_images
 from .quant.posttraining.settings import FEWEST_BITS, MOST_BITS
 from .quant.posttraining.widths import WIDEST, by_hand, weight_bits
 
@@ -35,13 +36,10 @@ MOST_MEASURED = 64  # images
 MOST_LOSS = 100  # points, or dB
 LEAST_HALVED = 8  # images: of fewer, a loss is measured on those that were learned from
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True)
 class Aim:
     """``budget``, mean bits of all weights, or ``loss``, points of images that keep their class, or dB.
-
 
     Raises ConfigurationError unless exactly one is given, and is possible.
     """
@@ -68,7 +66,7 @@ class Step:
 
 
 def sensitivities(
-    network: quant.FloatGraph, found: Calibrated, settings: quant.Settings, progress: Progress
+    network: quant.FloatGraph, found: Calibrated, settings: quant.Settings, progress: Counting
 ) -> list[Sensitivity]:
     """How sensitive the outputs are to each layer whose bits are not said by hand; ``found`` has wide weights.
 
@@ -93,7 +91,7 @@ def sensitivities(
 
 
 def chosen(
-    network: quant.FloatGraph, found: Calibrated, settings: quant.Settings, aim: Aim, progress: Progress
+    network: quant.FloatGraph, found: Calibrated, settings: quant.Settings, aim: Aim, progress: Counting
 ) -> tuple[quant.Settings, BitChoice]:
     """``settings`` with the bits that reach ``aim``, and how they were chosen; ``found`` has wide weights.
 
@@ -164,31 +162,23 @@ class _Loss:
     """What a choice loses, each half of the images measured with what is learned from the other half."""
 
     def __init__(self, network: quant.FloatGraph, found: Calibrated, settings: quant.Settings) -> None:
-        number = np.arange(len(next(iter(found.images.values()))))
-        halves = [number % 2 == 0, number % 2 == 1] if len(number) >= LEAST_HALVED else [number >= 0]
+        even, odd = ({name: values[first::2] for name, values in found.images.items()} for first in (0, 1))
+        enough = len(next(iter(found.images.values()))) >= LEAST_HALVED
+        pairs = [(odd, even), (even, odd)] if enough else [(found.images, found.images)]
         self._network, self._settings = network, settings
-        self._folds = [
-            replace(
-                found,
-                images={name: values[~half if len(halves) > 1 else half] for name, values in found.images.items()},
-                sample={name: values[half] for name, values in found.images.items()},
-            )
-            for half in halves
-        ]
-        self._before = np.mean([self._kept(run_both(found.graph, network, fold.sample, quiet)) for fold in self._folds])
+        self._folds = [replace(found, images=learned_from, sample=measured) for learned_from, measured in pairs]
+        self._before = np.mean(
+            [self._kept(run_both(found.graph, network, fold.sample, uncounted)) for fold in self._folds]
+        )
 
     def __call__(self, step: Step) -> float:
         settings = with_bits(self._settings, step)
-        after = [self._kept(learned(fold, self._network, settings, quiet).run) for fold in self._folds]
+        after = [self._kept(learned(fold, self._network, settings, uncounted).run) for fold in self._folds]
         return float(self._before - np.mean(after))
 
     def _kept(self, run: FloatRun) -> float:
         """Percent of the images that keep the float network's class, or dB of the outputs if they are no classes."""
         return 100 * run.agreeing / len(run.guesses) if classifies(self._folds[0].graph) else score(run)
-
-
-def quiet(done: int, total: int) -> None:
-    """No progress bar."""
 
 
 def decibels(noise: float) -> float:
@@ -206,8 +196,7 @@ def _some(found: Calibrated, graphs: int) -> dict[str, NDArray[np.float32]]:
     count = len(next(iter(found.sample.values())))
     macs = max(1, found.graph.macs) * max(1, graphs)
     wanted = max(1, min(count, MOST_MEASURED, MEASURED_MACS // macs))
-    chosen = np.linspace(0, count - 1, wanted).astype(np.intp)
-    return {name: values[chosen] for name, values in found.sample.items()}
+    return evenly(found.sample, wanted)
 
 
 def _exact(network: quant.FloatGraph, images: Images) -> dict[str, NDArray[np.float32]]:

@@ -10,3 +10,11 @@ Progress = Callable[[str, int, int], None]
 
 def quiet(stage: str, done: int, total: int) -> None:
     """The progress of nobody's interest."""
+
+
+Counting = Callable[[int, int], None]
+"""(done, total) of work of a single stage."""
+
+
+def uncounted(done: int, total: int) -> None:
+    """The count of nobody's interest."""

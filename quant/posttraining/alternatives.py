@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..graph import Conv, Graph, Sums
+from ..graph.progress import Counting
 from ..networks.layers import Convolution, FloatGraph, Floats, simple
 from .learned import learn_weights
 from .reconstruction import Reconstruction
 from .settings import Settings
 from .weights import QuantizedWeights, quantize_weights, reach_of
-
-Progress = Callable[[int, int], None]
 
 
 def alternatives(
@@ -23,7 +22,7 @@ def alternatives(
     images: Mapping[str, Floats],
     choices: Mapping[str, Sequence[int]],
     settings: Settings,
-    progress: Progress,
+    progress: Counting,
 ) -> Iterator[tuple[str, int, Graph]]:
     """(layer, bits, ``graph`` with that layer's weights learned anew at so many bits), layer after layer.
 

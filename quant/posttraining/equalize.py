@@ -55,7 +55,7 @@ MOST_VALUES = 4096  # of a channel that are looked at, of one image
 Places = NDArray[np.intp]
 
 
-def prepared(network: FloatGraph, images: Mapping[str, Floats], settings: Settings) -> FloatGraph:
+def equalized_if_narrow(network: FloatGraph, images: Mapping[str, Floats], settings: Settings) -> FloatGraph:
     """A simplified ``network`` as ``settings`` want it before its ranges are looked at.
 
     Its channels are equalized where maps of fewer than 8 bits, on one grid each, would leave some of them few.

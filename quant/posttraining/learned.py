@@ -8,12 +8,14 @@ of inputs that are quantized themselves, then rounded there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..graph import INT32
+from ..graph.layers import magnitudes
 from ..networks.layers import Convolution, Floats
 from .rounding import Array, cost, nearest, round_together
 from .settings import Effort, Settings
@@ -66,11 +68,6 @@ class _Steps:
     def reals(self) -> Array:
         return self.steps * self.scales[..., None]
 
-    @property
-    def magnitudes(self) -> Array:
-        """The sum of each output's, (outputs,): what multiplies the input at most."""
-        return np.asarray(np.abs(self.steps).sum(axis=2).reshape(-1))
-
 
 class _Problem:
     """Samples without their means, and the weights and biases that they are for."""
@@ -93,14 +90,20 @@ class _Problem:
     def made(self, weights: Array, part: slice) -> Floats:
         return np.asarray(self.inputs[..., part] @ weights.swapaxes(1, 2).astype(np.float32))
 
-    def moments(self) -> Iterator[tuple[slice, Array]]:
+    @cached_property
+    def moments(self) -> list[tuple[slice, Array]]:
         """Each part and its inputs' second moments, (groups, products, products), as far as they are no chance."""
-        for part in self.parts:
-            inputs = self.inputs[..., part]
-            found = moments(inputs, inputs)
-            mean_square = np.diagonal(found, axis1=1, axis2=2).mean(axis=1)
-            damping = np.maximum(DAMPING, _chance(inputs, found, mean_square, self._independent)) * mean_square + TINY
-            yield part, found + np.eye(found.shape[1]) * damping[:, None, None]
+        return [(part, self._damped(self.inputs[..., part])) for part in self.parts]
+
+    def _damped(self, inputs: Floats) -> Array:
+        found = moments(inputs, inputs)
+        mean_square = np.diagonal(found, axis1=1, axis2=2).mean(axis=1)
+        damping = np.maximum(DAMPING, _chance(inputs, found, mean_square, self._independent)) * mean_square + TINY
+        return np.asarray(found + np.eye(found.shape[1]) * damping[:, None, None])
+
+    def cost(self, weights: Array) -> Array:
+        """Mean square of what ``weights`` do not make of each output, (outputs,)."""
+        return np.asarray(np.square(self.left(weights)).mean(axis=1).reshape(-1))
 
     def bias(self, weights: Array) -> Array:
         """What makes the outputs' means right, (outputs,), as far as a few images' mean is no chance."""
@@ -151,21 +154,26 @@ def learn_weights(
         rounded.weights.reshape(shape).astype(np.float64), rounded.scales.reshape(shape[:2]).astype(np.float64)
     )
     found = _solve(problem, _searched(problem, first.scales, top, settings), top, settings)
-    steps, better = [found, first], np.square(problem.left(found.reals)).mean(axis=1)
-    better = (better <= np.square(problem.left(first.reals)).mean(axis=1)).reshape(-1)
-    results = []
-    for one in steps:
-        scales = one.scales.reshape(-1).astype(np.float32)
-        bias = np.rint(problem.bias(one.reals) / (np.float64(input_scale) * scales))
-        results.append((one.steps.reshape(layer.weights.shape), scales, bias, one.magnitudes * reach + np.abs(bias)))
-    (new, new_scales, new_bias, new_sums), (old, old_scales, old_bias, old_sums) = results
-    better &= new_sums <= INT32.max
-    old_bias = np.where(old_sums <= INT32.max, old_bias, rounded.bias)
+    new, old = (_integers(problem, one, layer.weights.shape, input_scale) for one in (found, first))
+    better = (problem.cost(found.reals) <= problem.cost(first.reals)) & _fits(new, reach)
+    old_bias = np.where(_fits(old, reach), old.bias, rounded.bias)
     return QuantizedWeights(
-        np.where(better[:, None, None, None], new, old).astype(np.int16),
-        np.where(better, new_scales, old_scales),
-        np.where(better, new_bias, old_bias).astype(np.int64),
+        np.where(better[:, None, None, None], new.weights, old.weights),
+        np.where(better, new.scales, old.scales),
+        np.where(better, new.bias, old_bias),
     )
+
+
+def _integers(problem: _Problem, found: _Steps, shape: tuple[int, ...], input_scale: np.float32) -> QuantizedWeights:
+    """``found`` as weights of ``shape``, and the bias that suits them."""
+    scales = found.scales.reshape(-1).astype(np.float32)
+    bias = np.rint(problem.bias(found.reals) / (np.float64(input_scale) * scales))
+    return QuantizedWeights(found.steps.reshape(shape).astype(np.int16), scales, bias.astype(np.int64))
+
+
+def _fits(integers: QuantizedWeights, reach: int) -> NDArray[np.bool_]:
+    """Whether each output's sums stay within int32, (outputs,)."""
+    return np.asarray(magnitudes(integers.weights) * reach + np.abs(integers.bias) <= INT32.max)
 
 
 def _searched(problem: _Problem, scales: Array, top: int, settings: Settings) -> Array:
@@ -179,7 +187,7 @@ def _searched(problem: _Problem, scales: Array, top: int, settings: Settings) ->
         shares = np.linspace(1, SMALLEST_SHARE, search.shares)
     tried = np.array([scales, *(np.maximum(whole * share, scales * SMALLEST_SHARE) for share in shares)])
     costs = np.zeros(tried.shape)
-    for part, near in problem.moments():
+    for part, near in problem.moments:
         weights = problem.weights[..., part]
         for index, candidate in enumerate(tried):
             costs[index] += cost(weights - nearest(weights, candidate, top) * candidate[..., None], near)
@@ -191,7 +199,7 @@ def _solve(problem: _Problem, scales: Array, top: int, settings: Settings) -> _S
     search = SEARCHES[settings.effort]
     steps = np.empty(problem.weights.shape)
     left = problem.left(problem.weights)
-    for part, near in problem.moments():
+    for part, near in problem.moments:
         weights = problem.weights[..., part]
         moved = weights + np.linalg.solve(near, moments(problem.inputs[..., part], left)).swapaxes(1, 2)
         found = _Steps(round_together(moved, scales, top, near, search.sweeps), scales)

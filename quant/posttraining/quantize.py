@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import assert_never
 
@@ -23,6 +23,7 @@ from ..graph import (
 from ..graph.errors import DataError
 from ..graph.legality import check
 from ..graph.ports import by_name, integer_name
+from ..graph.progress import Counting
 from ..networks.execute import run_float
 from ..networks.layers import (
     INFINITY,
@@ -43,7 +44,7 @@ from ..networks.passes import simplify
 from ..networks.shapes import shapes
 from ..onnx.budget import check_memory
 from ..onnx.importer import import_onnx
-from .equalize import prepared
+from .equalize import equalized_if_narrow
 from .grids import grids, groups
 from .histogram import Histogram
 from .learned import learn_weights
@@ -53,8 +54,6 @@ from .sampling import batch_size, some_images
 from .settings import Settings
 from .weights import QuantizedWeights, quantize_weights, reach_of
 from .widths import learns, map_bits, weight_bits
-
-Progress = Callable[[int, int], None]  # images done, images in all
 
 
 def load_float(source: onnx.ModelProto | str | Path) -> FloatGraph:
@@ -68,7 +67,7 @@ def quantize(
     model: FloatGraph | onnx.ModelProto | str | Path,
     calibration: Floats | Mapping[str, Floats],
     settings: Settings | None = None,
-    progress: Progress | None = None,
+    progress: Counting | None = None,
 ) -> Graph:
     """Quantize ``model`` with ranges seen on ``calibration``, float32 of (N, C, rows, columns), by name if several.
 
@@ -77,7 +76,7 @@ def quantize(
     settings = settings or Settings()
     network = simplify(model) if isinstance(model, FloatGraph) else load_float(model)
     images = _checked(network, calibration)
-    network = prepared(network, images, settings)
+    network = equalized_if_narrow(network, images, settings)
     histograms = observe(network, images, progress)
     return build(network, histograms, settings, images if learns(network, settings) else None)
 
@@ -99,7 +98,7 @@ def check_images(images: Floats, shape: Shape, what: str) -> None:
 
 
 def observe(
-    network: FloatGraph, calibration: Floats | Mapping[str, Floats], progress: Progress | None = None
+    network: FloatGraph, calibration: Floats | Mapping[str, Floats], progress: Counting | None = None
 ) -> dict[str, Histogram]:
     """A histogram of every tensor of a simplified ``network`` over ``calibration``, batch by batch."""
     given = _checked(network, calibration)
@@ -129,7 +128,7 @@ def build(
     histograms: Mapping[str, Histogram],
     settings: Settings,
     images: Mapping[str, Floats] | None = None,
-    progress: Progress | None = None,
+    progress: Counting | None = None,
 ) -> Graph:
     """The quantized graph of a simplified ``network`` whose tensors have these ``histograms``.
 

@@ -33,6 +33,7 @@ class Reconstruction:
         self._random = np.random.default_rng(seed)
         self._floats = dict(images)
         self._quantized: dict[str, Floats] = {}
+        self._sums: dict[str, Floats] = {}  # what a convolution makes before its activation function, until it is made
 
     def start(self, name: str, source: Tensor) -> None:
         """The input ``name`` is quantized to ``source``."""
@@ -41,7 +42,7 @@ class Reconstruction:
     def samples(self, layer: Convolution) -> Samples:
         """What ``layer`` reads, quantized, and should make, at POSITIONS of its outputs or all."""
         plain = replace(layer, low=-INFINITY, high=INFINITY)
-        exact = compute(plain, [self._floats[layer.inputs[0]]])
+        exact = self._sums[layer.output] = compute(plain, [self._floats[layer.inputs[0]]])
         count, outputs, rows, columns = exact.shape
         places = np.arange(count * rows * columns)
         if len(places) > POSITIONS:
@@ -59,7 +60,7 @@ class Reconstruction:
 
     def made(self, layer: Simple, target: Tensor, integers: QuantizedWeights | None, source: FeatureMap) -> None:
         """``layer``, with ``integers`` if it has weights, makes ``target``; ``source`` is what it reads first."""
-        self._floats[layer.output] = compute(layer, [self._floats[name] for name in layer.inputs])
+        self._floats[layer.output] = self._made_in_float(layer)
         rounded: Simple = layer
         if isinstance(layer, Convolution) and integers is not None:
             weights = (integers.weights * integers.scales[:, None, None, None]).astype(np.float32)
@@ -72,6 +73,11 @@ class Reconstruction:
             if not self._left[name]:
                 self._floats.pop(name, None)
                 self._quantized.pop(name, None)
+
+    def _made_in_float(self, layer: Simple) -> Floats:
+        if isinstance(layer, Convolution) and layer.output in self._sums:
+            return np.clip(self._sums.pop(layer.output), np.float32(layer.low), np.float32(layer.high))
+        return compute(layer, [self._floats[name] for name in layer.inputs])
 
 
 def on_grid(values: Floats, target: Tensor) -> Floats:

@@ -39,7 +39,13 @@ def some_images(network: FloatGraph, images: Mapping[str, Floats]) -> dict[str, 
     seen: dict[tuple[bytes, ...], int] = {}
     for number, one in enumerate(zip(*images.values(), strict=True)):
         seen.setdefault(tuple(sha256(values.tobytes()).digest() for values in one), number)
-    different = np.array(list(seen.values()))
-    wanted = max(1, min(len(different), MOST_IMAGES, MOST_VALUES // (2 * most), MOST_MACS // macs))
-    chosen = different[np.linspace(0, len(different) - 1, wanted).astype(np.intp)]
+    different = {name: values[list(seen.values())] for name, values in images.items()}
+    wanted = max(1, min(len(seen), MOST_IMAGES, MOST_VALUES // (2 * most), MOST_MACS // macs))
+    return evenly(different, wanted)
+
+
+def evenly(images: Mapping[str, Floats], wanted: int) -> dict[str, Floats]:
+    """So many of ``images``, evenly spaced, by input."""
+    count = len(next(iter(images.values())))
+    chosen = np.linspace(0, count - 1, wanted).astype(np.intp)
     return {name: values[chosen] for name, values in images.items()}

@@ -21,7 +21,7 @@ from ..noise import classifies
 from ..progress import progress_bar
 from ..quant.graph import INT32
 from ..quant.onnx.load import load_model
-from ..quant.posttraining.equalize import prepared
+from ..quant.posttraining.equalize import equalized_if_narrow
 from ..quant.posttraining.settings import Effort, Ranges, Scales
 from ..quant.posttraining.weights import reach_of
 from ..quant.posttraining.widths import learns
@@ -90,12 +90,12 @@ class QuantizedModel:
         if classifies(self.graph):
             lines.append(f"classes: as the float model's on {found.run.agreeing} of {on}")
         if len(found.tried) > 1:
-            tried = ", ".join(f"{method} {decibels:.1f} dB" for method, decibels in found.tried.items())
+            tried = ", ".join(f"{method} {each:.1f} dB" for method, each in found.tried.items())
             lines.append(f"ranges: {found.ranges}, the best of {tried}")
         if len(set(self.asked.values())) > 1:
             lines.append(f"weights: {self.mean_bits:.2f} bits on average")
         if found.rounding:
-            rounded = ", ".join(f"{how} {decibels:.1f} dB" for how, decibels in found.rounding.items())
+            rounded = ", ".join(f"{how} {each:.1f} dB" for how, each in found.rounding.items())
             lines.append(f"rounding: {rounded}")
         return lines
 
@@ -182,13 +182,13 @@ def quantize_model(
     """
     ranges: Ranges = "mse" if range_method == "best" else range_method
     settings = quant.Settings(scales, weight_bits, activation_bits, ranges, bits or {}, effort, seed)
+    aim = None if budget is None and loss is None else Aim(budget, loss)
     if output is not None:
         quant.check_target(output)
     network = quant.load_float(model)
     data = load_data(calibration, names=list(network.inputs))
     images = data.checked(network.inputs, network.arrays)
-    network = prepared(network, images, settings)
-    aim = None if budget is None and loss is None else Aim(budget, loss)
+    network = equalized_if_narrow(network, images, settings)
     again = aim is not None or learns(network, settings)
     with progress_bar("calibrating", show_progress) as progress:
         found = calibrated(network, images, settings.wide() if again else settings, range_method, progress)
