@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from systolith.quant.posttraining.rounding import BLOCK, cost, nearest, round_together
+from systolith.quant.posttraining.rounding import BLOCK, Moments, nearest, round_together
 
 
 def problem(groups: int, outputs: int, products: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -18,7 +18,7 @@ def problem(groups: int, outputs: int, products: int, seed: int) -> tuple[np.nda
 
 
 def costs(weights: np.ndarray, steps: np.ndarray, scales: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    return cost(weights - steps * scales[..., None], moments)
+    return Moments(moments).cost(weights - steps * scales[..., None])
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -26,7 +26,7 @@ def costs(weights: np.ndarray, steps: np.ndarray, scales: np.ndarray, moments: n
 def test_a_step_more_or_less_costs_more(products, seed):
     """Of any one weight; and all together cost less than the nearest ones, far less where inputs go together."""
     weights, scales, moments = problem(2, 3, products, seed)
-    found = round_together(weights, scales, 7, moments, sweeps=1000)
+    found = round_together(weights, scales, 7, Moments(moments), sweeps=1000)
     assert (np.rint(found) == found).all()
     assert np.abs(found).max() <= 7
     least = costs(weights, found, scales, moments)
@@ -48,7 +48,7 @@ def test_near_the_best_of_all():
         weights, _, moments = problem(1, 1, 6, seed)
         scales = np.abs(weights).mean(axis=2)
         best = min(costs(weights, steps[None, None], scales, moments)[0, 0] for steps in every)
-        found = costs(weights, round_together(weights, scales, 1, moments, 20), scales, moments)[0, 0]
+        found = costs(weights, round_together(weights, scales, 1, Moments(moments), 20), scales, moments)[0, 0]
         assert found >= best * (1 - 1e-9)
         excess.append(found / best)
     assert np.median(excess) < 1.05
@@ -57,12 +57,12 @@ def test_near_the_best_of_all():
 def test_inputs_that_have_nothing_to_do_with_each_other_leave_the_nearest():
     weights, scales, _ = problem(2, 4, 20, 0)
     moments = np.eye(20) * np.arange(1, 21) * np.ones((2, 1, 1))
-    assert (round_together(weights, scales, 7, moments, 5) == nearest(weights, scales, 7)).all()
+    assert (round_together(weights, scales, 7, Moments(moments), 5) == nearest(weights, scales, 7)).all()
 
 
 def test_each_group_by_itself():
     weights, scales, moments = problem(3, 2, 12, 5)
-    together = round_together(weights, scales, 7, moments, 3)
+    together = round_together(weights, scales, 7, Moments(moments), 3)
     for group in range(3):
         one = slice(group, group + 1)
-        assert (round_together(weights[one], scales[one], 7, moments[one], 3) == together[one]).all()
+        assert (round_together(weights[one], scales[one], 7, Moments(moments[one]), 3) == together[one]).all()

@@ -10,6 +10,9 @@ Optimization-based Quantization for Language Models", 2023: cyclic coordinate de
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,9 +21,51 @@ Array = NDArray[np.float64]
 BLOCK = 64  # inputs whose errors are carried on together: then most of the work is matrix products
 
 
-def cost(errors: Array, moments: Array) -> Array:
-    """Mean square of each output's error, (groups, outputs), of ``errors``, (groups, outputs, products), of weights."""
-    return np.asarray(np.einsum("goj,goj->go", errors @ moments, errors))
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """H, (groups, products, products), positive definite, and what is worked out of it once for all outputs.
+
+    samples : float32, (groups, positions, products), whose second moments H has beside ``damping``, (groups,), on its
+    diagonal;  None if unknown
+    """
+
+    full: Array
+    samples: NDArray[np.float32] | None = None
+    damping: Array | None = None
+
+    def cost(self, errors: Array) -> Array:
+        """Mean square of each output's error, (groups, outputs), of ``errors``, (groups, outputs, products), of weights."""
+        if self.samples is None or self.damping is None or self.samples.shape[1] >= self.samples.shape[2]:
+            return np.asarray(np.einsum("goj,goj->go", errors @ self.full, errors))
+        made = self.samples @ errors.swapaxes(1, 2).astype(np.float32)
+        mean_square = np.square(made).mean(axis=1, dtype=np.float64)
+        return np.asarray(mean_square + self.damping[:, None] * np.square(errors).sum(axis=2))
+
+    def solve(self, right: Array) -> Array:
+        """x of H x = ``right``, (groups, products, outputs)."""
+        order, found = self.order[:, :, None], np.empty_like(right)
+        np.put_along_axis(found, order, self._inverse @ np.take_along_axis(right, order, 1), 1)
+        return found
+
+    @cached_property
+    def order(self) -> NDArray[np.intp]:
+        """(groups, products), the inputs that count most first."""
+        return np.argsort(-np.diagonal(self.full, axis1=1, axis2=2), axis=1)
+
+    @cached_property
+    def sorted(self) -> Array:
+        """H with its inputs in ``order``."""
+        by_row = np.take_along_axis(self.full, self.order[:, :, None], 1)
+        return np.take_along_axis(by_row, self.order[:, None, :], 2)
+
+    @cached_property
+    def upper(self) -> Array:
+        """The upper factor of the inverse of ``sorted``: row j says how those behind j make up for an error of j."""
+        return np.asarray(np.linalg.cholesky(self._inverse).swapaxes(1, 2))
+
+    @cached_property
+    def _inverse(self) -> Array:
+        return np.linalg.inv(self.sorted)
 
 
 def nearest(weights: Array, scales: Array, top: int) -> Array:
@@ -28,61 +73,58 @@ def nearest(weights: Array, scales: Array, top: int) -> Array:
     return np.clip(np.rint(weights / scales[..., None]), -top, top)
 
 
-def round_together(weights: Array, scales: Array, top: int, moments: Array, sweeps: int) -> Array:
+def round_together(weights: Array, scales: Array, top: int, moments: Moments, sweeps: int) -> Array:
     """Steps in ``-top..top`` for ``weights``, (groups, outputs, products), on ``scales``, (groups, outputs).
 
-    moments : (groups, products, products), positive definite;  sweeps : of coordinate descent, at most
+    sweeps : of coordinate descent, at most
     The inputs that count most are rounded first, while all others can still make up for what they lose.
     """
-    order = np.argsort(-np.diagonal(moments, axis1=1, axis2=2), axis=1)
-    sorted_weights = np.take_along_axis(weights, order[:, None, :], 2)
-    by_row = np.take_along_axis(moments, order[:, :, None], 1)
-    sorted_moments = np.take_along_axis(by_row, order[:, None, :], 2)
-    steps = _one_after_another(sorted_weights, scales, top, sorted_moments)
-    _descend(steps, sorted_weights, scales, top, sorted_moments, sweeps)
-    found = np.empty_like(steps)
-    np.put_along_axis(found, order[:, None, :], steps, 2)
+    # (groups, products, outputs) from here on: what is looked at together lies together
+    order = moments.order[:, :, None]
+    sorted_weights = np.take_along_axis(weights.swapaxes(1, 2), order, 1)
+    steps = _one_after_another(sorted_weights, scales, top, moments.upper)
+    _descend(steps, sorted_weights, scales, top, moments.sorted, sweeps)
+    found = np.empty_like(weights)
+    np.put_along_axis(found.swapaxes(1, 2), order, steps, 1)
     return found
 
 
-def _one_after_another(weights: Array, scales: Array, top: int, moments: Array) -> Array:
+def _one_after_another(weights: Array, scales: Array, top: int, upper: Array) -> Array:
     """GPTQ: each input's weights are rounded, and the others moved to where the cost is then least."""
     left, steps = weights.copy(), np.empty_like(weights)
-    # row j of the upper factor of the inverse says how those behind j make up for an error of j
-    upper = np.linalg.cholesky(np.linalg.inv(moments)).swapaxes(1, 2)
-    products = weights.shape[2]
+    groups, products, outputs = weights.shape
     for start in range(0, products, BLOCK):
         end = min(start + BLOCK, products)
-        errors = np.empty((*weights.shape[:2], end - start))
+        errors = np.empty((groups, end - start, outputs))
         for j in range(start, end):
-            steps[..., j] = np.clip(np.rint(left[..., j] / scales), -top, top)
-            error = (left[..., j] - steps[..., j] * scales) / upper[:, j, j, None]
-            left[..., j + 1 : end] -= error[..., None] * upper[:, None, j, j + 1 : end]
-            errors[..., j - start] = error
-        left[..., end:] -= errors @ upper[:, start:end, end:]
+            steps[:, j] = np.clip(np.rint(left[:, j] / scales), -top, top)
+            error = (left[:, j] - steps[:, j] * scales) / upper[:, j, j, None]
+            left[:, j + 1 : end] -= upper[:, j, j + 1 : end, None] * error[:, None]
+            errors[:, j - start] = error
+        left[:, end:] -= upper[:, start:end, end:].swapaxes(1, 2) @ errors
     return steps
 
 
 def _descend(steps: Array, weights: Array, scales: Array, top: int, moments: Array, sweeps: int) -> None:
     """Coordinate descent in place: each step takes the best value while the others stay, until none moves."""
-    products, curvature = weights.shape[2], np.diagonal(moments, axis1=1, axis2=2)
-    slope = (weights - steps * scales[..., None]) @ moments
+    products, curvature = weights.shape[1], np.diagonal(moments, axis1=1, axis2=2)
+    slope = moments @ (weights - steps * scales[:, None])
     for _ in range(sweeps):
         moved_any = False
         for start in range(0, products, BLOCK):
             end = min(start + BLOCK, products)
             near = moments[:, start:end, start:end]
-            moves = np.zeros((*weights.shape[:2], end - start))
-            local = slope[..., start:end].copy()
+            local = slope[:, start:end].copy()
+            moves = np.zeros_like(local)
             for j in range(end - start):
-                best = steps[..., start + j] + local[..., j] / (curvature[:, start + j, None] * scales)
+                best = steps[:, start + j] + local[:, j] / (curvature[:, start + j, None] * scales)
                 best = np.clip(np.rint(best), -top, top)
-                move = (best - steps[..., start + j]) * scales
+                move = (best - steps[:, start + j]) * scales
                 if move.any():
-                    steps[..., start + j], moves[..., j] = best, move
-                    local -= move[..., None] * near[:, None, j]
+                    steps[:, start + j], moves[:, j] = best, move
+                    local -= near[:, j, :, None] * move[:, None]
             if moves.any():
                 moved_any = True
-                slope -= moves @ moments[:, start:end]
+                slope -= moments[:, :, start:end] @ moves
         if not moved_any:
             return

@@ -24,8 +24,8 @@ class Settings:
 
     bits : "WEIGHTS" or "WEIGHTS:ACTIVATIONS" of the layers whose names match a pattern (``fnmatch``'s ``*``, ``?`` and
     ``[...]``), the last one that does; ACTIVATIONS are the bits of what the layer reads
-    effort : "fast" rounds each weight to the nearest integer, "default" learns the rounding of narrow weights, "best"
-    of all, and tries more;  seed : of the samples that rounding is learned from
+    effort : "fast" rounds each weight to the nearest integer, "default" learns the rounding of weights of at
+    most 8 bits, "best" tries more;  seed : of the samples that rounding is learned from
     Raises ConfigurationError if a value is not one of those that work.
     """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import assert_never
 
 from ..graph.errors import ConfigurationError
 from ..networks.layers import Convolution, FloatGraph, FloatLayer
@@ -51,16 +50,8 @@ def narrowest(network: FloatGraph, settings: Settings) -> tuple[int, int]:
 
 
 def learns(network: FloatGraph, settings: Settings) -> bool:
-    """Whether ``settings`` ask to learn the rounding of a simplified ``network``: at 8 bits there is little to gain."""
-    match settings.effort:
-        case "fast":
-            return False
-        case "default":
-            return min(narrowest(network, settings)) < WIDEST
-        case "best":
-            return True
-        case unknown:
-            assert_never(unknown)
+    """Whether ``settings`` ask to learn the rounding of some layer of a simplified ``network``."""
+    return settings.effort != "fast" and narrowest(network, settings)[0] <= WIDEST
 
 
 def by_hand(network: FloatGraph, settings: Settings) -> set[str]:

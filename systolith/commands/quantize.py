@@ -177,7 +177,7 @@ def quantize_model(
         not classify, against ``weight_bits``: bits of the other layers are chosen by either, 2 to ``weight_bits``
     range_method : "minmax", "percentile", "mse", or "best": the one with the least noise on some of the images
     effort : "fast" rounds weights to the nearest integer; "default" learns from the images how to round those of
-        fewer than 8 bits; "best" those of 8 bits too, and searches longer;  seed : of what is drawn to learn from
+        at most 8 bits; "best" searches longer;  seed : of what is drawn to learn from
     Raises a SystolithError that says what is wrong with the arguments, the model, the data or the output.
     """
     ranges: Ranges = "mse" if range_method == "best" else range_method
