@@ -32,14 +32,14 @@ def decibels(model, graph: quant.Graph, images: np.ndarray) -> float:
 )
 def test_the_method_is_the_one_with_the_least_noise(model):
     images = models.images(model, 8)
-    found = quantize_model(model, images)
+    found = quantize_model(model, images, effort="fast")
     each = {
         method: decibels(model, quant.quantize(model, images, quant.Settings(ranges=method)), images)
         for method in ("mse", "percentile", "minmax")
     }
     assert list(found.calibrated.tried) == list(each)
     for method, expected in each.items():
-        alone = quantize_model(model, images, range_method=method).calibrated
+        alone = quantize_model(model, images, range_method=method, effort="fast").calibrated
         (one,) = alone.run.outputs.values()
         assert list(alone.tried.values()) == [one]
         if found.calibrated.measured == len(images):
@@ -99,7 +99,7 @@ def test_lines_and_losses():
     model = models.tiny()
     found = quantize_model(model, models.images(model, 6))
     run = found.calibrated.run
-    *lines, ranges = found.lines()
+    *lines, ranges, rounding = found.lines()
     assert lines == [
         "3 layers, 2 of them with weights, 1,232 MACs an image; calibrated on 6 images",
         "left to the host: Reshape to Nx5, of 'gemm1_out'",
@@ -107,6 +107,7 @@ def test_lines_and_losses():
         f"classes: as the float model's on {run.agreeing} of 6 images",
     ]
     assert ranges.startswith("ranges: ")
+    assert rounding.startswith("rounding: ")
     losses = [row.lost for row in run.noise if row.lost is not None and row.lost >= 0.5]
     assert found.losses().row_count == min(5, len(losses)) > 0
 

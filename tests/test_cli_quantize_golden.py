@@ -72,7 +72,7 @@ def test_options_reach_the_quantizer(folder, capsys):
     assert Path("out.onnx").read_bytes() == Path("expected.onnx").read_bytes()
     assert command(capsys, *QUANTIZE)[0] == 0
     best = quantize_model("model.onnx", "data.npz").calibrated.tried
-    settings = quant.Settings(ranges=max(best, key=best.get))
+    settings = quant.Settings(ranges=max(best, key=best.get), effort="default")
     quant.save(quant.quantize("model.onnx", npz.read("data.npz")["x"], settings), "expected.onnx")
     assert Path("out.onnx").read_bytes() == Path("expected.onnx").read_bytes()
 
