@@ -40,7 +40,7 @@ class Sequencer(wiring.Component):
                 address_bits : int, of the activation memory;  line_buffer : int, pixels in a line, 0 without
     Members:    instructions : In(stream), PASSES
                 tokens : Out(TOKEN_PORT)
-                loaded : In;  swap : Out
+                loaded : In;  may_start : Out, a register: ``swap`` is given if ``loaded``;  swap : Out
                 half_free : In, pulse: the vector unit has emptied a half
                 window : Out, see window_layout;  control : Out, ``valid`` when the window gives a result
                 depthwise, delay : Out, of the pass, from its first window on, see PASSES
@@ -63,6 +63,7 @@ class Sequencer(wiring.Component):
                 "instructions": In(stream.Signature(PASSES)),
                 "tokens": Out(TOKEN_PORT),
                 "loaded": In(1),
+                "may_start": Out(1),
                 "swap": Out(1),
                 "half_free": In(1),
                 "window": Out(window_layout(activation_bits, address_bits)),
@@ -105,7 +106,7 @@ class Sequencer(wiring.Component):
 
         # whether a pass may start is known a cycle ahead, but for its weights: so a start is two registers' doing.
         # What the next pass is changes a cycle after a start, while ``loaded`` is down
-        may_start = Signal()
+        may_start = self.may_start
         needs_half = passes.opens & i.first
         free = ~running | ((windows.left.last | windows.left.last_follows) & ~final)
         m.d.sync += may_start.eq(active & ~start & free & (half_there | ~needs_half))
