@@ -131,9 +131,9 @@ def test_writer_takes_words_apart(rows, most, parts, bits, stall):
 
     async def array(ctx):
         while True:
-            may_swap = rng.random() >= stall
-            swap = bool(ctx.get(component.loaded)) and may_swap
-            ctx.set(component.may_swap, may_swap)
+            held = rng.random() < stall
+            swap = bool(ctx.get(component.loaded)) and not held
+            ctx.set(component.held, held)
             ctx.set(component.parameter_slot_free, ctx.get(component.parameter_write))
             swaps.extend([cycle[0]] * swap)
             shown = component.weight_row, component.weights, component.form
