@@ -131,8 +131,9 @@ def test_writer_takes_words_apart(rows, most, parts, bits, stall):
 
     async def array(ctx):
         while True:
-            swap = bool(ctx.get(component.loaded)) and rng.random() >= stall
-            ctx.set(component.swap, swap)
+            held = rng.random() < stall
+            swap = bool(ctx.get(component.loaded)) and not held
+            ctx.set(component.held, held)
             ctx.set(component.parameter_slot_free, ctx.get(component.parameter_write))
             swaps.extend([cycle[0]] * swap)
             shown = component.weight_row, component.weights, component.form

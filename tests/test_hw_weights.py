@@ -123,8 +123,9 @@ def test_weight_writer_writes_tile_after_tile(sizes, stall):
     async def array_and_vector(ctx):
         """Swaps a loaded tile and frees parameter slots, at once or some time later."""
         while True:
-            swap = bool(ctx.get(component.loaded)) and rng.random() >= stall
-            ctx.set(component.swap, swap)
+            held = rng.random() < stall
+            swap = bool(ctx.get(component.loaded)) and not held
+            ctx.set(component.held, held)
             held = sum(kind == "parameters" for kind, *_ in events) // p.parameter_rows - freed[0]
             assert held <= 2, "a third channel tile's parameters were written"
             free = held > 0 and rng.random() >= max(stall, 0.1)
@@ -181,7 +182,7 @@ def test_weight_writer_needs_no_more_than_a_row_a_cycle(rows):
         ctx.set(component.rows.valid, 1)
         for cycle in range(50):
             swap = ctx.get(component.loaded)
-            ctx.set(component.swap, swap)
+            ctx.set(component.held, not swap)
             if swap:
                 swaps.append(cycle)
             _, _, done = await ctx.tick().sample(component.orders.ready)
@@ -201,7 +202,7 @@ def test_parameters_are_at_most_two_channel_tiles_ahead():
         ctx.set(component.orders.valid, 1)
         ctx.set(component.rows.valid, 1)
         for cycle in range(200):
-            ctx.set(component.swap, ctx.get(component.loaded))
+            ctx.set(component.held, not ctx.get(component.loaded))
             ctx.set(component.parameter_slot_free, cycle == 100)
             _, _, write, row = await ctx.tick().sample(component.parameter_write, component.parameter_row)
             slots.extend([(cycle > 100, row)] if write else [])
@@ -222,7 +223,7 @@ def test_flush_follows_an_orders_last_row_and_nothing_is_taken_meanwhile(flush):
         ctx.set(component.orders.valid, 1)
         ctx.set(component.rows.valid, 1)
         for _ in range(40):
-            ctx.set(component.swap, ctx.get(component.loaded))
+            ctx.set(component.held, not ctx.get(component.loaded))
             _, _, row, ready, flushed = await ctx.tick().sample(
                 component.weight_row, component.rows.ready, component.flush
             )

@@ -65,7 +65,7 @@ def test_a_change_is_advised_only_if_it_helps_and_with_the_figures_that_led_to_i
     assert advice.change == Change("bus_bytes", 16)
     assert str(advice) == (
         "The array waits for weights of layers that use each too seldom for this bus: 5,819 cycles an image, 38.4% of"
-        " them. With --bus-bytes 16 the cycle model predicts 7,562 instead of 15,123."
+        " them. With --bus-bytes 16 the cycle model predicts 7,562 instead of 15,124."
     )
     second, changes = tried(digits, {"array_weights": 5819.0, "array_half": 4000.0}, lambda c: c.option == "lanes")
     assert second.change == Change("lanes", 4)

@@ -258,7 +258,7 @@ class Accelerator(wiring.Component):
             array.swap.eq(delayed(m, sequencer.swap, entering, name="swap", init=0)),
             array.weights.eq(delayed(m, writer.weights, loading, name="weights")),
             array.weight_row.eq(delayed(m, writer.weight_row, loading, name="weight_row", init=0)),
-            writer.swap.eq(sequencer.swap),
+            writer.held.eq(sequencer.held),
             sequencer.loaded.eq(writer.loaded),
             self.accumulators.control.eq(control_layout(p.accumulator_depth)(control)),
             self.accumulators.sums.eq(array.sums),

@@ -115,7 +115,7 @@ class WeightStream(wiring.Component):
                 beats : Out(stream), data and last of each instruction's stream;  idle : Out
     """
 
-    LATENCY = CountedFifo.LATENCY + RegisterSlice.LATENCY
+    LATENCY = CountedFifo.LATENCY + 1 + RegisterSlice.LATENCY
     EVERY = 3
 
     def __init__(self, *, bus_bytes: int, fifo_beats: int) -> None:
@@ -142,9 +142,17 @@ class WeightStream(wiring.Component):
         burst = bursts.bursts
         asked = self.requests.valid & self.requests.ready
         left = self.beats.valid & self.beats.ready
-        # a block RAM takes most of a cycle
+        # a block RAM takes most of a cycle: what leaves it goes to one register and nowhere else
         m.submodules.ahead = ahead = RegisterSlice(shape=beat_layout(self._bus_bytes))
-        wiring.connect(m, fifo.outgoing, ahead.incoming)
+        read, there, moves = Signal(beat_layout(self._bus_bytes), reset_less=True), Signal(), Signal()
+        with m.If(moves):
+            m.d.sync += [read.eq(fifo.outgoing.payload), there.eq(fifo.outgoing.valid)]
+        m.d.comb += [
+            moves.eq(~there | ahead.incoming.ready),
+            fifo.outgoing.ready.eq(moves),
+            ahead.incoming.payload.eq(read),
+            ahead.incoming.valid.eq(there),
+        ]
         wiring.connect(m, ahead.outgoing, wiring.flipped(self.beats))
         m.d.comb += [
             bursts.spans.valid.eq(self.instructions.valid),

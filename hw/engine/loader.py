@@ -143,9 +143,11 @@ class Loader(wiring.Component):
                 m.d.sync += [e.dram.eq(e.dram + e.dram_step), e.chip.eq(e.chip + e.chip_step)]
 
         committed = ActivationMemory.WRITE_LATENCY
-        finished = leaving.valid & leaving.ready & leaving.payload.complete
+        finished = Signal(committed + 1)  # now, a cycle ago, and so on
+        m.d.comb += finished[0].eq(leaving.valid & leaving.ready & leaving.payload.complete)
+        m.d.sync += finished[1:].eq(finished)
         m.d.comb += [
-            tokens.give.eq(delayed(m, finished, committed, name="finished", init=0)),
+            tokens.give.eq(finished[-1]),
             tokens.give_to.eq(delayed(m, leaving.payload.post, committed, name="post")),
         ]
-        return placing | leaving.valid
+        return placing | leaving.valid | finished[1:].any()  # no token is to come behind a run's end

@@ -24,7 +24,7 @@ class ReadMaster(wiring.Component):
                 beat_error : Out, the beat that is offered came with an error;  errors : Out, pulse, a bit a user
                 window, closed : In, outside : Out, see Guard;  bus : Out(axi4_read)
                 quiet : Out, while closed: nothing is asked for that has not arrived
-    While ``closed`` what arrives is dropped.
+    While ``closed`` what arrives is dropped, from the second cycle on.
     """
 
     OUTSTANDING = 16
@@ -127,6 +127,8 @@ class ReadMaster(wiring.Component):
         unanswered = Credits(self.OUTSTANDING, init=0, name="unanswered")
         unanswered.change(m, bus.arvalid & bus.arready, ended)
         m.d.comb += self.quiet.eq(~bus.arvalid & ~unanswered.some)
-        with m.If(self.closed):
+        dropping = Signal()  # a register here: the one outside stands by the control of the run
+        m.d.sync += dropping.eq(self.closed)
+        with m.If(dropping):
             m.d.comb += arriving.ready.eq(1)
         return m

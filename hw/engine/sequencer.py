@@ -40,7 +40,7 @@ class Sequencer(wiring.Component):
                 address_bits : int, of the activation memory;  line_buffer : int, pixels in a line, 0 without
     Members:    instructions : In(stream), PASSES
                 tokens : Out(TOKEN_PORT)
-                loaded : In;  swap : Out
+                loaded : In;  held : Out, a register: ``swap`` is not given though it is ``loaded``;  swap : Out
                 half_free : In, pulse: the vector unit has emptied a half
                 window : Out, see window_layout;  control : Out, ``valid`` when the window gives a result
                 depthwise, delay : Out, of the pass, from its first window on, see PASSES
@@ -63,6 +63,7 @@ class Sequencer(wiring.Component):
                 "instructions": In(stream.Signature(PASSES)),
                 "tokens": Out(TOKEN_PORT),
                 "loaded": In(1),
+                "held": Out(1, init=1),
                 "swap": Out(1),
                 "half_free": In(1),
                 "window": Out(window_layout(activation_bits, address_bits)),
@@ -104,16 +105,19 @@ class Sequencer(wiring.Component):
         ]
 
         # whether a pass may start is known a cycle ahead, but for its weights: so a start is two registers' doing.
-        # What the next pass is changes a cycle after a start, while ``loaded`` is down
+        # What the next pass is changes a cycle after a start, while ``loaded`` is down.  ``held`` is ~may_start, apart from
+        # it: one goes to the array, one to the weights
         may_start = Signal()
         needs_half = passes.opens & i.first
         free = ~running | ((windows.left.last | windows.left.last_follows) & ~final)
-        m.d.sync += may_start.eq(active & ~start & free & (half_there | ~needs_half))
+        starts = active & ~start & free & (half_there | ~needs_half)
+        m.d.sync += [may_start.eq(starts), self.held.eq(~starts)]
         m.d.comb += start.eq(may_start & self.loaded)
         with m.If(finish):
             m.d.sync += active.eq(0)
         with m.If(begin):
-            m.d.sync += [active.eq(1), may_start.eq(half_there | ~new.first), spent.eq(0)]
+            starts = half_there | ~new.first
+            m.d.sync += [active.eq(1), may_start.eq(starts), self.held.eq(~starts), spent.eq(0)]
             m.d.sync += [vacant.eq(0), occupied.eq(1)]
 
         finishes = passes.last & passes.left["tiles"].last

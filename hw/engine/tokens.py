@@ -30,7 +30,7 @@ class Tokens(wiring.Component):
     It has them a cycle before it begins at the earliest: ``ready`` is a register, because much hangs on a beginning.
 
     Members: units : In(TOKEN_PORT), one for each of UNITS
-             left : Out, some token has not been taken;  clear : In, forget them all
+             left : Out, some token had not been taken in the cycle before;  clear : In, forget them all
     At most 2**WIDTH - 1 tokens may be pending between two units; the planner checks that.
     """
 
@@ -64,5 +64,5 @@ class Tokens(wiring.Component):
                 m.d.sync += unit.ready.eq(1)
             with m.If(unit.take | self.clear):
                 m.d.sync += unit.ready.eq(0)
-        m.d.comb += self.left.eq(Cat(*pending).any())
+        m.d.sync += self.left.eq(Cat(*pending).any())
         return m

@@ -91,8 +91,8 @@ class WeightWriter(wiring.Component):
 
     An order asks for ``tiles`` channel tiles of ``passes`` weight tiles each; a channel tile may begin with its
     requantization parameters, which go to the vector unit's parameter rows instead, two channel tiles ahead.
-    ``loaded`` is up from the cycle after a tile's last row until ``swap``; a new tile's first row may be written
-    in the cycle of ``swap``.  An order's first row follows it by LATENCY cycles.
+    ``loaded`` is up from the cycle after a tile's last row until the tile is swapped in, which is in the first cycle in
+    which it is not ``held``; a new tile's first row may be written in that cycle.  An order's first row follows it by LATENCY cycles.
 
     Where words may be packed, an order says how many rows a word carries.  One cycle writes as many as the array has
     parts: cycle t of R / g row t and those R / g, 2 R / g, ... behind it, g in all.
@@ -103,7 +103,7 @@ class WeightWriter(wiring.Component):
                 packing : int, most rows in a word;  parts : int, of the array's rows
     Members:    orders : In(stream), order_layout;  rows : In(stream), row_bits
                 flush : Out, in the cycle after an order's last row, in which none is taken
-                swap : In;  loaded : Out;  weights, weight_row, form : Out, to the array
+                held : In;  loaded : Out;  weights, weight_row, form : Out, to the array
                 parameter_write : Out;  parameter_row : Out, address in two slots;  parameter_slot_free : In, pulse
     """
 
@@ -126,7 +126,7 @@ class WeightWriter(wiring.Component):
                 "orders": In(stream.Signature(order_layout(packing))),
                 "rows": In(stream.Signature(row_bits)),
                 "flush": Out(1),
-                "swap": In(1),
+                "held": In(1),
                 "loaded": Out(1),
                 "weights": Out(row_bits),
                 "weight_row": Out(rows),
@@ -169,7 +169,7 @@ class WeightWriter(wiring.Component):
                 self.parameter_write.eq(step),
             ]
         with m.Else():
-            may_write = ordered & (~self.loaded | self.swap)
+            may_write = ordered & ~(self.loaded & self.held)
             real, ends_word, weight_row = (self._of_order(values) for values in zip(*every, strict=True))
             m.d.comb += [
                 step.eq(may_write & (self.rows.valid | ~real)),
@@ -185,7 +185,7 @@ class WeightWriter(wiring.Component):
         m.d.sync += [ordered.eq(self.orders.valid & ~done), done.eq(0)]
         with m.If(~ordered):
             m.d.sync += in_parameters.eq(order.parameters)
-        with m.If(self.swap):
+        with m.If(~self.held):
             m.d.sync += self.loaded.eq(0)
         with m.If(step):
             before_last = Mux(in_parameters, self._parameter_rows - 2, before_last_of_tile)
