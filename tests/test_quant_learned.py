@@ -7,6 +7,7 @@ from systolith import golden, quant
 from systolith.commands.quantize import quantize_model
 from systolith.quant.networks.execute import convolve, run_float
 from systolith.quant.networks.layers import Convolution
+from systolith.quant.posttraining import learned
 from systolith.quant.posttraining.learned import Samples, learn_weights
 from systolith.quant.posttraining.reconstruction import Reconstruction
 from systolith.quant.posttraining.sampling import some_images
@@ -45,10 +46,10 @@ NETWORKS = {"plain": plain, "groups": grouped}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("bits", [2, 3, 4, 6])
+@pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
 def test_images_that_were_not_learned_from_are_nearer_to_float(name, bits):
     model = NETWORKS[name]()
-    images, others = photographs(model, 48), photographs(model, 16, 9)
+    images, others = photographs(model, 128), photographs(model, 64, 9)
     found = {
         effort: noise(model, quant.quantize(model, images, quant.Settings(weight_bits=bits, effort=effort)), others)
         for effort in EFFORTS
@@ -125,6 +126,26 @@ def test_weights_make_up_for_inputs_that_are_not_what_they_were():
     reals = (found.weights * found.scales[:, None, None, None]).reshape(6, 24)
     error = seen.inputs[0] @ reals.T + found.bias * found.scales * 0.01 - seen.outputs[0]
     assert np.square(error).mean() < 0.01 * np.var(seen.outputs), "a fifth less of each input would be 0.04"
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_outputs_learn_alike_together_and_one_by_one(monkeypatch, bits):
+    layer, seen = samples(0.8)
+    settings = quant.Settings(weight_bits=bits, effort="default")
+    rounded = quantize_weights(layer, np.float32(0.01), 255, settings)
+    together = learn_weights(layer, seen, rounded, np.float32(0.01), 255, settings)
+    for most in (1, 2 * 24, 4 * 24):
+        monkeypatch.setattr(learned, "MOST_WEIGHTS", most)
+        found = learn_weights(layer, seen, rounded, np.float32(0.01), 255, settings)
+        assert (found.weights == together.weights).all()
+        np.testing.assert_allclose(found.scales, together.scales, rtol=1e-5)
+        assert (found.bias == together.bias).all()
+
+
+def test_sixteen_bits_are_near_enough_without():
+    images = models.images(plain(), 6)
+    wide = [quant.quantize(plain(), images, quant.Settings(weight_bits=16, effort=effort)) for effort in EFFORTS]
+    assert quant.to_onnx(wide[0]) == quant.to_onnx(wide[1]) == quant.to_onnx(wide[2])
 
 
 def test_sums_stay_within_int32():

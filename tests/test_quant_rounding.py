@@ -66,3 +66,15 @@ def test_each_group_by_itself():
     for group in range(3):
         one = slice(group, group + 1)
         assert (round_together(weights[one], scales[one], 7, Moments(moments[one]), 3) == together[one]).all()
+
+
+def test_few_samples_say_what_their_moments_say():
+    """The cost of errors, and what solves for the moments."""
+    random = np.random.default_rng(3)
+    samples = random.standard_normal((2, 5, 40)).astype(np.float32)
+    damping = np.array([0.1, 0.3])
+    full = samples.swapaxes(1, 2).astype(np.float64) @ samples / 5 + np.eye(40) * damping[:, None, None]
+    few, errors = Moments(full, samples, damping), random.standard_normal((2, 7, 40))
+    np.testing.assert_allclose(few.cost(errors), Moments(full).cost(errors), rtol=1e-5)
+    right = random.standard_normal((2, 40, 3))
+    np.testing.assert_allclose(full @ few.solve(right), right, atol=1e-9)

@@ -34,7 +34,7 @@ class Moments:
     damping: Array | None = None
 
     def cost(self, errors: Array) -> Array:
-        """Mean square of each output's error, (groups, outputs), of weights' ``errors``, (groups, outputs, products)."""
+        """Mean square of each output's error, (groups, outputs), of ``errors``, (groups, outputs, products)."""
         if self.samples is None or self.damping is None or self.samples.shape[1] >= self.samples.shape[2]:
             return np.asarray(np.einsum("goj,goj->go", errors @ self.full, errors))
         made = self.samples @ errors.swapaxes(1, 2).astype(np.float32)
