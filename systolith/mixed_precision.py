@@ -19,7 +19,7 @@ from . import golden, quant
 from .bit_choice import BitChoice, Sensitivity, Unit
 from .calibration import Calibrated, Images, score
 from .learning import learned
-from .noise import FloatRun, classifies, run_both
+from .noise import FloatRun, classifies
 from .quant.graph.ports import real_name
 from .quant.graph.progress import Counting, uncounted
 from .quant.networks.execute import run_float
@@ -81,10 +81,10 @@ def sensitivities(
     images = _some(found, sum(map(len, choices.values())))
     exact = _exact(network, images)
     learned_from = some_images(network, found.images)
-    wide = build(network, found.histograms, replace(settings.wide(), effort=settings.effort), learned_from)
-    before = _noise(wide, images, exact)
+    widest_graph = build(network, found.histograms, wide(settings), learned_from)
+    before = _noise(widest_graph, images, exact)
     noise: dict[str, dict[int, float]] = {name: {} for name in choices}
-    for name, bits, graph in alternatives(network, wide, learned_from, choices, settings, progress):
+    for name, bits, graph in alternatives(network, widest_graph, learned_from, choices, settings, progress):
         noise[name][bits] = max(0.0, _noise(graph, images, exact) - before)
     size = {layer.name: layer.weights.size for layer in network.layers if isinstance(layer, Convolution)}
     return [Sensitivity(name, size[name], most, most, noise[name]) for name, most in widest.items()]
@@ -167,18 +167,24 @@ class _Loss:
         pairs = [(odd, even), (even, odd)] if enough else [(found.images, found.images)]
         self._network, self._settings = network, settings
         self._folds = [replace(found, images=learned_from, sample=measured) for learned_from, measured in pairs]
-        self._before = np.mean(
-            [self._kept(run_both(found.graph, network, fold.sample, uncounted)) for fold in self._folds]
-        )
+        self._before = self._kept_by(wide(settings))
 
     def __call__(self, step: Step) -> float:
-        settings = with_bits(self._settings, step)
-        after = [self._kept(learned(fold, self._network, settings, uncounted).run) for fold in self._folds]
-        return float(self._before - np.mean(after))
+        return self._before - self._kept_by(with_bits(self._settings, step))
+
+    def _kept_by(self, settings: quant.Settings) -> float:
+        return float(
+            np.mean([self._kept(learned(fold, self._network, settings, uncounted).run) for fold in self._folds])
+        )
 
     def _kept(self, run: FloatRun) -> float:
         """Percent of the images that keep the float network's class, or dB of the outputs if they are no classes."""
         return 100 * run.agreeing / len(run.guesses) if classifies(self._folds[0].graph) else score(run)
+
+
+def wide(settings: quant.Settings) -> quant.Settings:
+    """``settings`` with no weight narrower than 8 bits: what narrow weights are measured against."""
+    return replace(settings.wide(), effort=settings.effort)
 
 
 def decibels(noise: float) -> float:

@@ -33,8 +33,10 @@ class InstructionQueue(wiring.Component):
             place = Signal(self._shape, name=f"place_{n}", reset_less=True)
             # an instruction moves into a place that is empty: whether the unit takes one reaches none but the last
             m.d.comb += moves[n].eq(valid & ~full[n])
+            with m.If(~full[n]):
+                m.d.sync += place.eq(payload)  # whether or not it counts: ``full`` says that
             with m.If(moves[n]):
-                m.d.sync += [place.eq(payload), full[n].eq(1)]
+                m.d.sync += full[n].eq(1)
             with m.Elif(moves[n + 1]):
                 m.d.sync += full[n].eq(0)
             payload, valid = place, full[n]

@@ -105,8 +105,8 @@ class Sequencer(wiring.Component):
         ]
 
         # whether a pass may start is known a cycle ahead, but for its weights: so a start is two registers' doing.
-        # What the next pass is changes a cycle after a start, while ``loaded`` is down.  ``held`` is ~may_start, apart from
-        # it: one goes to the array, one to the weights
+        # What the next pass is changes a cycle after a start, while ``loaded`` is down.
+        # ``held`` is ~may_start, apart from it: one goes to the array, one to the weights
         may_start = Signal()
         needs_half = passes.opens & i.first
         free = ~running | ((windows.left.last | windows.left.last_follows) & ~final)

@@ -92,7 +92,8 @@ class WeightWriter(wiring.Component):
     An order asks for ``tiles`` channel tiles of ``passes`` weight tiles each; a channel tile may begin with its
     requantization parameters, which go to the vector unit's parameter rows instead, two channel tiles ahead.
     ``loaded`` is up from the cycle after a tile's last row until the tile is swapped in, which is in the first cycle in
-    which it is not ``held``; a new tile's first row may be written in that cycle.  An order's first row follows it by LATENCY cycles.
+    which it is not ``held``; a new tile's first row may be written in that cycle.  An order's first row follows it by
+    LATENCY cycles.
 
     Where words may be packed, an order says how many rows a word carries.  One cycle writes as many as the array has
     parts: cycle t of R / g row t and those R / g, 2 R / g, ... behind it, g in all.
