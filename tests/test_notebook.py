@@ -51,7 +51,7 @@ def assert_it_is_right(notebook, folder, digits):
     assert picture.startswith(PNG)
     assert len(picture) > 3000
     said = printed(notebook)
-    graph, images = lenet5("float")
+    graph, images = lenet5("float", effort="default")
     labels = npz.read(FOLDER / "test.npz")["y"]
     right = golden.output(graph, images)[0].argmax(axis=1)
     assert f"golden: {(right == labels).mean():.2%} of 1,000 digits right\n" in said
