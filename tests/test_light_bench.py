@@ -33,7 +33,7 @@ def test_a_quantized_network_is_made_once_for_all_rows_that_share_it(quantized, 
 
 
 def test_layers_add_up_to_the_network(found):
-    assert (found.limit, found.cycles) == (12_953, 15_123)
+    assert (found.limit, found.cycles) == (12_953, 15_124)
     assert sum(layer.limit for layer in found.layers) == found.limit
     assert 0 < found.cycles - sum(layer.cycles for layer in found.layers) < 20
 
@@ -63,7 +63,7 @@ def test_lanes_that_are_too_few_keep_the_array_waiting_for_a_half():
 def test_the_layers_that_lose_most_come_first(found, capsys):
     table = benchmark.worst(found, 2)
     assert list(table.columns[0].cells) == ["  /0/Conv+/2/MaxPool", "  /3/Conv+/5/MaxPool"]
-    assert list(table.columns[3].cells) == ["1,527", "266"]
+    assert list(table.columns[3].cells) == ["1,528", "266"]
 
 
 def test_the_first_memory_that_is_not_refused_is_taken(quantized, monkeypatch):
@@ -83,7 +83,7 @@ def test_the_first_memory_that_is_not_refused_is_taken(quantized, monkeypatch):
 
 def test_a_line_of_the_table(found):
     assert benchmark.line("net", LIGHT, found, None) == (
-        "| net | 8x8, 8 B | 64 | 2 | 12,953 | 15,123 | 1.168 | 1.17 | 1.12 | 0.139 at 108.5 | | | |"
+        "| net | 8x8, 8 B | 64 | 2 | 12,953 | 15,124 | 1.168 | 1.17 | 1.12 | 0.139 at 108.5 | | | |"
     )
     bare = dataclasses.replace(LIGHT, most=None, goal=None)
     assert " | 1.168 |  |  | 0.139 at 108.5 | | | |" in benchmark.line("net", bare, found, None)

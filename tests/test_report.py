@@ -258,7 +258,7 @@ def test_advice_is_given_on_the_page_and_on_the_command_line(build, capsys):
     reason = (
         "The array is partly idle in 'conv1+pool1', whose windows fill few rows: 1,134 cycles an image, 26.7% of them."
     )
-    promise = "With --unfold-input the cycle model predicts 3,670 instead of 4,233."
+    promise = "With --unfold-input the cycle model predicts 3,671 instead of 4,234."
     assert f"{reason} {promise}" in words(section(tree, "summary"))
     assert run(["report", str(build), "-o", str(build.parent / "report.html")]) == 0
     assert f"{reason} {promise}" in " ".join(capsys.readouterr().out.split())

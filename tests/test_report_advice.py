@@ -75,8 +75,8 @@ def test_a_change_is_advised_only_if_it_helps_and_with_the_figures_that_led_to_i
     report = measured(accelerator, stalls={"array_half": 4000.0})
     rows = layer_rows(accelerator, graph, report)
     assert advise(accelerator, rows, report, lambda change: None) is None, "what cannot be built is not advised"
-    assert advise(accelerator, rows, report, lambda change: 0.991 * 15_123) is None
-    assert advise(accelerator, rows, report, lambda change: 0.989 * 15_123) is not None
+    assert advise(accelerator, rows, report, lambda change: 0.991 * 15_124) is None
+    assert advise(accelerator, rows, report, lambda change: 0.989 * 15_124) is not None
 
 
 def test_near_the_limit_there_is_no_advice(digits):
@@ -115,7 +115,7 @@ def test_what_is_at_its_end_is_not_advised(monkeypatch):
 
 @pytest.mark.parametrize(
     ("sizes", "before", "change"),
-    [({"rows": 8, "columns": 8}, 15_123, "--batch 4"), ({"rows": 16, "columns": 8}, 13_235, "--unfold-input")],
+    [({"rows": 8, "columns": 8}, 15_124, "--batch 4"), ({"rows": 16, "columns": 8}, 13_236, "--unfold-input")],
     ids=["weights", "idle rows"],
 )
 def test_advice_comes_true(digits, sizes, before, change):
