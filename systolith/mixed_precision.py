@@ -106,7 +106,7 @@ def chosen(
     if aim.budget is not None:
         step = within_budget(path, aim.budget)
     else:
-        step, losses = within_loss(path, _Loss(network, found, settings), aim.loss or 0.0)
+        step, losses = within_loss(path, Loss(network, found, settings), aim.loss or 0.0)
     told = tuple(replace(one, bits=step.bits[one.layer]) for one in sensitive)
     points = tuple((each.mean, each.noise) for each in path)
     unit: Unit = "points" if classifies(found.graph) else "dB"
@@ -158,7 +158,7 @@ def within_loss(path: Sequence[Step], loss_of: Callable[[Step], float], loss: fl
     return path[low], measured
 
 
-class _Loss:
+class Loss:
     """What a choice loses, each half of the images measured with what is learned from the other half."""
 
     def __init__(self, network: quant.FloatGraph, found: Calibrated, settings: quant.Settings) -> None:

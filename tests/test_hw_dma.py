@@ -248,3 +248,34 @@ def test_weight_stream_never_asks_for_more_than_it_can_hold(slow_memory, slow_ar
     assert found == expected
     assert sum(final for *_, final in log) == len(instructions)
     assert plain(len(log)) >= len(instructions)
+
+
+def test_while_closed_what_nobody_takes_is_dropped():
+    """And it is quiet once all that was asked for has come, not before."""
+    component, said = ReadMaster(bus_bytes=8, users=2), []
+    bus = component.bus
+
+    async def bench(ctx):
+        ctx.set(component.window, {"base": 0, "pages": 16, "wraps": 0})
+        ctx.set(component.requests[1].payload, {"address": 0, "length": 7, "final": 1})
+        ctx.set(component.requests[1].valid, 1)
+        await ctx.tick()
+        ctx.set(component.requests[1].valid, 0)
+        ctx.set(bus.arready, 1)
+        await ctx.tick().repeat(ReadMaster.LATENCY + 1)
+        ctx.set(bus.rvalid, 1)
+        sent = 0
+        for cycle in range(40):
+            if cycle == 10:
+                assert sent < 8, "its user takes none: the others wait"
+                ctx.set(component.closed, 1)
+            ctx.set(bus.rvalid, sent < 8)
+            ctx.set(bus.rlast, sent == 7)
+            _, _, ready, quiet = await ctx.tick().sample(bus.rready, component.quiet)
+            assert sent == 8 or not quiet
+            sent += sent < 8 and ready
+            said.append(quiet)
+        assert sent == 8
+        assert said[-1]
+
+    run(component, bench)

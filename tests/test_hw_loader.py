@@ -74,10 +74,10 @@ def test_loader_places_spans(sizes, stall):
         while True:
             ctx.set(component.tokens.ready, rng.random() >= stall)
             ctx.set(component.write_ready, rng.random() >= stall)
-            write, ready, give, give_to, take, tokens, wait = (
+            write, ready, give, give_to, take, tokens, wait, idle = (
                 await ctx.tick().sample(
                     component.write, component.write_ready, component.tokens.give, component.tokens.give_to,
-                    component.tokens.take, component.tokens.ready, component.tokens.wait,
+                    component.tokens.take, component.tokens.ready, component.tokens.wait, component.idle,
                 )
             )[2:]  # fmt: skip
             assert tokens or not take
@@ -93,6 +93,7 @@ def test_loader_places_spans(sizes, stall):
                     found[-1][address] = at["data"][i] & ((1 << 8 * p.element_bytes) - 1)
                 last = cycle
             if give:
+                assert not idle, "a run could end before this token is counted"
                 given += 1
                 complete = len(found) if len(found[-1]) == len(expected_of(p, work[len(found) - 1])) else len(found) - 1
                 assert given <= complete, "a token before all is written"

@@ -118,14 +118,14 @@ def simulate(p, instructions, stall, seed):
             owed -= free
             values = await ctx.tick().sample(
                 component.control, component.window, component.swap, component.loaded, port.take, port.wait,
-                port.ready, port.give, port.give_to, component.tile_last, component.idle,
+                port.ready, port.give, port.give_to, component.tile_last, component.idle, component.held,
             )  # fmt: skip
-            control, window, swap, loaded, take, wait, tokens, give, give_to, tile_last, idle = values[2:]
+            control, window, swap, loaded, take, wait, tokens, give, give_to, tile_last, idle, held = values[2:]
             if control.valid:
                 log["window"].append((cycle, plain(window), plain(control)))
                 assert not idle
+            assert swap == (loaded and not held)
             if swap:
-                assert loaded
                 log["swap"].append(cycle)
                 swapped = cycle
             if take:

@@ -9,7 +9,7 @@ import pytest
 from systolith import quant
 from systolith.bit_choice import KEY, read_notes
 from systolith.commands.quantize import quantize_model
-from systolith.mixed_precision import Sensitivity, Step, steps, within_budget, within_loss
+from systolith.mixed_precision import Loss, Sensitivity, Step, steps, within_budget, within_loss
 from systolith.quant.graph.errors import ConfigurationError
 from systolith.quant.graph.ports import integer_name
 
@@ -84,6 +84,14 @@ def test_a_layer_that_is_said_by_hand_is_not_chosen():
     found = quantize_model(MODEL, IMAGES, budget=4.0, bits={LAYERS[0]: "8"})
     assert LAYERS[0] not in {one.layer for one in found.choice.sensitivities}
     assert widths(found.graph)[LAYERS[0]] == 8
+
+
+@pytest.mark.parametrize("effort", ["fast", "default"])
+def test_what_is_as_wide_as_before_loses_nothing(effort):
+    settings = quant.Settings(effort=effort)
+    found = quantize_model(MODEL, IMAGES, effort="fast", range_method="mse").calibrated
+    loss = Loss(quant.load_float(MODEL), found, settings)
+    assert loss(Step(dict.fromkeys(LAYERS, 8), 8.0, 0.0)) == 0
 
 
 def test_a_loss_is_measured_on_the_way():
