@@ -152,7 +152,7 @@ def types_of(model: onnx.ModelProto) -> dict[str, int]:
 def test_onnx_runtime_gets_the_same_widths(setting, tmp_path):
     model, made = tmp_path / "m.onnx", tmp_path / "q.onnx"
     onnx.save(three_layers(), model)
-    runtime._quantize(model, made, setting, np.random.default_rng(0).random((4, 3, 4, 4), np.float32))
+    runtime.quantize(model, made, setting, np.random.default_rng(0).random((4, 3, 4, 4), np.float32))
     inner = TensorProto.UINT4 if setting is NARROW else TensorProto.UINT8
     wanted = {
         "image": TensorProto.UINT8, "one": inner, "two": TensorProto.UINT8,

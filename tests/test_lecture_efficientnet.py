@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from examples.lecture import efficientnet
+from examples.lecture import efficientnet, efficientnet_bits
 from systolith import golden, quant, sim
 from systolith.hw.build import generate, parameters_for
 
@@ -95,9 +95,51 @@ def test_the_verilog_is_exact_in_the_predicted_cycles_and_they_are_all_accounted
     assert all(part.macs <= part.cycles * part.multipliers for part in kinds)
 
 
-def test_a_missing_package_is_one_clear_line(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("module", [efficientnet, efficientnet_bits])
+def test_a_missing_package_is_one_clear_line(monkeypatch, capsys, tmp_path, module):
+    name = module.__name__.split(".")[-1]
     monkeypatch.setattr(efficientnet.importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(sys, "argv", ["efficientnet", str(tmp_path)])
-    assert efficientnet.main() == 1
-    expected = "efficientnet: error: no module 'foolbox'; pip install 'systolith[efficientnet]'\n"
+    monkeypatch.setattr(sys, "argv", [name, str(tmp_path)])
+    assert module.main() == 1
+    expected = f"{name}: error: no module 'foolbox'; pip install 'systolith[efficientnet]'\n"
     assert capsys.readouterr().err == expected
+
+
+def test_each_width_by_each_quantizer_that_has_it(monkeypatch, tmp_path):
+    """A small network, one class moved in what one of them makes: that set's share alone falls."""
+    net = models.Builder((3, 8, 8))
+    padded(net, 3, 8, 3, 2)
+    model = net.flatten().gemm(8 * 16, 5).model()
+    images = models.images(model, 10)
+    asked = []
+    monkeypatch.setattr(efficientnet_bits, "imagenet", lambda: (images[:4], np.arange(4)))
+    monkeypatch.setattr(efficientnet_bits, "crops", lambda count, seed=0: images[: count % 7])
+    monkeypatch.setattr(efficientnet_bits, "trained", lambda path: onnx.save(model, path))
+
+    def quantized(model, calibration, target, weight_bits):
+        asked.append(("Systolith", weight_bits, len(calibration)))
+        onnx.save(onnx.load(model), target)
+
+    def by_runtime(model, target, setting, calibration):
+        asked.append(("ONNX Runtime", setting.weights, len(calibration)))
+        onnx.save(onnx.load(model), target)
+
+    def run(path, images):
+        logits = oracle.run(onnx.load(path), images)
+        if asked and asked[-1][0] == "ONNX Runtime" and len(images) == 4:
+            logits[0] = -logits[0]
+        return logits
+
+    monkeypatch.setattr(efficientnet_bits, "quantize_model", quantized)
+    monkeypatch.setattr(efficientnet_bits.runtime, "quantize", by_runtime)
+    monkeypatch.setattr(efficientnet_bits, "run_onnxruntime", run)
+    with np.errstate(divide="ignore"):
+        found = list(efficientnet_bits.rows(tmp_path))
+    assert asked == [("Systolith", 8, 4), ("ONNX Runtime", 8, 4), ("Systolith", 6, 4)]
+    assert [[share for share, _ in row.found] for row in found] == [[1, 1], [0.75, 1], [1, 1]]
+    assert [np.isinf([noise for _, noise in row.found]).tolist() for row in found] == [
+        [True] * 2,
+        [False, True],
+        [True] * 2,
+    ]
+    assert [row.name for row in found] == [f"{who}, {bits}-bit weights" for who, bits, _ in asked]

@@ -37,13 +37,14 @@ def measure(
     images, labels = test
     target = model.with_name(f"{model.stem}-ort.onnx")
     began = time.monotonic()
-    _quantize(model, target, setting, calibration)
+    quantize(model, target, setting, calibration)
     seconds = time.monotonic() - began
     found = accuracy(_run(target, images, optimized=setting.activations == 8), labels)
     return Row(name, seed, setting.name, "ONNX Runtime", found, seconds)
 
 
-def _quantize(model: Path, target: Path, setting: Setting, calibration: Floats) -> None:
+def quantize(model: Path, target: Path, setting: Setting, calibration: Floats) -> None:
+    """Write ``model``, of an input "image", with the widths of ``setting``, which are of WEIGHTS and ACTIVATIONS."""
     prepared = target.with_suffix(".prepared.onnx")
     quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
     logging.disable(logging.WARNING)

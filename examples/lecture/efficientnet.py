@@ -88,9 +88,9 @@ def imagenet() -> tuple[Images, NDArray[np.int64]]:
     return images, np.array([int(path.stem.split("_")[-1]) for path in paths])
 
 
-def calibration() -> Images:
-    """Crops of photographs that are none of ImageNet's, as the network takes them."""
-    return ((photographs(CALIBRATION, SIDE) + np.reshape(MEAN, (3, 1, 1)) - 127) / 128).astype(np.float32)
+def crops(count: int, seed: int = 0) -> Images:
+    """Crops of photographs that are none of ImageNet's, (count, 3, 224, 224), as the network takes them."""
+    return ((photographs(count, SIDE, seed) + np.reshape(MEAN, (3, 1, 1)) - 127) / 128).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -161,11 +161,11 @@ def run(folder: Path, console: Console) -> int:
     trained(model)
     np.savez(data, x=images, y=labels)
     console.print(f"float             {accuracy(oracle.run(onnx.load(model), images), labels):.0%} of {len(labels)}")
-    crops = calibration()
+    calibration = crops(CALIBRATION)
     for settings in SETTINGS:
-        scores, _ = golden.output(quant.quantize(model, crops, settings), images)
+        scores, _ = golden.output(quant.quantize(model, calibration, settings), images)
         console.print(f"W8A8 {settings.scales:5} {settings.ranges:10}  {accuracy(scores, labels):.0%}")
-    graph = quant.quantize(model, crops, SIMULATED)
+    graph = quant.quantize(model, calibration, SIMULATED)
     quant.save(graph, quantized)
     for few in np.array_split(images, 4):
         oracle.assert_every_tensor_equal(graph, few)

@@ -101,9 +101,9 @@ def efficientnet_lite0(most: float, goal: float) -> Light:
         trained(path)
 
     def inputs() -> Images:
-        from examples.lecture.efficientnet import calibration
+        from examples.lecture.efficientnet import CALIBRATION, crops
 
-        return calibration()
+        return crops(CALIBRATION)
 
     return Light(write, inputs, most, goal)
 

@@ -43,7 +43,7 @@ from ..networks.layers import (
 from ..networks.shapes import shapes
 from .sampling import batch_size, some_images
 from .settings import Settings
-from .widths import WIDEST, narrowest
+from .widths import has_narrow_maps
 
 QUANTILE = 0.999
 """Of a channel's magnitudes: what it reaches, but for outliers, which a grid of few integers cuts off."""
@@ -60,7 +60,7 @@ def equalized_if_narrow(network: FloatGraph, images: Mapping[str, Floats], setti
 
     Its channels are equalized where maps of fewer than 8 bits, on one grid each, would leave some of them few.
     """
-    if settings.effort == "fast" or narrowest(network, settings)[1] >= WIDEST:
+    if settings.effort == "fast" or not has_narrow_maps(network, settings):
         return network
     some, size = some_images(network, images), batch_size(network)
     count = min(MOST_IMAGES, len(next(iter(some.values()))))

@@ -93,7 +93,10 @@ class _Inputs:
 
 
 class _Problem:
-    """Some outputs of each group: their weights, (groups, outputs, products), and biases, and what they should make."""
+    """Some outputs of each group, and what they should make.
+
+    weights : (groups, outputs, products);  bias : (groups, outputs);  outputs : (groups, positions, outputs)
+    """
 
     def __init__(self, weights: Floats, bias: Floats, inputs: _Inputs, outputs: Floats) -> None:
         self.weights = weights.astype(np.float64)

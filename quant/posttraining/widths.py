@@ -39,19 +39,17 @@ def map_bits(network: FloatGraph, group: Mapping[str, str], settings: Settings) 
     return {name: maps[root] for name, root in group.items()}
 
 
-def narrowest(network: FloatGraph, settings: Settings) -> tuple[int, int]:
-    """Fewest bits of any layer's weights, and of what any layer reads.
+def learns(network: FloatGraph, settings: Settings) -> bool:
+    """Whether ``settings`` ask to learn the rounding of some layer of a simplified ``network``.
 
     Raises ConfigurationError, with the names that there are, if a pattern of ``settings`` matches no layer.
     """
-    read = [_said(layer, settings)[1] for layer in network.layers]
-    weights = weight_bits(network, settings).values()
-    return min(weights, default=settings.weight_bits), min(read, default=settings.activation_bits)
+    return settings.effort != "fast" and any(bits <= WIDEST for bits in weight_bits(network, settings).values())
 
 
-def learns(network: FloatGraph, settings: Settings) -> bool:
-    """Whether ``settings`` ask to learn the rounding of some layer of a simplified ``network``."""
-    return settings.effort != "fast" and narrowest(network, settings)[0] <= WIDEST
+def has_narrow_maps(network: FloatGraph, settings: Settings) -> bool:
+    """Whether some layer of a simplified ``network`` reads fewer than 8 bits."""
+    return any(_said(layer, settings)[1] < WIDEST for layer in network.layers)
 
 
 def by_hand(network: FloatGraph, settings: Settings) -> set[str]:
