@@ -7,6 +7,7 @@ from systolith import quant
 from systolith.quant.networks.execute import run_float
 from systolith.quant.posttraining.equalize import QUANTILE, equalized
 from systolith.quant.posttraining.quantize import load_float
+from systolith.quant.posttraining.widths import learns
 
 from . import models
 
@@ -50,3 +51,34 @@ def test_what_is_clamped_from_above_or_no_multiple_of_its_input_stays():
     network = load_float(net.conv(4, 2, 1).model())
     after = dict(run_float(equalized(network, [uneven(network)]), uneven(network)))
     assert sum(tensor.endswith("_equalized") for tensor in after) == 1, "the Relu's map alone"
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({"activation_bits": 4}, True),
+        ({"bits": {"*": "8:8", "LAST": "8:7"}}, True),
+        ({"weight_bits": 16, "activation_bits": 4}, True),
+        ({"activation_bits": 4, "effort": "fast"}, False),
+        ({"weight_bits": 2}, False),
+    ],
+    ids=["narrow maps", "one narrow map", "wide weights", "fast", "narrow weights"],
+)
+def test_channels_are_scaled_where_a_map_is_narrow(choice, expected):
+    network = load_float(NETWORKS["inception"])
+    images = next(iter(uneven(network).values()))
+    named = {network.layers[-1].name if name == "LAST" else name: said for name, said in choice.get("bits", {}).items()}
+    graph = quant.quantize(network, images, quant.Settings(**{"effort": "default", **choice, "bits": named}))
+    assert any("_equalized" in name for name in graph.tensors) == expected
+
+
+@pytest.mark.parametrize(
+    ("bits", "effort", "expected"),
+    [(8, "default", True), (8, "best", True), (8, "fast", False), (9, "best", False), (16, "default", False)],
+)
+def test_weights_of_eight_bits_are_learned_and_no_wider_ones(bits, effort, expected):
+    network = load_float(NETWORKS["inception"])
+    first = next(layer.name for layer in network.layers if hasattr(layer, "weights"))
+    assert learns(network, quant.Settings(weight_bits=bits, effort=effort)) == expected
+    one = quant.Settings(weight_bits=16, bits={first: str(bits)}, effort=effort)
+    assert learns(network, one) == expected, "one such layer is enough"
