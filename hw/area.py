@@ -192,7 +192,7 @@ def multiplying(p: Parameters) -> dict[str, float]:
     return {
         "cell": p.rows * -(-p.columns // p.columns_per_multiplier) * array_share(p),
         "lane": p.multiplier * p.lanes,
-        "square": (p.lanes + p.normalization - 1 if p.normalization else 0) + p.products * p.lanes,
+        "square": (p.lanes + p.normalization - 1 if p.normalization else 0) + (p.products or p.affine) * p.lanes,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..quant.graph import Conv, FeatureMap, Graph
 from ..quant.graph.progress import Progress, quiet
 from .choice import CHOSEN, choose
+from .compiler.affine import affine, affine_pays
 from .compiler.engine_layer import EngineLayer
 from .compiler.formats import ONE
 from .compiler.kernel_steps import kernel
@@ -20,7 +21,7 @@ from .describe import check_version, describe, describe_hardware
 from .engine.emit import emit_verilog
 from .folder import check_folder, read_content, read_hardware, write_folder
 from .header import c_header
-from .isa.parameters import Parameters, product_bits
+from .isa.parameters import FACTOR_BITS, Parameters, product_bits
 from .manifest import Content
 from .shares import shared
 
@@ -43,6 +44,7 @@ def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
     sums = min(sizes.get(name, 32) for name in SUMS)
     products = sizes.get("operands", True) and bits <= 8 and sums >= product_bits(bits)
     features: dict[str, Any] = {"operands": True, "tables": tables, "extrema": tables, "products": products}
+    features["affine"] = sizes.get("operands", True) and bits <= 8 and sums >= bits + FACTOR_BITS
     features["line_buffer"] = LINE_BUFFER
     features["normalization"] = normalization
     return Parameters(rows=rows, columns=columns, **{**features, **sizes})
@@ -59,7 +61,7 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     bits = sizes.get("activation_bits", max(2, max(t.bits for t in maps)))
     weights = max((layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)), default=2)
     chosen = {"rows": rows, "columns": columns, "activation_bits": bits, "weight_bits": weights, **sizes}
-    features = {"operands", "tables", "extrema", "products", "normalization"}  # what they need is not chosen yet
+    features = {"operands", "tables", "extrema", "products", "affine", "normalization"}  # what they need is not chosen yet
     Parameters(**{name: value for name, value in chosen.items() if name not in features})
     layers = lower(graph, bits)
 
@@ -68,6 +70,9 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
         return Parameters(**{**needs, **{n: max(8, needs[n]) for n in SUMS}, **chosen})
 
     parameters = narrowest(layers)
+    if _affine(parameters, layers, sizes):
+        layers = affine(layers, parameters)
+        parameters = narrowest(layers)
     _, thin = thinned(layers, graph, _copying(parameters, sizes))
     if any(layer.rearranged for layer in thin):
         parameters = narrowest(thin)
@@ -80,6 +85,14 @@ def _buffered(p: Parameters, layers: Sequence[EngineLayer]) -> Parameters:
     """With a line buffer, if one of ``layers`` is faster with it."""
     buffered = replace(p, line_buffer=LINE_BUFFER)
     return buffered if any(kernel(layer.geometry, buffered).depthwise for layer in layers) else p
+
+
+def _affine(p: Parameters, layers: Sequence[EngineLayer], sizes: Mapping[str, Any]) -> bool:
+    """Whether the vector unit scales channels of maps: as ``sizes`` say, else where that pays and they allow it."""
+    if "affine" in sizes:
+        return bool(sizes["affine"])
+    wide = min(sizes.get(name, 32) for name in SUMS) >= p.activation_bits + FACTOR_BITS
+    return wide and sizes.get("operands", True) and p.activation_bits <= 8 and affine_pays(layers, p)
 
 
 def _copying(parameters: Parameters, sizes: Mapping[str, Any]) -> Parameters:

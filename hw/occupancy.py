@@ -1,6 +1,6 @@
 """What lies in the activation memory while each layer is at work: resident maps, slots, tables."""
 
-from .compiler.placement import TABLE_BYTES
+from .compiler.placement import constant_bytes
 from .compiler.plan import Plan
 from .compiler.windows import lifetimes
 from .manifest import Block, Slots
@@ -25,7 +25,8 @@ def blocks(plan: Plan) -> list[Block]:
             for address, count in _side_by_side(addresses, size):
                 found.append(Block(what, layer.name, *window, address * each, count * size * each))
         if placement.tables is not None:
-            found.append(Block("tables", layer.name, *window, placement.tables * each, TABLE_BYTES))
+            taken = constant_bytes(layer, plan.parameters)
+            found.append(Block("tables", layer.name, *window, placement.tables * each, taken))
     return found
 
 

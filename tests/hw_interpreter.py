@@ -233,7 +233,24 @@ class Machine:
                 assert (self.chip[at[needed]] != UNWRITTEN).all(), "reads what nobody wrote"
                 return np.where(counts, self.chip[at % len(self.chip)] - self.settings["source_zero"], 0)
 
-            self._finish(f, tile, self._reduced(f, first, read), np.zeros(self.p.columns, np.int64), None)
+            values, none = self._reduced(f, first, read), np.zeros(self.p.columns, np.int64)
+            if s["combine"] == 6:
+                factors, bias, scale = self._channels(f, tile)
+                self._finish(f, tile, values * factors, bias, scale)
+            else:
+                self._finish(f, tile, values, none, None)
+
+    def _channels(self, f: dict[str, int], tile: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Factors, biases and scales of a map's channel tile, (C,) each: vectors of bytes, the factors' last."""
+        columns = self.p.columns
+        at = f["operand"] + tile * self.settings["operand_tile_step"] + np.arange(9 * columns)
+        self.reads[f["number"]].append(at)
+        assert (self.chip[at] != UNWRITTEN).all(), "parameters that nobody loaded"
+        rows = self.chip[at].astype(np.int8).reshape(9, columns)
+        whole = np.ascontiguousarray(rows[:8].T).view(np.uint8)
+        bias = whole[:, :4].copy().view("<i4")[:, 0].astype(np.int64)
+        mantissa = whole[:, 4:7].astype(np.float64) @ [1, 1 << 8, 1 << 16]
+        return rows[8].astype(np.int64), bias, np.ldexp(mantissa, -(whole[:, 7].astype(np.int64) + 20))
 
     def _reduced(self, f: dict[str, int], first: int, read) -> np.ndarray:
         """The windows' maxima or totals, (rows, columns, C)."""

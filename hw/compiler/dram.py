@@ -7,7 +7,7 @@ from ...quant.graph import FeatureMap, Graph
 from ..isa.parameters import INSTRUCTION_BYTES, Parameters
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
-from .image import table_bytes, weight_stream
+from .image import affine_bytes, table_bytes, weight_stream
 from .placement import Layout
 from .relay import streams as relay_streams
 from .windows import lifetimes, meet
@@ -34,7 +34,7 @@ class Dram:
     """The layout of DRAM, but for the program.
 
     maps : region of each tensor that passes through DRAM, input and output among them; dead ones' are used again
-    streams, tables : of each layer, its weight stream and its tables among the constants
+    streams, tables : of each layer, its weight stream, and its tables or channels' parameters, among the constants
     relayed : of each relay, by its first layer, the streams of both: see relay.Streams
     constants : their bytes, 64 left for the stamp (see stamping);  regions : constants, input, output, scratch
     """
@@ -71,7 +71,7 @@ def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], lay
             tiles = [t for series in channel_tiles(layer.geometry, p) for t in series]
             stream = weight_stream([(layer, tile, placement.tiling.parts) for tile in tiles], p)
         streams.append(constants.add(stream))
-        tables.append(constants.add(table_bytes(layer, p)))
+        tables.append(constants.add(affine_bytes(layer, p) if layer.affine else table_bytes(layer)))
     maps: dict[str, Region] = {}
     address = constants.bytes
     regions = {"constants": Region(0, address)}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ...quant.graph import Pair
-from ..isa.program import Operation
+from ..isa.program import AFFINE_ROWS, Operation
 from .cost import pixel_pitch, row_pitch
 from .cutting import (
     ChannelTile,
@@ -21,7 +21,7 @@ from .dram import Region
 from .engine_layer import EngineLayer, Pool
 from .instruction import Drained, Instruction
 from .kernel_steps import kernel, pass_fields
-from .placement import TABLE_BYTES, Placement
+from .placement import Placement
 from .plan import Plan
 from .span import Span, size
 from .spans import of_pixels, of_rows
@@ -239,7 +239,7 @@ class TileEmitter:
     def vector(self, group: Sequence[ChannelTile], tile: SpatialTile | None = None) -> list[Instruction]:
         """Everything behind the sums of ``group``'s channel tiles, or behind the source where there is no array; of
         ``tile``, if it is a piece of the emitter's."""
-        made: list[Instruction] = []
+        made: list[Instruction] = self._load_tables() if self.it.affine else []
         for piece, scale in rectangles(self.it, tile or self.tile):
             made += self._setup(group, scale)
             made.append(self._results(group, piece))
@@ -247,34 +247,40 @@ class TileEmitter:
 
     def _setup(self, group: Sequence[ChannelTile], scale: Pair) -> list[Instruction]:
         """Settings, if they are not those that the vector unit has already."""
-        fields = settings(self.it, self.p, group, scale, self._pixel_pitch(), self._operand_pitch())
+        fields = settings(self.it, self.p, group, scale, self.depth, self._pixel_pitch(), self._operand_pitch())
         loading = self.it.tables is not None and self.turns.tables != self.number
         if not loading and fields == self.turns.settings:
             return []
         self.turns.settings = fields
         if not loading:
             return [Instruction(Operation.SETUP, self.number, fields)]
-        chip = self.place.tables
-        assert chip is not None
+        chip, region = self._tables
         self.turns.tables = self.number
         return [
-            *self._load_tables(chip),
+            *self._load_tables(),
             Instruction(
                 Operation.SETUP,
                 self.number,
                 {**fields, "load_tables": 1, "tables": chip},
-                chip_reads=((chip, chip + TABLE_BYTES),),
+                chip_reads=((chip, chip + region.bytes),),
             ),
         ]
 
-    def _load_tables(self, chip: int) -> list[Instruction]:
+    def _load_tables(self) -> list[Instruction]:
+        """Bring the layer's tables, or its channels' parameters, unless they are there."""
         if self.number in self.turns.tables_on_chip:
             return []
         self.turns.tables_on_chip.add(self.number)
-        region = self.plan.dram.tables[self.number]
+        chip, region = self._tables
         start = self.plan.dram.regions["constants"].address + region.address
         fields = {"rows": 0, "bytes": region.bytes - 1, "dram": start, "dram_step": 0, "chip": chip, "chip_step": 0}
-        return [Instruction(Operation.LOAD, self.number, fields, chip_writes=(chip, chip + TABLE_BYTES))]
+        return [Instruction(Operation.LOAD, self.number, fields, chip_writes=(chip, chip + region.bytes))]
+
+    @property
+    def _tables(self) -> tuple[int, Region]:
+        """Where they are on chip, and in DRAM."""
+        assert self.place.tables is not None
+        return self.place.tables, self.plan.dram.tables[self.number]
 
     def _results(self, group: Sequence[ChannelTile], tile: SpatialTile) -> Instruction:
         it, p, source = self.it, self.p, self.source
@@ -287,9 +293,9 @@ class TileEmitter:
             pitch = size(tile.convolved_columns)
             start = first_row * pitch + first_column
         else:
-            pitch, depth = size(source.elements), it.source[0]
+            pitch = size(source.elements)
             row, column = tile.convolved_rows[0] + first_row, tile.convolved_columns[0] + first_column
-            start = source.address(row, column * depth + group[0].input)
+            start = source.address(row, column * self.depth + group[0].input - self.first_channel)
             low = source.address(tile.convolved_rows[0], source.elements[0])
             reads.append((low, low + size(tile.convolved_rows) * pitch))
         operand = {}
@@ -301,6 +307,10 @@ class TileEmitter:
             operand = {"operand": where, "operand_row_step": 0 if it.one_pixel else added_pitch}
             low = self.added.address(rows[0], self.added.elements[0])
             reads.append((low, low + size(rows) * added_pitch))
+        if it.affine:
+            chip, region = self._tables
+            operand = {"operand": chip + group[0].output // p.columns * AFFINE_ROWS * p.columns}
+            reads.append((chip, chip + region.bytes))
         pixel, row_step = self._pixel_pitch(), self._row_pitch()
         chip = self._output(tile)
         last = chip + (size(tile.rows) - 1) * row_step + (size(tile.columns) - 1) * pixel

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.parameters import PARAMETER_BITS, Parameters
-from ..isa.program import CHANNEL
-from .cutting import ChannelTile, Part, run_length
+from ..isa.program import AFFINE_ROWS, CHANNEL
+from .cutting import ChannelTile, Part, channel_tiles, run_length
 from .engine_layer import EngineLayer
 from .kernel_steps import Kernel, kernel
 from .packing import packing
@@ -36,7 +36,21 @@ def weight_stream(uses: Iterable[Use], parameters: Parameters) -> bytes:
     return stream + bytes(-len(stream) % parameters.bus_bytes)
 
 
-def table_bytes(layer: EngineLayer, parameters: Parameters) -> bytes:
+def affine_bytes(layer: EngineLayer, p: Parameters) -> bytes:
+    """The channels' parameters of a layer without the array, see ``Combine.AFFINE``: for each channel tile AFFINE_ROWS
+    vectors of C bytes, padded to whole bus beats."""
+    (tiles,) = channel_tiles(layer.geometry, p)
+    rows = np.zeros((len(tiles), AFFINE_ROWS, p.columns), np.uint8)
+    for number, tile in enumerate(tiles):
+        bits = _channel_bits(layer, tile)
+        rows[number, :-1, : tile.channels] = np.packbits(bits.astype(np.uint8), axis=1, bitorder="little").T
+        factors = layer.weights[tile.output : tile.output + tile.channels, 0, 0, 0]
+        rows[number, -1, : tile.channels] = factors.astype(np.int8).view(np.uint8)
+    packed = rows.tobytes()
+    return packed + bytes(-len(packed) % p.bus_bytes)
+
+
+def table_bytes(layer: EngineLayer) -> bytes:
     """Tables A and B as the engine reads them, 512 entries of 32 bits, on a bus boundary; nothing without tables."""
     if layer.tables is None:
         return b""
@@ -61,15 +75,22 @@ def _parameter_bits(layer: EngineLayer, tile: ChannelTile, p: Parameters) -> NDA
     """Bit-sliced over weight rows: row j has bits [j * word_bits, ...) of every channel's parameters."""
     rows = p.parameter_rows
     bits = np.zeros((p.columns, rows * p.word_bits), np.int64)
+    bits[: tile.channels, :PARAMETER_BITS] = _channel_bits(layer, tile)
+    return bits.reshape(p.columns, rows, p.word_bits).transpose(1, 0, 2).reshape(-1)
+
+
+def _channel_bits(layer: EngineLayer, tile: ChannelTile) -> NDArray[np.int64]:
+    """(channels, PARAMETER_BITS): a CHANNEL for each, least significant bit first."""
+    bits = np.zeros((tile.channels, PARAMETER_BITS), np.int64)
     outputs = slice(tile.output, tile.output + tile.channels)
     fields = {"bias": layer.bias[outputs] & MASK32}
     if layer.mantissas is not None and layer.shifts is not None:
         fields |= {"mantissa": layer.mantissas[outputs], "shift": layer.shifts[outputs]}
     for name, values in fields.items():
         field = CHANNEL[name]
-        bits[: tile.channels, field.offset : field.offset + field.width] = _bits(values, field.width)
+        bits[:, field.offset : field.offset + field.width] = _bits(values, field.width)
     assert CHANNEL.size == PARAMETER_BITS
-    return bits.reshape(p.columns, rows, p.word_bits).transpose(1, 0, 2).reshape(-1)
+    return bits
 
 
 def _words(layer: EngineLayer, tile: ChannelTile, part: Part, p: Parameters) -> NDArray[np.int64]:

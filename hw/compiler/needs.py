@@ -27,6 +27,8 @@ LACKS = {
     " --general, at most 8 activation bits and at least 4 columns)",
     "products": "multiplies two maps, which needs an accelerator with products (generate it with --general, at most 8"
     " activation bits)",
+    "affine": "scales each channel of a map, which needs an accelerator with affine channels (generate it with --general, at"
+    " most 8 activation bits)",
     "normalization": "normalizes over {} channels, the accelerator over {} (generate it with --normalization {})",
 }
 """By the parameter that is too small (``shift_low``: too great): what is needed, what is there, what would do."""
@@ -41,7 +43,7 @@ def layer_needs(layer: EngineLayer, activation_bits: int) -> dict[str, int]:
     """What each parameter of LACKS must be for ``layer``, at least, ``shift_low`` at most; True is more than False."""
     shifts = layer.shifts_in_use
     return {
-        "weight_bits": weight_width(layer.weights),
+        "weight_bits": 0 if layer.affine else weight_width(layer.weights),
         "sum_bits": needed_sum_bits(layer, activation_bits),
         "total_bits": needed_total_bits(layer, activation_bits),
         "shift_low": min(shifts, default=SHIFT_MOST),
@@ -51,6 +53,7 @@ def layer_needs(layer: EngineLayer, activation_bits: int) -> dict[str, int]:
         "tables": layer.tables is not None,
         "extrema": layer.combine in (Combine.MAXIMUM, Combine.MINIMUM),
         "products": layer.combine == Combine.MULTIPLY,
+        "affine": layer.affine,
         "normalization": layer.normalization.size if layer.normalization else 0,
     }
 

@@ -3,18 +3,30 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..isa.program import TABLE_ENTRIES
+from ..isa.parameters import Parameters
+from ..isa.program import AFFINE_ROWS, TABLE_ENTRIES
+from .cutting import channel_tiles
+from .engine_layer import EngineLayer
 from .tiling import Tiling
 from .windows import Lifetime
 
 TABLE_BYTES = 4 * TABLE_ENTRIES
 
 
+def constant_bytes(layer: EngineLayer, p: Parameters) -> int:
+    """Bytes of activation memory for what the vector unit reads of ``layer`` beside maps: tables, or the channels'
+    parameters, whole beats."""
+    if layer.affine:
+        taken = len(channel_tiles(layer.geometry, p)[0]) * AFFINE_ROWS * p.columns
+        return taken + -taken % p.bus_bytes
+    return TABLE_BYTES if layer.tables is not None else 0
+
+
 @dataclass(frozen=True)
 class Placement:
     """One layer's tiling and its addresses in the activation memory, in elements; None: not resident.
 
-    input_slots, operand_slots, output_slots : addresses that its tiles use in turn;  tables : of its tables, or None
+    input_slots, operand_slots, output_slots : addresses that its tiles use in turn;  tables : of its tables or its channels' parameters, or None
     hands_on : the next layer takes its results, plane by plane, from its output slots, see relay
     """
 

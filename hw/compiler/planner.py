@@ -6,6 +6,7 @@ from ...quant.graph import Graph
 from ...quant.graph.errors import ConfigurationError
 from ...quant.graph.progress import Progress, quiet
 from ..isa.parameters import Parameters
+from .affine import affine
 from .apart import pools_apart
 from .batch import batched
 from .counters import beyond
@@ -53,7 +54,7 @@ def prepared(graph: Graph, p: Parameters, batch: int) -> tuple[Graph, tuple[Engi
     Raises ConfigurationError for what the accelerator with ``p`` lacks, or no accelerator has.
     """
     engine = lower(graph, p.activation_bits, lambda before, pooled: pools_apart(before, pooled, graph, p))
-    wider, lowered = thinned(engine, graph, p)
+    wider, lowered = thinned(affine(engine, p) if p.affine else engine, graph, p)
     for layer in lowered:
         if (found := beyond(layer)) is not None:
             raise ConfigurationError(f"layer '{layer.name}': {found}")

@@ -15,7 +15,7 @@ from .dependencies import makers_of, readers_of
 from .engine_layer import EngineLayer
 from .geometry import Geometry
 from .order import vector_cycles
-from .placement import TABLE_BYTES, Layout, Placement
+from .placement import Layout, Placement, constant_bytes
 from .relay_layout import hand_on
 from .rooms import RoomChooser, rooms_of
 from .tiling import CLOSE, Tiling, Tilings, refuse
@@ -125,7 +125,7 @@ class _Layouter:
         return self.best(self.layers[n].geometry, self.traffic(n), space, slack)
 
     def _tables(self, n: int) -> int:
-        return TABLE_BYTES if self.layers[n].tables is not None else 0
+        return constant_bytes(self.layers[n], self.p)
 
     def _within(self, n: int, room: int) -> Tiling | None:
         """The best for layer ``n`` in ``room`` elements, tables among them."""
@@ -244,5 +244,5 @@ class _Layouter:
             slots(tiling.loads, tiling.input_slot),
             operands,
             outputs,
-            bottom if layer.tables is not None else None,
+            bottom if self._tables(n) else None,
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from ...quant.graph import Pair
 from ..isa.parameters import Parameters
-from ..isa.program import SHIFT_BASE, Combine
+from ..isa.program import AFFINE_ROWS, SHIFT_BASE, Combine
 from .cutting import ChannelTile, SpatialTile, spatial_tile
 from .engine_layer import EngineLayer, Pool
 from .span import Span
@@ -22,15 +22,14 @@ def rectangles(layer: EngineLayer, tile: SpatialTile) -> Iterator[tuple[SpatialT
 
 
 def settings(
-    it: EngineLayer, p: Parameters, group: Sequence[ChannelTile], scale: Pair, pixel: int, operand_pixel: int
+    it: EngineLayer, p: Parameters, group: Sequence[ChannelTile], scale: Pair, depth: int, pixel: int, operand_pixel: int
 ) -> dict[str, int]:
     """Fields of SETUP for ``group``'s channel tiles of layer ``it``, but for its tables.
 
-    scale : mantissa and shift of a map's windows;  pixel, operand_pixel : elements from pixel to pixel of the
+    scale : mantissa and shift of a map's windows;  depth : channels in a pixel of the source on chip;  pixel, operand_pixel : elements from pixel to pixel of the
     result, and of the map that is added
     """
     pool = it.pool or Pool((1, 1), (1, 1), (0, 0, 0, 0))
-    depth = it.source[0]
     each = p.sum_elements if it.raw else 1
     fields = {
         "from_map": not it.on_array,
@@ -53,6 +52,8 @@ def settings(
         fields |= {n: getattr(it.format, n) for n in ("zero_point", "low", "high")}
     if it.combine == Combine.MULTIPLY:
         fields["operand_zero"] = it.operand_zero
+    elif it.affine:
+        fields["operand_tile_step"] = AFFINE_ROWS * p.columns
     elif it.combine != Combine.NONE:
         fields |= {"final_low": it.final[0], "final_high": it.final[1]}
     if it.operand:

@@ -11,7 +11,7 @@ from .engine_layer import EngineLayer
 
 def needed_sum_bits(layer: EngineLayer, bits: int) -> int:
     """Accumulator width that every partial sum of ``layer`` fits, two's complement, in bits."""
-    if not layer.on_array:
+    if not layer.weights.size:
         if layer.combine == Combine.MULTIPLY:
             return product_bits(bits)
         elements = layer.pool.kernel[0] * layer.pool.kernel[1] if layer.pool and layer.pool.average else 1
@@ -22,7 +22,7 @@ def needed_sum_bits(layer: EngineLayer, bits: int) -> int:
 
 def needed_total_bits(layer: EngineLayer, bits: int) -> int:
     """Width that every sum of ``layer`` with its bias fits, two's complement, in bits."""
-    if not layer.on_array:
+    if not layer.weights.size:
         return needed_sum_bits(layer, bits)
     worst = (layer.magnitudes << (bits - 1)) + np.abs(layer.bias)
     return min(32, int(worst.max()).bit_length() + 1)  # beyond int32 no network goes

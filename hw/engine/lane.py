@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ...quant.graph.errors import ConfigurationError
-from ..isa.parameters import SHIFT_MOST
+from ..isa.parameters import FACTOR_BITS, SHIFT_MOST
 from ..isa.program import (
     CHANNEL,
     TABLE_ENTRIES,
@@ -33,7 +33,7 @@ LOOKUP = 3
 """Cycles from an index to the sum of both tables: read, register, add."""
 
 PRODUCT = 2
-"""Cycles before requantization in which a value is multiplied by another map's: less its zero point, product."""
+"""Cycles before requantization in which a value is multiplied: another map's less its zero point, product."""
 
 ROUNDING = 2
 """Cycles from that sum to an activation: round, clamp."""
@@ -51,6 +51,7 @@ class LaneConfiguration:
     tables : lookup tables stand behind the requantizer
     extrema : the tables' entries may be compared instead of added
     products : a value may be multiplied by another map's before it is requantized
+    affine : a value may be multiplied by its channel's factor before it is requantized
     table_entries : entries that lie side by side in a table's memory, and are written at once, a power of two
     normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
     """
@@ -65,6 +66,7 @@ class LaneConfiguration:
     tables: bool = False
     extrema: bool = False
     products: bool = False
+    affine: bool = False
     table_entries: int = 1
     normalization: int = 0
 
@@ -83,6 +85,8 @@ class LaneConfiguration:
             raise ConfigurationError("extrema need tables")
         if self.products and self.element_bits > 8:
             raise ConfigurationError(f"products need elements of 8 bits, not {self.element_bits}")
+        if self.affine and self.element_bits > 8:
+            raise ConfigurationError(f"affine channels need elements of 8 bits, not {self.element_bits}")
 
     @property
     def squares_latency(self) -> int:
@@ -95,9 +99,14 @@ class LaneConfiguration:
         return self.squares_latency + LOOKUP if self.normalization else 0
 
     @property
+    def multiplies(self) -> bool:
+        """Values may be multiplied before they are requantized."""
+        return self.products or self.affine
+
+    @property
     def before(self) -> int:
         """Cycles from a lane's sum to its requantization."""
-        return max(self.factor_latency, PRODUCT if self.products else 0)
+        return max(self.factor_latency, PRODUCT if self.multiplies else 0)
 
     @property
     def latency(self) -> int:
@@ -138,13 +147,14 @@ class Lane(wiring.Component):
 
     Without tables that is ``Requantize``.  With them, its activation and ``operand`` are looked up as ``combine`` says:
     ``clamp(rne(A[activation] + B[operand]), final_low, final_high)``, indices being the stored bytes as unsigned.
-    With ``combine`` MULTIPLY it is the requantized product of ``sum`` and ``operand - operand_zero``.
+    With ``combine`` MULTIPLY it is the requantized product of ``sum`` and ``operand - operand_zero``, with AFFINE that of
+    ``sum`` and ``factor``.
     With ``normalize``, the mantissa of the scale is instead ``A[i >> 4] + B[(i >> 8) << 4 | (i & 15)]`` for
     ``i = index``, which follows the sum by ``squares_latency`` cycles: bipartite tables (Das Sarma and Matula 1995).
     No flow control: whoever sends knows that the result is taken.
 
     Parameters: configuration : LaneConfiguration
-    Members:    sum : In, signed;  channel : In, program.CHANNEL;  operand, index : In
+    Members:    sum : In, signed;  channel : In, program.CHANNEL;  operand, index : In;  factor : In, if ``affine``
                 settings : In, see settings_layout, constant;  table : In, see table_write_layout
                 activation : Out;  raw_sum : Out, ``sum + bias``, signed 32, with the same latency
     """
@@ -157,6 +167,7 @@ class Lane(wiring.Component):
                 "channel": In(CHANNEL),
                 "operand": In(8),
                 "index": In(INDEX),
+                **({"factor": In(signed(FACTOR_BITS))} if c.affine else {}),
                 "settings": In(c.settings_layout),
                 "table": In(c.table_write_layout),
                 "activation": Out(signed(c.element_bits)),
@@ -183,7 +194,7 @@ class Lane(wiring.Component):
             multiplies = settings.combine == Combine.MULTIPLY
             m.d.comb += requantize.odd_ties.eq(multiplies & settings.format.zero_point[0])
         m.d.comb += [
-            requantize.sum.eq(self._multiplied(m) if c.products else delayed(m, self.sum, before, name="sum")),
+            requantize.sum.eq(self._multiplied(m) if c.multiplies else delayed(m, self.sum, before, name="sum")),
             requantize.channel.eq(channel),
             requantize.format.eq(settings.format),
         ]
@@ -218,6 +229,8 @@ class Lane(wiring.Component):
         final = Signal(signed(c.element_bits), reset_less=True)
         passed = delayed(m, requantize.activation, LOOKUP + ROUNDING - 1, name="passed")
         tabled = (settings.combine != Combine.NONE) & (settings.combine != Combine.MULTIPLY)
+        if c.affine:
+            tabled = tabled & (settings.combine != Combine.AFFINE)
         m.d.sync += final.eq(Mux(tabled, clamped, passed))
         m.d.comb += [
             self.activation.eq(final),
@@ -226,16 +239,24 @@ class Lane(wiring.Component):
         return m
 
     def _multiplied(self, m: Module) -> Value:
-        """The sum, or its product with the operand, when requantization takes it."""
+        """The sum, or its product with the operand or its channel's factor, when requantization takes it."""
         c = self._configuration
         settings = self.settings
-        multiplies = settings.combine == Combine.MULTIPLY
+        multiplies = Const(0)
         value = delayed(m, self.sum, c.before - PRODUCT + 1, name="sum")
-        operand = delayed(m, self.operand, c.before - PRODUCT, name="factor")
         factor = Signal(signed(c.element_bits + 1), reset_less=True)
         product = Signal(signed(c.sum_bits), name="product", reset_less=True)
+        if c.products:
+            multiplies = settings.combine == Combine.MULTIPLY
+            operand = delayed(m, self.operand, c.before - PRODUCT, name="factor")
+            m.d.sync += factor.eq(operand.as_signed() - settings.operand_zero)
+        if c.affine:
+            affine = settings.combine == Combine.AFFINE
+            multiplies = multiplies | affine
+            own = delayed(m, self.factor, c.before - PRODUCT, name="own_factor")
+            with m.If(affine):
+                m.d.sync += factor.eq(own)
         m.d.sync += [
-            factor.eq(operand.as_signed() - settings.operand_zero),
             product.eq(Mux(multiplies, value[: c.element_bits + 1].as_signed() * factor, value)),
         ]
         return product

@@ -31,6 +31,7 @@ def vector_configuration(p: Parameters) -> VectorConfiguration:
         tables=p.tables,
         extrema=p.extrema,
         products=p.products,
+        affine=p.affine,
         table_entries=p.table_entries,
         normalization=p.normalization,
     )

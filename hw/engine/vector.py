@@ -9,7 +9,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..isa.program import CHANNEL, TABLE_ENTRIES, VECTOR_BITS
+from ..isa.parameters import FACTOR_BITS
+from ..isa.program import CHANNEL, TABLE_ENTRIES, VECTOR_BITS, Combine
 from .delay import delayed
 from .lane import Lane, Squares
 from .memory_attributes import COLLISIONS_NEVER_COUNT
@@ -79,6 +80,7 @@ class VectorUnit(wiring.Component):
 
         step = c.step_layout(delayed(m, walk.step.as_value(), SOURCE, name="step", init=0))
         values, stored = self._sources(m, walk)
+        factors = self._map_parameters(m, step, stored, channels)
         best, operands = self._reduce(m, step, walk.settings, values, stored)
 
         # rescale: shift the vector through the lanes, ``lanes`` columns a cycle
@@ -101,8 +103,9 @@ class VectorUnit(wiring.Component):
             m.d.sync += [h.eq(n) for h, n in zip(held, held[c.lanes :], strict=False)]
             m.d.sync += [a.eq(n) for a, n in zip(added, added[c.lanes :], strict=False)]
         with m.If(busy):
-            m.d.sync += [h.eq(n) for h, n in zip(channels, channels[c.lanes :] + channels[: c.lanes], strict=True)]
-        lanes = self._lanes(m, walk.settings, held, added, channels, self._table(m, step, stored))
+            for each in (channels, factors):
+                m.d.sync += [h.eq(n) for h, n in zip(each, each[c.lanes :] + each[: c.lanes], strict=True)]
+        lanes = self._lanes(m, walk.settings, held, added, channels, factors, self._table(m, step, stored))
 
         self._collect(m, walk, lanes, group, target)
         self._watch(m, walk, stays)
@@ -220,6 +223,7 @@ class VectorUnit(wiring.Component):
         held: list[Signal],
         added: list[Signal],
         channels: list[data.View],
+        factors: list[Signal],
         table: data.View,
     ) -> list[Lane]:
         """The lanes, each taking the value of its column that has shifted down to it."""
@@ -251,7 +255,11 @@ class VectorUnit(wiring.Component):
                 own = Array(neighbours[number + j] for j in range(normalization))
                 m.d.comb += lane.sum.eq(own[settings.before])
             if c.operands:
-                with m.If(settings.from_map):
+                alike = settings.from_map
+                if c.lane.affine:
+                    alike = alike & (settings.combine != Combine.AFFINE)
+                    m.d.comb += lane.factor.eq(factors[number])
+                with m.If(alike):
                     m.d.comb += [
                         lane.channel.bias.eq(0),
                         lane.channel.mantissa.eq(settings.mantissa),
@@ -264,6 +272,19 @@ class VectorUnit(wiring.Component):
             m.d.comb += [squares.size.eq(settings.size), squares.drop.eq(settings.drop)]
             m.d.comb += [lane.index.eq(squares.index[number]) for number, lane in enumerate(lanes)]
         return lanes
+
+    def _map_parameters(
+        self, m: Module, step: data.View, stored: list[Value], channels: list[data.View]
+    ) -> list[Signal]:
+        """The channels' factors, and with them ``channels``, as they come from activation memory: byte by byte."""
+        if not self._configuration.lane.affine:
+            return []
+        factors = [Signal(signed(FACTOR_BITS), name=f"factor_{n}", reset_less=True) for n in range(len(channels))]
+        with m.If(step.parameters):
+            for channel, factor, element in zip(channels, factors, stored, strict=False):
+                whole = Cat(channel.as_value(), factor)
+                m.d.sync += whole.eq(Cat(whole[FACTOR_BITS:], element))
+        return factors
 
     def _channel_parameters(self, m: Module, walk: Walk) -> list[data.View]:
         """Rows of weights hold the parameters bit-sliced: row j has bits [j * word_bits, ...) of every channel."""

@@ -59,6 +59,8 @@ class VectorConfiguration:
             raise ConfigurationError("tables need operands: they are read like feature maps")
         if self.lane.products and not self.operands:
             raise ConfigurationError("products need operands: they are of feature maps")
+        if self.lane.affine and not self.operands:
+            raise ConfigurationError("affine channels need operands: they are a feature map's")
         if self.lane.tables and 4 * self.lane.table_entries > self.columns:
             raise ConfigurationError(
                 f"table entries must be at most a quarter of the columns, {self.columns // 4}, not"
@@ -95,7 +97,7 @@ class VectorConfiguration:
     def step_layout(self) -> data.StructLayout:
         """One vector read of a window, and, with the window's last one, where the result goes.
 
-        ``operand``: the vector to add, which ends a window.  Columns ``first <= c < end`` hold the map's own channels.
+        ``operand``: the vector to add, which ends a window.  ``parameters``: of the channels.  Columns ``first <= c < end`` hold the map's own channels.
         """
         return data.StructLayout(
             {
@@ -107,6 +109,7 @@ class VectorConfiguration:
                 "chip": self.memory.address_bits,
                 "table": 1,
                 "table_row": ceil_log2(TABLE_ENTRIES),
+                **({"parameters": 1} if self.lane.affine else {}),
                 **({"first": 4, "end": range(self.columns + 1)} if self.lane.normalization else {}),
             }
         )

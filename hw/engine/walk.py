@@ -6,6 +6,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..isa.program import (
+    AFFINE_ROWS,
     DRAIN,
     SETTINGS,
     TABLE_ENTRIES,
@@ -77,6 +78,7 @@ class Walk(wiring.Component):
         half = Signal()
         post = Signal(4, reset_less=True)
         table_row = Signal(range(TABLE_ENTRIES))
+        in_channels = Signal(name="in_channels")  # reads the channels' parameters, as many rows
 
         window_last = cursor.window_last
         vector_last = Mux(adds, cursor.on_operand, window_last)
@@ -84,10 +86,11 @@ class Walk(wiring.Component):
         # the FSM's states that ask for steps, as registers: everything behind them has a cycle to itself
         asks, in_tables = Signal(name="asks"), Signal(name="in_tables")
         go, tile_done, issued = Signal(name="go"), Signal(name="tile_done"), Signal()
+        aside = in_tables | in_channels if c.lane.affine else in_tables
         m.d.comb += [
             issued.eq(~issue.outgoing.valid),
             go.eq(asks & issue.incoming.ready),
-            tile_done.eq(go & ~in_tables & vector_last & cursor.position_last),
+            tile_done.eq(go & ~aside & vector_last & cursor.position_last),
         ]
 
         # what stays for the next VECTOR is taken a cycle later, so that no decoding moves all of it
@@ -101,6 +104,13 @@ class Walk(wiring.Component):
                 with m.If(from_map):
                     m.d.sync += asks.eq(1)
                     m.next = "walk"
+                    if c.lane.affine:
+                        with m.If(settings.combine == Combine.AFFINE):
+                            ready = self.lanes_idle & issued
+                            m.d.sync += [asks.eq(ready), in_channels.eq(ready)]
+                            m.next = "tile"
+                            with m.If(ready):
+                                m.next = "channels"
                 with m.Else():
                     m.d.comb += self.waiting.sums.eq(complete == 0)
                     with m.If((complete != 0) & self.lanes_idle & issued):
@@ -114,6 +124,13 @@ class Walk(wiring.Component):
                 m.next = "tile"
                 with m.If(cursor.tile_last):
                     m.next = "finish"
+            if c.lane.affine:
+                with m.State("channels"), m.If(go & (table_row == AFFINE_ROWS - 1)):
+                    m.d.sync += [asks.eq(0), in_channels.eq(0)]
+                    m.next = "channels there"
+                with m.State("channels there"):
+                    m.d.sync += asks.eq(1)
+                    m.next = "walk"
             if tables:
                 with m.State("tables"):
                     m.d.sync += [asks.eq(1), in_tables.eq(1)]
@@ -125,12 +142,16 @@ class Walk(wiring.Component):
                 m.next = "idle"
 
         # not only at a tile's beginning: nobody looks, while no step is asked for
+        rows, elements = c.lane.table_entries, 4 * c.lane.table_entries
+        if c.lane.affine:
+            rows, elements = Mux(in_channels, 1, rows), Mux(in_channels, c.columns, elements)
         with m.If(~asks):
             cursor.restart(m, i, settings)
+            if c.lane.affine:
+                m.d.sync += table_row.eq(0)
         with m.Elif(issue.incoming.ready):
-            with m.If(in_tables):
-                entries = c.lane.table_entries
-                m.d.sync += [table_row.eq(table_row + entries), cursor.operand.eq(cursor.operand + 4 * entries)]
+            with m.If(aside):
+                m.d.sync += [table_row.eq(table_row + rows), cursor.operand.eq(cursor.operand + elements)]
             with m.Else():
                 cursor.next_step(m, i, settings, to_operand=window_last & ~vector_last)
         with m.If(tile_done):
@@ -141,13 +162,13 @@ class Walk(wiring.Component):
         m.d.comb += [
             issue.incoming.valid.eq(asks),
             asked.half.eq(half),
-            asked.address.eq(Mux(cursor.on_operand | in_tables, cursor.operand, cursor.step_address)),
-            asked.needs_port.eq(from_map | cursor.on_operand | in_tables),
+            asked.address.eq(Mux(cursor.on_operand | aside, cursor.operand, cursor.step_address)),
+            asked.needs_port.eq(from_map | cursor.on_operand | aside),
             asked.frees.eq(tile_done & ~from_map),
-            asked.step.valid.eq(~in_tables),
+            asked.step.valid.eq(~aside),
             asked.step.inside.eq(cursor.inside(i)),
             asked.step.operand.eq(cursor.on_operand),
-            asked.step.last.eq(vector_last & ~in_tables),
+            asked.step.last.eq(vector_last & ~aside),
             asked.step.chip.eq(cursor.chip),
             asked.step.tile_last.eq(cursor.tile_last),
             asked.step.table.eq(in_tables),
@@ -158,6 +179,8 @@ class Walk(wiring.Component):
             self.tokens.wait.eq(DRAIN(self.instructions.payload[: DRAIN.size]).wait),  # a SETUP's is in the same place
             self.tokens.give_to.eq(post),
         ]
+        if c.lane.affine:
+            m.d.comb += asked.step.parameters.eq(in_channels)
         if c.lane.normalization:
             self._own_channels(m, settings, asked.step, tile_done)
         self._issue(m, issue)
@@ -196,6 +219,8 @@ class Walk(wiring.Component):
             self.step.valid.eq(go & asked.step.valid),
             self.step.table.eq(go & asked.step.table),
         ]
+        if self._configuration.lane.affine:
+            m.d.comb += self.step.parameters.eq(go & asked.step.parameters)
         with m.If(go & asked.step.last):
             m.d.sync += [gap.eq(groups - 1), resting.eq(groups > 1)]
         with m.Elif(resting):

@@ -30,7 +30,7 @@ SHIFT_MOST = 60
 VERSION = 5
 """Of the program format and the registers."""
 INSTRUCTION_BYTES = 64
-LATER = {"word_bits": 0, "packing": 1, "row_parts": 1}
+LATER = {"word_bits": 0, "packing": 1, "row_parts": 1, "affine": False}
 """Parameters that came after others' fingerprints, and what they are where they are not used."""
 NOT_ALWAYS = ("target", "columns_per_multiplier", *LATER)
 """Parameters that programs need not know of, or not always."""
@@ -42,6 +42,10 @@ MAXIMUM_KIB = 8192
 """Largest activation memory and accumulators, KiB."""
 PARAMETER_BITS = 64
 """Requantization parameters of one output channel: bias, mantissa, shift (see ``program.CHANNEL``)."""
+
+
+FACTOR_BITS = 8
+"""Of what a channel of a map is multiplied by, two's complement."""
 
 
 def parameter_rows(word_bits: int) -> int:
@@ -73,6 +77,7 @@ class Parameters:
     tables : lookup tables behind the requantizers: additions, other scales in a concatenation, unary functions
     extrema : the tables' entries may be compared, not added: the larger or the smaller of two maps
     products : the requantizers' values may be products of two maps
+    affine : a map's channels may have factors, biases and scales of their own: normalizations before a convolution
     normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
     axi_protection, axi_cache, axi_quality : AxPROT, AxCACHE and AxQOS of every access
     target : whose multipliers the array names, on an ecp5 the requantizers too
@@ -112,6 +117,7 @@ class Parameters:
     word_bits: int = 0
     packing: int = 1
     row_parts: int = 1
+    affine: bool = False
 
     def __post_init__(self) -> None:
         check_range("rows", self.rows, 1, 128)
@@ -180,6 +186,11 @@ class Parameters:
         wide = product_bits(self.activation_bits)
         if self.products and min(self.sum_bits, self.total_bits) < wide:
             raise ConfigurationError(f"products of {self.activation_bits} bits need sums of {wide} bits")
+        if self.affine and not (self.operands and self.activation_bits <= 8):
+            raise ConfigurationError("affine channels need operands and at most 8 activation bits")
+        least = self.activation_bits + FACTOR_BITS
+        if self.affine and min(self.sum_bits, self.total_bits) < least:
+            raise ConfigurationError(f"affine channels of {self.activation_bits} bits need sums of {least} bits")
         if self.normalization and not (self.tables and self.multiplier and self.columns >= self.normalization):
             raise ConfigurationError(
                 f"normalization over {self.normalization} channels needs tables, the multiplier and at least as many"

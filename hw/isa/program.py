@@ -11,7 +11,7 @@ from functools import cache
 
 from amaranth.lib import data
 
-from .parameters import INSTRUCTION_BYTES
+from .parameters import INSTRUCTION_BYTES, PARAMETER_BITS
 
 UNITS = ("loader", "array", "vector", "storer")
 """Units that exchange tokens; their index is the bit in ``wait`` and ``post``."""
@@ -176,6 +176,9 @@ class Combine(IntEnum):
     """``rne(max(A[activation], B[operand]))``."""
     MINIMUM = 5
     """``rne(min(A[activation], B[operand]))``."""
+    AFFINE = 6
+    """No tables: a map's value is multiplied by its channel's factor, and has its channel's bias and scale.  They lie in
+    activation memory from ``operand`` on, AFFINE_ROWS vectors for each channel tile."""
 
 
 TABLE_ENTRIES = 512
@@ -214,6 +217,10 @@ def instruction_bits(packed: bool) -> int:
 
 CHANNEL = data.StructLayout({"bias": 32, "mantissa": 24, "shift": 8})
 """Requantization parameters of one channel: ``scale = mantissa * 2**-(shift + SHIFT_BASE)``."""
+
+AFFINE_ROWS = PARAMETER_BITS // 8 + 1
+"""Vectors that carry the channels' parameters for Combine.AFFINE: vector j has byte j of each CHANNEL, the last the
+factors, 8 bits, two's complement."""
 
 SHIFT_BASE = 20
 """The smallest exponent: scales stay below 2**(24 - SHIFT_BASE) = 16."""

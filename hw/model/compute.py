@@ -4,7 +4,7 @@ from ..compiler.cost import interval, reads
 from ..engine.register_slice import RegisterSlice
 from ..engine.sizes import settled_cycles, vector_configuration
 from ..engine.vector_configuration import ASKED, SOURCE
-from ..isa.program import TABLE_ENTRIES, Operation
+from ..isa.program import AFFINE_ROWS, TABLE_ENTRIES, Operation
 from .clockwork import Process
 from .run import Run
 
@@ -13,6 +13,9 @@ ISSUED = RegisterSlice.LATENCY
 
 ARRIVING = ISSUED + SOURCE + 2
 """Cycles from a vector's last step to its first group's entering the lanes, and one for the walk to go on."""
+
+CHANNELS_THERE = 2
+"""Cycles from the last vector of channels' parameters to the first of the map."""
 
 
 def sequencer(run: Run) -> Process:
@@ -73,6 +76,10 @@ def vector(run: Run) -> Process:
                 complete = yield from run.complete.take()
                 now = max(complete, idle) + p.parameter_rows + 1
                 run.slots.put(now)
+            if layer.affine:
+                yield max(now, idle)
+                yield from ports.read(AFFINE_ROWS, 1.0)
+                now = clock.now + CHANNELS_THERE
             yield now
             first_write = now + steps + ARRIVING + p.lane_groups + unit.lane.latency
             done = now + needed
