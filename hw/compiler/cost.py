@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from ...quant.graph import Pair
 from ..isa.parameters import BURST_BEATS, INSTRUCTION_BYTES, Parameters
-from ..isa.program import QUEUE
-from .cutting import Partition, balanced, channel_tiles, divisions, inputs_of, slices
+from ..isa.program import AFFINE_ROWS, QUEUE
+from .cutting import Partition, balanced, channel_tiles, divisions, inputs_of, own_loads, slices
 from .geometry import Geometry
 from .kernel_steps import Kernel, kernel, lines_fit
 from .packing import pass_cycles, tile_words
@@ -33,6 +33,9 @@ ARRAY_GAP = 4
 
 DRAIN_GAP = 6
 """Cycles between two channel tiles in the vector unit, about."""
+
+AFFINE_GAP = AFFINE_ROWS + 25
+"""The same where it reads the channels' parameters of a map, which it does while nothing is in its lanes."""
 
 SHARED = 0.05
 """What a cycle of the vector unit or of the bus costs even while the array is busier: others may want it."""
@@ -92,7 +95,8 @@ def interval(g: Geometry, p: Parameters) -> int:
 def drain(g: Geometry, p: Parameters, count: Counts, tiles: int) -> Counts:
     """Cycles of the vector unit for a layer of ``tiles`` channel tiles, in ``count`` spatial ones."""
     results = g.target[1] * g.target[2]
-    return tiles * (results * interval(g, p) + count * (p.parameter_rows + DRAIN_GAP))
+    gap = AFFINE_GAP if g.scales else p.parameter_rows + DRAIN_GAP
+    return tiles * (results * interval(g, p) + count * gap)
 
 
 def writing(g: Geometry, p: Parameters, beats: Reals, vectors: Integers | int) -> Reals:
@@ -225,7 +229,7 @@ class Shapes:
         self.g, self.p, self.traffic, self.sliced = g, p, traffic, sliced
         self._slices = slices(g, p, sliced)
         self.slices = len(self._slices)
-        self.own_loads = self.slices > 1 and g.groups > 1
+        self.own_loads = own_loads(g, self.slices)
         self.k = k = kernel(g, p)
         self._rows, self._columns = rows, columns = _axes(g, k)
         self.rows = np.tile(rows.length, len(columns.length))

@@ -126,21 +126,29 @@ def slices(g: Geometry, p: Parameters, tiles: int) -> tuple[Slice, ...]:
     """Slices of ``tiles`` channel tiles, the last perhaps of fewer; 0 for one slice with all that a pixel has."""
     series = channel_tiles(g, p)
     if not tiles:
-        return (Slice(tuple(map(tuple, series)), (0, g.source[0]), (0, g.target[0])),)
+        inputs = (g.first, g.first + g.target[0]) if g.scales else (0, g.source[0])
+        return (Slice(tuple(map(tuple, series)), inputs, (0, g.target[0])),)
     (every,) = series
     run = run_length(g, p)
     found = []
     for first in range(0, len(every), tiles):
         group = tuple(every[first : first + tiles])
         inputs = (0, g.source[0]) if g.groups == 1 else (group[0].input, min(group[-1].input + run, g.source[0]))
+        if g.scales:
+            inputs = group[0].input, group[-1].input + group[-1].channels
         found.append(Slice((group,), inputs, (group[0].output, group[-1].output + group[-1].channels)))
     return tuple(found)
+
+
+def own_loads(g: Geometry, slices: int) -> bool:
+    """Whether each of ``slices`` loads channels of its own: of groups, and what the vector unit scales of each pixel."""
+    return g.groups > 1 and (slices > 1 or (g.scales and g.target[0] < g.source[0]))
 
 
 def slicings(g: Geometry, p: Parameters) -> list[int]:
     """Channel tiles in a slice, largest first, 0 for all channels at once: what is worth trying."""
     series = channel_tiles(g, p)
-    if not g.on_array or len(series) > 1:
+    if not (g.on_array or g.scales) or len(series) > 1:
         return [0]
     count, found, n = len(series[0]), [0], 2
     while n <= count:

@@ -11,6 +11,7 @@ from .cutting import (
     Slice,
     SpatialTile,
     inputs_of,
+    own_loads,
     slices,
     source_columns,
     source_elements,
@@ -49,7 +50,7 @@ class TileEmitter:
         self.outputs = size(every[0].outputs)  # channels in a pixel of an output slot
         # channels in a pixel of the source on chip, and the first of them
         self.depth, self.first_channel = self.g.source[0], 0
-        self.own_loads = self.place.source is None and self.it.groups > 1 and len(every) > 1
+        self.own_loads = self.place.source is None and own_loads(self.g, len(every))
         if self.own_loads:
             self.depth, self.first_channel = size(every[0].inputs), self.slice.inputs[0]
         # where the runs begin of all that share a load, first and last

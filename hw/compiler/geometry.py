@@ -31,7 +31,8 @@ class Neighbours:
 class Geometry:
     """A layer without its numbers.
 
-    on_array : it has weights, of ``kernel``, from ``inputs`` of each group to ``outputs``
+    on_array : it has weights, of ``kernel``, from ``inputs`` of each group to ``outputs``; without the array groups are
+    channels that the vector unit scales
     source, convolved, target : (channels, rows, columns) of input, of what is pooled, of what is written
     first : channel of the input that is read first
     adds : another map is added;  raw : sums are written, not activations
@@ -65,6 +66,11 @@ class Geometry:
     def whole_pixels(self) -> bool:
         """Each window takes all channels of its pixels, so that those of a kernel row are one run."""
         return self.groups == 1 and self.dilations[1] == 1 and self.inputs == self.source[0]
+
+    @property
+    def scales(self) -> bool:
+        """The vector unit scales each channel by itself."""
+        return not self.on_array and self.groups > 1
 
     @property
     def of_a_pixel(self) -> bool:

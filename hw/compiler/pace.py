@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..isa.parameters import Parameters
-from .cost import drain, in_turns, interval, reads, writing
+from .cost import AFFINE_GAP, drain, in_turns, interval, reads, writing
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
 from .span import Span
@@ -59,4 +59,5 @@ def _vector(layer: EngineLayer, tiling: Tiling, p: Parameters) -> float:
     else:
         # where it reads in every cycle, each write takes its port once, if it is the bank's
         cycles = vectors * (interval(g, p) + (reads(g) >= p.lane_groups) * min(1.0, 2 / p.banks))
+        cycles += g.scales * tiling.count * tiles * AFFINE_GAP
     return max(cycles, float(writing(g, p, np.array(tiling.loader), vectors)))

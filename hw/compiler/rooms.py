@@ -80,7 +80,7 @@ class RoomChooser:
         found = [tiling for tiling in tilings if tiling is not None]
         if len(found) < len(tilings):
             return inf
-        tiles = sum(tiling.count for layer, tiling in zip(self.layers, found, strict=True) if not layer.on_array)
+        tiles = sum(tiling.count * tiling.slices for layer, tiling in zip(self.layers, found, strict=True) if not layer.on_array)
         return pace(self.layers, found, windows, self.p.lanes, self.p) + tiles * A_TILE
 
 

@@ -115,10 +115,11 @@ class Tilings:
 
         whole : it has as few slices as these have, for memories like long spans
         Without the array, the widest, then largest tile that takes no more than PIECE cycles: others need not wait for
-        it, and who reads its rows can begin soon.
+        it, and who reads its rows can begin soon.  Of several slicings, the one of least cost.
         """
         if not self.g.on_array:
-            return self._slicings[0].shortest(space)
+            found = [tiling for slicing in self._slicings if (tiling := slicing.shortest(space)) is not None]
+            return min(found, key=lambda tiling: (tiling.cost, tiling.space), default=None)
         fitted = [slicing.fitted(space) for slicing in self._slicings]
         cheapest = min(of.cost.min() for of in fitted)
         if cheapest == np.inf:
@@ -158,7 +159,7 @@ class _Slicing:
         if not len(found):
             return None
         columns = self.shapes.columns
-        each = interval(self.g, self.p) * len(channel_tiles(self.g, self.p)[0])
+        each = interval(self.g, self.p) * (self.shapes.sliced or len(channel_tiles(self.g, self.p)[0]))
         cycles = self.shapes.rows * columns * each
         sixth = self.g.target[1] * self.g.target[2] * each // PIECES
         most = LAST if self.traffic.trails else min(PIECE, max(SHORT, sixth))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
 from .cost import interval
-from .cutting import ChannelTile, SpatialTile, channel_tiles, source_rows
+from .cutting import ChannelTile, SpatialTile, slices, source_rows
 from .dependencies import makers_of
 from .early import begun, in_one_pixel, in_two
 from .emission import TileEmitter
@@ -48,10 +48,11 @@ class _Weaver:
         self.program: list[Instruction] = []
         self.makers = makers_of(plan.layers)
         self.next_tile = [0] * len(plan.layers)
+        self.next_slice = [0] * len(plan.layers)  # of that tile
         self.waiting = [n for n, layer in enumerate(plan.layers) if not layer.on_array]
         self.last_on_array = max((n for n, layer in enumerate(plan.layers) if layer.on_array), default=-1)
         self.turns = Turns()
-        self.begun: dict[int, TileEmitter] = {}  # tiles of the vector unit's own that have been loaded
+        self.begun: dict[int, TileEmitter] = {}  # slices of tiles of the vector unit's own that have been loaded
         self.drained: Counter[int] = Counter()  # pieces of these that have been emitted
         self.now = 0  # the layer in work, by index
         self.credit = 0.0  # cycles that the vector unit is ahead of the array
@@ -151,10 +152,11 @@ class _Weaver:
         return placement.source is None or (bool(layer.operand) and placement.operand is None)
 
     def _load(self, number: int) -> TileEmitter:
-        """Have the layer's next tile loaded; what it reads is there."""
+        """Have the next slice of the layer's next tile loaded; what it reads is there."""
         if number not in self.begun:
             placement = self.plan.placements[number]
-            emit = TileEmitter(self.plan, self.turns, number, placement.tiling.tiles[self.next_tile[number]])
+            tile = placement.tiling.tiles[self.next_tile[number]]
+            emit = TileEmitter(self.plan, self.turns, number, tile, self.next_slice[number])
             self.program += emit.load(placement.tiling.parts[0], (0, 0))
             self.program += emit.load_operand()
             self.begun[number] = emit
@@ -178,9 +180,10 @@ class _Weaver:
         return vectors * interval(self.plan.layers[number].geometry, self.p)
 
     def _pieces(self, number: int) -> list[list[ChannelTile]]:
-        """What one VECTOR must do of a tile: a channel tile, or all where it tells neighbours by a pixel's first."""
-        (every,) = channel_tiles(self.plan.layers[number].geometry, self.p)
-        return [every] if self.plan.layers[number].normalization else [[tile] for tile in every]
+        """What one VECTOR must do of a slice: a channel tile, or all where it tells neighbours by a pixel's first."""
+        every = slices(self.plan.layers[number].geometry, self.p, self.plan.placements[number].tiling.sliced)
+        ((*tiles,),) = every[self.next_slice[number]].series
+        return [tiles] if self.plan.layers[number].normalization else [[tile] for tile in tiles]
 
     def _array_layer(self, number: int) -> None:
         """All tiles of a layer of the array, slice by slice."""
@@ -276,7 +279,7 @@ class _Weaver:
         return layers[number].target[1:] == (1, 1) and in_one_pixel(layers[following], self.plan.placements[following])
 
     def _vector_tile(self, number: int, most: int | None = None) -> int:
-        """What is left of the next tile of a layer of the vector unit alone, or ``most`` pieces of it: how many."""
+        """What is left of the next slice of a layer of the vector unit alone, or ``most`` pieces of it: how many."""
         self._need(number)
         emit, every = self._load(number), self._pieces(number)
         pieces = every[self.drained[number] :][:most]
@@ -285,7 +288,9 @@ class _Weaver:
         if self.drained[number] == len(every):
             self.program += emit.store()
             del self.begun[number], self.drained[number]
-            self.next_tile[number] += 1
-            if self.next_tile[number] == len(self.plan.placements[number].tiling.tiles):
+            tiling = self.plan.placements[number].tiling
+            more, self.next_slice[number] = divmod(self.next_slice[number] + 1, tiling.slices)
+            self.next_tile[number] += more
+            if self.next_tile[number] == len(tiling.tiles):
                 self.waiting.remove(number)
         return len(pieces)
