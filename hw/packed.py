@@ -11,7 +11,7 @@ from math import log2, prod
 
 from ..quant.graph import Conv, Graph
 from ..quant.graph.errors import ConfigurationError
-from .compiler.cutting import channel_tiles, whole
+from .compiler.cutting import tile_count, whole
 from .compiler.engine_layer import EngineLayer
 from .compiler.order import array_cycles, vector_cycles
 from .compiler.packing import tile_words
@@ -86,7 +86,7 @@ def _stream_bytes(layer: EngineLayer, p: Parameters) -> float:
     """Of its weights and parameters, each fetched once."""
     g = layer.geometry
     words = whole(g, p).passes(p) * tile_words(g, p) + p.parameter_rows
-    return sum(map(len, channel_tiles(g, p))) * words * p.weight_row_bits / 8
+    return tile_count(g, p) * words * p.weight_row_bits / 8
 
 
 def _reason(chosen: Option, paces: Mapping[Option, float]) -> str:

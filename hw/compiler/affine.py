@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from ...quant.graph import weight_width
 from ..isa.parameters import FACTOR_BITS, Parameters
-from ..isa.program import AFFINE_ROWS, Combine
-from .cutting import channel_tiles
+from ..isa.program import Combine
+from .cost import AFFINE_GAP
+from .cutting import tile_count
 from .engine_layer import EngineLayer
 from .order import SPARE, array_cycles, vector_cycles
 from .tiling import PIECE
@@ -18,9 +19,6 @@ from .windows import working_windows
 
 WORTH = 0.01
 """Share of the array's cycles that these layers must take for an accelerator to have what they need."""
-
-BETWEEN = 25
-"""Cycles from one channel tile to the next in the vector unit while nothing else is in its lanes, parameters apart."""
 
 
 def affine(layers: Sequence[EngineLayer], p: Parameters) -> tuple[EngineLayer, ...]:
@@ -48,8 +46,8 @@ def affine_pays(layers: Sequence[EngineLayer], p: Parameters) -> bool:
 
 def _beside(layer: EngineLayer, p: Parameters) -> float:
     """Cycles of the vector unit for ``layer`` on its own."""
-    tiles, cycles = len(channel_tiles(layer.geometry, p)[0]), vector_cycles(layer, p)
-    return cycles + max(1, cycles / PIECE) * tiles * (AFFINE_ROWS + BETWEEN)
+    tiles, cycles = tile_count(layer.geometry, p), vector_cycles(layer, p)
+    return cycles + max(1, cycles / PIECE) * tiles * AFFINE_GAP
 
 
 def _scales_channels(layer: EngineLayer) -> bool:

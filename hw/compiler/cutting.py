@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise, product
 from math import ceil
 
@@ -108,6 +108,12 @@ def channel_tiles(g: Geometry, p: Parameters) -> list[list[ChannelTile]]:
         ]
         for n in range(g.groups)
     ]
+
+
+@lru_cache(maxsize=1 << 12)
+def tile_count(g: Geometry, p: Parameters) -> int:
+    """How many channel tiles there are."""
+    return sum(map(len, channel_tiles(g, p)))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ..isa.parameters import Parameters
 from .cost import interval
-from .cutting import channel_tiles, whole
+from .cutting import tile_count, whole
 from .dependencies import makers_of
 from .engine_layer import EngineLayer
 from .kernel_steps import kernel
@@ -49,12 +49,12 @@ def ordered(layers: Sequence[EngineLayer], p: Parameters) -> list[EngineLayer]:
 
 def array_cycles(layer: EngineLayer, p: Parameters) -> int:
     """Cycles of the array for all of ``layer``, if nothing keeps it waiting."""
-    tiles = sum(map(len, channel_tiles(layer.geometry, p)))
+    tiles = tile_count(layer.geometry, p)
     windows = kernel(layer.geometry, p).pass_windows(layer.convolved[1:])
     return tiles * whole(layer.geometry, p).passes(p) * max(windows, pass_cycles(layer.geometry, p))
 
 
 def vector_cycles(layer: EngineLayer, p: Parameters) -> int:
     """Cycles of the vector unit for all of ``layer``."""
-    tiles = sum(map(len, channel_tiles(layer.geometry, p)))
+    tiles = tile_count(layer.geometry, p)
     return tiles * layer.target[1] * layer.target[2] * interval(layer.geometry, p)

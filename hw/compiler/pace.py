@@ -5,16 +5,27 @@ layout tells of all.  ``choice`` rests on differences between these figures: doc
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..isa.parameters import Parameters
 from .cost import AFFINE_GAP, drain, in_turns, interval, reads, writing
-from .cutting import channel_tiles
+from .cutting import tile_count
 from .engine_layer import EngineLayer
 from .span import Span
 from .tiling import Tiling
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Cycles of one layer, about: those that it keeps the array's time, and what of them the vector unit has left; of a
+    layer of the vector unit alone, ``vector`` all of its own, of which at least ``shown`` hide behind nothing."""
+
+    array: float
+    slack: float
+    vector: float
+    shown: float
 
 
 def pace(
@@ -23,36 +34,44 @@ def pace(
     """Cycles of ``layers``, cut as ``tilings`` says and at work in ``windows``, on the accelerator with ``p``, about.
 
     lanes : for which the layers were laid out
-
-    A layer of the array takes as long as the busiest unit.  Where that is not the vector unit, its own layers hide, for
-    as long as they may be at work.
     """
-    laid_out = replace(p, lanes=lanes)
-    total, slack = 0.0, [0.0] * len(layers)
-    for number, (layer, tiling) in enumerate(zip(layers, tilings, strict=True)):
-        if layer.on_array:
-            vector = _vector(layer, tiling, p)
-            tiles = sum(map(len, channel_tiles(layer.geometry, p)))
-            turns = tiling.count * tiles
-            cycles = max(tiling.array, tiling.bus, vector, float(in_turns(tiling.array, vector, turns, p)))
-            # the last channel tile of all is drained by as many lanes
-            fewer = drain(layer.geometry, laid_out, tiling.count, tiles) - drain(layer.geometry, p, tiling.count, tiles)
-            total += cycles + tiling.ends - fewer / turns
-            slack[number] = cycles - vector
-    for layer, tiling, (first, last) in zip(layers, tilings, windows, strict=True):
-        if not layer.on_array:
-            left = _vector(layer, tiling, p)
-            for number in range(first, last + 1):
-                hidden = min(left, slack[number])
-                slack[number] -= hidden
-                left -= hidden
-            total += left
+    return together([busy(layer, tiling, lanes, p) for layer, tiling in zip(layers, tilings, strict=True)], windows)
+
+
+def busy(layer: EngineLayer, tiling: Tiling, lanes: int, p: Parameters) -> Busy:
+    """What one layer takes: of the array as long as the busiest unit."""
+    vector = _vector(layer, tiling, p)
+    if not layer.on_array:
+        # what scales channels before a convolution keeps it waiting with its last tile
+        return Busy(0.0, 0.0, vector, vector / tiling.count if layer.affine else 0.0)
+    g, laid_out = layer.geometry, replace(p, lanes=lanes)
+    tiles = tile_count(g, p)
+    turns = tiling.count * tiles
+    cycles = max(tiling.array, tiling.bus, vector, float(in_turns(tiling.array, vector, turns, p)))
+    # the last channel tile of all is drained by as many lanes
+    fewer = drain(g, laid_out, tiling.count, tiles) - drain(g, p, tiling.count, tiles)
+    return Busy(cycles + tiling.ends - fewer / turns, cycles - vector, 0.0, 0.0)
+
+
+def together(layers: Sequence[Busy], windows: Sequence[Span]) -> float:
+    """Cycles of all ``layers``: where the vector unit is not the busiest, its own hide, for as long as they may be at
+    work."""
+    total, slack = sum(layer.array for layer in layers), [layer.slack for layer in layers]
+    for layer, (first, last) in zip(layers, windows, strict=True):
+        left = layer.vector
+        for number in range(first, last + 1):
+            if not left:
+                break
+            hidden = min(left, slack[number])
+            slack[number] -= hidden
+            left -= hidden
+        total += max(left, layer.shown)
     return total
 
 
 def _vector(layer: EngineLayer, tiling: Tiling, p: Parameters) -> float:
     """Cycles of the vector unit for ``layer``, and of its writes and the loader's."""
-    g, tiles = layer.geometry, sum(map(len, channel_tiles(layer.geometry, p)))
+    g, tiles = layer.geometry, tile_count(layer.geometry, p)
     vectors = tiles * g.target[1] * g.target[2]
     if layer.on_array:
         cycles = float(drain(g, p, tiling.count, tiles))

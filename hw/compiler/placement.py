@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..isa.parameters import Parameters
 from ..isa.program import AFFINE_ROWS, TABLE_ENTRIES
-from .cutting import channel_tiles
+from .cutting import tile_count
 from .engine_layer import EngineLayer
 from .tiling import Tiling
 from .windows import Lifetime
@@ -17,7 +17,7 @@ def constant_bytes(layer: EngineLayer, p: Parameters) -> int:
     """Bytes of activation memory for what the vector unit reads of ``layer`` beside maps: tables, or the channels'
     parameters, whole beats."""
     if layer.affine:
-        taken = len(channel_tiles(layer.geometry, p)[0]) * AFFINE_ROWS * p.columns
+        taken = tile_count(layer.geometry, p) * AFFINE_ROWS * p.columns
         return taken + -taken % p.bus_bytes
     return TABLE_BYTES if layer.tables is not None else 0
 

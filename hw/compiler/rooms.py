@@ -5,12 +5,14 @@ room from the array's tiles; smaller slots take less, and load more: its pieces 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from math import inf
 
 from ..isa.parameters import Parameters
+from .dependencies import makers_of
 from .engine_layer import EngineLayer
-from .pace import pace
+from .pace import Busy, busy, together
 from .tiling import Tiling
 from .windows import Lifetime, working_windows
 
@@ -46,6 +48,8 @@ class RoomChooser:
         taken: Callable[[int, Tiling], int],
     ) -> None:
         self.layers, self.p, self.tiling, self.taken = layers, p, tiling, taken
+        self.makers = makers_of(layers)
+        self.busy = cache(self._busy)
         self.capacity = p.activation_elements
 
     def choose(self, alone: set[int]) -> Rooms:
@@ -74,14 +78,19 @@ class RoomChooser:
     def _cost(self, rooms: Mapping[int, int]) -> float:
         """Cycles of all layers if those in ``rooms`` work beside the array in so many elements, about."""
         alone = {n for n, layer in enumerate(self.layers) if not layer.on_array and n not in rooms}
-        windows = working_windows(self.layers, alone)
-        every = rooms_of(windows, rooms, self.capacity)
-        tilings = [self.tiling(n, room) if room > 0 else None for n, room in enumerate(every)]
-        found = [tiling for tiling in tilings if tiling is not None]
-        if len(found) < len(tilings):
-            return inf
-        tiles = sum(tiling.count * tiling.slices for layer, tiling in zip(self.layers, found, strict=True) if not layer.on_array)
-        return pace(self.layers, found, windows, self.p.lanes, self.p) + tiles * A_TILE
+        windows = working_windows(self.layers, alone, self.makers)
+        every = [self.busy(n, room) for n, room in enumerate(rooms_of(windows, rooms, self.capacity))]
+        found = [busy for busy in every if busy is not None]
+        return together(found, windows) if len(found) == len(every) else inf
+
+    def _busy(self, n: int, room: int) -> Busy | None:
+        """Cycles of layer ``n`` in ``room`` elements, with what its tiles cost; None if it has no room."""
+        layer, tiling = self.layers[n], self.tiling(n, room) if room > 0 else None
+        if tiling is None:
+            return None
+        found = busy(layer, tiling, self.p.lanes, self.p)
+        tiles = 0 if layer.on_array else tiling.count * tiling.slices
+        return replace(found, array=found.array + tiles * A_TILE)
 
 
 def rooms_of(windows: Sequence[Lifetime], rooms: Mapping[int, int], capacity: int) -> list[int]:

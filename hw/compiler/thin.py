@@ -12,7 +12,7 @@ from ..isa.program import TABLE_ENTRIES
 from .beside import beside, may_be_beside, widened
 from .cost import Traffic, interval
 from .counters import beyond
-from .cutting import channel_tiles, whole
+from .cutting import tile_count, whole
 from .engine_layer import EngineLayer
 from .geometry import Geometry
 from .needs import reads_maps_as_they_are
@@ -185,7 +185,7 @@ def work_of(layer: EngineLayer, p: Parameters) -> _Work:
     """Cycles of ``layer``'s work, if nothing keeps it waiting."""
     g = layer.geometry
     _, rows, columns = g.target
-    tiles = sum(map(len, channel_tiles(g, p)))
+    tiles = tile_count(g, p)
     vector = tiles * rows * columns * (interval(g, p) + (not g.on_array))
     if not g.on_array:
         return _Work(0, vector)

@@ -9,14 +9,18 @@ Lifetime = tuple[int, int]
 """First and last layer, both of them in it."""
 
 
-def working_windows(layers: Sequence[EngineLayer], alone: set[int]) -> list[Lifetime]:
+def working_windows(
+    layers: Sequence[EngineLayer], alone: set[int], makers: Sequence[Sequence[int]] | None = None
+) -> list[Lifetime]:
     """First and last layer, by index, during which each layer may be at work.
 
     The array runs one layer after the other.  A layer of the vector unit alone, unless it is in ``alone``, follows the
     last of those that make its input row by row, and may take until somebody reads its result.
+
+    makers : what ``makers_of`` found, if it was asked
     """
     count = len(layers)
-    makers = makers_of(layers)
+    makers = makers_of(layers) if makers is None else makers
     readers = readers_of(makers)
     starts = list(range(count))
     for n, layer in enumerate(layers):
