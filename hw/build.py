@@ -61,16 +61,19 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     bits = sizes.get("activation_bits", max(2, max(t.bits for t in maps)))
     weights = max((layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)), default=2)
     chosen = {"rows": rows, "columns": columns, "activation_bits": bits, "weight_bits": weights, **sizes}
-    features = {"operands", "tables", "extrema", "products", "affine", "normalization"}  # what they need is not chosen yet
+    scales = chosen.pop("affine", None)
+    features = {"operands", "tables", "extrema", "products", "normalization"}  # what they need is not chosen yet
     Parameters(**{name: value for name, value in chosen.items() if name not in features})
     layers = lower(graph, bits)
 
     def narrowest(layers: Sequence[EngineLayer]) -> Parameters:
         needs = network_needs(layers, bits)
-        return Parameters(**{**needs, **{n: max(8, needs[n]) for n in SUMS}, **chosen})
+        least = bits + FACTOR_BITS if "affine" in chosen else 8
+        return Parameters(**{**needs, **{n: max(least, needs[n]) for n in SUMS}, **chosen})
 
     parameters = narrowest(layers)
-    if _affine(parameters, layers, sizes):
+    if _may_scale(parameters, layers, sizes) if scales is None else scales:
+        chosen = {"operands": True, **chosen, "affine": True}
         layers = affine(layers, parameters)
         parameters = narrowest(layers)
     _, thin = thinned(layers, graph, _copying(parameters, sizes))
@@ -87,10 +90,8 @@ def _buffered(p: Parameters, layers: Sequence[EngineLayer]) -> Parameters:
     return buffered if any(kernel(layer.geometry, buffered).depthwise for layer in layers) else p
 
 
-def _affine(p: Parameters, layers: Sequence[EngineLayer], sizes: Mapping[str, Any]) -> bool:
-    """Whether the vector unit scales channels of maps: as ``sizes`` say, else where that pays and they allow it."""
-    if "affine" in sizes:
-        return bool(sizes["affine"])
+def _may_scale(p: Parameters, layers: Sequence[EngineLayer], sizes: Mapping[str, Any]) -> bool:
+    """Whether it pays that the vector unit scales channels of maps, and ``sizes`` allow it."""
     wide = min(sizes.get(name, 32) for name in SUMS) >= p.activation_bits + FACTOR_BITS
     return wide and sizes.get("operands", True) and p.activation_bits <= 8 and affine_pays(layers, p)
 

@@ -25,7 +25,8 @@ TABLES = {**PLAIN, "tables": True}
 NORMALIZED = {**TABLES, "normalization": 4}
 EXTREMA = {**TABLES, "extrema": True}
 PRODUCTS = {**PLAIN, "products": True}
-EVERYTHING = {**EXTREMA, **NORMALIZED, **PRODUCTS}
+AFFINE = {**PLAIN, "affine": True}
+EVERYTHING = {**EXTREMA, **NORMALIZED, **PRODUCTS, **AFFINE}
 HALF = 1 << (TABLE_FRACTION - 1)
 WHOLE = FeatureMap("", (1, 1, 1), np.float32(1), 0, -128, 127)
 ONE = {"bias": 0, "mantissa": 1 << 23, "shift": 3}
@@ -44,9 +45,13 @@ def settings(source=WHOLE, target=WHOLE, combine=Combine.NONE, normalize=0, **ot
     }
 
 
-def lane(c, tables, inputs, chosen):
-    """(activation, raw sum) for each of ``inputs``: (sum, channel, operand, index), a value a cycle."""
+def lane(c, tables, inputs, chosen, factors=None):
+    """(activation, raw sum) for each of ``inputs``: (sum, channel, operand, index), a value a cycle.
+
+    factors : of affine channels, for each input; any where none is used
+    """
     component, found = Lane(configuration=c), []
+    factors = [-77] * len(inputs) if factors is None else factors
     latency, late = c.latency, c.squares_latency
 
     async def bench(ctx):
@@ -67,6 +72,8 @@ def lane(c, tables, inputs, chosen):
                 ctx.set(component.sum, int(total))
                 ctx.set(component.channel, channel)
                 ctx.set(component.operand, int(operand) & 255)
+                if c.affine:
+                    ctx.set(component.factor, factors[cycle])
             if late <= cycle < len(inputs) + late:
                 ctx.set(component.index, int(inputs[cycle - late][3]))
             _, _, activation, raw = await ctx.tick().sample(component.activation, component.raw_sum)
@@ -82,13 +89,13 @@ def rounded(exact):
     return round(Fraction(exact, 1 << TABLE_FRACTION))
 
 
-KINDS = {"plain": PLAIN, "tables": TABLES, "normalization": NORMALIZED, "products": PRODUCTS, "all": EVERYTHING}
+KINDS = {"plain": PLAIN, "tables": TABLES, "normalization": NORMALIZED, "products": PRODUCTS, "affine": AFFINE, "all": EVERYTHING}
 
 
 @pytest.mark.parametrize("sizes", KINDS.values(), ids=KINDS)
 def test_without_tables_a_lane_is_the_requantizer(sizes):
     c = LaneConfiguration(**sizes)
-    assert (c.latency == Requantize.LATENCY) == (not c.tables and not c.products)
+    assert (c.latency == Requantize.LATENCY) == (not c.tables and not c.multiplies)
     rng = np.random.default_rng(1)
     target = FeatureMap("", (1, 1, 1), np.float32(1), 3, -100, 120)
     count = 500
@@ -171,6 +178,30 @@ def test_products_are_goldens(sizes, zero_point):
         assert steps == 1 or (2 * products % (2 * steps) == steps).sum() > 2
         assert [x for x, _ in found] == golden.multiply(a, b, (first, second), target).tolist()
         assert [raw for _, raw in found] == products.tolist()
+
+
+@pytest.mark.parametrize("sizes", [AFFINE, EVERYTHING])
+def test_affine_channels_are_convolutions_of_one_weight(sizes):
+    """Of every factor; ties go to even before the zero point, as a convolution's."""
+    c = LaneConfiguration(**sizes)
+    rng = np.random.default_rng(5)
+    factors = np.arange(-128, 128).repeat(9)
+    values = rng.choice([-255, -128, -1, 0, 1, 127, 255, 77], factors.size)
+    bias = rng.integers(-(2**20), 2**20, factors.size) >> rng.integers(0, 21, factors.size)
+    scale = np.ldexp(rng.choice([1.0, 1.0, 1.2345], factors.size), rng.integers(-12, -2, factors.size)).astype(np.float32)
+    mantissa, shift = fixed_scales(scale, "")
+    target = FeatureMap("", (1, 1, 1), np.float32(1), 3, -128, 120)
+    fields = zip(values, bias, mantissa, shift, strict=True)
+    inputs = [(v, {"bias": int(b) & 0xFFFFFFFF, "mantissa": int(m), "shift": int(s)}, 9, 99) for v, b, m, s in fields]
+    noise = rng.integers(-(2**31), 2**31, 512) if c.tables else None
+    more = {"operand_zero": -5} if c.products else {}
+    found = lane(c, noise, inputs, settings(target, WHOLE, Combine.AFFINE, **more), factors.tolist())
+    totals = values * factors + bias
+    ties = np.abs(totals * scale.astype(np.float64)) % 1 == 0.5
+    assert ties.sum() > 20
+    expected = golden.requantize(totals.astype(np.int32).reshape(1, -1, 1, 1), scale, target)
+    assert [a for a, _ in found] == expected.reshape(-1).tolist()
+    assert [raw for _, raw in found] == totals.tolist()
 
 
 @pytest.mark.parametrize("combine", [Combine.NONE, Combine.ADD])

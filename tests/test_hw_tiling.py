@@ -363,6 +363,15 @@ def meet(a, b):
     return max(a[0], b[0]) <= min(a[1], b[1])
 
 
+def table_bytes(made, n):
+    """Of layer ``n``'s tables; or nine vectors for each channel tile that it scales, whole beats."""
+    p, layer = made.parameters, made.layers[n]
+    if layer.tables is not None:
+        return 2048
+    vectors = 9 * p.columns * -(-layer.target[0] // p.columns)
+    return vectors + -vectors % p.bus_bytes
+
+
 def regions_of(made):
     """(owner, kind, first and last element + 1, first and last layer at work) of all that lies in activation memory."""
     windows = made.layout.windows
@@ -376,7 +385,7 @@ def regions_of(made):
             ("input", place.input_slots, tiling.input_slot),
             ("operand", place.operand_slots, tiling.operand_slot),
             ("output", place.output_slots, tiling.output_slot),
-            ("tables", [] if place.tables is None else [place.tables], 2048),
+            ("tables", [] if place.tables is None else [place.tables], table_bytes(made, n)),
         ):
             for start in slots:
                 yield n, kind, (start, start + length), windows[n]
@@ -397,7 +406,7 @@ def check_layout(made):
         assert bool(place.input_slots) == (place.source is None and not made.layout.takes(number))
         assert bool(place.output_slots) == (place.output is None)
         assert bool(place.operand_slots) == (bool(layer.operand) and place.operand is None)
-        assert (place.tables is None) == (layer.tables is None)
+        assert (place.tables is None) == (layer.tables is None and not layer.affine)
         # it touches nothing but its own
         mine = {"tables": [], "input": [], "operand": [], "output": []}
         for owner, kind, span, _ in regions:
@@ -410,6 +419,7 @@ def check_layout(made):
                     mine[role].append(span)
         for i in (i for i in made.program if i.layer == number):
             reads = {"ARRAY": ["input"], "VECTOR": ["input", "operand"], "SETUP": ["tables"], "STORE": ["output"]}
+            reads["VECTOR"] += ["tables"] * layer.affine
             writes = {"LOAD": ["tables", "input", "operand"], "VECTOR": ["output"]}
             for touched, kinds in (
                 *((span, reads.get(i.operation.name, [])) for span in i.chip_reads),

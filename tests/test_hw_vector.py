@@ -88,7 +88,7 @@ class Step:
 class Work:
     """Settings, and a few instructions that run with them.
 
-    kind : sums, max, total, normalize or product;  combine : what comes behind;  size : of the normalization
+    kind : sums, max, total, normalize, product or affine;  combine : what comes behind;  size : of the normalization
     """
 
     def __init__(self, p, rng, board, kind, combine=Combine.NONE, *, pool=True, raw=False, size=1):
@@ -96,7 +96,7 @@ class Work:
         self.numpy = np.random.default_rng(rng.getrandbits(32))
         self.kind, self.combine, self.raw, self.size = kind, combine, raw, size
         self.before = (size - 1) // 2
-        pool = pool and kind not in ("normalize", "product")
+        pool = pool and kind not in ("normalize", "product", "affine")
         self.spread = kind == "product" and rng.random() < 0.5
         self.kernel = (rng.randint(1, 3), rng.randint(1, 3)) if pool else (1, 1)
         self.strides = (rng.randint(1, 3), rng.randint(1, 3)) if pool else (1, 1)
@@ -199,6 +199,9 @@ class Work:
                 scale = int(mantissas[0]), int(shifts[0])
                 f["operand_zero"] = self.added.zero_point
                 assert self.p.multiplier or scale[0] == ONE[0]
+            if self.kind == "affine":  # each channel has its own
+                scale = rng.getrandbits(24), rng.getrandbits(8)
+                f["operand_tile_step"] = 9 * self.p.columns + rng.choice([0, 5])
             f |= {"mantissa": scale[0], "shift": scale[1], "source_zero": self.source.zero_point}
             f["source_tile_step"] = self.full
         if self.kind == "normalize":
@@ -254,10 +257,33 @@ class Work:
         elif self.combine == Combine.MULTIPLY:
             operand = self._operand(step, outputs)
             values = golden.multiply(values, operand, (self.source, self.added), self.middle)
+        elif self.combine == Combine.AFFINE:
+            values = self._scaled(step, values)
         self._results(step, outputs, values[0])
         window = self.kernel[0] * self.kernel[1]
-        step.interval = max(window + (self.combine not in (Combine.NONE, Combine.TABLE)), p.lane_groups)
+        adds = self.combine not in (Combine.NONE, Combine.TABLE, Combine.AFFINE)
+        step.interval = max(window + adds, p.lane_groups)
         return step
+
+    def _scaled(self, step, values):
+        """Each channel with a factor, a bias and a scale, which are placed where ``step`` looks for them."""
+        p, numpy = self.p, self.numpy
+        tiles, apart = len(self.counts), self.steps[0].fields["operand_tile_step"]
+        factors = numpy.integers(-128, 128, (tiles, p.columns))
+        bias = numpy.integers(-BIG, BIG, factors.shape) >> numpy.integers(0, 20, factors.shape)
+        mantissa = numpy.integers(2**23, 2**24, factors.shape) / 2**23 if p.multiplier else np.ones(factors.shape)
+        scale = np.ldexp(mantissa, numpy.integers(-16, -4, factors.shape)).astype(np.float32)
+        flat = numpy.integers(-128, 128, (tiles, apart))
+        for tile, (mantissas, shifts) in enumerate(fixed_scales(some, "") for some in scale):
+            words = (bias[tile] & 0xFFFFFFFF) | (mantissas << 32) | (shifts << 56)
+            rows = np.array([[int(word) >> 8 * j & 0xFF for word in words] for j in range(8)], np.uint8).view(np.int8)
+            flat[tile, : 9 * p.columns] = [*rows.reshape(-1), *factors[tile]]
+        step.fields["operand"] = self.board.place(flat.reshape(-1))
+        where = [(tile, channel) for tile, count in enumerate(self.counts) for channel in range(count)]
+        of = (np.array([some[at] for at in where])[:, None, None] for some in (factors, bias))
+        factor, added = of
+        total = (values - self.source.zero_point) * factor + added
+        return golden.requantize(total.astype(np.int32), np.array([scale[at] for at in where]), self.middle)
 
     def _operand(self, step, outputs):
         """The other map, (1, channels, rows, columns), placed where ``step`` looks for it."""
@@ -305,7 +331,7 @@ class Work:
                 "", values.shape[1:], self.source.scale, self.source.zero_point, low, high
             )  # fmt: skip
             result = golden.average(layer, values, source, self.middle)
-        elif self.kind == "product":
+        elif self.kind in ("product", "affine"):
             result = values
         else:
             result = golden.normalize(self.norm, values, self.source, self.middle)
@@ -466,8 +492,13 @@ READERS = {
     "no tables, one column": {"operands": True, "columns": 1, "lanes": 1},
     "shift only": {**WHOLE, "columns": 8, "lanes": 3, "multiplier": False},
     "products": {"operands": True, "products": True, "columns": 5, "lanes": 2},
+    "affine channels": {"operands": True, "affine": True, "columns": 5, "lanes": 2},
+    "affine channels, all lanes": {"operands": True, "affine": True, "columns": 4, "lanes": 4, "weight_bits": 5},
+    "affine channels by shifts": {**WHOLE, "affine": True, "columns": 4, "lanes": 3, "multiplier": False},
     "products by shifts": {**WHOLE, "products": True, "columns": 4, "lanes": 3, "multiplier": False},
-    "all there is": {**WHOLE, "extrema": True, "products": True, "columns": 6, "lanes": 2, "normalization": 3},
+    "all there is": {
+        **WHOLE, "extrema": True, "products": True, "affine": True, "columns": 6, "lanes": 2, "normalization": 3,
+    },
     "normalization": {**WHOLE, "columns": 5, "lanes": 2, "normalization": 3},
 }
 
@@ -500,6 +531,8 @@ def test_whatever_the_settings_the_result_is_goldens(sizes, stall):
         kinds += [("normalize", Combine.NONE)]
     if p.products:
         kinds += [("product", Combine.MULTIPLY)] * 3
+    if p.affine:
+        kinds += [("affine", Combine.AFFINE)] * 3
     kinds += [("raw", Combine.NONE), ("copy", Combine.NONE), rng.choice(kinds)]
     rng.shuffle(kinds)
     works = []

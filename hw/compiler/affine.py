@@ -26,10 +26,10 @@ def affine(layers: Sequence[EngineLayer], p: Parameters) -> tuple[EngineLayer, .
     able = [replace(it, affine=True, combine=Combine.AFFINE) if _scales_channels(it) else it for it in layers]
     spare = [SPARE * array_cycles(it, p) - vector_cycles(it, p) if it.on_array else 0.0 for it in able]
     chosen = list(layers)
-    for n, (first, last) in enumerate(working_windows(able, set())):
+    for n, (first, _) in enumerate(working_windows(able, set())):
         if able[n].affine:
             shown = _beside(able[n], p)
-            for other in range(first, last + 1):
+            for other in range(first, n):
                 hidden = min(shown, max(0.0, spare[other]))
                 spare[other], shown = spare[other] - hidden, shown - hidden
             if shown < max(array_cycles(layers[n], p), vector_cycles(layers[n], p)):

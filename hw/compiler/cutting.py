@@ -128,6 +128,7 @@ class Slice:
     outputs: Span
 
 
+@lru_cache(maxsize=1 << 12)
 def slices(g: Geometry, p: Parameters, tiles: int) -> tuple[Slice, ...]:
     """Slices of ``tiles`` channel tiles, the last perhaps of fewer; 0 for one slice with all that a pixel has."""
     series = channel_tiles(g, p)

@@ -27,8 +27,6 @@ LACKS = {
     " --general, at most 8 activation bits and at least 4 columns)",
     "products": "multiplies two maps, which needs an accelerator with products (generate it with --general, at most 8"
     " activation bits)",
-    "affine": "scales each channel of a map, which needs an accelerator with affine channels (generate it with --general, at"
-    " most 8 activation bits)",
     "normalization": "normalizes over {} channels, the accelerator over {} (generate it with --normalization {})",
 }
 """By the parameter that is too small (``shift_low``: too great): what is needed, what is there, what would do."""
@@ -53,7 +51,6 @@ def layer_needs(layer: EngineLayer, activation_bits: int) -> dict[str, int]:
         "tables": layer.tables is not None,
         "extrema": layer.combine in (Combine.MAXIMUM, Combine.MINIMUM),
         "products": layer.combine == Combine.MULTIPLY,
-        "affine": layer.affine,
         "normalization": layer.normalization.size if layer.normalization else 0,
     }
 
