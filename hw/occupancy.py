@@ -25,8 +25,8 @@ def blocks(plan: Plan) -> list[Block]:
             for address, count in _side_by_side(addresses, size):
                 found.append(Block(what, layer.name, *window, address * each, count * size * each))
         if placement.tables is not None:
-            taken = constant_bytes(layer, plan.parameters)
-            found.append(Block("tables", layer.name, *window, placement.tables * each, taken))
+            length = constant_bytes(layer, plan.parameters)
+            found.append(Block("tables", layer.name, *window, placement.tables * each, length))
     return found
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from systolith.hw.build import general_parameters, parameters_for
-from systolith.hw.compiler.affine import affine
+from systolith.hw.compiler import affine as compiler_affine
+from systolith.hw.compiler import planner
 from systolith.hw.compiler.lowering import lower
 from systolith.hw.compiler.plan import Plan
 from systolith.hw.compiler.planner import plan
@@ -75,6 +76,19 @@ def moved(made: Plan) -> list[int]:
     return found
 
 
+@pytest.fixture
+def always(monkeypatch):
+    """Every layer that may be moved is, whatever it costs."""
+
+    def laid_out(graph: Graph, p: Parameters, batch: int) -> tuple[Any, ...]:
+        whole, layers = planner.prepared(graph, p, batch)
+        return whole, layers, planner.lay_out(layers, whole, p)
+
+    monkeypatch.setattr(planner, "_laid_out", laid_out)
+    monkeypatch.setattr(compiler_affine, "SHOWN", 1000)
+
+
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_programs_compute_what_golden_does(sizes):
     for seed in range(6):
@@ -82,9 +96,10 @@ def test_programs_compute_what_golden_does(sizes):
         check_against_golden(made, seed)
         if made.batch == 1:
             check_layout(made)
-        assert len(moved(made)) >= 3
+        assert len(moved(made)) == 7 * made.batch
 
 
+@pytest.mark.usefixtures("always")
 def test_slices_load_their_own_channels():
     """Of the features of a block that lie in DRAM, and store them: no LOAD has a whole pixel of what is joined."""
     for name in ("4x4, one line", "3x8, fewer rows"):
@@ -101,6 +116,7 @@ def test_slices_load_their_own_channels():
             assert max(spans) <= tiling.sliced * made.parameters.columns < layer.source[0]
 
 
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("bench", ["bulk", "protocol"])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
 def test_simulated(sizes, bench, tmp_path):
@@ -115,9 +131,18 @@ def test_faster_beside_the_array_than_on_it():
     """The same accelerator with and without: a block like DenseNet's, whose convolutions leave the vector unit time."""
     c = Preactivated(3, (3, 14, 14))
     graph = c.finished(c.dense(5, 16, 64))
-    sizes = {"rows": 16, "columns": 16, "bus_bytes": 16, "activation_kib": 24, "lanes": 8}
+    sizes = {"rows": 16, "columns": 16, "bus_bytes": 16, "activation_kib": 64, "lanes": 8}
     with_it, without = (predict(planned(graph, affine=some, **sizes), 30).cycles for some in (True, False))
-    assert with_it < 0.97 * without
+    assert with_it < 0.95 * without
+
+
+def test_where_memory_is_short_they_stay_on_the_array():
+    """Sixteen KiB for maps of 30: slots for them would take the room of the array's."""
+    c = Preactivated(3, (3, 14, 14))
+    graph = c.finished(c.dense(6, 32, 64))
+    sizes = {"rows": 16, "columns": 16, "bus_bytes": 16, "lanes": 8}
+    assert not moved(planned(graph, activation_kib=16, **sizes))
+    assert moved(planned(graph, activation_kib=64, **sizes))
 
 
 ALONE = {"rows": 8, "columns": 8}
@@ -131,6 +156,7 @@ def taken(c: Preactivated, *outputs: str, **sizes: Any) -> int:
     return len(moved(made))
 
 
+@pytest.mark.usefixtures("always")
 def test_only_what_scales_each_channel_by_itself_is_moved():
     """Each beside what is like it but for one thing."""
 
@@ -175,7 +201,7 @@ def test_features_of_other_widths_stay_on_the_array():
 def test_an_accelerator_has_it_where_it_pays():
     """Where 1% of the array's cycles are such layers'; and a general one has it."""
     c = Preactivated(5, (3, 10, 10))
-    inner = c.conv(c.normalized(c.conv("x", 24, 3)), 24, 3)
+    inner = c.conv(c.normalized(c.conv(c.conv("x", 24, 3), 48, 3)), 8, 3)
     assert parameters_for(c.finished(inner), **ALONE).affine
     for _ in range(6):
         inner = c.conv(inner, 48, 3)
@@ -217,8 +243,9 @@ def test_without_it_nothing_is_left_of_it():
 
 
 def test_the_graphs_layers_are_not_changed():
-    layers = lower(network(1), 8)
-    changed = affine(layers, Parameters(**ALONE, operands=True, affine=True, lanes=8))
+    c = Preactivated(3, (3, 14, 14))
+    layers = lower(c.finished(c.dense(2, 16, 64)), 8)
+    changed = compiler_affine.affine(layers, Parameters(**ALONE, operands=True, affine=True, lanes=8))
     assert any(layer.affine for layer in changed)
     assert not any(layer.affine for layer in layers)
     assert [layer.name for layer in changed] == [layer.name for layer in layers]

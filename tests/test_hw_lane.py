@@ -89,7 +89,14 @@ def rounded(exact):
     return round(Fraction(exact, 1 << TABLE_FRACTION))
 
 
-KINDS = {"plain": PLAIN, "tables": TABLES, "normalization": NORMALIZED, "products": PRODUCTS, "affine": AFFINE, "all": EVERYTHING}
+KINDS = {
+    "plain": PLAIN,
+    "tables": TABLES,
+    "normalization": NORMALIZED,
+    "products": PRODUCTS,
+    "affine": AFFINE,
+    "all": EVERYTHING,
+}
 
 
 @pytest.mark.parametrize("sizes", KINDS.values(), ids=KINDS)
@@ -188,7 +195,9 @@ def test_affine_channels_are_convolutions_of_one_weight(sizes):
     factors = np.arange(-128, 128).repeat(9)
     values = rng.choice([-255, -128, -1, 0, 1, 127, 255, 77], factors.size)
     bias = rng.integers(-(2**20), 2**20, factors.size) >> rng.integers(0, 21, factors.size)
-    scale = np.ldexp(rng.choice([1.0, 1.0, 1.2345], factors.size), rng.integers(-12, -2, factors.size)).astype(np.float32)
+    scale = np.ldexp(rng.choice([1.0, 1.0, 1.2345], factors.size), rng.integers(-12, -2, factors.size)).astype(
+        np.float32
+    )
     mantissa, shift = fixed_scales(scale, "")
     target = FeatureMap("", (1, 1, 1), np.float32(1), 3, -128, 120)
     fields = zip(values, bias, mantissa, shift, strict=True)

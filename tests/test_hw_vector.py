@@ -497,7 +497,13 @@ READERS = {
     "affine channels by shifts": {**WHOLE, "affine": True, "columns": 4, "lanes": 3, "multiplier": False},
     "products by shifts": {**WHOLE, "products": True, "columns": 4, "lanes": 3, "multiplier": False},
     "all there is": {
-        **WHOLE, "extrema": True, "products": True, "affine": True, "columns": 6, "lanes": 2, "normalization": 3,
+        **WHOLE,
+        "extrema": True,
+        "products": True,
+        "affine": True,
+        "columns": 6,
+        "lanes": 2,
+        "normalization": 3,
     },
     "normalization": {**WHOLE, "columns": 5, "lanes": 2, "normalization": 3},
 }

@@ -17,6 +17,9 @@ from .order import SPARE, array_cycles, vector_cycles
 from .tiling import PIECE
 from .windows import working_windows
 
+SHOWN = 0.3
+"""Of what such a layer takes on the array, what may be left beside it: nothing hides its first rows, nor its last."""
+
 WORTH = 0.01
 """Share of the array's cycles that these layers must take for an accelerator to have what they need."""
 
@@ -32,7 +35,7 @@ def affine(layers: Sequence[EngineLayer], p: Parameters) -> tuple[EngineLayer, .
             for other in range(first, n):
                 hidden = min(shown, max(0.0, spare[other]))
                 spare[other], shown = spare[other] - hidden, shown - hidden
-            if shown < max(array_cycles(layers[n], p), vector_cycles(layers[n], p)):
+            if shown < SHOWN * max(array_cycles(layers[n], p), vector_cycles(layers[n], p)):
                 chosen[n] = able[n]
     return tuple(chosen)
 
@@ -54,6 +57,6 @@ def _scales_channels(layer: EngineLayer) -> bool:
     """Each output is a channel times a factor, requantized, and nothing else is done on the way."""
     channels = layer.convolved[0]
     alone = layer.on_array and layer.kernel == (1, 1) and not any(layer.pads) and layer.strides == (1, 1)
-    own = layer.groups == channels == len(layer.weights) and layer.source[1:] == layer.convolved[1:]
+    own = layer.groups == channels == len(layer.weights) > 1 and layer.source[1:] == layer.convolved[1:]
     plain = layer.pool is None and layer.combine == Combine.NONE and not layer.raw
     return alone and own and plain and weight_width(layer.weights) <= FACTOR_BITS

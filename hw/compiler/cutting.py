@@ -148,7 +148,7 @@ def slices(g: Geometry, p: Parameters, tiles: int) -> tuple[Slice, ...]:
 
 
 def own_loads(g: Geometry, slices: int) -> bool:
-    """Whether each of ``slices`` loads channels of its own: of groups, and what the vector unit scales of each pixel."""
+    """Whether each of ``slices`` loads channels of its own: of groups, or what the vector unit scales of a pixel."""
     return g.groups > 1 and (slices > 1 or (g.scales and g.target[0] < g.source[0]))
 
 

@@ -26,7 +26,8 @@ def constant_bytes(layer: EngineLayer, p: Parameters) -> int:
 class Placement:
     """One layer's tiling and its addresses in the activation memory, in elements; None: not resident.
 
-    input_slots, operand_slots, output_slots : addresses that its tiles use in turn;  tables : of its tables or its channels' parameters, or None
+    input_slots, operand_slots, output_slots : addresses that its tiles use in turn
+    tables : of its tables or its channels' parameters, or None
     hands_on : the next layer takes its results, plane by plane, from its output slots, see relay
     """
 

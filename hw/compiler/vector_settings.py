@@ -22,12 +22,18 @@ def rectangles(layer: EngineLayer, tile: SpatialTile) -> Iterator[tuple[SpatialT
 
 
 def settings(
-    it: EngineLayer, p: Parameters, group: Sequence[ChannelTile], scale: Pair, depth: int, pixel: int, operand_pixel: int
+    it: EngineLayer,
+    p: Parameters,
+    group: Sequence[ChannelTile],
+    scale: Pair,
+    depth: int,
+    pixel: int,
+    operand_pixel: int,
 ) -> dict[str, int]:
     """Fields of SETUP for ``group``'s channel tiles of layer ``it``, but for its tables.
 
-    scale : mantissa and shift of a map's windows;  depth : channels in a pixel of the source on chip;  pixel, operand_pixel : elements from pixel to pixel of the
-    result, and of the map that is added
+    scale : mantissa and shift of a map's windows;  depth : channels in a pixel of the source on chip
+    pixel, operand_pixel : elements from pixel to pixel of the result, and of the map that is added
     """
     pool = it.pool or Pool((1, 1), (1, 1), (0, 0, 0, 0))
     each = p.sum_elements if it.raw else 1

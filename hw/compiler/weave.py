@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
-from .cost import interval
+from .cost import AFFINE_GAP, interval
 from .cutting import ChannelTile, SpatialTile, slices, source_rows
 from .dependencies import makers_of
 from .early import begun, in_one_pixel, in_two
@@ -21,6 +21,9 @@ from .turns import Turns
 
 CREDIT = 4
 """Channel tiles of the array whose time the vector unit may have saved up."""
+
+LOADING = 150
+"""Cycles that a tile of the vector unit's own may wait for its load, where that leaves time for it."""
 
 PATIENCE = 1.2
 """What the vector unit does alone between two channel tiles of the array takes at most PATIENCE times their time."""
@@ -141,7 +144,10 @@ class _Weaver:
         while (number := self._ready()) is not None and (cycles := self._cycles(number)) <= budget:
             if number not in self.begun and self._loads(number):
                 self._load(number)
-                break
+                if budget < step - LOADING or budget < cycles + LOADING:
+                    break
+                budget -= LOADING
+                self.credit -= LOADING
             spent = self._vector_tile(number, int(budget // cycles)) * cycles
             self.credit -= spent
             budget -= spent
@@ -177,7 +183,8 @@ class _Weaver:
         """The vector unit's cycles for a piece of the layer's next tile."""
         tile = self.plan.placements[number].tiling.tiles[self.next_tile[number]]
         vectors = size(tile.rows) * size(tile.columns) * len(self._pieces(number)[0])
-        return vectors * interval(self.plan.layers[number].geometry, self.p)
+        geometry = self.plan.layers[number].geometry
+        return vectors * interval(geometry, self.p) + geometry.scales * AFFINE_GAP
 
     def _pieces(self, number: int) -> list[list[ChannelTile]]:
         """What one VECTOR must do of a slice: a channel tile, or all where it tells neighbours by a pixel's first."""

@@ -147,7 +147,7 @@ class Lane(wiring.Component):
 
     Without tables that is ``Requantize``.  With them, its activation and ``operand`` are looked up as ``combine`` says:
     ``clamp(rne(A[activation] + B[operand]), final_low, final_high)``, indices being the stored bytes as unsigned.
-    With ``combine`` MULTIPLY it is the requantized product of ``sum`` and ``operand - operand_zero``, with AFFINE that of
+    With ``combine`` MULTIPLY it is the requantized product of ``sum`` and ``operand - operand_zero``, with AFFINE of
     ``sum`` and ``factor``.
     With ``normalize``, the mantissa of the scale is instead ``A[i >> 4] + B[(i >> 8) << 4 | (i & 15)]`` for
     ``i = index``, which follows the sum by ``squares_latency`` cycles: bipartite tables (Das Sarma and Matula 1995).

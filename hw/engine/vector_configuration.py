@@ -97,7 +97,8 @@ class VectorConfiguration:
     def step_layout(self) -> data.StructLayout:
         """One vector read of a window, and, with the window's last one, where the result goes.
 
-        ``operand``: the vector to add, which ends a window.  ``parameters``: of the channels.  Columns ``first <= c < end`` hold the map's own channels.
+        ``operand``: the vector to add, which ends a window.  ``parameters``: of the channels.
+        Columns ``first <= c < end`` hold the map's own channels.
         """
         return data.StructLayout(
             {

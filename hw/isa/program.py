@@ -177,8 +177,8 @@ class Combine(IntEnum):
     MINIMUM = 5
     """``rne(min(A[activation], B[operand]))``."""
     AFFINE = 6
-    """No tables: a map's value is multiplied by its channel's factor, and has its channel's bias and scale.  They lie in
-    activation memory from ``operand`` on, AFFINE_ROWS vectors for each channel tile."""
+    """No tables: a map's value times its channel's factor, with its channel's bias and scale.  They lie in activation
+    memory from ``operand`` on, AFFINE_ROWS vectors for each channel tile."""
 
 
 TABLE_ENTRIES = 512
