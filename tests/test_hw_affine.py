@@ -123,8 +123,9 @@ def test_simulated(sizes, bench, tmp_path):
     """Every byte; the protocol's bench stalls at random."""
     report, made = run(network(7, shape=(3, 12, 11)), {"affine": True, **sizes}, tmp_path, images=1, bench=bench)
     assert moved(made)
-    if bench == "bulk":
-        assert report.cycles_per_image == pytest.approx(predict(made, 30).cycles, rel=0.02)
+    if bench == "bulk":  # in a few KiB beats take turns with every read
+        tolerance = 0.05 if sizes["activation_kib"] < 8 else 0.01
+        assert report.cycles_per_image == pytest.approx(predict(made, 30).cycles, rel=tolerance)
 
 
 def test_faster_beside_the_array_than_on_it():

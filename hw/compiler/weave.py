@@ -23,7 +23,7 @@ CREDIT = 4
 """Channel tiles of the array whose time the vector unit may have saved up."""
 
 LOADING = 150
-"""Cycles that a tile of the vector unit's own may wait for its load, where that leaves time for it."""
+"""Cycles that a short tile of the vector unit's own may wait for its load."""
 
 PATIENCE = 1.2
 """What the vector unit does alone between two channel tiles of the array takes at most PATIENCE times their time."""
@@ -138,13 +138,15 @@ class _Weaver:
     def _background(self, step: float) -> None:
         """Tiles of the vector unit's own, for as long as it is ahead; ``step``: the array's time for a channel tile.
 
-        What a tile must load is asked for a channel tile before, so that the vector unit need not wait for it.
+        What a tile must load is asked for a channel tile before, so that the vector unit need not wait for it; of layers
+        that scale channels, whose tiles are many and short, in time for this one where that is long enough.
         """
         budget = min(self.credit, step * PATIENCE)
         while (number := self._ready()) is not None and (cycles := self._cycles(number)) <= budget:
             if number not in self.begun and self._loads(number):
                 self._load(number)
-                if budget < step - LOADING or budget < cycles + LOADING:
+                taken = LOADING + cycles * len(self._pieces(number))
+                if not self.plan.layers[number].affine or taken > min(budget, step / 2):
                     break
                 budget -= LOADING
                 self.credit -= LOADING
