@@ -138,7 +138,7 @@ class _Weaver:
     def _background(self, step: float) -> None:
         """Tiles of the vector unit's own, for as long as it is ahead; ``step``: the array's time for a channel tile.
 
-        What a tile must load is asked for a channel tile before, so that the vector unit need not wait for it; of layers
+        What a tile must load is asked for a channel tile before, so that the vector unit need not wait; of layers
         that scale channels, whose tiles are many and short, in time for this one where that is long enough.
         """
         budget = min(self.credit, step * PATIENCE)
