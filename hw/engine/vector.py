@@ -4,15 +4,18 @@ Its stages: *walk* the windows, *reduce* the vectors of a window to one, *rescal
 and write.
 """
 
+from collections.abc import Sequence
+
 from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..isa.program import CHANNEL, TABLE_ENTRIES, VECTOR_BITS
+from ..isa.program import CHANNEL, TABLE_ENTRIES
 from .delay import delayed
 from .lane import Lane, Squares
 from .memory_attributes import COLLISIONS_NEVER_COUNT
+from .sliding import Sliding
 from .tokens import TOKEN_PORT
 from .vector_configuration import ASKED, SOURCE, VectorConfiguration
 from .walk import Walk
@@ -21,7 +24,8 @@ from .walk import Walk
 class VectorUnit(wiring.Component):
     """Accumulators or feature maps in, feature maps out.
 
-    One vector of C values every max(window size + vectors to add, ceil(C / lanes)) cycles, for accumulators after
+    One vector of C values every max(window size + vectors to add, ceil(C / lanes)) cycles, where totals slide a row's
+    first alone and each further one every max(new columns' size + vectors to add, ceil(C / lanes)), for accumulators after
     parameter_rows + 1 for a channel tile's parameters.  Maxima are taken over sums, before requantization, which is
     monotonic: the lanes see one vector a window.  What has been read is never stalled: the activation memory always
     takes a write.
@@ -37,7 +41,7 @@ class VectorUnit(wiring.Component):
         self._configuration = c = configuration
         super().__init__(
             {
-                "instructions": In(stream.Signature(VECTOR_BITS)),
+                "instructions": In(stream.Signature(c.instruction_bits)),
                 "tokens": Out(TOKEN_PORT),
                 "sums_ready": In(1),
                 "half_free": Out(1),
@@ -180,7 +184,7 @@ class VectorUnit(wiring.Component):
 
     def _reduce(
         self, m: Module, step: data.View, settings: data.View, values: list[Value], stored: list[Value]
-    ) -> tuple[list[Signal], list[Signal]]:
+    ) -> tuple[Sequence[Value], list[Signal]]:
         """The window's maximum or total, (C,) sums, and the vector to add to it, a cycle after its last step."""
         c = self._configuration
         empty = Signal(init=1)
@@ -196,7 +200,26 @@ class VectorUnit(wiring.Component):
                 m.d.sync += [empty.eq(0), *(b.eq(v) for b, v in zip(best, better, strict=True))]
             with m.If(step.last):
                 m.d.sync += empty.eq(1)
-        return best, operands
+        return (self._slid(m, step, settings, best, empty) if c.sliding else best), operands
+
+    def _slid(
+        self, m: Module, step: data.View, settings: data.View, running: list[Signal], empty: Signal
+    ) -> list[Value]:
+        """Each window's total of a running one, which is never ``empty`` where totals slide."""
+        c = self._configuration
+        m.submodules.sliding = sliding = Sliding(columns=c.columns, sum_bits=c.lane.sum_bits, depth=c.sliding)
+        slid = Signal()
+        m.d.sync += slid.eq(settings.slides)
+        with m.If(slid):
+            m.d.sync += empty.eq(~settings.slides)
+        m.d.comb += [
+            sliding.running.eq(Cat(running)),
+            sliding.begins.eq(step.valid & step.begins),
+            sliding.ends.eq(step.valid & step.ends),
+            sliding.slides.eq(settings.slides),
+            sliding.window.eq(settings.window_columns),
+        ]
+        return list(sliding.windows)
 
     def _table(self, m: Module, step: data.View, stored: list[Value]) -> data.View:
         """Entries for the lanes' tables, four bytes each as they were read, little endian."""
