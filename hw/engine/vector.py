@@ -207,7 +207,9 @@ class VectorUnit(wiring.Component):
     ) -> list[Value]:
         """Each window's total of a running one, which is never ``empty`` where totals slide."""
         c = self._configuration
-        m.submodules.sliding = sliding = Sliding(columns=c.columns, sum_bits=c.lane.sum_bits, depth=c.sliding)
+        m.submodules.sliding = sliding = Sliding(
+            columns=c.columns, sum_bits=c.lane.sum_bits, window_bits=c.window_bits, depth=c.sliding
+        )
         slid = Signal()
         m.d.sync += slid.eq(settings.slides)
         with m.If(slid):

@@ -6,7 +6,7 @@ from amaranth.lib import data
 from amaranth.utils import ceil_log2
 
 from ...quant.graph.errors import ConfigurationError
-from ..isa.parameters import MOST_SLIDING, parameter_rows
+from ..isa.parameters import MOST_SLIDING, parameter_rows, window_bits
 from ..isa.program import TABLE_ENTRIES, settings_layout, vector_bits
 from ..isa.ranges import check_range
 from .accumulators import Accumulators
@@ -86,6 +86,11 @@ class VectorConfiguration:
     def groups(self) -> int:
         """Cycles that the lanes need for one value of every column."""
         return -(-self.columns // self.lanes)
+
+    @property
+    def window_bits(self) -> int:
+        """Width of a window's total that slides."""
+        return min(self.lane.sum_bits, window_bits(self.lane.activation_bits))
 
     @property
     def source_bits(self) -> int:

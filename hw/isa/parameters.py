@@ -38,6 +38,9 @@ NOT_ALWAYS = ("target", "columns_per_multiplier", *LATER)
 MOST_SLIDING = 16
 """Columns of the widest window whose total can slide: what most families' smallest memories hold."""
 
+SLIDING_ELEMENTS = 64
+"""Elements of the largest such window."""
+
 LONGEST_LINE = 1 << 16
 """Pixels in a line of the largest line buffer."""
 
@@ -55,6 +58,11 @@ def parameter_rows(word_bits: int) -> int:
 def product_bits(activation_bits: int) -> int:
     """Width of the product of two activations less their zero points, two's complement."""
     return 2 * (activation_bits + 1)
+
+
+def window_bits(activation_bits: int) -> int:
+    """Width of the total of a window of SLIDING_ELEMENTS activations less their zero point, two's complement."""
+    return activation_bits + 1 + (SLIDING_ELEMENTS - 1).bit_length()
 
 
 @dataclass(frozen=True, kw_only=True)
