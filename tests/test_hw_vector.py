@@ -71,7 +71,7 @@ class Board:
 
 @dataclass
 class Step:
-    """An instruction, and what it must leave in memory: address to element; and cycles from vector to vector of a tile."""
+    """An instruction, and what it must leave in memory, address to element; gaps in cycles from vector to vector."""
 
     operation: Operation
     fields: dict

@@ -10,9 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from ..isa.parameters import Parameters
-from .cost import drain, in_turns, interval, reads, writing
+from .cost import drain, in_turns, writing
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
+from .sliding import interval, reads, row_lead
 from .span import Span
 from .tiling import Tiling
 
@@ -36,8 +37,8 @@ def pace(
             turns = tiling.count * tiles
             cycles = max(tiling.array, tiling.bus, vector, float(in_turns(tiling.array, vector, turns, p)))
             # the last channel tile of all is drained by as many lanes
-            fewer = drain(layer.geometry, laid_out, tiling.count, tiles) - drain(layer.geometry, p, tiling.count, tiles)
-            total += cycles + tiling.ends - fewer / turns
+            few, more = (drain(layer.geometry, each, tiling.count, tiles, 1) for each in (laid_out, p))
+            total += cycles + tiling.ends - (few - more) / turns
             slack[number] = cycles - vector
     for layer, tiling, (first, last) in zip(layers, tilings, windows, strict=True):
         if not layer.on_array:
@@ -55,8 +56,10 @@ def _vector(layer: EngineLayer, tiling: Tiling, p: Parameters) -> float:
     g, tiles = layer.geometry, sum(map(len, channel_tiles(layer.geometry, p)))
     vectors = tiles * g.target[1] * g.target[2]
     if layer.on_array:
-        cycles = float(drain(g, p, tiling.count, tiles))
+        cycles = float(drain(g, p, tiling.count, tiles, 1))
     else:
         # where it reads in every cycle, each write takes its port once, if it is the bank's
-        cycles = vectors * (interval(g, p) + (reads(g) >= p.lane_groups) * min(1.0, 2 / p.banks))
+        each = interval(g, p) + (reads(g, p) >= p.lane_groups) * min(1.0, 2 / p.banks)
+        across = -(-g.target[2] // tiling.shape[1])
+        cycles = vectors * each + tiles * g.target[1] * across * row_lead(g, p)
     return max(cycles, float(writing(g, p, np.array(tiling.loader), vectors)))

@@ -1,6 +1,6 @@
 """Where the vector unit's walk is: its loops' counts, coordinates and addresses, and how they move on."""
 
-from amaranth import Const, Module, Mux, Signal, Value, signed
+from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
 from ..isa.program import DRAIN, SETTINGS
@@ -99,7 +99,9 @@ class Cursor:
                     self._left.step(m)
                     self._next_column(m)
                 with m.Else():
-                    self._left.load(m, Mux(self._windows.row_last, settings.window_columns, settings.stride_columns - 1))
+                    self._left.load(
+                        m, Mux(self._windows.row_last, settings.window_columns, settings.stride_columns - 1)
+                    )
                     self._next_window(m, i, settings)
             else:
                 self._next_window(m, i, settings)

@@ -14,13 +14,13 @@ from .memory_attributes import COLLISIONS_NEVER_COUNT
 class Sliding(wiring.Component):
     """``windows = running - running before the window``, so that each column of a map is added once.
 
-    ``running`` never begins anew, not with a row either, and wraps; a difference of two that fits ``window_bits`` is exact
-    all the same (Hogenauer 1981, an integrator and a comb).  What it was at the end of each of the last ``window + 1``
-    columns lies in a memory; what it was before a channel tile's first column goes there too.  What was read stays until
-    the next column ends, so that ``windows`` may be taken later.  It is never stalled.
+    ``running`` never begins anew, not with a row either, and wraps; a difference of two that fits ``window_bits`` is
+    exact all the same.  What it was at the end of each of the last ``window + 1`` columns lies in a memory; what it was
+    before a channel tile's first column goes there too.  What was read stays until the next column ends, so that
+    ``windows`` may be taken later.  It is never stalled.
 
-    Parameters: columns : int, values in a vector;  sum_bits : int, of each;  window_bits : int, of a window's total, two's
-                complement;  depth : int, columns of the widest window
+    Parameters: columns : int, values in a vector;  sum_bits : int, of each;  depth : int, columns of the widest window
+                window_bits : int, of its total, two's complement
     Members:    running : In, (C,) sums;  windows : Out, (C,) sums: ``running`` itself unless ``slides``
                 begins : In, ``running`` takes a channel tile's first vector;  ends : In, it takes a column's last
                 slides, window : In, of the settings: window columns, less one, at least 1

@@ -24,11 +24,11 @@ from .walk import Walk
 class VectorUnit(wiring.Component):
     """Accumulators or feature maps in, feature maps out.
 
-    One vector of C values every max(window size + vectors to add, ceil(C / lanes)) cycles, where totals slide a row's
-    first alone and each further one every max(new columns' size + vectors to add, ceil(C / lanes)), for accumulators after
-    parameter_rows + 1 for a channel tile's parameters.  Maxima are taken over sums, before requantization, which is
-    monotonic: the lanes see one vector a window.  What has been read is never stalled: the activation memory always
-    takes a write.
+    One vector of C values every max(window size + vectors to add, ceil(C / lanes)) cycles, for accumulators after
+    parameter_rows + 1 for a channel tile's parameters.  Where totals slide, only a row's first takes a whole window,
+    each further one the columns that the one before did not have.  Maxima are taken over sums, before requantization,
+    which is monotonic: the lanes see one vector a window.  What has been read is never stalled: the activation memory
+    always takes a write.
 
     Parameters: configuration : VectorConfiguration
     Members:    as Walk's, and drain_half, drain_address : Out;  drained : In, (C,) sums, DRAIN_LATENCY later
