@@ -160,4 +160,4 @@ def test_a_simulated_block_is_exact_in_the_predicted_cycles(sizes, tmp_path):
 
 
 def test_a_block_is_exact_on_a_bus_that_stalls(tmp_path):
-    run(block(), {**ALL_LANES, "activation_kib": 16}, tmp_path, images=1, bench="axi", seed=7)
+    run(block(9, 24, 8), {**SIMULATED["4x4"], "activation_kib": 3}, tmp_path, images=1, bench="protocol", seed=7)
