@@ -15,7 +15,7 @@ from ..quant.graph.errors import ConfigurationError
 from .devices import Device
 from .engine.requantize import MANTISSA
 from .engine.sizes import array_share
-from .isa.parameters import Parameters
+from .isa.parameters import Parameters, window_bits
 from .isa.target import Target
 
 DATA = Path(__file__).parent / "area.json"
@@ -77,6 +77,7 @@ def sizes(p: Parameters) -> dict[str, dict[str, float]]:
             "columns": p.columns,
             "column bits": p.columns * p.sum_bits,
             "operand bits": p.operands * p.columns * p.sum_bits,
+            "sliding bits": min(p.sum_bits, window_bits(p.activation_bits)) * p.columns if p.sliding else 0,
         },
         "lanes": {
             lane: p.lanes,

@@ -16,12 +16,13 @@ from .compiler.lowering import lower
 from .compiler.needs import network_needs
 from .compiler.plan import Plan
 from .compiler.planner import plan
+from .compiler.sliding import slides
 from .compiler.thin import thinned
 from .describe import check_version, describe, describe_hardware
 from .engine.emit import emit_verilog
 from .folder import check_folder, read_content, read_hardware, write_folder
 from .header import c_header
-from .isa.parameters import FACTOR_BITS, Parameters, product_bits
+from .isa.parameters import FACTOR_BITS, MOST_SLIDING, Parameters, product_bits
 from .manifest import Content
 from .shares import shared
 
@@ -46,12 +47,13 @@ def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
     features: dict[str, Any] = {"operands": True, "tables": tables, "extrema": tables, "products": products}
     features["affine"] = sizes.get("operands", True) and bits <= 8 and sums >= bits + FACTOR_BITS
     features["line_buffer"] = LINE_BUFFER
+    features["sliding"] = MOST_SLIDING if sizes.get("operands", True) else 0
     features["normalization"] = normalization
     return Parameters(rows=rows, columns=columns, **{**features, **sizes})
 
 
 def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Parameters:
-    """Parameters with the narrowest operands, sums and requantizers that ``graph`` needs, and a line buffer if it pays.
+    """Parameters with the narrowest operands, sums and requantizers that ``graph`` needs, and what speeds a layer up.
 
     Columns share multipliers where that costs nothing, and where the largest part has too few: see ``shares``.
 
@@ -81,6 +83,8 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
         parameters = narrowest(thin)
     if "line_buffer" not in sizes:
         parameters = _buffered(parameters, layers)
+    if "sliding" not in sizes:
+        parameters = _slid(parameters, layers)
     return parameters if "columns_per_multiplier" in sizes else shared(layers, parameters)
 
 
@@ -94,6 +98,15 @@ def _may_scale(p: Parameters, layers: Sequence[EngineLayer], sizes: Mapping[str,
     """Whether it pays that the vector unit scales channels of maps, and ``sizes`` allow it."""
     wide = min(sizes.get(name, 32) for name in SUMS) >= p.activation_bits + FACTOR_BITS
     return wide and sizes.get("operands", True) and p.activation_bits <= 8 and affine_pays(layers, p)
+
+
+def _slid(p: Parameters, layers: Sequence[EngineLayer]) -> Parameters:
+    """With totals that slide, if one of ``layers`` is faster with them, as wide as the widest of those."""
+    if not p.operands:
+        return p
+    slid = replace(p, sliding=MOST_SLIDING)
+    windows = (layer.geometry.pool for layer in layers if slides(layer.geometry, slid))
+    return replace(p, sliding=max((window.kernel[1] for window in windows if window), default=0))
 
 
 def _copying(parameters: Parameters, sizes: Mapping[str, Any]) -> Parameters:

@@ -56,7 +56,7 @@ def simulate(content, stall, *, bus_bytes=8, busy_cycles=30, runs=1, stamp=STAMP
 
     content : the program;  broken : the byte address whose beat comes with an error
     """
-    component, rng = Fetch(bus_bytes=bus_bytes, fingerprint=FINGERPRINT, packed=True), random.Random(7)
+    component, rng = Fetch(bus_bytes=bus_bytes, fingerprint=FINGERPRINT, packed=True, sliding=True), random.Random(7)
     outcomes, reads, order = [], [], []
     found = {name: [] for name in NAMES}
 

@@ -12,10 +12,12 @@ from systolith.hw.isa.program import (
     DRAIN,
     LAYOUTS,
     SETTINGS,
-    VECTOR_BITS,
+    SLIDING_SETTINGS,
     Operation,
     decode,
     encode,
+    settings_layout,
+    vector_bits,
 )
 
 
@@ -72,7 +74,14 @@ def test_channel_parameters_fill_their_bits():
 
 
 def test_the_vector_units_queue_holds_both_of_its_instructions():
-    assert max(DRAIN.size, SETTINGS.size) == VECTOR_BITS <= BITS
+    for sliding in (False, True):
+        assert max(DRAIN.size, settings_layout(sliding).size) == vector_bits(sliding) <= BITS
+
+
+def test_settings_without_totals_that_slide_are_the_first_bits_of_those_with_them():
+    places = [(name, field.offset, field.width) for name, field in SLIDING_SETTINGS]
+    assert places[:-1] == [(name, field.offset, field.width) for name, field in SETTINGS]
+    assert places[-1] == ("slides", SETTINGS.size, 1)
 
 
 def test_every_instruction_leaves_room_for_its_check():

@@ -4,6 +4,7 @@ import random
 from collections import deque
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,11 +18,10 @@ from systolith.hw.engine.sizes import vector_configuration
 from systolith.hw.engine.vector import VectorUnit
 from systolith.hw.isa.parameters import Parameters
 from systolith.hw.isa.program import (
-    DRAIN,
-    SETTINGS,
     Combine,
     Operation,
     encode,
+    vector_bits,
 )
 from systolith.quant import (
     AveragePool,
@@ -71,14 +71,13 @@ class Board:
 
 @dataclass
 class Step:
-    """An instruction, and what it must leave in memory: address to element, and after how many cycles each vector."""
+    """An instruction, and what it must leave in memory, address to element; gaps in cycles from vector to vector."""
 
     operation: Operation
     fields: dict
     tiles: list = field(default_factory=list)  # sums and parameters, a channel tile each
     expected: dict = field(default_factory=dict)
-    vectors: int = 0
-    interval: int = 0
+    gaps: list = field(default_factory=list)
 
     @property
     def word(self):
@@ -89,9 +88,10 @@ class Work:
     """Settings, and a few instructions that run with them.
 
     kind : sums, max, total, normalize, product or affine;  combine : what comes behind;  size : of the normalization
+    window : kernel and strides, by default random
     """
 
-    def __init__(self, p, rng, board, kind, combine=Combine.NONE, *, pool=True, raw=False, size=1):
+    def __init__(self, p, rng, board, kind, combine=Combine.NONE, *, pool=True, raw=False, size=1, window=None):
         self.p, self.rng, self.board = p, rng, board
         self.numpy = np.random.default_rng(rng.getrandbits(32))
         self.kind, self.combine, self.raw, self.size = kind, combine, raw, size
@@ -100,6 +100,9 @@ class Work:
         self.spread = kind == "product" and rng.random() < 0.5
         self.kernel = (rng.randint(1, 3), rng.randint(1, 3)) if pool else (1, 1)
         self.strides = (rng.randint(1, 3), rng.randint(1, 3)) if pool else (1, 1)
+        if window is not None:
+            self.kernel, self.strides = window
+        self.slides = kind == "total" and 2 <= self.kernel[1] <= p.sliding
         if kind == "normalize":
             full = p.columns - size + 1
         else:
@@ -165,7 +168,7 @@ class Work:
         f = {
             "wait": rng.randrange(16), "post": rng.randrange(16), "from_map": self.kind != "sums",
             "total": self.kind == "total", "raw": self.raw, "combine": int(self.combine),
-            "normalize": self.kind == "normalize",
+            "normalize": self.kind == "normalize", "slides": self.slides,
             "window_rows": self.kernel[0] - 1, "window_columns": self.kernel[1] - 1,
             "stride_rows": self.strides[0], "stride_columns": self.strides[1],
             "column_step": self.pixel, "tile_step": self.full * self.each,
@@ -215,7 +218,9 @@ class Work:
 
     def _piece(self):
         rng, p = self.rng, self.p
-        rows, columns = (rng.randint(k, 4) for k in self.kernel)
+        rows, columns = (
+            rng.randint(k, max(4, k + 4 * axis) if self.slides else 4) for axis, k in enumerate(self.kernel)
+        )
         pads = tuple(rng.randrange(k) for k in self.kernel * 2)
         pool = MaxPool("pool", "x", "y", self.kernel, self.strides, pads)
         sizes = (rows, columns)
@@ -260,9 +265,9 @@ class Work:
         elif self.combine == Combine.AFFINE:
             values = self._scaled(step, values)
         self._results(step, outputs, values[0])
-        window = self.kernel[0] * self.kernel[1]
         adds = self.combine not in (Combine.NONE, Combine.TABLE, Combine.AFFINE)
-        step.interval = max(window + adds, p.lane_groups)
+        whole, each = (max(self.kernel[0] * n + adds, p.lane_groups) for n in (self.kernel[1], self._columns_read()))
+        step.gaps = ([whole] + [each] * (outputs[1] - 1)) * outputs[0]
         return step
 
     def _scaled(self, step, values):
@@ -284,6 +289,10 @@ class Work:
         factor, added = of
         total = (values - self.source.zero_point) * factor + added
         return golden.requantize(total.astype(np.int32), np.array([scale[at] for at in where]), self.middle)
+
+    def _columns_read(self):
+        """Map columns that are read for each result but a row's first."""
+        return self.strides[1] if self.slides else self.kernel[1]
 
     def _operand(self, step, outputs):
         """The other map, (1, channels, rows, columns), placed where ``step`` looks for it."""
@@ -349,7 +358,6 @@ class Work:
                     at = chip + y * row_step + x * self.pixel + c * self.each
                     for part in range(self.each):
                         step.expected[at + part] = int(values[c, y, x]) >> (8 * p.element_bytes * part) & mask
-        step.vectors = outputs[0] * outputs[1]
 
 
 def simulate(p, board, steps, stall, seed):
@@ -431,7 +439,7 @@ def simulate(p, board, steps, stall, seed):
         assert ctx.get(component.idle)
         assert not ctx.get(component.read_valid)
 
-    words = [step.word & ((1 << max(DRAIN.size, SETTINGS.size)) - 1) for step in steps]
+    words = [step.word & ((1 << vector_bits(p.sliding > 0)) - 1) for step in steps]
     run(component, end, source(component.instructions, words), surroundings, cycles=60_000, clocked=True)
     assert taken == [step.fields["wait"] for step in steps]
     assert len(gives) == len(steps)
@@ -464,9 +472,9 @@ def check(p, board, works, stall, seed=3):
         assert given >= cycles[-1] + ActivationMemory.WRITE_LATENCY, "a token before the last write"
         reads_maps = settings["from_map"] or settings["combine"] not in (Combine.NONE, Combine.TABLE)
         if not settings["raw"] and not (reads_maps and stall):
-            gaps = [b - a for a, b in pairwise(cycles)]
-            inside = [gap for n, gap in enumerate(gaps) if (n + 1) % step.vectors]
-            assert inside == [step.interval] * len(inside)
+            for n, (before, after) in enumerate(pairwise(cycles), start=1):
+                vector = n % len(step.gaps)
+                assert not vector or after - before == step.gaps[vector]
     assert at == len(writes)
     return reads
 
@@ -506,6 +514,7 @@ READERS = {
         "normalization": 3,
     },
     "normalization": {**WHOLE, "columns": 5, "lanes": 2, "normalization": 3},
+    "totals slide": {**WHOLE, "columns": 6, "lanes": 3, "sliding": 2},
 }
 
 
@@ -548,6 +557,50 @@ def test_whatever_the_settings_the_result_is_goldens(sizes, stall):
         known = {"raw": "sums", "copy": "max"}.get(kind, kind)
         works.append(Work(p, rng, board, known, combine, pool=pool, raw=kind == "raw", size=size))
     check(p, board, works, stall)
+
+
+SLIDING = {
+    "1 of 3 lanes": {"operands": True, "columns": 3, "lanes": 1, "sliding": 7},
+    "all lanes, and tables": {**WHOLE, "columns": 4, "lanes": 4, "sliding": 7},
+    "16 columns are kept": {**WHOLE, "columns": 5, "lanes": 4, "sliding": 16},
+    "no more sums than they need": {"operands": True, "columns": 2, "lanes": 2, "sliding": 7, "sum_bits": 15},
+    "16 bits": {"operands": True, "columns": 4, "lanes": 4, "activation_bits": 16, "sliding": 7},
+}
+
+
+@pytest.mark.parametrize("stall", STALLS)
+@pytest.mark.parametrize("sizes", SLIDING.values(), ids=SLIDING)
+def test_totals_that_slide_are_goldens(sizes, stall):
+    """Windows of 2 to 7 columns, whatever their rows, strides and padding, and maxima between them."""
+    p = parameters(**sizes)
+    rng = random.Random(p.columns * 10 + p.lanes)
+    board = Board(p, rng)
+    combines = [Combine.NONE, Combine.TABLE, Combine.ADD] if p.tables else [Combine.NONE]
+    windows = [((rng.choice([1, 2, 3, k]), k), (rng.randint(1, 3), rng.randint(1, 2))) for k in range(2, 8)]
+    windows += [((1, 2), (1, 1)), ((2, 3), (1, 5)), ((2, min(9, p.sliding)), (1, 1))]
+    rng.shuffle(windows)
+    works = []
+    for window in windows:
+        works.append(Work(p, rng, board, "total", rng.choice(combines), window=window))
+        if rng.random() < 0.3:
+            works.append(Work(p, rng, board, rng.choice(["sums", "max"]), rng.choice(combines)))
+    assert all(work.slides for work in works if work.kind == "total")
+    check(p, board, works, stall)
+
+
+@pytest.mark.parametrize("least", [True, False])
+def test_a_running_total_may_leave_its_bits(least):
+    """Rows whose sums are far more, or less, than a sum holds: windows are exact all the same."""
+    p = parameters(operands=True, columns=2, lanes=2, sliding=3, sum_bits=13)
+    rng = random.Random(11)
+    board = Board(p, rng)
+    work = Work(p, rng, board, "total", window=((3, 3), (1, 1)))
+    source = replace(work.source, low=-128, high=127, zero_point=-128 if least else 127)
+    work.source = source
+    constant = 127 if least else -128
+    work.numpy = SimpleNamespace(integers=lambda low, high, shape: np.full(shape, constant), random=np.ones)
+    work.steps = [Step(Operation.SETUP, work._settings()), *(work._piece() for _ in range(5))]
+    check(p, board, [work], 0.0)
 
 
 NEIGHBOURS = {

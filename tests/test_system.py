@@ -19,14 +19,22 @@ from .test_lecture_simulated import HARDWARE as LECTURE
 from .test_resnet8 import quantized as resnet8
 
 # One Verilog runs every network that fits it, so each of these is compiled once for each bench: for the longest run.
-WIDE = {"activation_bits": 8, "weight_bits": 8, "sum_bits": 26, "operands": True, "line_buffer": 0, **ANY_SCALES}
+WIDE = {
+    "activation_bits": 8,
+    "weight_bits": 8,
+    "sum_bits": 26,
+    "operands": True,
+    "line_buffer": 0,
+    "sliding": 3,
+    **ANY_SCALES,
+}
 SMALL = {"activation_kib": 1, "accumulator_kib": 1, "weight_fifo_kib": 1}
 LARGE = {"activation_kib": 64, "accumulator_kib": 32}
 WHOLE = {**WIDE, "tables": True}
 EVERYTHING = {  # what runs branches too
     "8x8, 8-byte bus, all fits": {
         **WHOLE, **LARGE, "rows": 8, "columns": 8, "bus_bytes": 8, "normalization": 5, "multiplier": True,
-        "products": True, "extrema": True, "line_buffer": 512,
+        "products": True, "extrema": True, "line_buffer": 512, "sliding": 16,
     },
     "6x5, 8-byte bus, shifts only": {
         **WHOLE, **SMALL, "rows": 6, "columns": 5, "bus_bytes": 8, "activation_kib": 8, "multiplier": False,

@@ -96,6 +96,7 @@ UNITS: dict[str, tuple[dict[str, Any], ...]] = {
         {"rows": 2, "columns": 2, **LENETS},
         {"rows": 4, "columns": 4, "sum_bits": 23, "shift_low": 9, "shift_high": 16},
         {"rows": 4, "columns": 4, "sum_bits": 26, "operands": True, "tables": True},
+        {"rows": 8, "columns": 8, "sum_bits": 24, "operands": True, "sliding": 7},
     ),
     "activations": (
         {"rows": 8, "columns": 8},

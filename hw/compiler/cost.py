@@ -21,12 +21,12 @@ from .cutting import Partition, balanced, channel_tiles, divisions, inputs_of, o
 from .geometry import Geometry
 from .kernel_steps import Kernel, kernel, lines_fit
 from .packing import pass_cycles, tile_words
+from .sliding import Counts, interval, row_lead
 from .span import Span, size
 
 Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
 Numbers = TypeVar("Numbers", Integers, Reals)
-Counts = TypeVar("Counts", Integers, int)
 
 ARRAY_GAP = 4
 """Cycles between two of the array's instructions, about."""
@@ -81,22 +81,12 @@ class Costs:
     total: Reals
 
 
-def reads(g: Geometry) -> int:
-    """Vectors that the vector unit reads for each result."""
-    window = g.pool.kernel[0] * g.pool.kernel[1] if g.pool else 1
-    return window + g.adds
-
-
-def interval(g: Geometry, p: Parameters) -> int:
-    """Cycles from one result of the vector unit to the next, if no read of a map waits for its bank."""
-    return max(reads(g), p.lane_groups)
-
-
-def drain(g: Geometry, p: Parameters, count: Counts, tiles: int) -> Counts:
-    """Cycles of the vector unit for a layer of ``tiles`` channel tiles, in ``count`` spatial ones."""
+def drain(g: Geometry, p: Parameters, count: Counts, tiles: int, across: Counts) -> Counts:
+    """Cycles of the vector unit for a layer of ``tiles`` channel tiles in ``count`` spatial ones, ``across`` a row."""
     results = g.target[1] * g.target[2]
+    begun = across * (g.target[1] * row_lead(g, p))
     gap = AFFINE_GAP if g.scales else p.parameter_rows + DRAIN_GAP
-    return tiles * (results * interval(g, p) + count * gap)
+    return tiles * (results * interval(g, p) + begun + count * gap)
 
 
 def writing(g: Geometry, p: Parameters, beats: Reals, vectors: Integers | int) -> Reals:
@@ -340,7 +330,7 @@ class Shapes:
             passing = self._channel_tiles * steps * self._passing()
             array = (passing + pieces * ARRAY_GAP).astype(np.float64)
         results = g.target[1] * g.target[2]
-        vector = drain(g, p, count, self._channel_tiles)
+        vector = drain(g, p, count, self._channel_tiles, self._across)
         loader = repeats * beats
         if traffic.operand:
             loader = loader + results * adding

@@ -40,6 +40,22 @@ class Pool:
         first = place * self.strides[axis] - before
         return min(high, first + self.kernel[axis]) - max(low, first)
 
+    def runs(self, axis: int, span: Span, length: int) -> list[tuple[Span, int]]:
+        """``span`` of an average's results cut where windows count other numbers, along one axis of ``length``."""
+        cuts: list[tuple[Span, int]] = []
+        for place in range(*span):
+            count = self.count(axis, place, length)
+            if cuts and cuts[-1][1] == count:
+                cuts[-1] = ((cuts[-1][0][0], place + 1), count)
+            else:
+                cuts.append(((place, place + 1), count))
+        return cuts
+
+    def window(self, results: int, length: int) -> Window:
+        """What a cut depends on, of rows of ``results`` from rows of ``length``."""
+        runs = len(self.runs(1, (0, results), length)) if self.average else 0
+        return Window(self.kernel, self.strides, self.pads, runs)
+
 
 @dataclass(frozen=True, eq=False)
 class EngineLayer:
@@ -179,7 +195,7 @@ class EngineLayer:
             self.pads,
             self.dilations,
             self.groups,
-            Window(self.pool.kernel, self.pool.strides, self.pool.pads) if self.pool else None,
+            self.pool.window(self.target[2], self.source[2]) if self.pool else None,
             bool(self.operand),
             self.raw,
             self.normalization.size if self.normalization else 0,

@@ -8,11 +8,15 @@ from ...quant.graph import Pads, Pair, Shape
 
 @dataclass(frozen=True)
 class Window:
-    """Of a pooling, rows before columns."""
+    """Of a pooling, rows before columns.
+
+    runs : of an average, parts of a row of its results whose windows count alike; 0 of a maximum
+    """
 
     kernel: Pair
     strides: Pair
     pads: Pads
+    runs: int = 0
 
 
 @dataclass(frozen=True)

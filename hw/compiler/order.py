@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from ..isa.parameters import Parameters
-from .cost import interval
 from .cutting import tile_count, whole
 from .dependencies import makers_of
 from .engine_layer import EngineLayer
 from .kernel_steps import kernel
 from .packing import pass_cycles
+from .sliding import rows_of_results
 
 SPARE = 0.8
 """Of the array's time, what the vector unit's own layers are planned into: it loses the rest to loads and banks."""
@@ -56,5 +56,4 @@ def array_cycles(layer: EngineLayer, p: Parameters) -> int:
 
 def vector_cycles(layer: EngineLayer, p: Parameters) -> int:
     """Cycles of the vector unit for all of ``layer``."""
-    tiles = tile_count(layer.geometry, p)
-    return tiles * layer.target[1] * layer.target[2] * interval(layer.geometry, p)
+    return tile_count(layer.geometry, p) * rows_of_results(layer.geometry, p, *layer.target[1:])

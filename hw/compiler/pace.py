@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..isa.parameters import Parameters
-from .cost import AFFINE_GAP, drain, in_turns, interval, reads, writing
+from .cost import AFFINE_GAP, drain, in_turns, writing
 from .cutting import tile_count
 from .engine_layer import EngineLayer
+from .sliding import interval, reads, row_lead
 from .span import Span
 from .tiling import Tiling
 
@@ -49,8 +50,8 @@ def busy(layer: EngineLayer, tiling: Tiling, lanes: int, p: Parameters) -> Busy:
     turns = tiling.count * tiles
     cycles = max(tiling.array, tiling.bus, vector, float(in_turns(tiling.array, vector, turns, p)))
     # the last channel tile of all is drained by as many lanes
-    fewer = drain(g, laid_out, tiling.count, tiles) - drain(g, p, tiling.count, tiles)
-    return Busy(cycles + tiling.ends - fewer / turns, cycles - vector, 0.0, 0.0)
+    few, more = (drain(g, each, tiling.count, tiles, 1) for each in (laid_out, p))
+    return Busy(cycles + tiling.ends - (few - more) / turns, cycles - vector, 0.0, 0.0)
 
 
 def together(layers: Sequence[Busy], windows: Sequence[Span]) -> float:
@@ -74,9 +75,11 @@ def _vector(layer: EngineLayer, tiling: Tiling, p: Parameters) -> float:
     g, tiles = layer.geometry, tile_count(layer.geometry, p)
     vectors = tiles * g.target[1] * g.target[2]
     if layer.on_array:
-        cycles = float(drain(g, p, tiling.count, tiles))
+        cycles = float(drain(g, p, tiling.count, tiles, 1))
     else:
         # where it reads in every cycle, each write takes its port once, if it is the bank's
-        cycles = vectors * (interval(g, p) + (reads(g) >= p.lane_groups) * min(1.0, 2 / p.banks))
+        each = interval(g, p) + (reads(g, p) >= p.lane_groups) * min(1.0, 2 / p.banks)
+        across = -(-g.target[2] // tiling.shape[1])
+        cycles = vectors * each + tiles * g.target[1] * across * row_lead(g, p)
         cycles += g.scales * tiling.count * tiles * AFFINE_GAP
     return max(cycles, float(writing(g, p, np.array(tiling.loader), vectors)))

@@ -9,12 +9,13 @@ from functools import lru_cache
 import numpy as np
 
 from ..isa.parameters import INSTRUCTION_BYTES, Parameters
-from .cost import DRAIN_GAP, SHARED, Integers, Reals, Shapes, Traffic, beyond_queue, interval, writing
+from .cost import DRAIN_GAP, SHARED, Integers, Reals, Shapes, Traffic, beyond_queue, writing
 from .cutting import channel_tiles, even, slicings, source_columns, source_rows, spatial_tile, tiles_of, whole
 from .geometry import Geometry
 from .kernel_steps import kernel, lines_fit
 from .packing import pass_cycles, tile_words
 from .relay import PLANES, source_tile
+from .sliding import interval
 from .span import size
 from .tiling import Tiling
 

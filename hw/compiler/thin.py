@@ -10,13 +10,14 @@ from ...quant.graph import Graph, Tensor
 from ..isa.parameters import Parameters
 from ..isa.program import TABLE_ENTRIES
 from .beside import beside, may_be_beside, widened
-from .cost import Traffic, interval
+from .cost import Traffic
 from .counters import beyond
 from .cutting import tile_count, whole
 from .engine_layer import EngineLayer
 from .geometry import Geometry
 from .needs import reads_maps_as_they_are
 from .packing import pass_cycles
+from .sliding import rows_of_results
 from .stacked import alike, in_turns, joined, may_take_turns, stacked, step_of
 from .tiling import Tilings
 
@@ -186,7 +187,7 @@ def work_of(layer: EngineLayer, p: Parameters) -> _Work:
     g = layer.geometry
     _, rows, columns = g.target
     tiles = tile_count(g, p)
-    vector = tiles * rows * columns * (interval(g, p) + (not g.on_array))
+    vector = tiles * (rows_of_results(g, p, rows, columns) + rows * columns * (not g.on_array))
     if not g.on_array:
         return _Work(0, vector)
     positions = g.convolved[1] * g.convolved[2]

@@ -12,9 +12,10 @@ import numpy as np
 
 from ...quant.graph.errors import ConfigurationError
 from ..isa.parameters import MAXIMUM_KIB, Parameters
-from .cost import Costs, Integers, Reals, Shapes, Traffic, interval
-from .cutting import Part, Partition, SpatialTile, channel_tiles, finest, partitions, slicings, whole
+from .cost import Costs, Integers, Reals, Shapes, Traffic
+from .cutting import Part, Partition, SpatialTile, finest, partitions, slicings, tile_count, whole
 from .geometry import Geometry
+from .sliding import rows_of_results
 from .span import Span
 
 PIECE = 2600
@@ -158,10 +159,9 @@ class _Slicing:
         found = np.flatnonzero(fitted.partition >= 0)
         if not len(found):
             return None
-        columns = self.shapes.columns
-        each = interval(self.g, self.p) * (self.shapes.sliced or len(channel_tiles(self.g, self.p)[0]))
-        cycles = self.shapes.rows * columns * each
-        sixth = self.g.target[1] * self.g.target[2] * each // PIECES
+        columns, tiles = self.shapes.columns, self.shapes.sliced or tile_count(self.g, self.p)
+        cycles = tiles * rows_of_results(self.g, self.p, self.shapes.rows, columns)
+        sixth = tiles * rows_of_results(self.g, self.p, *self.g.target[1:]) // PIECES
         most = LAST if self.traffic.trails else min(PIECE, max(SHORT, sixth))
         short = found[cycles[found] <= most].tolist()
         return self.tiling(

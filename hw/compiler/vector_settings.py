@@ -7,7 +7,7 @@ from ..isa.parameters import Parameters
 from ..isa.program import AFFINE_ROWS, SHIFT_BASE, Combine
 from .cutting import ChannelTile, SpatialTile, spatial_tile
 from .engine_layer import EngineLayer, Pool
-from .span import Span
+from .sliding import slides
 
 
 def rectangles(layer: EngineLayer, tile: SpatialTile) -> Iterator[tuple[SpatialTile, Pair]]:
@@ -16,8 +16,8 @@ def rectangles(layer: EngineLayer, tile: SpatialTile) -> Iterator[tuple[SpatialT
     if pool is None or pool.average is None:
         yield tile, layer.scale
         return
-    for rows, high in _constant(pool, 0, tile.rows, layer.source[1]):
-        for columns, wide in _constant(pool, 1, tile.columns, layer.source[2]):
+    for rows, high in pool.runs(0, tile.rows, layer.source[1]):
+        for columns, wide in pool.runs(1, tile.columns, layer.source[2]):
             yield spatial_tile(layer.geometry, rows, columns), pool.scales[high * wide]
 
 
@@ -54,6 +54,8 @@ def settings(
     if not it.on_array:
         fields |= {"mantissa": scale[0], "shift": scale[1], "source_zero": it.source_zero}
         fields["source_tile_step"] = group[1].input - group[0].input if len(group) > 1 else 0
+    if slides(it.geometry, p):
+        fields["slides"] = 1
     if it.format is not None:
         fields |= {n: getattr(it.format, n) for n in ("zero_point", "low", "high")}
     if it.combine == Combine.MULTIPLY:
@@ -76,15 +78,3 @@ def settings(
             "source_tile_step": p.columns - layer.size + 1,
         }
     return fields
-
-
-def _constant(pool: Pool, axis: int, span: Span, length: int) -> list[tuple[Span, int]]:
-    """``span`` of an average's results cut where windows count other numbers, along one axis of ``length``."""
-    cuts: list[tuple[Span, int]] = []
-    for place in range(*span):
-        count = pool.count(axis, place, length)
-        if cuts and cuts[-1][1] == count:
-            cuts[-1] = ((cuts[-1][0][0], place + 1), count)
-        else:
-            cuts.append(((place, place + 1), count))
-    return cuts

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from ..isa.program import Operation
-from .cost import AFFINE_GAP, interval
+from .cost import AFFINE_GAP
 from .cutting import ChannelTile, SpatialTile, slices, source_rows
 from .dependencies import makers_of
 from .early import begun, in_one_pixel, in_two
@@ -15,6 +15,7 @@ from .order import SPARE
 from .packing import pass_cycles
 from .plan import Plan
 from .relay_emission import RelayEmitter
+from .sliding import interval, rows_of_results
 from .span import size
 from .tiling import Tiling
 from .turns import Turns
@@ -184,9 +185,9 @@ class _Weaver:
     def _cycles(self, number: int) -> int:
         """The vector unit's cycles for a piece of the layer's next tile."""
         tile = self.plan.placements[number].tiling.tiles[self.next_tile[number]]
-        vectors = size(tile.rows) * size(tile.columns) * len(self._pieces(number)[0])
-        geometry = self.plan.layers[number].geometry
-        return vectors * interval(geometry, self.p) + geometry.scales * AFFINE_GAP
+        g, (piece, *_) = self.plan.layers[number].geometry, self._pieces(number)
+        results = rows_of_results(g, self.p, size(tile.rows), size(tile.columns))
+        return len(piece) * (results + g.scales * AFFINE_GAP)
 
     def _pieces(self, number: int) -> list[list[ChannelTile]]:
         """What one VECTOR must do of a slice: a channel tile, or all where it tells neighbours by a pixel's first."""

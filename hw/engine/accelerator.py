@@ -52,7 +52,9 @@ class Accelerator(wiring.Component):
         self._parameters = p = parameters
         memory = memory_format(p)
         attributes = Attributes(p.axi_protection, p.axi_cache, p.axi_quality)
-        self.fetch = Fetch(bus_bytes=p.bus_bytes, fingerprint=p.fingerprint, packed=p.packing > 1)
+        self.fetch = Fetch(
+            bus_bytes=p.bus_bytes, fingerprint=p.fingerprint, packed=p.packing > 1, sliding=p.sliding > 0
+        )
         self.tokens = Tokens()
         self.reads = ReadMaster(bus_bytes=p.bus_bytes, users=3, attributes=attributes)
         self.loader = Loader(bus_bytes=p.bus_bytes, memory=memory)

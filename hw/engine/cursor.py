@@ -1,6 +1,6 @@
 """Where the vector unit's walk is: its loops' counts, coordinates and addresses, and how they move on."""
 
-from amaranth import Module, Signal, Value, signed
+from amaranth import Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
 from ..isa.program import DRAIN, SETTINGS
@@ -13,17 +13,33 @@ class Cursor:
     Source coordinates tell what is padding; addresses go along.  Of each, one register follows the steps, the others
     keep where an outer loop began; so nothing is multiplied.
 
+    Where totals slide, a window is a column of the map: most of them are the last of a result's, some only precede it.
+
     Parameters: address_bits : int, of the activation memory;  source_bits : int, of what windows lie in
+                settings : View, of the last SETUP;  sliding : bool, totals may slide
     Members:    window_last : the step is its window's last, but for the vector to add;  position_last : the window is
-                its channel tile's;  tile_last : the tile is its instruction's
+                its channel tile's;  tile_last : the tile is its instruction's;  column_last : the step is its column's
+                last, where totals slide
     """
 
-    def __init__(self, address_bits: int, source_bits: int) -> None:
+    def __init__(self, address_bits: int, source_bits: int, settings: data.View, *, sliding: bool) -> None:
         self._tiles = Countdown(DRAIN["tiles"].width, name="tiles")
         self._windows = Raster(DRAIN["rows"].width, DRAIN["columns"].width, name="windows")
         self._steps = Raster(SETTINGS["window_rows"].width, SETTINGS["window_columns"].width, name="steps")
         self.window_last, self.position_last, self.tile_last = self._steps.last, self._windows.last, self._tiles.last
         self.on_operand = Signal()
+        self._sliding = sliding
+        # of a window, and from window to window, both in steps of the raster
+        self._window_columns, self._stride_columns = settings.window_columns, settings.stride_columns
+        self._column_step = settings.source_column_step
+        if sliding:
+            self._left = Countdown(SETTINGS["window_columns"].width, name="columns_left")  # to the next result's last
+            self._precedes = settings.slides & ~self._left.last
+            self.window_last = self._steps.last & ~self._precedes
+            self.column_last = settings.slides & self._steps.last & ~self.on_operand
+            self._window_columns = Mux(settings.slides, 0, settings.window_columns)
+            self._stride_columns = Mux(settings.slides, 1, settings.stride_columns)
+            self._column_step = Mux(settings.slides, settings.window_column_step, settings.source_column_step)
         self._corner_row, self._corner_column, self._step_row, self._step_column = (
             Signal(signed(17), name=n, reset_less=True)
             for n in ("corner_row", "corner_column", "step_row", "step_column")
@@ -63,7 +79,9 @@ class Cursor:
     def restart(self, m: Module, i: data.View, settings: data.View) -> None:
         """To the first step of the first window of the channel tile."""
         self._windows.load(m, i.rows, i.columns)
-        self._steps.load(m, settings.window_rows, settings.window_columns)
+        self._steps.load(m, settings.window_rows, self._window_columns)
+        if self._sliding:
+            self._left.load(m, settings.window_columns)
         m.d.sync += [c.eq(self._chips[0]) for c in self._chips[1:]]
         m.d.sync += [o.eq(self._operands[0]) for o in self._operands[1:]]
         m.d.sync += self._row_address.eq(self._tile_address)
@@ -74,11 +92,21 @@ class Cursor:
         with m.If(to_operand):
             m.d.sync += self.on_operand.eq(1)
         with m.Elif(self._steps.last):
-            self._steps.load(m, settings.window_rows, settings.window_columns)
+            self._steps.load(m, settings.window_rows, self._window_columns)
             m.d.sync += self.on_operand.eq(0)
-            self._next_window(m, i, settings)
+            if self._sliding:
+                with m.If(self._precedes):
+                    self._left.step(m)
+                    self._next_column(m)
+                with m.Else():
+                    self._left.load(
+                        m, Mux(self._windows.row_last, settings.window_columns, settings.stride_columns - 1)
+                    )
+                    self._next_window(m, i, settings)
+            else:
+                self._next_window(m, i, settings)
         with m.Else():
-            self._steps.step(m, settings.window_columns)
+            self._steps.step(m, self._window_columns)
             with m.If(self._steps.row_last):
                 following = self._line_address + i.window_row_step
                 m.d.sync += [
@@ -101,12 +129,7 @@ class Cursor:
                 chip.eq(chip + settings.column_step),
                 operand.eq(operand + settings.operand_column_step),
             ]
-            self._restart_window(
-                m,
-                self._corner_row,
-                self._corner_column + settings.stride_columns,
-                self._corner_address + settings.source_column_step,
-            )
+            self._next_column(m)
         with m.Else():
             following = self._row_address + i.source_row_step
             m.d.sync += [c.eq(chip_row + i.row_step) for c in (chip_row, chip)]
@@ -114,6 +137,11 @@ class Cursor:
             m.d.sync += self._row_address.eq(following)
             row = self._corner_row + settings.stride_rows
             self._restart_window(m, row, i.first_column.as_signed(), following)
+
+    def _next_column(self, m: Module) -> None:
+        """To the window beside this one."""
+        column, address = self._corner_column + self._stride_columns, self._corner_address + self._column_step
+        self._restart_window(m, self._corner_row, column, address)
 
     def _restart_window(self, m: Module, row: Value, column: Value, address: Value) -> None:
         """To the first step of the window whose corner is at ``row``, ``column``, ``address``."""

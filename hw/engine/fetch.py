@@ -11,9 +11,9 @@ from ..isa.program import (
     PASSES,
     PREFETCH,
     STAMP,
-    VECTOR_BITS,
     Operation,
     instruction_bits,
+    vector_bits,
 )
 from ..isa.ranges import check_choice, check_range
 from ..isa.register_map import Cause
@@ -45,16 +45,17 @@ class Fetch(wiring.Component):
     Up to PREFETCH instructions behind END are read and dropped: the program's memory must hold them.
 
     Parameters: bus_bytes : int, bytes a beat;  fingerprint : int, 32 bits, of the programs that may run
-                packed : bool, ARRAYs say how many rows of weights a word carries
+                packed : bool, ARRAYs say how many rows of weights a word carries;  sliding : bool, SETUPs whether
+                totals slide
     Members:    start : In, pulse;  program : In, byte address, 64-byte aligned, with start
                 requests : Out(stream), BURST;  beats : In(stream);  beat_error : In, the beat came with an error
-                load, weights, array, store : Out(stream) of their layouts;  vector : Out(stream), VECTOR_BITS, of two
+                load, weights, array, store : Out(stream) of their layouts;  vector : Out(stream), vector_bits, of two
                 units_idle : In;  done : Out, pulse;  failed : Out, pulse;  cause : Out, with failed
     """
 
     PREFETCH = PREFETCH
 
-    def __init__(self, *, bus_bytes: int, fingerprint: int, packed: bool = False) -> None:
+    def __init__(self, *, bus_bytes: int, fingerprint: int, packed: bool = False, sliding: bool = False) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
         check_range("fingerprint", fingerprint, 0, (1 << 32) - 1)
         self._bus_bytes, self._fingerprint = bus_bytes, fingerprint
@@ -70,7 +71,7 @@ class Fetch(wiring.Component):
                 "load": Out(stream.Signature(LAYOUTS[Operation.LOAD])),
                 "weights": Out(stream.Signature(LAYOUTS[Operation.WEIGHTS])),
                 "array": Out(stream.Signature(LAYOUTS[Operation.ARRAY] if packed else PASSES)),
-                "vector": Out(stream.Signature(VECTOR_BITS)),
+                "vector": Out(stream.Signature(vector_bits(sliding))),
                 "store": Out(stream.Signature(LAYOUTS[Operation.STORE])),
                 "units_idle": In(1),
                 "done": Out(1),

@@ -40,6 +40,7 @@ def vector_configuration(p: Parameters) -> VectorConfiguration:
         lanes=p.lanes,
         lane=lane,
         operands=p.operands,
+        sliding=p.sliding,
         accumulator_depth=p.accumulator_depth,
         word_bits=p.word_bits,
         memory=memory_format(p),

@@ -4,16 +4,19 @@ Its stages: *walk* the windows, *reduce* the vectors of a window to one, *rescal
 and write.
 """
 
+from collections.abc import Sequence
+
 from amaranth import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..isa.parameters import FACTOR_BITS
-from ..isa.program import CHANNEL, TABLE_ENTRIES, VECTOR_BITS, Combine
+from ..isa.program import CHANNEL, TABLE_ENTRIES, Combine
 from .delay import delayed
 from .lane import Lane, Squares
 from .memory_attributes import COLLISIONS_NEVER_COUNT
+from .sliding import Sliding
 from .tokens import TOKEN_PORT
 from .vector_configuration import ASKED, SOURCE, VectorConfiguration
 from .walk import Walk
@@ -23,9 +26,10 @@ class VectorUnit(wiring.Component):
     """Accumulators or feature maps in, feature maps out.
 
     One vector of C values every max(window size + vectors to add, ceil(C / lanes)) cycles, for accumulators after
-    parameter_rows + 1 for a channel tile's parameters.  Maxima are taken over sums, before requantization, which is
-    monotonic: the lanes see one vector a window.  What has been read is never stalled: the activation memory always
-    takes a write.
+    parameter_rows + 1 for a channel tile's parameters.  Where totals slide, only a row's first takes a whole window,
+    each further one the columns that the one before did not have.  Maxima are taken over sums, before requantization,
+    which is monotonic: the lanes see one vector a window.  What has been read is never stalled: the activation memory
+    always takes a write.
 
     Parameters: configuration : VectorConfiguration
     Members:    as Walk's, and drain_half, drain_address : Out;  drained : In, (C,) sums, DRAIN_LATENCY later
@@ -38,7 +42,7 @@ class VectorUnit(wiring.Component):
         self._configuration = c = configuration
         super().__init__(
             {
-                "instructions": In(stream.Signature(VECTOR_BITS)),
+                "instructions": In(stream.Signature(c.instruction_bits)),
                 "tokens": Out(TOKEN_PORT),
                 "sums_ready": In(1),
                 "half_free": Out(1),
@@ -183,7 +187,7 @@ class VectorUnit(wiring.Component):
 
     def _reduce(
         self, m: Module, step: data.View, settings: data.View, values: list[Value], stored: list[Value]
-    ) -> tuple[list[Signal], list[Signal]]:
+    ) -> tuple[Sequence[Value], list[Signal]]:
         """The window's maximum or total, (C,) sums, and the vector to add to it, a cycle after its last step."""
         c = self._configuration
         empty = Signal(init=1)
@@ -199,7 +203,28 @@ class VectorUnit(wiring.Component):
                 m.d.sync += [empty.eq(0), *(b.eq(v) for b, v in zip(best, better, strict=True))]
             with m.If(step.last):
                 m.d.sync += empty.eq(1)
-        return best, operands
+        return (self._slid(m, step, settings, best, empty) if c.sliding else best), operands
+
+    def _slid(
+        self, m: Module, step: data.View, settings: data.View, running: list[Signal], empty: Signal
+    ) -> list[Value]:
+        """Each window's total of a running one, which is never ``empty`` where totals slide."""
+        c = self._configuration
+        m.submodules.sliding = sliding = Sliding(
+            columns=c.columns, sum_bits=c.lane.sum_bits, window_bits=c.window_bits, depth=c.sliding
+        )
+        slid = Signal()
+        m.d.sync += slid.eq(settings.slides)
+        with m.If(slid):
+            m.d.sync += empty.eq(~settings.slides)
+        m.d.comb += [
+            sliding.running.eq(Cat(running)),
+            sliding.begins.eq(step.valid & step.begins),
+            sliding.ends.eq(step.valid & step.ends),
+            sliding.slides.eq(settings.slides),
+            sliding.window.eq(settings.window_columns),
+        ]
+        return list(sliding.windows)
 
     def _table(self, m: Module, step: data.View, stored: list[Value]) -> data.View:
         """Entries for the lanes' tables, four bytes each as they were read, little endian."""

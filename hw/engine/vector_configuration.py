@@ -6,8 +6,8 @@ from amaranth.lib import data
 from amaranth.utils import ceil_log2
 
 from ...quant.graph.errors import ConfigurationError
-from ..isa.parameters import parameter_rows
-from ..isa.program import TABLE_ENTRIES
+from ..isa.parameters import MOST_SLIDING, parameter_rows, window_bits
+from ..isa.program import TABLE_ENTRIES, settings_layout, vector_bits
 from ..isa.ranges import check_range
 from .accumulators import Accumulators
 from .activations import ActivationMemory
@@ -29,6 +29,7 @@ class VectorConfiguration:
     lanes : values that are rescaled in one cycle
     lane : what each lane can do
     operands : it reads feature maps too, not accumulators alone
+    sliding : columns of the widest window whose total slides, 0 for none
     accumulator_depth : vectors in each half of the accumulators
     word_bits : of a channel's parameters, what one word of weights carries
     memory : where the feature maps lie
@@ -38,6 +39,7 @@ class VectorConfiguration:
     lanes: int
     lane: LaneConfiguration
     operands: bool
+    sliding: int = 0
     accumulator_depth: int
     word_bits: int
     memory: MemoryFormat
@@ -66,12 +68,31 @@ class VectorConfiguration:
                 f"table entries must be at most a quarter of the columns, {self.columns // 4}, not"
                 f" {self.lane.table_entries}"
             )
+        if self.sliding:
+            check_range("sliding", self.sliding, 2, MOST_SLIDING)
+            if not self.operands:
+                raise ConfigurationError("totals that slide need operands: they are of feature maps")
         check_range("normalization", self.lane.normalization, 0, self.columns)
+
+    @property
+    def settings_layout(self) -> data.StructLayout:
+        """SETUP as it looks at it."""
+        return settings_layout(self.sliding > 0)
+
+    @property
+    def instruction_bits(self) -> int:
+        """Width of its instructions, VECTOR and SETUP."""
+        return vector_bits(self.sliding > 0)
 
     @property
     def groups(self) -> int:
         """Cycles that the lanes need for one value of every column."""
         return -(-self.columns // self.lanes)
+
+    @property
+    def window_bits(self) -> int:
+        """Width of a window's total that slides."""
+        return min(self.lane.sum_bits, window_bits(self.lane.activation_bits))
 
     @property
     def source_bits(self) -> int:
@@ -97,8 +118,9 @@ class VectorConfiguration:
     def step_layout(self) -> data.StructLayout:
         """One vector read of a window, and, with the window's last one, where the result goes.
 
-        ``operand``: the vector to add, which ends a window.  ``parameters``: of the channels.
-        Columns ``first <= c < end`` hold the map's own channels.
+        ``operand``: the vector to add, which ends a window.  ``parameters``: of the channels.  Where totals slide,
+        ``begins`` says a channel tile's first vector, ``ends`` a map column's last.  Columns ``first <= c < end`` hold
+        the map's own channels.
         """
         return data.StructLayout(
             {
@@ -112,5 +134,6 @@ class VectorConfiguration:
                 "table_row": ceil_log2(TABLE_ENTRIES),
                 **({"parameters": 1} if self.lane.affine else {}),
                 **({"first": 4, "end": range(self.columns + 1)} if self.lane.normalization else {}),
+                **({"begins": 1, "ends": 1} if self.sliding else {}),
             }
         )

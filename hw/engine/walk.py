@@ -8,9 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..isa.program import (
     AFFINE_ROWS,
     DRAIN,
-    SETTINGS,
     TABLE_ENTRIES,
-    VECTOR_BITS,
     Combine,
     Operation,
 )
@@ -29,7 +27,7 @@ class Walk(wiring.Component):
     after the one before, and reads of activation memory wait for its port.
 
     Parameters: configuration : VectorConfiguration
-    Members:    instructions : In(stream), DRAIN or SETTINGS;  tokens : Out(TOKEN_PORT)
+    Members:    instructions : In(stream), DRAIN or SETUP's;  tokens : Out(TOKEN_PORT)
                 sums_ready : In, pulse: a channel tile's sums are complete;  half_free : Out, pulse
                 load_parameters : Out, pulse;  parameters_loaded : In
                 half, address : Out, the accumulator of ``step``;  step : Out
@@ -43,7 +41,7 @@ class Walk(wiring.Component):
         self._configuration = c = configuration
         super().__init__(
             {
-                "instructions": In(stream.Signature(VECTOR_BITS)),
+                "instructions": In(stream.Signature(c.instruction_bits)),
                 "tokens": Out(TOKEN_PORT),
                 "sums_ready": In(1),
                 "half_free": Out(1),
@@ -56,7 +54,7 @@ class Walk(wiring.Component):
                 "read_valid": Out(1),
                 "read_ready": In(1),
                 "instruction": Out(DRAIN),
-                "settings": Out(SETTINGS),
+                "settings": Out(c.settings_layout),
                 "lanes_idle": In(1),
                 "written": In(1),
                 "idle": Out(1),
@@ -68,10 +66,10 @@ class Walk(wiring.Component):
         c = self._configuration
         tables = c.lane.tables
         m = Module()
-        taken = Signal(VECTOR_BITS, reset_less=True)  # the instruction in work, or what the queue shows
+        taken = Signal(c.instruction_bits, reset_less=True)  # the instruction in work, or what the queue shows
         i = DRAIN(taken[: DRAIN.size])
-        settings, set_up = Signal(SETTINGS, reset_less=True), Signal()
-        cursor = Cursor(c.memory.address_bits, c.source_bits)
+        settings, set_up = Signal(c.settings_layout, reset_less=True), Signal()
+        cursor = Cursor(c.memory.address_bits, c.source_bits, settings, sliding=c.sliding > 0)
         from_map = settings.from_map if c.operands else Const(0)
         adds = self._reads_another(settings)
         complete = Signal(2)  # channel tiles whose sums wait to be drained
@@ -96,7 +94,7 @@ class Walk(wiring.Component):
         # what stays for the next VECTOR is taken a cycle later, so that no decoding moves all of it
         m.d.sync += set_up.eq(0)
         with m.If(set_up):
-            m.d.sync += settings.eq(SETTINGS(taken[: SETTINGS.size]))
+            m.d.sync += settings.eq(c.settings_layout(taken[: c.settings_layout.size]))
         with m.FSM():
             with m.State("idle"):
                 self._take(m, taken, set_up, cursor, post, table_row)
@@ -181,6 +179,8 @@ class Walk(wiring.Component):
         ]
         if c.lane.affine:
             m.d.comb += asked.step.parameters.eq(in_channels)
+        if c.sliding:
+            self._columns(m, cursor, asks, issue)
         if c.lane.normalization:
             self._own_channels(m, settings, asked.step, tile_done)
         self._issue(m, issue)
@@ -232,7 +232,8 @@ class Walk(wiring.Component):
         Registers may take it before: nothing is in work that they belong to.
         """
         new = DRAIN(self.instructions.payload[: DRAIN.size])
-        setup = SETTINGS(self.instructions.payload[: SETTINGS.size])
+        layout = self._configuration.settings_layout
+        setup = layout(self.instructions.payload[: layout.size])
         sets_up = Signal()
         m.d.comb += [
             sets_up.eq(new.operation == Operation.SETUP),
@@ -255,6 +256,15 @@ class Walk(wiring.Component):
                 if self._configuration.lane.tables:
                     with m.If(setup.load_tables):
                         m.next = "tables"
+
+    def _columns(self, m: Module, cursor: Cursor, asks: Signal, issue: RegisterSlice) -> None:
+        """Where a channel tile's totals begin to slide, and where a column of the map ends."""
+        first, step = Signal(), issue.incoming.payload.step
+        with m.If(~asks):
+            m.d.sync += first.eq(1)
+        with m.Elif(issue.incoming.ready):
+            m.d.sync += first.eq(0)
+        m.d.comb += [step.begins.eq(first), step.ends.eq(cursor.column_last)]
 
     def _own_channels(self, m: Module, settings: data.View, step: data.View, tile_done: Signal) -> None:
         """Which columns of a vector count: neighbours beyond the map's channels are other pixels' channels."""

@@ -30,10 +30,16 @@ SHIFT_MOST = 60
 VERSION = 5
 """Of the program format and the registers."""
 INSTRUCTION_BYTES = 64
-LATER = {"word_bits": 0, "packing": 1, "row_parts": 1, "affine": False}
+LATER = {"word_bits": 0, "packing": 1, "row_parts": 1, "affine": False, "sliding": 0}
 """Parameters that came after others' fingerprints, and what they are where they are not used."""
 NOT_ALWAYS = ("target", "columns_per_multiplier", *LATER)
 """Parameters that programs need not know of, or not always."""
+
+MOST_SLIDING = 16
+"""Columns of the widest window whose total can slide: what most families' smallest memories hold."""
+
+SLIDING_ELEMENTS = 64
+"""Elements of the largest such window."""
 
 LONGEST_LINE = 1 << 16
 """Pixels in a line of the largest line buffer."""
@@ -58,6 +64,11 @@ def product_bits(activation_bits: int) -> int:
     return 2 * (activation_bits + 1)
 
 
+def window_bits(activation_bits: int) -> int:
+    """Width of the total of a window of SLIDING_ELEMENTS activations less their zero point, two's complement."""
+    return activation_bits + 1 + (SLIDING_ELEMENTS - 1).bit_length()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Parameters:
     """What one generated accelerator is.
@@ -79,6 +90,7 @@ class Parameters:
     products : the requantizers' values may be products of two maps
     affine : a map's channels may have factors, biases and scales of their own: normalizations before a convolution
     normalization : most channels that a local response normalization sums over, 0 to 16; 0 leaves it out
+    sliding : columns of the widest window of an average whose total slides along its row, 2 to 16; 0 leaves it out
     axi_protection, axi_cache, axi_quality : AxPROT, AxCACHE and AxQOS of every access
     target : whose multipliers the array names, on an ecp5 the requantizers too
     columns_per_multiplier : neighbouring columns of the array that share a multiplier of the target, 1 to 4, see
@@ -108,6 +120,7 @@ class Parameters:
     extrema: bool = False
     products: bool = False
     normalization: int = 0
+    sliding: int = 0
     axi_protection: int = 0b000
     axi_cache: int = 0b0011
     axi_quality: int = 0
@@ -196,6 +209,10 @@ class Parameters:
                 f"normalization over {self.normalization} channels needs tables, the multiplier and at least as many"
                 f" columns, not {self.columns}"
             )
+        if self.sliding:
+            check_range("sliding", self.sliding, 2, MOST_SLIDING)
+        if self.sliding and not self.operands:
+            raise ConfigurationError("sliding needs operands")
         if self.operands and self.sum_bits < self.activation_bits + 2:
             raise ConfigurationError(
                 f"sum bits must be at least {self.activation_bits + 2} to read maps of {self.activation_bits} bits"

@@ -121,7 +121,7 @@ DRAIN = _struct(
 )
 """VECTOR: for tile, row, column: reduce a window, requantize, combine, write to activation memory."""
 
-SETTINGS = _struct(
+SLIDING_SETTINGS = _struct(
     wait=4,
     post=4,
     from_map=1,  # windows lie in activation memory (else in the accumulators)
@@ -155,8 +155,22 @@ SETTINGS = _struct(
     drop=5,  # low bits of their sum that the tables do not see
     depth=16,  # the map's channels, and ``before``
     operand_zero=16,  # of a map that is multiplied, subtracted from its elements
+    slides=1,  # totals are taken column by column of the map: each of a row takes what the one before did not
 )
 """SETUP: how the vector unit runs the VECTOR instructions behind it."""
+
+SETTINGS = data.StructLayout({name: field.shape for name, field in SLIDING_SETTINGS if name != "slides"})
+"""SETUP, for accelerators without totals that slide."""
+
+
+def settings_layout(sliding: bool) -> data.StructLayout:
+    """SETUP as an accelerator looks at it."""
+    return SLIDING_SETTINGS if sliding else SETTINGS
+
+
+def vector_bits(sliding: bool) -> int:
+    """Width of the vector unit's queue: it takes VECTOR and SETUP in order."""
+    return max(int(DRAIN.size), int(settings_layout(sliding).size))
 
 
 class Combine(IntEnum):
@@ -185,9 +199,6 @@ TABLE_ENTRIES = 512
 TABLE_FRACTION = 20
 """Fraction bits of a table's entry: 12 bits are left for the integer part."""
 
-VECTOR_BITS = max(DRAIN.size, SETTINGS.size)
-"""Width of the vector unit's queue: it takes VECTOR and SETUP in order."""
-
 BEGIN = _struct(fingerprint=32, image=32)
 """BEGIN: refuse to run on another accelerator or with another memory image than this program was planned for."""
 
@@ -198,7 +209,7 @@ LAYOUTS = {
     Operation.BEGIN: BEGIN,
     Operation.LOAD: TRANSFER,
     Operation.STORE: TRANSFER,
-    Operation.SETUP: SETTINGS,
+    Operation.SETUP: SLIDING_SETTINGS,
     Operation.WEIGHTS: STREAM,
     Operation.ARRAY: PACKED_PASSES,
     Operation.VECTOR: DRAIN,

@@ -1,6 +1,6 @@
 """The array and the vector unit."""
 
-from ..compiler.cost import interval, reads
+from ..compiler.sliding import interval, lead, reads, whole_reads
 from ..engine.register_slice import RegisterSlice
 from ..engine.sizes import settled_cycles, vector_configuration
 from ..engine.vector_configuration import ASKED, SOURCE
@@ -64,12 +64,13 @@ def vector(run: Run) -> Process:
             now += 1
             continue
         layer = run.plan.layers[instruction.layer]
-        steps = reads(layer.geometry)
+        first, steps = whole_reads(layer.geometry), reads(layer.geometry, p)
         each: float = interval(layer.geometry, p)
-        outputs = (f["rows"] + 1) * (f["columns"] + 1)
+        rows, columns = f["rows"] + 1, f["columns"] + 1
         if not layer.on_array and steps >= p.lane_groups:  # it reads in every cycle
             each += ports.own_writes(f)
-        needed = steps + int((outputs - 1) * each)
+        begins = lead(layer.geometry, p)
+        needed = first + int((rows * columns - 1) * each) + (rows - 1) * begins
         idle = now
         for tile in range(f["tiles"] + 1):
             if layer.on_array:
@@ -81,9 +82,14 @@ def vector(run: Run) -> Process:
                 yield from ports.read(AFFINE_ROWS, 1.0)
                 now = clock.now + CHANNELS_THERE
             yield now
-            first_write = now + steps + ARRIVING + p.lane_groups + unit.lane.latency
+            first_write = now + first + ARRIVING + p.lane_groups + unit.lane.latency
             done = now + needed
-            ports.write(f, tile, range(first_write, done + (first_write - now - steps) + 1, round(each)))
+            if begins:
+                for row in range(rows):
+                    start = first_write + row * int(columns * each + begins)
+                    ports.write(f, tile, range(start, start + int(columns * each), round(each)), row)
+            else:
+                ports.write(f, tile, range(first_write, done + (first_write - now - first) + 1, round(each)))
             if layer.operand or not layer.on_array:
                 maps = 1 if layer.on_array or steps < each else steps
                 yield from ports.read(done - now, maps / each)

@@ -73,11 +73,11 @@ class MemoryPorts:
         self.placed.append((first, last, beats))
         return last
 
-    def write(self, f: Mapping[str, int], tile: int, times: range) -> None:
-        """The vector unit writes channel tile ``tile`` of instruction ``f`` in ``times``."""
+    def write(self, f: Mapping[str, int], tile: int, times: range, row: int = 0) -> None:
+        """The vector unit writes channel tile ``tile`` of instruction ``f`` in ``times``, from a row of results on."""
         s = self.settings
         channels = self.p.columns if s["raw"] else f["channels"] if tile < f["tiles"] else f["last_channels"]
-        start = f["chip"] + tile * s["tile_step"]
+        start = f["chip"] + tile * s["tile_step"] + row * f["row_step"]
         written = Written(times, start, channels, f["columns"] + 1, f["row_step"], s["column_step"])
         self.writes.append(written)
         self.written.append(written)
