@@ -18,7 +18,7 @@ from systolith.hw.engine.emit import emit_verilog
 from systolith.hw.isa.parameters import Parameters
 from systolith.hw.isa.program import Combine, Operation
 from systolith.hw.model.schedule import predict
-from systolith.quant import ConfigurationError, Conv, Graph
+from systolith.quant import ConfigurationError, Conv, Graph, Sums
 
 from .hw_networks import check_against_golden
 from .test_hw_tiling import check_layout
@@ -178,6 +178,10 @@ def test_only_what_scales_each_channel_by_itself_is_moved():
     assert taken(c, c.conv(c.sum(c.normalized(first), first), 16, 3)) == 0, "tables stand behind requantization"
     c = Preactivated(1, (3, 8, 8))
     assert taken(c, c.conv(c.conv(c.conv("x", 16, 3), 16, 1), 16, 3)) == 0, "each output reads all channels"
+    c = Preactivated(1, (3, 8, 8))
+    last = c.normalized(c.conv("x", 16, 3), clamps=False)
+    c.tensors[last] = Sums(last, (16, 8, 8), np.ones(16, np.float32))
+    assert taken(c, last) == 0, "sums that the host reads have no scale"
 
 
 def test_what_nothing_hides_stays_on_the_array():

@@ -54,6 +54,16 @@ def test_more_of_anything_is_never_less_area(target):
     assert base.luts > 0
 
 
+@pytest.mark.parametrize("target", FAMILIES)
+def test_totals_that_slide_take_area_and_no_more_for_wider_windows(target):
+    plain, narrow, wide = (
+        area(Parameters(rows=4, columns=4, operands=True, target=target, sliding=sliding)) for sliding in (0, 3, 16)
+    )
+    assert plain.luts < narrow.luts == wide.luts
+    assert plain.registers < narrow.registers == wide.registers
+    assert plain.block_rams == narrow.block_rams
+
+
 def test_coefficients_are_of_sizes_that_exist():
     p = Parameters(rows=4, columns=4, operands=True, tables=True, normalization=2)
     known = {part: set(named) for part, named in sizes(p).items()}

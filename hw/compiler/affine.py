@@ -56,7 +56,7 @@ def _beside(layer: EngineLayer, p: Parameters) -> float:
 def _scales_channels(layer: EngineLayer) -> bool:
     """Each output is a channel times a factor, requantized, and nothing else is done on the way."""
     channels = layer.convolved[0]
-    alone = layer.on_array and layer.kernel == (1, 1) and not any(layer.pads) and layer.strides == (1, 1)
+    alone = layer.on_array and layer.kernel == (1, 1)
     own = layer.groups == channels == len(layer.weights) > 1 and layer.source[1:] == layer.convolved[1:]
     plain = layer.pool is None and layer.combine == Combine.NONE and not layer.raw
     return alone and own and plain and weight_width(layer.weights) <= FACTOR_BITS

@@ -179,8 +179,7 @@ class Walk(wiring.Component):
         ]
         if c.lane.affine:
             m.d.comb += asked.step.parameters.eq(in_channels)
-        if c.sliding:
-            self._columns(m, cursor, asks, issue)
+        self._columns(m, cursor, asks, issue)
         if c.lane.normalization:
             self._own_channels(m, settings, asked.step, tile_done)
         self._issue(m, issue)
@@ -258,7 +257,9 @@ class Walk(wiring.Component):
                         m.next = "tables"
 
     def _columns(self, m: Module, cursor: Cursor, asks: Signal, issue: RegisterSlice) -> None:
-        """Where a channel tile's totals begin to slide, and where a column of the map ends."""
+        """Where a channel tile's totals begin to slide, and where a column of the map ends, if any may."""
+        if not self._configuration.sliding:
+            return
         first, step = Signal(), issue.incoming.payload.step
         with m.If(~asks):
             m.d.sync += first.eq(1)
