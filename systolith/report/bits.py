@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.ticker import MaxNLocator
 
 from ..bit_choice import BitChoice, Sensitivity
-from ..mixed_precision import decibels
+from ..sensitivity import decibels
 from .drawing import FAINT, INK, PALETTE, fitting, plain, plot, svg
 
 MOST_NAMED = 40  # layers, up to which each has its name under the plot
