@@ -8,6 +8,7 @@ from . import quant
 from .quant.posttraining.settings import FEWEST_BITS, MOST_BITS
 
 MOST_LOSS = 100  # points, or dB
+LIKELY_BITS = 5  # of maps that are narrowed for a loss
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Aim:
     @property
     def chooses_maps(self) -> bool:
         return self.maps is not None or self.narrow_maps
+
+    @property
+    def likely_bits(self) -> int:
+        """What many of the maps that it chooses will have."""
+        return LIKELY_BITS if self.maps is None else int(self.maps)
 
 
 def aim_of(budget: float | str | None, loss: float | None, narrow_maps: bool) -> Aim | None:

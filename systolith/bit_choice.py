@@ -13,6 +13,8 @@ from .quant import ModelError
 
 Unit = Literal["points", "dB"]
 KEY = "systolith.bits"  # of the file's metadata
+Path = tuple[tuple[float, float], ...]
+"""(mean bits, noise expected) of ever narrower choices."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,13 @@ class MapChoice:
     """How the bits of a network's feature maps were chosen.
 
     mean : bits of the elements of all maps that layers write and that share no grid with the network's ends
-    path : (mean bits, noise expected) of ever narrower choices, the one taken among them; empty if weights and maps
-    went down one path
+    path : the one taken among them; empty if weights and maps went down one path
     together : mean bits of weights and elements if they did
     """
 
     mean: float
     sensitivities: tuple[Sensitivity, ...]
-    path: tuple[tuple[float, float], ...]
+    path: Path
     together: float | None = None
 
 
@@ -52,15 +53,15 @@ class BitChoice:
     """How the bits of a network's weights, and of its maps if they were asked for, were chosen.
 
     mean : bits of all weights;  sensitivities : of those that were chosen
-    path : (mean bits, noise expected) of ever narrower choices, the one taken among them: of weights, or of weights
-    and elements together if ``maps.together`` says so
+    path : the one taken among them: of weights, or of weights and elements together if ``maps.together`` says so;
+    empty if maps alone were chosen
     losses : (mean bits, as in ``path``, loss), measured on the way to a loss that was asked for
     unit : of losses, "points" or "dB"
     """
 
     mean: float
     sensitivities: tuple[Sensitivity, ...]
-    path: tuple[tuple[float, float], ...]
+    path: Path
     losses: tuple[tuple[float, float], ...]
     unit: Unit
     maps: MapChoice | None = None

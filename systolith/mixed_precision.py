@@ -65,6 +65,22 @@ def chosen(
     return with_bits(settings, step), choice
 
 
+def likely(network: quant.FloatGraph, settings: quant.Settings, aim: Aim) -> quant.Settings:
+    """``settings`` with maps about as wide as ``aim`` will make them: what channels and ranges are made ready for."""
+    maps = map_widths(network, settings, aim.chooses_maps)
+    return replace(settings, maps={layer: min(bits, aim.likely_bits) for layer, (_, bits) in maps.open.items()})
+
+
+def warnings(found: Calibrated, aim: Aim) -> tuple[str, ...]:
+    """What is said of images that tell little of what ``aim`` asks for."""
+    if aim.loss is None or _unit(found) == "dB" or len(set(found.run.guesses.tolist())) > 1:
+        return ()
+    return (
+        "the float model takes all images that were measured for one class, which a network that always says so keeps;"
+        " for a loss give images of several classes",
+    )
+
+
 def _told(found: Sequence[Sensitivity], bits: Mapping[str, int]) -> tuple[Sensitivity, ...]:
     return tuple(replace(one, bits=bits[one.layer]) for one in found)
 

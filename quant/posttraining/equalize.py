@@ -55,15 +55,12 @@ MOST_VALUES = 4096  # of a channel that are looked at, of one image
 Places = NDArray[np.intp]
 
 
-def equalized_if_narrow(
-    network: FloatGraph, images: Mapping[str, Floats], settings: Settings, narrowed: bool = False
-) -> FloatGraph:
+def equalized_if_narrow(network: FloatGraph, images: Mapping[str, Floats], settings: Settings) -> FloatGraph:
     """A simplified ``network`` as ``settings`` want it before its ranges are looked at.
 
     Its channels are equalized where maps of fewer than 8 bits, on one grid each, would leave some of them few.
-    narrowed : whether maps will be narrowed whatever ``settings`` say
     """
-    if settings.effort == "fast" or not (narrowed or has_narrow_maps(network, settings)):
+    if settings.effort == "fast" or not has_narrow_maps(network, settings):
         return network
     some, size = some_images(network, images), batch_size(network)
     count = min(MOST_IMAGES, len(next(iter(some.values()))))

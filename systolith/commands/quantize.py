@@ -17,7 +17,7 @@ from ..bit_choice import BitChoice, Sensitivity, notes
 from ..calibration import Calibrated, Choice, calibrated
 from ..data import Inputs, load_data
 from ..learning import learned
-from ..mixed_precision import chosen
+from ..mixed_precision import chosen, likely, warnings
 from ..noise import classifies
 from ..progress import progress_bar
 from ..quant.graph import INT32
@@ -207,14 +207,16 @@ def quantize_model(
     network = quant.load_float(model)
     data = load_data(calibration, names=list(network.inputs))
     images = data.checked(network.inputs, network.arrays)
-    network = equalized_if_narrow(network, images, settings, aim is not None and aim.chooses_maps)
+    expected = settings if aim is None else likely(network, settings, aim)
+    network = equalized_if_narrow(network, images, expected)
     again = aim is not None or learns(network, settings)
     with progress_bar("calibrating", show_progress) as progress:
-        found = calibrated(network, images, settings.wide() if again else settings, range_method, progress)
+        found = calibrated(network, images, expected.wide() if again else expected, range_method, progress)
     settings, choice = replace(settings, ranges=found.ranges), None
     if aim is not None:
         with progress_bar("measuring each layer", show_progress) as progress:
             settings, choice = chosen(network, found, settings, aim, progress)
+        found = replace(found, warnings=(*found.warnings, *warnings(found, aim)))
     if again:
         with progress_bar("learning to round", show_progress) as progress:
             found = learned(found, network, settings, progress)
