@@ -4,45 +4,67 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import onnx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from .quant import ModelError
 
 Unit = Literal["points", "dB"]
 KEY = "systolith.bits"  # of the file's metadata
+Path = tuple[tuple[float, float], ...]
+"""(mean bits, noise expected) of ever narrower choices."""
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What narrow weights of one layer do to the outputs.
+    """What fewer bits do to the outputs: of one layer's weights, or of the maps on one grid.
 
-    weights : how many the layer has;  widest : bits that it starts from;  bits : that it got
-    noise : what is added to the outputs' mean square error, relative to their mean square, by bits of the weights
+    layer : that has the weights, or writes the first of the maps;  size : weights, or elements of an image's maps
+    widest : bits that they start from;  bits : that they got
+    noise : what is added to the outputs' mean square error, relative to their mean square, by bits
     """
 
     layer: str
-    weights: int
+    size: Annotated[int, Field(alias="weights")]  # as files call it since there were weights alone
     widest: int
     bits: int
     noise: Mapping[int, float]
 
 
 @dataclass(frozen=True)
-class BitChoice:
-    """How the bits of a network's weights were chosen.
+class MapChoice:
+    """How the bits of a network's feature maps were chosen.
 
-    mean : bits of all weights;  path : (mean bits, noise expected) of ever narrower choices, the one taken among them
-    losses : (mean bits, loss), measured on the way to a loss that was asked for;  unit : of losses, "points" or "dB"
+    mean : bits of the elements of all maps that layers write and that share no grid with the network's ends
+    path : the one taken among them; empty if weights and maps went down one path
+    together : mean bits of weights and elements if they did
     """
 
     mean: float
     sensitivities: tuple[Sensitivity, ...]
-    path: tuple[tuple[float, float], ...]
+    path: Path
+    together: float | None = None
+
+
+@dataclass(frozen=True)
+class BitChoice:
+    """How the bits of a network's weights, and of its maps if they were asked for, were chosen.
+
+    mean : bits of all weights;  sensitivities : of those that were chosen
+    path : the one taken among them: of weights, or of weights and elements together if ``maps.together`` says so;
+    empty if maps alone were chosen
+    losses : (mean bits, as in ``path``, loss), measured on the way to a loss that was asked for
+    unit : of losses, "points" or "dB"
+    """
+
+    mean: float
+    sensitivities: tuple[Sensitivity, ...]
+    path: Path
     losses: tuple[tuple[float, float], ...]
     unit: Unit
+    maps: MapChoice | None = None
 
 
 _JSON = TypeAdapter(BitChoice)
@@ -50,7 +72,7 @@ _JSON = TypeAdapter(BitChoice)
 
 def notes(choice: BitChoice | None) -> dict[str, str]:
     """``choice`` as metadata of a file."""
-    return {} if choice is None else {KEY: _JSON.dump_json(choice).decode()}
+    return {} if choice is None else {KEY: _JSON.dump_json(choice, by_alias=True, exclude_none=True).decode()}
 
 
 def read_notes(model: onnx.ModelProto) -> BitChoice | None:

@@ -41,9 +41,12 @@ def quantize(
         ),
     ] = None,
     budget: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            metavar="N", help="Choose each layer's bits so that weights have N on average.", show_default=False
+            metavar="W[:M]",
+            help="Choose each layer's bits so that weights have W on average, and elements of feature maps M; `:M` "
+            "chooses those of maps alone.",
+            show_default=False,
         ),
     ] = None,
     loss: Annotated[
@@ -55,6 +58,9 @@ def quantize(
             show_default=False,
         ),
     ] = None,
+    narrow_maps: Annotated[
+        bool, typer.Option("--narrow-maps", help="With `--loss`: choose the bits of feature maps too.")
+    ] = False,
     range_: Range = RangeMethod.BEST,
     effort: Annotated[
         EffortLevel,
@@ -81,6 +87,7 @@ def quantize(
         bits=dict(_pair(said) for said in bits or ()),
         budget=budget,
         loss=loss,
+        narrow_maps=narrow_maps,
         range_method=range_.value,
         effort=effort.value,
         seed=seed,

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from systolith import golden, quant
+from systolith.bit_choice import read_notes
 from systolith.cli import run
 from systolith.commands.quantize import quantize_model
 
@@ -94,8 +95,21 @@ def test_a_budget_is_told_and_what_is_no_layer_refused(folder, capsys):
     status, printed, _ = command(capsys, *QUANTIZE, "--budget", "4")
     assert status == 0
     assert "dB at 4" in printed
+    assert "elements" not in printed
+    status, printed, _ = command(capsys, *QUANTIZE, "--budget", "4:5")
+    assert status == 0
+    assert "map of" in printed
+    assert "elements" in printed
+    mean = read_notes(onnx.load("out.onnx")).maps.mean
+    assert f"feature maps: {mean:.2f} bits on average" in printed
+    status, _, _ = command(capsys, *QUANTIZE, "--loss", "40", "--narrow-maps")
+    assert status == 0
+    assert read_notes(onnx.load("out.onnx")).maps.together is not None
     Path("out.onnx").unlink()
     for options, said in (
+        (("--budget", "4:"), "a budget must be W, W:M or :M"),
+        (("--budget", "four"), "not 'four'"),
+        (("--narrow-maps",), "give one of them"),
         (("--bits", "conv1"), "'conv1' is not LAYER=N or LAYER=N:M"),
         (("--bits", "nothing=4"), "no layer is called so"),
         (("--budget", "4", "--loss", "1"), "give one of them"),

@@ -7,9 +7,10 @@ import onnx
 import pytest
 
 from systolith import quant
-from systolith.bit_choice import KEY, read_notes
+from systolith.bit_choice import KEY, Sensitivity, read_notes
 from systolith.commands.quantize import quantize_model
-from systolith.mixed_precision import Loss, Sensitivity, Step, steps, within_budget, within_loss
+from systolith.descent import Step, steps, within_budget, within_loss
+from systolith.mixed_precision import Loss
 from systolith.quant.graph.errors import ConfigurationError
 from systolith.quant.graph.ports import integer_name
 
@@ -115,12 +116,12 @@ def sensitive(seed: int, layers: int) -> list[Sensitivity]:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_path_gives_the_least_noise_of_all_choices_of_its_size(seed):
     found = sensitive(seed, 4)
-    total = sum(one.weights for one in found)
+    total = sum(one.size for one in found)
     every = []
     for bits in itertools.product((2, 3, 4, 6, 8), repeat=4):
-        size = sum(one.weights * width for one, width in zip(found, bits, strict=True)) / total
+        size = sum(one.size * width for one, width in zip(found, bits, strict=True)) / total
         every.append((size, sum(one.noise.get(width, 0.0) for one, width in zip(found, bits, strict=True))))
-    path = steps(found, {})
+    path = steps(found)
     assert [step.mean for step in path] == sorted((step.mean for step in path), reverse=True)
     assert (path[0].mean, path[-1].mean) == (8, 2)
     for step in path:

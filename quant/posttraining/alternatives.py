@@ -27,8 +27,10 @@ def alternatives(
     """(layer, bits, ``graph`` with that layer's weights learned anew at so many bits), layer after layer.
 
     network, graph : simplified, and what ``build`` made of it;  images : by input, float32 (N, C, rows, columns)
-    choices : bits to try of each layer, by its name;  progress : of (layers done, layers in all)
+    choices : bits to try of each layer, by its name, nothing done if of none;  progress : of (layers done, in all)
     """
+    if not choices:
+        return
     learning = Reconstruction(network, images, settings.seed)
     for name, quantized in zip(network.inputs, graph.inputs, strict=True):
         learning.start(name, graph.tensors[quantized])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from ..networks.layers import (
@@ -34,20 +34,29 @@ def grids(
     Tensors of one group share theirs, and it suits the values that leave the group: what a max pooling does not let
     through, or lies before a concatenation, is not looked at.
     """
-    readers = network.readers()
     found: dict[str, Grid] = {}
-    members: dict[str, list[str]] = {}
-    for name, root in group.items():
-        members.setdefault(root, []).append(name)
-    for names in members.values():
-        leaving = [
-            name
-            for name in names
-            if name in network.outputs or any(group[reader.output] != group[name] for reader in readers[name])
-        ]
-        grid = choose_grid(merged([histograms[name] for name in leaving]), bits[names[0]], settings)
-        found |= dict.fromkeys(names, grid)
+    for names in members(group).values():
+        found |= dict.fromkeys(names, shared_grid(network, histograms, names, bits[names[0]], settings))
     return with_factors(network, found, group, bits)
+
+
+def shared_grid(
+    network: FloatGraph, histograms: Mapping[str, Histogram], names: Sequence[str], bits: int, settings: Settings
+) -> Grid:
+    """Scale and zero point of the maps ``names``, all that share one grid, for integers of ``bits``."""
+    readers = network.readers()
+    leaving = [
+        name for name in names if name in network.outputs or any(reader.output not in names for reader in readers[name])
+    ]
+    return choose_grid(merged([histograms[name] for name in leaving]), bits, settings)
+
+
+def members(group: Mapping[str, str]) -> dict[str, list[str]]:
+    """The tensors that share a grid, by the one that stands for them."""
+    found: dict[str, list[str]] = {}
+    for name, root in group.items():
+        found.setdefault(root, []).append(name)
+    return found
 
 
 def groups(network: FloatGraph) -> dict[str, str]:

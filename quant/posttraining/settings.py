@@ -26,6 +26,8 @@ class Settings:
     ``[...]``), the last one that does; ACTIVATIONS are the bits of what the layer reads
     effort : "fast" rounds each weight to the nearest integer, "default" learns the rounding of weights of at
     most 8 bits, "best" tries more;  seed : of the samples that rounding is learned from
+    maps : bits of the map that a layer writes, by the layer's name, and of all maps on its grid, where ``bits`` says
+    none
     Raises ConfigurationError if a value is not one of those that work.
     """
 
@@ -36,6 +38,7 @@ class Settings:
     bits: Mapping[str, str] = field(default_factory=dict)
     effort: Effort = "fast"
     seed: int = 0
+    maps: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         kinds = ("scales", self.scales, SCALES), ("range", self.ranges, RANGES), ("effort", self.effort, EFFORTS)
@@ -46,6 +49,8 @@ class Settings:
             check_bits(f"{what} bits", bits)
         for pattern, said in self.bits.items():
             said_bits(pattern, said)
+        for layer, bits in self.maps.items():
+            check_bits(f"bits of the map of '{layer}'", bits)
 
     @property
     def power_of_two(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import quant
-from ..bit_choice import BitChoice, notes
+from ..aim import aim_of
+from ..bit_choice import BitChoice, Sensitivity, notes
 from ..calibration import Calibrated, Choice, calibrated
 from ..data import Inputs, load_data
 from ..learning import learned
-from ..mixed_precision import CANDIDATES, Aim, chosen, decibels
+from ..mixed_precision import chosen, likely, warnings
 from ..noise import classifies
 from ..progress import progress_bar
 from ..quant.graph import INT32
@@ -26,6 +27,7 @@ from ..quant.posttraining.settings import Effort, Ranges, Scales
 from ..quant.posttraining.weights import reach_of
 from ..quant.posttraining.widths import learns
 from ..quant.posttraining.widths import weight_bits as weight_bits_of
+from ..sensitivity import CANDIDATES, MAP_CANDIDATES, decibels
 
 LEAST_LOSS, MOST_LOSSES = 0.5, 5  # dB, layers: what is worth a line
 NEARLY_FULL = 0.9  # of int32: what a layer reaches whose weights were made narrower for it
@@ -94,28 +96,26 @@ class QuantizedModel:
             lines.append(f"ranges: {found.ranges}, the best of {tried}")
         if len(set(self.asked.values())) > 1:
             lines.append(f"weights: {self.mean_bits:.2f} bits on average")
+        if self.choice is not None and self.choice.maps is not None:
+            lines.append(f"feature maps: {self.choice.maps.mean:.2f} bits on average")
         if found.rounding:
             rounded = ", ".join(f"{how} {each:.1f} dB" for how, each in found.rounding.items())
             lines.append(f"rounding: {rounded}")
         return lines
 
     def tables(self) -> list[Table]:
-        """The bits that were chosen, and the layers that lose most: those that there are."""
-        return [table for table in (self.bits(), self.losses()) if table is not None]
+        """The bits that were chosen, of weights and of maps, and the layers that lose most: those that there are."""
+        return [table for table in (self.bits(), self.map_bits(), self.losses()) if table is not None]
 
     def bits(self) -> Table | None:
-        """What was measured of each layer, and the bits that it got; None if they were not chosen."""
-        if self.choice is None:
+        """What was measured of each layer's weights, and the bits that they got; None if they were not chosen."""
+        return None if self.choice is None else _bits("layer", "weights", self.choice.sensitivities, CANDIDATES)
+
+    def map_bits(self) -> Table | None:
+        """The same of the maps on each grid, by the layer that writes the first of them."""
+        if self.choice is None or self.choice.maps is None:
             return None
-        table = Table(box=None, header_style="bold")
-        table.add_column("layer", no_wrap=True)
-        for title in ("weights", "bits", *(f"dB at {bits}" for bits in CANDIDATES)):
-            table.add_column(title, justify="right")
-        for one in sorted(self.choice.sensitivities, key=lambda one: -one.weights):
-            noise = (one.noise.get(bits) for bits in CANDIDATES)
-            cells = ("" if ratio is None else f"{decibels(ratio):.1f}" for ratio in noise)
-            table.add_row(escape(one.layer), f"{one.weights:,}", str(one.bits), *cells)
-        return table
+        return _bits("map of", "elements", self.choice.maps.sensitivities, MAP_CANDIDATES)
 
     def losses(self) -> Table | None:
         """The layers whose outputs are noisier than what they read, worst first; None if none is."""
@@ -129,6 +129,21 @@ class QuantizedModel:
         for row in sorted(rows, key=lambda row: -(row.lost or 0))[:MOST_LOSSES]:
             table.add_row(escape(row.layer), f"{row.each:.1f}", f"{row.lost:.1f}")
         return table
+
+
+def _bits(name: str, size: str, found: Sequence[Sensitivity], candidates: Sequence[int]) -> Table | None:
+    """Sensitivities as a table, its first two columns so called; None without any."""
+    if not found:
+        return None
+    table = Table(box=None, header_style="bold")
+    table.add_column(name, no_wrap=True)
+    for title in (size, "bits", *(f"dB at {bits}" for bits in candidates)):
+        table.add_column(title, justify="right")
+    for one in sorted(found, key=lambda one: -one.size):
+        noise = (one.noise.get(bits) for bits in candidates)
+        cells = ("" if ratio is None else f"{decibels(ratio):.1f}" for ratio in noise)
+        table.add_row(escape(one.layer), f"{one.size:,}", str(one.bits), *cells)
+    return table
 
 
 Quantized = str | Path | onnx.ModelProto | quant.Graph | QuantizedModel
@@ -160,8 +175,9 @@ def quantize_model(
     weight_bits: int = 8,
     activation_bits: int = 8,
     bits: Mapping[str, str] | None = None,
-    budget: float | None = None,
+    budget: float | str | None = None,
     loss: float | None = None,
+    narrow_maps: bool = False,
     range_method: Choice = "best",
     effort: Effort = "default",
     seed: int = 0,
@@ -175,6 +191,9 @@ def quantize_model(
         ACTIVATIONS are the bits of what the layer reads
     budget : mean bits of all weights;  loss : points of images that keep the float network's class, or dB if it does
         not classify, against ``weight_bits``: bits of the other layers are chosen by either, 2 to ``weight_bits``
+        "W:M" or ":M" as a budget: M mean bits of the elements of all maps that layers write, but for those that share
+        a grid with an input or an output of the network
+    narrow_maps : for a loss, whether maps are narrowed too
     range_method : "minmax", "percentile", "mse", or "best": the one with the least noise on some of the images
     effort : "fast" rounds weights to the nearest integer; "default" learns from the images how to round those of
         at most 8 bits; "best" searches longer;  seed : of what is drawn to learn from
@@ -182,20 +201,22 @@ def quantize_model(
     """
     ranges: Ranges = "mse" if range_method == "best" else range_method
     settings = quant.Settings(scales, weight_bits, activation_bits, ranges, bits or {}, effort, seed)
-    aim = None if budget is None and loss is None else Aim(budget, loss)
+    aim = aim_of(budget, loss, narrow_maps)
     if output is not None:
         quant.check_target(output)
     network = quant.load_float(model)
     data = load_data(calibration, names=list(network.inputs))
     images = data.checked(network.inputs, network.arrays)
-    network = equalized_if_narrow(network, images, settings)
+    expected = settings if aim is None else likely(network, settings, aim)
+    network = equalized_if_narrow(network, images, expected)
     again = aim is not None or learns(network, settings)
     with progress_bar("calibrating", show_progress) as progress:
-        found = calibrated(network, images, settings.wide() if again else settings, range_method, progress)
+        found = calibrated(network, images, expected.wide() if again else expected, range_method, progress)
     settings, choice = replace(settings, ranges=found.ranges), None
     if aim is not None:
         with progress_bar("measuring each layer", show_progress) as progress:
             settings, choice = chosen(network, found, settings, aim, progress)
+        found = replace(found, warnings=(*found.warnings, *warnings(found, aim)))
     if again:
         with progress_bar("learning to round", show_progress) as progress:
             found = learned(found, network, settings, progress)

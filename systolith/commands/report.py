@@ -15,7 +15,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from .. import golden, quant
-from ..bit_choice import read_notes
+from ..bit_choice import BitChoice, Sensitivity, read_notes
 from ..hw.compiler.planner import plan
 from ..hw.manifest import LATENCY
 from ..hw.model.schedule import predict
@@ -128,7 +128,7 @@ def _facts(accelerator: Accelerator, rows: list[LayerRow], report: Report | None
 
 
 def _bits(accelerator: Accelerator) -> dict[str, Any]:
-    """What the page says of the weights' bits."""
+    """What the page says of the bits of weights and of maps."""
     layers = [layer for layer in accelerator.graph.layers if isinstance(layer, quant.Conv)]
     sizes, widths = [layer.weights.size for layer in layers], [layer.weight_bits for layer in layers]
     choice = read_notes(load_model(accelerator.folder / "model.onnx"))
@@ -138,9 +138,17 @@ def _bits(accelerator: Accelerator) -> dict[str, Any]:
         "fewest_bits": min(widths, default=0),
         "most_bits": max(widths, default=0),
         "choice": choice,
-        "sensitivity": Markup(bits.sensitivity(choice.sensitivities)) if choice else None,
+        "sensitivities": [Markup(bits.sensitivity(found, what)) for what, found in _sensitivities(choice)],
         "sizes": Markup(bits.size(choice)) if choice else None,
     }
+
+
+def _sensitivities(choice: BitChoice | None) -> list[tuple[str, tuple[Sensitivity, ...]]]:
+    """Those that were measured, of weights and of maps."""
+    if choice is None:
+        return []
+    maps = choice.maps.sensitivities if choice.maps else ()
+    return [(what, found) for what, found in (("weights", choice.sensitivities), ("maps", maps)) if found]
 
 
 def _verdict(report: Report | None) -> str:
