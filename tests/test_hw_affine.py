@@ -180,7 +180,9 @@ def test_only_what_scales_each_channel_by_itself_is_moved():
     assert taken(c, c.conv(c.conv(c.conv("x", 16, 3), 16, 1), 16, 3)) == 0, "each output reads all channels"
     c = Preactivated(1, (3, 8, 8))
     last = c.normalized(c.conv("x", 16, 3), clamps=False)
-    c.tensors[last] = Sums(last, (16, 8, 8), np.ones(16, np.float32))
+    (*_, layer) = c.layers
+    assert isinstance(layer, Conv)
+    c.tensors[last] = Sums(last, (16, 8, 8), c.map_of(layer.input).scale * layer.weight_scales)
     assert taken(c, last) == 0, "sums that the host reads have no scale"
 
 
