@@ -64,7 +64,7 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
     weights = max((layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)), default=2)
     chosen = {"rows": rows, "columns": columns, "activation_bits": bits, "weight_bits": weights, **sizes}
     scales = chosen.pop("affine", None)
-    features = {"operands", "tables", "extrema", "products", "normalization"}  # what they need is not chosen yet
+    features = {"operands", "tables", "extrema", "products", "normalization", "sliding"}  # what they need is not chosen
     Parameters(**{name: value for name, value in chosen.items() if name not in features})
     layers = lower(graph, bits)
 

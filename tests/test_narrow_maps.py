@@ -59,6 +59,14 @@ def test_inner_maps_are_those_on_no_grid_of_an_end():
             assert len({group[tensor] for tensor in names}) == 1
 
 
+def test_what_a_pooling_shares_with_an_end_is_no_inner_map():
+    net = models.Builder((2, 8, 8)).pool(2, 1).conv(2, 3, 2).conv(3, 4, 3).conv(4, 3, 1).pool(2, 1)
+    network = quant.load_float(net.model())
+    _, first, second, _, _ = (layer.output for layer in network.layers)
+    assert list(inner_of(network).values()) == [[first], [second]]
+    assert map_widths(network, quant.Settings(), narrowed=True).fixed == (), "ends are in no mean"
+
+
 def test_a_pooling_and_a_concatenation_are_one_with_what_they_move():
     net = models.Builder((2, 8, 8))
     left = net.conv(2, 3, 1).relu().pool().current

@@ -34,7 +34,7 @@ WHOLE = {**WIDE, "tables": True}
 EVERYTHING = {  # what runs branches too
     "8x8, 8-byte bus, all fits": {
         **WHOLE, **LARGE, "rows": 8, "columns": 8, "bus_bytes": 8, "normalization": 5, "multiplier": True,
-        "products": True, "extrema": True, "line_buffer": 512, "sliding": 16,
+        "products": True, "extrema": True, "line_buffer": 512, "sliding": 16, "affine": True,
     },
     "6x5, 8-byte bus, shifts only": {
         **WHOLE, **SMALL, "rows": 6, "columns": 5, "bus_bytes": 8, "activation_kib": 8, "multiplier": False,
