@@ -36,7 +36,7 @@ def steps(
     while True:
         now = list(zip(found, bits, strict=True))
         of_weights, of_maps = (
-            {one.layer: width for one, width in some} for some in (now[: len(weights)], now[: len(weights)])
+            {one.layer: width for one, width in some} for some in (now[: len(weights)], now[len(weights) :])
         )
         mean = mean_bits([*((one.size, width) for one, width in now), *fixed])
         path.append(Step(of_weights, mean, sum(one.noise.get(width, 0.0) for one, width in now), of_maps))
