@@ -22,8 +22,11 @@ WORTH = 0.01
 """Share of the cycles that each doubling must save: of the rows in a word, of those at once, of the word's bits."""
 
 LONGEST = 8
-"""Bits of a column in a word that are chosen for narrower weights.  What is longer, so that a bus wider than a row of
-8-bit weights brings several at once, is for who asks for it."""
+"""Bits of a column in a word that are chosen for weights of 2 or 4 bits.  What is longer, so that a bus wider than a
+row of 8-bit weights brings several at once, is for who asks for it."""
+
+ODD = 16
+"""Bits in a word that whole rows of odd weights fill stay below this: 12 for four rows of 3 bits, or two of 6."""
 
 FIELDS = ("word_bits", "packing", "row_parts")
 Option = tuple[int, int, int]
@@ -41,8 +44,8 @@ def packed(
 
     No reason where no weights are narrow enough.  Raises ConfigurationError where a layer cannot fit.
     """
-    options = {_option(p): p, **_others(p, given, fits)}
     widths = [layer.weight_bits for layer in graph.layers if isinstance(layer, Conv)]
+    options = {_option(p): p, **_others(p, widths, given, fits)}
     if all(other.packing_of(width) == 1 for other in options.values() for width in widths) or len(options) == 1:
         return p, ()
     _, layers = prepared(graph, p, batch)
@@ -56,9 +59,14 @@ def _option(p: Parameters) -> Option:
     return p.word_bits, p.packing, p.row_parts
 
 
-def _others(p: Parameters, given: Mapping[str, int], fits: Callable[[Parameters], bool]) -> dict[Option, Parameters]:
+def _others(
+    p: Parameters, widths: Sequence[int], given: Mapping[str, int], fits: Callable[[Parameters], bool]
+) -> dict[Option, Parameters]:
+    """``widths``: bits of the layers' weights."""
     found = {}
     lengths = {p.weight_bits, *(n * p.weight_bits for n in PACKINGS if n * p.weight_bits <= LONGEST)}
+    whole_rows = {n * bits for n in PACKINGS for bits in widths}
+    lengths |= {bits for bits in whole_rows if max(p.weight_bits, LONGEST) < bits < ODD}
     choices = product(sorted({given.get("word_bits", p.word_bits), *lengths}), PACKINGS, PACKINGS)
     for option in choices:
         if any(given.get(name, value) != value for name, value in zip(FIELDS, option, strict=True)):

@@ -178,6 +178,10 @@ CHOICES = [
     (4, (8, 4, 4, 4, 4), (8, 2, 1)),
     (8, (4,), (8, 2, 2)),
     (4, (4,), (4, 1, 1)),
+    (8, (8, 6, 6, 6, 6), (12, 2, 2)),
+    (8, (8, 3, 3, 3, 3), (12, 4, 2)),
+    (8, (8, 5, 5, 5, 5), (10, 2, 2)),
+    (4, (8, 6, 6, 6, 6), (12, 2, 1)),
 ]
 
 
@@ -222,11 +226,14 @@ SIMULATED = {
     "4x4, 8-byte bus, words of 16 bits": {
         "rows": 4, "columns": 4, "bus_bytes": 8, **SMALL, "packing": 2, "row_parts": 2, "word_bits": 16,
     },
+    "4x6, 8-byte bus, words of 12 bits": {
+        "rows": 4, "columns": 6, "bus_bytes": 8, **SMALL, "packing": 4, "row_parts": 2, "word_bits": 12,
+    },
 }  # fmt: skip
 MIXED = {"several": WIDTHS, "depthwise": (4,), "conv_pool_overlap": (2,)}
 
 
-@pytest.mark.parametrize(("name", "bench"), [*zip(SIMULATED, ["bulk", "protocol"], strict=True)])
+@pytest.mark.parametrize(("name", "bench"), [*zip(SIMULATED, ["bulk", "protocol", "bulk"], strict=True)])
 def test_networks_of_mixed_widths_are_exact(name, bench, tmp_path):
     """One Verilog for all; the protocol bench stalls each channel at random."""
     sizes = {**WIDE, **SIMULATED[name], "multiplier": True}
