@@ -313,7 +313,8 @@ class TileEmitter:
             operand = {"operand": chip + group[0].output // p.columns * AFFINE_ROWS * p.columns}
             reads.append((chip, chip + region.bytes))
         pixel, row_step = self._pixel_pitch(), self._row_pitch()
-        chip = self._output(tile)
+        written = p.lanes if it.raw else p.columns
+        chip = self._output(tile) + (group[0].output - self.slice.outputs[0]) * each
         last = chip + (size(tile.rows) - 1) * row_step + (size(tile.columns) - 1) * pixel
         return Instruction(
             Operation.VECTOR,
@@ -329,27 +330,15 @@ class TileEmitter:
                 "source": start % WRAP,
                 "source_row_step": pool.strides[0] * pitch % WRAP,
                 "window_row_step": pitch,
-                "chip": chip + (group[0].output - self.slice.outputs[0]) * each,
+                "chip": chip,
                 "row_step": row_step,
                 "channels": group[0].channels,
                 "last_channels": group[-1].channels,
                 **operand,
             },
             chip_reads=tuple(reads),
-            chip_writes=(
-                chip + (group[0].output - self.slice.outputs[0]) * each,
-                last + (group[-1].output + group[-1].channels - self.slice.outputs[0]) * each,
-            ),
-            drained=tuple(self._drained(tile, channel_tile) for channel_tile in group),
-        )
-
-    def _drained(self, tile: SpatialTile, channels: ChannelTile) -> Drained:
-        return Drained(
-            self.number,
-            (tile.rows[0], size(tile.rows)),
-            (tile.columns[0], size(tile.columns)),
-            (channels.output, channels.channels),
-            self.p.lanes if self.it.raw else self.p.columns,
+            chip_writes=(chip, last + (group[-1].output + group[-1].channels - group[0].output) * each),
+            drained=tuple(Drained.of(self.number, tile, channels, written) for channels in group),
         )
 
     # the result

@@ -1,11 +1,14 @@
 """One instruction of a program, with what it touches and writes: what the planner knows beyond its 64 bytes."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ...quant.graph import Pair
 from ..isa.program import UNITS, Operation, encode
-from .span import Span
+from .cutting import ChannelTile, SpatialTile
+from .span import Span, size
 
 UNIT_OF = {
     Operation.LOAD: UNITS.index("loader"),
@@ -29,6 +32,12 @@ class Drained:
     columns: Pair
     channels: Pair
     group: int
+
+    @classmethod
+    def of(cls, layer: int, tile: SpatialTile, channels: ChannelTile, group: int) -> Drained:
+        """Of ``channels`` of ``tile``."""
+        rows, columns = ((span[0], size(span)) for span in (tile.rows, tile.columns))
+        return cls(layer, rows, columns, (channels.output, channels.channels), group)
 
 
 @dataclass(frozen=True, eq=False)

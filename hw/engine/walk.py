@@ -1,6 +1,6 @@
 """Walks the vector unit's instructions: which vector is read in each cycle, and where its result goes."""
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -64,7 +64,6 @@ class Walk(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         c = self._configuration
-        tables = c.lane.tables
         m = Module()
         taken = Signal(c.instruction_bits, reset_less=True)  # the instruction in work, or what the queue shows
         i = DRAIN(taken[: DRAIN.size])
@@ -103,12 +102,7 @@ class Walk(wiring.Component):
                     m.d.sync += asks.eq(1)
                     m.next = "walk"
                     if c.lane.affine:
-                        with m.If(settings.combine == Combine.AFFINE):
-                            ready = self.lanes_idle & issued
-                            m.d.sync += [asks.eq(ready), in_channels.eq(ready)]
-                            m.next = "tile"
-                            with m.If(ready):
-                                m.next = "channels"
+                        self._to_channels(m, settings, self.lanes_idle & issued, asks, in_channels)
                 with m.Else():
                     m.d.comb += self.waiting.sums.eq(complete == 0)
                     with m.If((complete != 0) & self.lanes_idle & issued):
@@ -122,34 +116,18 @@ class Walk(wiring.Component):
                 m.next = "tile"
                 with m.If(cursor.tile_last):
                     m.next = "finish"
-            if c.lane.affine:
-                with m.State("channels"), m.If(go & (table_row == AFFINE_ROWS - 1)):
-                    m.d.sync += [asks.eq(0), in_channels.eq(0)]
-                    m.next = "channels there"
-                with m.State("channels there"):
-                    m.d.sync += asks.eq(1)
-                    m.next = "walk"
-            if tables:
-                with m.State("tables"):
-                    m.d.sync += [asks.eq(1), in_tables.eq(1)]
-                    with m.If(go & (table_row == TABLE_ENTRIES - c.lane.table_entries)):
-                        m.d.sync += [asks.eq(0), in_tables.eq(0)]
-                        m.next = "finish"
+            self._asides(m, go, table_row, asks, in_tables, in_channels)
             with m.State("finish"), m.If(self.written & issued):
                 m.d.comb += self.tokens.give.eq(1)
                 m.next = "idle"
 
         # not only at a tile's beginning: nobody looks, while no step is asked for
-        rows, elements = c.lane.table_entries, 4 * c.lane.table_entries
-        if c.lane.affine:
-            rows, elements = Mux(in_channels, 1, rows), Mux(in_channels, c.columns, elements)
         with m.If(~asks):
             cursor.restart(m, i, settings)
-            if c.lane.affine:
-                m.d.sync += table_row.eq(0)
+            m.d.sync += [table_row.eq(0)] if c.lane.affine else []
         with m.Elif(issue.incoming.ready):
             with m.If(aside):
-                m.d.sync += [table_row.eq(table_row + rows), cursor.operand.eq(cursor.operand + elements)]
+                self._next_aside(m, cursor, table_row, in_channels)
             with m.Else():
                 cursor.next_step(m, i, settings, to_operand=window_last & ~vector_last)
         with m.If(tile_done):
@@ -184,6 +162,41 @@ class Walk(wiring.Component):
             self._own_channels(m, settings, asked.step, tile_done)
         self._issue(m, issue)
         return m
+
+    def _to_channels(self, m: Module, settings: data.View, ready: Value, asks: Signal, in_channels: Signal) -> None:
+        """Before a channel tile that is scaled, its parameters, once nothing is in the lanes that needs the others'."""
+        with m.If(settings.combine == Combine.AFFINE):
+            m.d.sync += [asks.eq(ready), in_channels.eq(ready)]
+            m.next = "tile"
+            with m.If(ready):
+                m.next = "channels"
+
+    def _asides(
+        self, m: Module, go: Signal, table_row: Signal, asks: Signal, in_tables: Signal, in_channels: Signal
+    ) -> None:
+        """The states in which something else than a map is read: parameters of channels, tables."""
+        lane = self._configuration.lane
+        if lane.affine:
+            with m.State("channels"), m.If(go & (table_row == AFFINE_ROWS - 1)):
+                m.d.sync += [asks.eq(0), in_channels.eq(0)]
+                m.next = "channels there"
+            with m.State("channels there"):
+                m.d.sync += asks.eq(1)
+                m.next = "walk"
+        if lane.tables:
+            with m.State("tables"):
+                m.d.sync += [asks.eq(1), in_tables.eq(1)]
+                with m.If(go & (table_row == TABLE_ENTRIES - lane.table_entries)):
+                    m.d.sync += [asks.eq(0), in_tables.eq(0)]
+                    m.next = "finish"
+
+    def _next_aside(self, m: Module, cursor: Cursor, table_row: Signal, in_channels: Signal) -> None:
+        """To the next vector of tables or parameters."""
+        c = self._configuration
+        rows, elements = c.lane.table_entries, 4 * c.lane.table_entries
+        if c.lane.affine:
+            rows, elements = Mux(in_channels, 1, rows), Mux(in_channels, c.columns, elements)
+        m.d.sync += [table_row.eq(table_row + rows), cursor.operand.eq(cursor.operand + elements)]
 
     def _reads_another(self, settings: data.View) -> ValueLike:
         """Whether an operand's vector is read behind each window's."""
