@@ -22,7 +22,7 @@ from .describe import check_version, describe, describe_hardware
 from .engine.emit import emit_verilog
 from .folder import check_folder, read_content, read_hardware, write_folder
 from .header import c_header
-from .isa.parameters import FACTOR_BITS, MOST_SLIDING, Parameters, product_bits
+from .isa.parameters import MOST_SLIDING, Parameters, affine_bits, product_bits
 from .manifest import Content
 from .shares import shared
 
@@ -45,7 +45,7 @@ def general_parameters(*, rows: int, columns: int, **sizes: Any) -> Parameters:
     sums = min(sizes.get(name, 32) for name in SUMS)
     products = sizes.get("operands", True) and bits <= 8 and sums >= product_bits(bits)
     features: dict[str, Any] = {"operands": True, "tables": tables, "extrema": tables, "products": products}
-    features["affine"] = sizes.get("operands", True) and bits <= 8 and sums >= bits + FACTOR_BITS
+    features["affine"] = _allow_affine(sizes, bits)
     features["line_buffer"] = LINE_BUFFER
     features["sliding"] = MOST_SLIDING if sizes.get("operands", True) else 0
     features["normalization"] = normalization
@@ -70,11 +70,13 @@ def parameters_for(graph: Graph, *, rows: int, columns: int, **sizes: Any) -> Pa
 
     def narrowest(layers: Sequence[EngineLayer]) -> Parameters:
         needs = network_needs(layers, bits)
-        least = bits + FACTOR_BITS if "affine" in chosen else 8
+        least = affine_bits(bits) if "affine" in chosen else 8
         return Parameters(**{**needs, **{n: max(least, needs[n]) for n in SUMS}, **chosen})
 
     parameters = narrowest(layers)
-    if _may_scale(parameters, layers, sizes) if scales is None else scales:
+    if scales is None:
+        scales = _allow_affine(sizes, bits) and affine_pays(layers, parameters)
+    if scales:
         chosen = {"operands": True, **chosen, "affine": True}
         layers = affine(layers, parameters)
         parameters = narrowest(layers)
@@ -94,10 +96,10 @@ def _buffered(p: Parameters, layers: Sequence[EngineLayer]) -> Parameters:
     return buffered if any(kernel(layer.geometry, buffered).depthwise for layer in layers) else p
 
 
-def _may_scale(p: Parameters, layers: Sequence[EngineLayer], sizes: Mapping[str, Any]) -> bool:
-    """Whether it pays that the vector unit scales channels of maps, and ``sizes`` allow it."""
-    wide = min(sizes.get(name, 32) for name in SUMS) >= p.activation_bits + FACTOR_BITS
-    return wide and sizes.get("operands", True) and p.activation_bits <= 8 and affine_pays(layers, p)
+def _allow_affine(sizes: Mapping[str, Any], bits: int) -> bool:
+    """Whether an accelerator of ``sizes``, with activations of ``bits`` bits, may scale channels of maps."""
+    wide = min(sizes.get(name, 32) for name in SUMS) >= affine_bits(bits)
+    return wide and bool(sizes.get("operands", True)) and bits <= 8
 
 
 def _slid(p: Parameters, layers: Sequence[EngineLayer]) -> Parameters:

@@ -25,8 +25,8 @@ LONGEST = 8
 """Bits of a column in a word that are chosen for weights of 2 or 4 bits.  What is longer, so that a bus wider than a
 row of 8-bit weights brings several at once, is for who asks for it."""
 
-ODD = 16
-"""Bits in a word that whole rows of odd weights fill stay below this: 12 for four rows of 3 bits, or two of 6."""
+UNEVEN = 16
+"""Bits of a column in a word that whole rows of 3, 5, 6 or 7 bits fill stay below this: 12 for four of 3, two of 6."""
 
 FIELDS = ("word_bits", "packing", "row_parts")
 Option = tuple[int, int, int]
@@ -66,7 +66,7 @@ def _others(
     found = {}
     lengths = {p.weight_bits, *(n * p.weight_bits for n in PACKINGS if n * p.weight_bits <= LONGEST)}
     whole_rows = {n * bits for n in PACKINGS for bits in widths}
-    lengths |= {bits for bits in whole_rows if max(p.weight_bits, LONGEST) < bits < ODD}
+    lengths |= {bits for bits in whole_rows if max(p.weight_bits, LONGEST) < bits < UNEVEN}
     choices = product(sorted({given.get("word_bits", p.word_bits), *lengths}), PACKINGS, PACKINGS)
     for option in choices:
         if any(given.get(name, value) != value for name, value in zip(FIELDS, option, strict=True)):

@@ -26,7 +26,7 @@ WORTH = 0.01
 
 def affine(layers: Sequence[EngineLayer], p: Parameters) -> tuple[EngineLayer, ...]:
     """``layers``, those changed so that are faster: what the array's layers meanwhile at work hide costs nothing."""
-    able = [replace(it, affine=True, combine=Combine.AFFINE) if _scales_channels(it) else it for it in layers]
+    able = [replace(it, combine=Combine.AFFINE) if _scales_channels(it) else it for it in layers]
     spare = [SPARE * array_cycles(it, p) - vector_cycles(it, p) if it.on_array else 0.0 for it in able]
     chosen = list(layers)
     for n, (first, _) in enumerate(working_windows(able, set())):

@@ -136,20 +136,19 @@ def slices(g: Geometry, p: Parameters, tiles: int) -> tuple[Slice, ...]:
         inputs = (g.first, g.first + g.target[0]) if g.scales else (0, g.source[0])
         return (Slice(tuple(map(tuple, series)), inputs, (0, g.target[0])),)
     (every,) = series
-    run = run_length(g, p)
     found = []
     for first in range(0, len(every), tiles):
         group = tuple(every[first : first + tiles])
+        outputs = group[0].output, group[-1].output + group[-1].channels
+        run = group[-1].channels if g.scales else run_length(g, p)
         inputs = (0, g.source[0]) if g.groups == 1 else (group[0].input, min(group[-1].input + run, g.source[0]))
-        if g.scales:
-            inputs = group[0].input, group[-1].input + group[-1].channels
-        found.append(Slice((group,), inputs, (group[0].output, group[-1].output + group[-1].channels)))
+        found.append(Slice((group,), inputs, outputs))
     return tuple(found)
 
 
-def own_loads(g: Geometry, slices: int) -> bool:
-    """Whether each of ``slices`` loads channels of its own: of groups, or what the vector unit scales of a pixel."""
-    return g.groups > 1 and (slices > 1 or (g.scales and g.target[0] < g.source[0]))
+def own_loads(g: Geometry, count: int) -> bool:
+    """Whether each of ``count`` slices loads its own channels: of groups, or what the vector unit scales of a pixel."""
+    return g.groups > 1 and (count > 1 or (g.scales and g.target[0] < g.source[0]))
 
 
 def slicings(g: Geometry, p: Parameters) -> list[int]:

@@ -7,7 +7,7 @@ from ...quant.graph import FeatureMap, Graph
 from ..isa.parameters import INSTRUCTION_BYTES, Parameters
 from .cutting import channel_tiles
 from .engine_layer import EngineLayer
-from .image import affine_bytes, table_bytes, weight_stream
+from .image import vector_constants, weight_stream
 from .placement import Layout
 from .relay import streams as relay_streams
 from .windows import lifetimes, meet
@@ -71,7 +71,7 @@ def lay_out_dram(graph: Graph, p: Parameters, layers: Sequence[EngineLayer], lay
             tiles = [t for series in channel_tiles(layer.geometry, p) for t in series]
             stream = weight_stream([(layer, tile, placement.tiling.parts) for tile in tiles], p)
         streams.append(constants.add(stream))
-        tables.append(constants.add(affine_bytes(layer, p) if layer.affine else table_bytes(layer)))
+        tables.append(constants.add(vector_constants(layer, p)))
     maps: dict[str, Region] = {}
     address = constants.bytes
     regions = {"constants": Region(0, address)}

@@ -76,7 +76,6 @@ class EngineLayer:
     input_at, operand_at, output_at : first element in tensors that hold several images;  image : None for all of them
     tensor : the graph's name of the output, if ``output`` is another
     rearranged : how ``output``, which the graph does not have, holds ``tensor``
-    affine : the weights are factors of the channels, for the vector unit: there is no array
     own_weights : how many the graph's layer has, if ``weights`` has more, zeros among them
     neighbours : whose windows its outputs are, if they are several
     """
@@ -117,9 +116,13 @@ class EngineLayer:
     image: int | None = None
     tensor: str = ""
     rearranged: Rearranged | None = None
-    affine: bool = False
     own_weights: int = 0
     neighbours: Neighbours | None = None
+
+    @property
+    def affine(self) -> bool:
+        """Its weights are factors of the channels, for the vector unit: there is no array."""
+        return self.combine == Combine.AFFINE
 
     @property
     def on_array(self) -> bool:

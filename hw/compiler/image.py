@@ -36,9 +36,16 @@ def weight_stream(uses: Iterable[Use], parameters: Parameters) -> bytes:
     return stream + bytes(-len(stream) % parameters.bus_bytes)
 
 
-def affine_bytes(layer: EngineLayer, p: Parameters) -> bytes:
-    """The channels' parameters of a layer without the array, see ``Combine.AFFINE``: for each channel tile AFFINE_ROWS
-    vectors of C bytes, padded to whole bus beats."""
+def vector_constants(layer: EngineLayer, p: Parameters) -> bytes:
+    """What the vector unit reads of ``layer`` beside maps, whole bus beats: tables A and B, 512 entries of 32 bits; or
+    the parameters of channels that it scales; or nothing."""
+    if layer.affine:
+        return _affine_bytes(layer, p)
+    return b"" if layer.tables is None else layer.tables.astype("<i4").tobytes()
+
+
+def _affine_bytes(layer: EngineLayer, p: Parameters) -> bytes:
+    """For each channel tile AFFINE_ROWS vectors of C bytes, see ``Combine.AFFINE``."""
     (tiles,) = channel_tiles(layer.geometry, p)
     rows = np.zeros((len(tiles), AFFINE_ROWS, p.columns), np.uint8)
     for number, tile in enumerate(tiles):
@@ -48,13 +55,6 @@ def affine_bytes(layer: EngineLayer, p: Parameters) -> bytes:
         rows[number, -1, : tile.channels] = factors.astype(np.int8).view(np.uint8)
     packed = rows.tobytes()
     return packed + bytes(-len(packed) % p.bus_bytes)
-
-
-def table_bytes(layer: EngineLayer) -> bytes:
-    """Tables A and B as the engine reads them, 512 entries of 32 bits, on a bus boundary; nothing without tables."""
-    if layer.tables is None:
-        return b""
-    return layer.tables.astype("<i4").tobytes()
 
 
 def _packed(values: NDArray[np.int64], width: int, before: NDArray[np.uint8]) -> tuple[bytes, NDArray[np.uint8]]:

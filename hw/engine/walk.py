@@ -99,10 +99,7 @@ class Walk(wiring.Component):
                 self._take(m, taken, set_up, cursor, post, table_row)
             with m.State("tile"):
                 with m.If(from_map):
-                    m.d.sync += asks.eq(1)
-                    m.next = "walk"
-                    if c.lane.affine:
-                        self._to_channels(m, settings, self.lanes_idle & issued, asks, in_channels)
+                    self._begin_map(m, settings, self.lanes_idle & issued, asks, in_channels)
                 with m.Else():
                     m.d.comb += self.waiting.sums.eq(complete == 0)
                     with m.If((complete != 0) & self.lanes_idle & issued):
@@ -163,13 +160,19 @@ class Walk(wiring.Component):
         self._issue(m, issue)
         return m
 
-    def _to_channels(self, m: Module, settings: data.View, ready: Value, asks: Signal, in_channels: Signal) -> None:
-        """Before a channel tile that is scaled, its parameters, once nothing is in the lanes that needs the others'."""
-        with m.If(settings.combine == Combine.AFFINE):
-            m.d.sync += [asks.eq(ready), in_channels.eq(ready)]
-            m.next = "tile"
-            with m.If(ready):
-                m.next = "channels"
+    def _begin_map(self, m: Module, settings: data.View, quiet: Value, asks: Signal, in_channels: Signal) -> None:
+        """A map's channel tile; before it, if it is scaled, its parameters, once it is ``quiet``: nothing in the lanes
+        needs the ones before."""
+        if not self._configuration.lane.affine:
+            m.d.sync += asks.eq(1)
+            m.next = "walk"
+            return
+        with m.If(settings.combine != Combine.AFFINE):
+            m.d.sync += asks.eq(1)
+            m.next = "walk"
+        with m.Elif(quiet):
+            m.d.sync += [asks.eq(1), in_channels.eq(1)]
+            m.next = "channels"
 
     def _asides(
         self, m: Module, go: Signal, table_row: Signal, asks: Signal, in_tables: Signal, in_channels: Signal

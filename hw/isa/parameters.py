@@ -49,7 +49,6 @@ MAXIMUM_KIB = 8192
 PARAMETER_BITS = 64
 """Requantization parameters of one output channel: bias, mantissa, shift (see ``program.CHANNEL``)."""
 
-
 FACTOR_BITS = 8
 """Of what a channel of a map is multiplied by, two's complement."""
 
@@ -62,6 +61,11 @@ def parameter_rows(word_bits: int) -> int:
 def product_bits(activation_bits: int) -> int:
     """Width of the product of two activations less their zero points, two's complement."""
     return 2 * (activation_bits + 1)
+
+
+def affine_bits(activation_bits: int) -> int:
+    """Width of an activation, as it is stored, times its channel's factor, two's complement."""
+    return activation_bits + FACTOR_BITS
 
 
 def window_bits(activation_bits: int) -> int:
@@ -201,7 +205,7 @@ class Parameters:
             raise ConfigurationError(f"products of {self.activation_bits} bits need sums of {wide} bits")
         if self.affine and not (self.operands and self.activation_bits <= 8):
             raise ConfigurationError("affine channels need operands and at most 8 activation bits")
-        least = self.activation_bits + FACTOR_BITS
+        least = affine_bits(self.activation_bits)
         if self.affine and min(self.sum_bits, self.total_bits) < least:
             raise ConfigurationError(f"affine channels of {self.activation_bits} bits need sums of {least} bits")
         if self.normalization and not (self.tables and self.multiplier and self.columns >= self.normalization):

@@ -48,7 +48,7 @@ class _Weights:
         """The first cycle after ``count`` words have been written, from ``now`` on, in ``cycles`` at least."""
         run, beat_bits = self.run, self.beat_bits
         arrivals, arrived = run.arrivals, self.arrived
-        first = self.base + self.bits // beat_bits + 1
+        first, out = self.base + self.bits // beat_bits + 1, self.base + -(-self.bits // beat_bits)
         self.bits += count * run.p.weight_row_bits
         self.left -= count
         beat = self.base + -(-self.bits // beat_bits)
@@ -63,8 +63,8 @@ class _Weights:
             if needed == first:
                 begin = max(begin, there)
         self.arrived = arrived
-        # a word a cycle at most, and out of the FIFO a beat a cycle
-        cycles = max(cycles, beat - first + 1)
+        # a word a cycle at most, and out of the FIFO a beat a cycle; one that is cut is out already
+        cycles = max(cycles, beat - out)
         end = max(begin + cycles - 1, there)
         # while it waits for the array, the gearbox fills with rows behind these
         drawn = self.base - (-(self.bits + min(self.left, Gearbox.HELD) * run.p.weight_row_bits) // beat_bits)
