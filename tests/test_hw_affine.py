@@ -195,7 +195,7 @@ def test_what_nothing_hides_stays_on_the_array():
 
 
 def test_an_accelerator_has_it_where_it_pays_and_may_be():
-    """Where 1% of the array's cycles are such layers', unless what is asked for forbids it; and a general one has it."""
+    """Where 1% of the array's cycles are such layers', and what is asked for allows it; a general one has it."""
     c = Preactivated(5, (3, 10, 10))
     inner = c.conv(c.normalized(c.conv(c.conv("x", 24, 3), 48, 3)), 8, 3)
     graph = c.finished(inner)
