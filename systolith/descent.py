@@ -1,4 +1,8 @@
-"""Ever fewer bits: always there where noise grows least for each bit of memory that is given back."""
+"""Ever fewer bits: always there where noise grows least for each bit of memory that is given back.
+
+Where the next step is too large for what a budget has left, others go back to more bits (as Dantzig, "Discrete-Variable
+Extremum Problems", 1957, fills a knapsack).
+"""
 
 from __future__ import annotations
 
@@ -34,12 +38,7 @@ def steps(
     bits = [one.widest for one in found]
     path = []
     while True:
-        now = list(zip(found, bits, strict=True))
-        of_weights, of_maps = (
-            {one.layer: width for one, width in some} for some in (now[: len(weights)], now[len(weights) :])
-        )
-        mean = mean_bits([*((one.size, width) for one, width in now), *fixed])
-        path.append(Step(of_weights, mean, sum(one.noise.get(width, 0.0) for one, width in now), of_maps))
+        path.append(_step(weights, maps, bits, fixed))
         narrower = [
             (_price(one, bits[place], to), one.layer, to, place)
             for place, one in enumerate(found)
@@ -50,6 +49,47 @@ def steps(
             return path
         _, _, to, place = min(narrower)
         bits[place] = to
+
+
+def filled(
+    step: Step,
+    budget: float,
+    weights: Sequence[Sensitivity],
+    maps: Sequence[Sensitivity] = (),
+    fixed: Sequence[tuple[int, int]] = (),
+) -> Step:
+    """``step`` with what its ``budget`` has left: always that is widened whose noise falls most for each bit of memory.
+
+    fixed : as in ``steps``, whose path ``step`` is of
+    """
+    found = (*weights, *maps)
+    bits = [*(step.bits[one.layer] for one in weights), *(step.maps[one.layer] for one in maps)]
+    while True:
+        wider = [
+            (-_price(one, to, bits[place]), one.layer, place, to)
+            for place, one in enumerate(found)
+            for to in (*one.noise, one.widest)
+            if to > bits[place] and _price(one, to, bits[place]) > 0
+        ]
+        for _, _, place, to in sorted(wider):
+            more = [*bits[:place], to, *bits[place + 1 :]]
+            if _step(weights, maps, more, fixed).mean <= budget:
+                bits = more
+                break
+        else:
+            return _step(weights, maps, bits, fixed)
+
+
+def _step(
+    weights: Sequence[Sensitivity], maps: Sequence[Sensitivity], bits: Sequence[int], fixed: Sequence[tuple[int, int]]
+) -> Step:
+    """``bits``, those of ``weights``, then those of ``maps``."""
+    now = list(zip((*weights, *maps), bits, strict=True))
+    of_weights, of_maps = (
+        {one.layer: width for one, width in some} for some in (now[: len(weights)], now[len(weights) :])
+    )
+    mean = mean_bits([*((one.size, width) for one, width in now), *fixed])
+    return Step(of_weights, mean, sum(one.noise.get(width, 0.0) for one, width in now), of_maps)
 
 
 def mean_bits(parts: Sequence[tuple[int, int]]) -> float:

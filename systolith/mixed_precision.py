@@ -18,7 +18,7 @@ from . import quant
 from .aim import Aim
 from .bit_choice import BitChoice, MapChoice, Sensitivity, Unit
 from .calibration import Calibrated, score
-from .descent import Step, mean_bits, steps, within_budget, within_loss
+from .descent import Step, filled, mean_bits, steps, within_budget, within_loss
 from .learning import learned
 from .noise import FloatRun, classifies
 from .quant.graph.progress import Counting, uncounted
@@ -52,10 +52,11 @@ def chosen(
         step = Step({}, 0.0, 0.0)
         if aim.weights is not None:
             path = steps(of_weights, (), weights.fixed)
-            step = within_budget(path, aim.weights)
+            step = filled(within_budget(path, aim.weights), aim.weights, of_weights, (), weights.fixed)
         if aim.maps is not None:
             map_path = steps((), of_maps, maps.fixed)
-            step = replace(step, maps=within_budget(map_path, aim.maps, " of maps").maps)
+            within = within_budget(map_path, aim.maps, " of maps")
+            step = replace(step, maps=filled(within, aim.maps, (), of_maps, maps.fixed).maps)
     told = _told(of_weights, step.bits)
     choice = BitChoice(_mean(told, weights), told, _points(path), tuple(losses.items()), _unit(found))
     if aim.chooses_maps:

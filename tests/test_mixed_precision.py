@@ -9,7 +9,7 @@ import pytest
 from systolith import quant
 from systolith.bit_choice import KEY, Sensitivity, read_notes
 from systolith.commands.quantize import quantize_model
-from systolith.descent import Step, steps, within_budget, within_loss
+from systolith.descent import Step, filled, steps, within_budget, within_loss
 from systolith.mixed_precision import Loss
 from systolith.quant.graph.errors import ConfigurationError
 from systolith.quant.graph.ports import integer_name
@@ -113,19 +113,62 @@ def sensitive(seed: int, layers: int) -> list[Sensitivity]:
     return found
 
 
+def every_choice(found):
+    """(mean bits, noise) of each."""
+    total = sum(one.size for one in found)
+    for bits in itertools.product((2, 3, 4, 6, 8), repeat=len(found)):
+        size = sum(one.size * width for one, width in zip(found, bits, strict=True)) / total
+        yield size, sum(one.noise.get(width, 0.0) for one, width in zip(found, bits, strict=True))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_path_gives_the_least_noise_of_all_choices_of_its_size(seed):
     found = sensitive(seed, 4)
-    total = sum(one.size for one in found)
-    every = []
-    for bits in itertools.product((2, 3, 4, 6, 8), repeat=4):
-        size = sum(one.size * width for one, width in zip(found, bits, strict=True)) / total
-        every.append((size, sum(one.noise.get(width, 0.0) for one, width in zip(found, bits, strict=True))))
+    every = [*every_choice(found)]
     path = steps(found)
     assert [step.mean for step in path] == sorted((step.mean for step in path), reverse=True)
     assert (path[0].mean, path[-1].mean) == (8, 2)
     for step in path:
         assert step.noise <= min(noise for size, noise in every if size <= step.mean + 1e-9) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("budget", [2.0, 2.3, 3.1, 3.9, 5.5, 7.9, 8.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_what_a_budget_has_left_is_given_back(seed, budget):
+    found = sensitive(seed, 4)
+    within = within_budget(steps(found), budget)
+    step = filled(within, budget, found)
+    assert within.mean <= step.mean <= budget
+    assert step.noise <= within.noise
+    for one in found:  # nothing more fits
+        for wider in (bits for bits in (3, 4, 6, 8) if bits > step.bits[one.layer]):
+            more = step.mean + one.size * (wider - step.bits[one.layer]) / sum(each.size for each in found)
+            assert more > budget
+
+
+def test_a_layer_that_is_most_of_the_network_leaves_the_others_what_it_gives_back():
+    noise = {2: 0.2, 3: 0.1, 4: 0.05, 6: 0.01}
+    found = [Sensitivity("large", 730, 8, 8, noise), *(Sensitivity(f"small {n}", 90, 8, 8, noise) for n in range(3))]
+    step = filled(within_budget(steps(found), 4.0), 4.0, found)
+    assert step.noise == min(noise for size, noise in every_choice(found) if size <= 4.0)
+
+
+def test_what_loses_nothing_is_not_widened():
+    found = [
+        Sensitivity("deaf", 100, 8, 8, dict.fromkeys((2, 3, 4, 6), 0.0)),
+        Sensitivity("keen", 100, 8, 8, {bits: 4.0**-bits for bits in (2, 3, 4, 6)}),
+    ]
+    step = filled(steps(found)[-1], 6.0, found)
+    assert step.bits == {"deaf": 2, "keen": 8}
+
+
+def test_weights_and_maps_are_filled_by_their_own_names():
+    layers, maps = sensitive(1, 3), sensitive(2, 3)  # of the same names
+    narrowest = steps(layers, maps, [(500, 8)])[-1]
+    step = filled(narrowest, 8.0, layers, maps, [(500, 8)])
+    assert (step.bits, step.maps, step.mean) == (*({one.layer: 8 for one in found} for found in (layers, maps)), 8.0)
+    few = filled(narrowest, narrowest.mean, layers, maps, [(500, 8)])
+    assert (few.bits, few.maps) == (narrowest.bits, narrowest.maps)
 
 
 def test_within_a_budget_and_a_loss():
