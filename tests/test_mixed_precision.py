@@ -101,6 +101,7 @@ def test_a_loss_is_measured_on_the_way():
     assert found.choice.losses
     assert all(loss <= 7.0 for mean, loss in found.choice.losses if mean == found.choice.mean)
     assert found.choice.mean < 8
+    assert (found.choice.path[0][0], found.choice.path[-1][0]) == (8, 2)  # of weights alone
 
 
 def sensitive(seed: int, layers: int) -> list[Sensitivity]:
