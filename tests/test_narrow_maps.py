@@ -9,9 +9,11 @@ import onnx
 import pytest
 
 from systolith import quant
+from systolith.aim import Aim
 from systolith.bit_choice import KEY, BitChoice, Sensitivity, notes, read_notes
 from systolith.commands.quantize import quantize_model
 from systolith.descent import steps
+from systolith.mixed_precision import likely
 from systolith.noise import run_both
 from systolith.quant.graph.errors import ConfigurationError
 from systolith.quant.graph.ports import integer_name
@@ -210,6 +212,17 @@ def test_narrow_maps_start_from_the_width_that_all_have():
         assert one.widest == 5
         assert set(one.noise) == {3, 4}
     assert found.graph.map_of(found.graph.inputs[0]).bits == 8
+
+
+@pytest.mark.parametrize(("aim", "bits"), [(Aim(maps=3.7), 3), (Aim(loss=1.0, narrow_maps=True), 5)])
+def test_channels_and_ranges_are_made_ready_for_maps_about_as_narrow_as_they_will_be(aim, bits):
+    assert likely(NETWORK, quant.Settings(), aim).maps == dict.fromkeys(inner_of(NETWORK), bits)
+    narrow = quant.Settings(activation_bits=2)
+    assert set(likely(NETWORK, narrow, aim).maps.values()) == {2}
+
+
+def test_maps_that_are_not_chosen_are_not_made_ready_for_fewer_bits():
+    assert likely(NETWORK, quant.Settings(), Aim(weights=4.0)).maps == {}
 
 
 def test_fewer_bits_are_noisier():
