@@ -85,6 +85,7 @@ def test_a_layer_that_is_said_by_hand_is_not_chosen():
     found = quantize_model(MODEL, IMAGES, budget=4.0, bits={LAYERS[0]: "8"})
     assert LAYERS[0] not in {one.layer for one in found.choice.sensitivities}
     assert widths(found.graph)[LAYERS[0]] == 8
+    assert found.choice.mean <= 4.0, "it counts"
 
 
 @pytest.mark.parametrize("effort", ["fast", "default"])

@@ -199,7 +199,7 @@ def test_maps_that_are_said_by_hand_are_not_chosen_but_count():
     assert gemms.layer == CONV2, "what it writes; what it reads is said"
     assert widest_map(found.graph)[CONV1] == 7
     first, second = 8 * 36, 12 * 16
-    assert gemms.size == second
+    assert (gemms.size, gemms.bits) == (second, 4)
     assert found.choice.maps.mean == (7 * first + gemms.bits * second) / (first + second)
     with pytest.raises(ConfigurationError) as caught:
         quantize_model(MODEL, IMAGES, budget=":5", bits={CONV2: "8:8"})
