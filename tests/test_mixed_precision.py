@@ -155,6 +155,13 @@ def test_a_layer_that_is_most_of_the_network_leaves_the_others_what_it_gives_bac
     assert step.noise == min(noise for size, noise in every_choice(found) if size <= 4.0)
 
 
+@pytest.mark.parametrize("names", [("loud", "quiet"), ("quiet", "loud")])
+def test_what_is_noisiest_is_widened_first(names):
+    gains = {"loud": 1.0, "quiet": 0.1}
+    found = [Sensitivity(name, 100, 8, 8, {bits: gains[name] * 4.0**-bits for bits in (2, 3, 4, 6)}) for name in names]
+    assert filled(steps(found)[-1], 2.5, found).bits == {"loud": 3, "quiet": 2}
+
+
 def test_what_loses_nothing_is_not_widened():
     found = [
         Sensitivity("deaf", 100, 8, 8, dict.fromkeys((2, 3, 4, 6), 0.0)),
