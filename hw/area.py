@@ -77,6 +77,9 @@ def sizes(p: Parameters) -> dict[str, dict[str, float]]:
             "columns": p.columns,
             "column bits": p.columns * p.sum_bits,
             "operand bits": p.operands * p.columns * p.sum_bits,
+            "added columns": (p.tables or p.products) * p.columns,
+            "affine columns": p.affine * p.columns,
+            "squares": p.normalization * p.lanes,
             "sliding bits": min(p.sum_bits, window_bits(p.activation_bits)) * p.columns if p.sliding else 0,
         },
         "lanes": {
@@ -85,6 +88,8 @@ def sizes(p: Parameters) -> dict[str, dict[str, float]]:
             "rounded bits": p.lanes * max(0, p.total_bits - MANTISSA),
             "tables": p.tables * p.lanes,
             "squares": p.normalization * p.lanes,
+            "products": p.products * p.lanes,
+            "affine": p.affine * p.lanes,
         },
         "gearbox": {"fixed": 1, "bits": _gearbox_bits(p)},
         "control": {"fixed": 1, "bus bits": 8 * p.bus_bytes, "row bits": p.weight_row_bits},
@@ -184,16 +189,17 @@ def area(p: Parameters) -> Area:
 
 
 def multipliers(p: Parameters, of: dict[str, float]) -> int:
-    """``of``: what a cell of the array, a lane with its multiplier, and a square of normalization take."""
+    """``of``: what each of ``multiplying`` takes."""
     return ceil(sum(count * of[taker] for taker, count in multiplying(p).items()))
 
 
 def multiplying(p: Parameters) -> dict[str, float]:
-    """How many take multipliers: cells of the array, lanes that have one, squares of normalization and products."""
+    """How many take multipliers: cells of the array, lanes that have one, squares of normalization, lanes' products."""
     return {
         "cell": p.rows * -(-p.columns // p.columns_per_multiplier) * array_share(p),
         "lane": p.multiplier * p.lanes,
-        "square": (p.lanes + p.normalization - 1 if p.normalization else 0) + (p.products or p.affine) * p.lanes,
+        "square": p.lanes + p.normalization - 1 if p.normalization else 0,
+        "product": (p.products or p.affine) * p.lanes,
     }
 
 

@@ -50,6 +50,16 @@ LEAST = {"activation_kib": 4, "accumulator_kib": 4}
 LENETS = {"sum_bits": 23, "total_bits": 24, "shift_low": 13, "shift_high": 16}
 """What LeNet-5 needs of any accelerator, so that most whole engines are those that are routed."""
 
+DENSENETS = {"sum_bits": 24, "total_bits": 24, "shift_low": 5, "shift_high": 19}
+"""What DenseNet-121 needs."""
+
+ALL = {
+    **dict.fromkeys(("operands", "tables", "extrema", "products", "affine"), True),
+    "normalization": 5,
+    "sliding": 7,
+}
+"""What the vector unit can do."""
+
 NARROW = {"weight_bits": 4, "activation_bits": 4}
 
 
@@ -97,6 +107,11 @@ UNITS: dict[str, tuple[dict[str, Any], ...]] = {
         {"rows": 4, "columns": 4, "sum_bits": 23, "shift_low": 9, "shift_high": 16},
         {"rows": 4, "columns": 4, "sum_bits": 26, "operands": True, "tables": True},
         {"rows": 8, "columns": 8, "sum_bits": 24, "operands": True, "sliding": 7},
+        {"rows": 8, "columns": 8, "sum_bits": 24, "operands": True, "affine": True},
+        {"rows": 16, "columns": 16, "sum_bits": 24, "lanes": 8, "operands": True, "affine": True},
+        {"rows": 8, "columns": 8, "sum_bits": 26, "operands": True, "products": True},
+        {"rows": 8, "columns": 8, "sum_bits": 26, "operands": True, "tables": True, "normalization": 5},
+        {"rows": 16, "columns": 16, "sum_bits": 26, "operands": True, "tables": True, "normalization": 16},
     ),
     "activations": (
         {"rows": 8, "columns": 8},
@@ -116,6 +131,8 @@ WHOLE: dict[Target, tuple[dict[str, Any], ...]] = {
         {"rows": 8, "columns": 8, "weight_bits": 4, **sums(19)},
         {"rows": 8, "columns": 8, **NARROW, **sums(15)},
         {"rows": 8, "columns": 8, **NARROW, **sums(15), "columns_per_multiplier": 3},
+        {"rows": 8, "columns": 8, "operands": True, "affine": True, **DENSENETS},
+        {"rows": 8, "columns": 8, "line_buffer": 512, **ALL},
     ),
     "ice40": ({"rows": 2, "columns": 2, "multiplier": False, "bus_bytes": 4, **LENETS, **SMALL},),
     "xilinx": ({"rows": 4, "columns": 4, **LENETS},),

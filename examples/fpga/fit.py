@@ -123,7 +123,8 @@ def part_of(path: list[str]) -> str | None:
     unit = path[2:] if path[1:2] == ["engine"] else []
     if len(unit) > 2 and unit[0] == "vector" and unit[1].startswith("lane_"):
         return "lanes"
-    return unit[0] if len(unit) > 1 and unit[0] in PARTS else "control"
+    name = unit[0].partition("$")[0] if unit else ""  # what Amaranth appends where a signal is called so too
+    return name if len(unit) > 1 and name in PARTS else "control"
 
 
 def fit(
@@ -203,13 +204,16 @@ def _model(parts: dict[str, dict[str, float]], m: Measured) -> float:
 
 
 def _multipliers(measured: Sequence[Measured], like: dict[str, Any] | None) -> dict[str, float]:
-    """Multipliers of each of ``multiplying``."""
+    """Multipliers of each of ``multiplying``; those of products are what lanes have beside their own."""
     parts = {"cell": "array", "lane": "lanes", "square": "vector"}
-    otherwise = like["multipliers"] if like else dict.fromkeys(parts, 0.0)
-    return {
-        taker: _most(((m.multipliers.get(part), multiplying(m.parameters)[taker]) for m in measured), otherwise[taker])
+    otherwise = like["multipliers"] if like else dict.fromkeys((*parts, "product"), 0.0)
+    counted = [(m.multipliers, multiplying(m.parameters)) for m in measured]
+    found = {
+        taker: _most(((there.get(part), of[taker]) for there, of in counted if not of["product"]), otherwise[taker])
         for taker, part in parts.items()
     }
+    beside = [(there["lanes"] - found["lane"] * of["lane"], of["product"]) for there, of in counted if "lanes" in there]
+    return {**found, "product": _most(beside, otherwise["product"])}
 
 
 def _copies(measured: Sequence[Measured], like: dict[str, Any] | None) -> dict[str, float]:
