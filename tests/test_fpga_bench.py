@@ -153,7 +153,7 @@ def test_the_fit_finds_the_coefficients_that_there_are():
     for each in engines:  # whose bits and cells grow together, so that no coefficient of theirs is known alone
         assert array(each.parameters) == pytest.approx(each.luts["array"], rel=1e-3)
     assert found["error"] < 1e-3
-    assert found["multipliers"] == {"cell": 1.0, "lane": 4.0, "square": 0.0}
+    assert found["multipliers"] == {"cell": 1.0, "lane": 4.0, "square": 0.0, "product": 0.0}
     scaled = fit.fit([engine(target="gowin")], {}, found)
     assert scaled["luts"]["lanes"] == found["luts"]["lanes"]
     double = dict.fromkeys(("array", "lanes"), 20.0)
@@ -162,6 +162,23 @@ def test_the_fit_finds_the_coefficients_that_there_are():
     doubled = fit.fit([], {"array": [alone]}, found)
     assert doubled["luts"]["control"]["fixed"] == pytest.approx(20.0, rel=1e-2)
     assert doubled["error"] is None
+
+
+def test_multipliers_of_products_and_squares_are_told_from_those_of_lanes():
+    def measured(array, lanes, vector, **more):
+        p = Parameters(rows=4, columns=8, lanes=2, operands=True, target="ecp5", **more)
+        luts = dict.fromkeys(sizes(p), 1.0)
+        return fit.Measured(p, luts, luts, {"array": array, "lanes": lanes, "vector": vector}, {})
+
+    plain, scaled = measured(32.0, 8.0, 0.0), measured(32.0, 10.0, 0.0, affine=True)
+    normalized = measured(32.0, 8.0, 6.0, tables=True, normalization=5)
+    found = fit.fit([plain, scaled, normalized], {})
+    assert found["multipliers"] == {"cell": 1.0, "lane": 4.0, "square": 1.0, "product": 1.0}
+
+
+def test_a_unit_is_known_by_its_name_whatever_amaranth_appends():
+    assert fit.part_of(["dut", "engine", "lines$430", "line_0", "0"]) == "lines"
+    assert fit.part_of(["dut", "engine", "weight_stream", "fifo"]) == "control"
 
 
 def test_without_yosys_it_says_how_to_get_it(tmp_path, monkeypatch):
