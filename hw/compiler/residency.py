@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from math import inf
 
 from ...quant.graph import Graph, Sums
 from ...quant.graph.errors import ConfigurationError
@@ -18,6 +19,7 @@ from .order import vector_cycles
 from .placement import Layout, Placement, constant_bytes
 from .relay_layout import hand_on
 from .rooms import RoomChooser, rooms_of
+from .stacking import stacked
 from .tiling import CLOSE, Tiling, Tilings, refuse
 from .windows import Lifetime, lifetimes, meet, working_windows
 
@@ -191,38 +193,39 @@ class _Layouter:
 
         The index of the first layer that finds none, if there is one.
         """
-        placements: list[Placement | None] = [None] * len(self.layers)
-        bottoms = self.bottoms = [self.capacity] * len(self.layers)
-        blocks: list[tuple[Lifetime, int, int]] = []
-        for n, layer in enumerate(self.layers):
-            if layer.on_array:
-                continue
-            first, last = self.windows[n]
-            tiling = self._tiling(n, self.rooms[n] - self._tables(n), ROOMY)
-            assert tiling is not None
-            size = self._taken(n, tiling)
-            bottom = self.capacity - size
-            for _, low, high in sorted((b for b in blocks if meet(b[0], (first, last))), key=lambda b: -b[2]):
-                if bottom >= high:
-                    break
-                bottom = min(bottom, low - size)
-            if bottom < max(self.tops[first : last + 1]):
-                return n
-            placements[n] = self._slots(n, tiling, bottom)
-            blocks.append(((first, last), bottom, bottom + size))
-            bottoms[first : last + 1] = [min(old, bottom) for old in bottoms[first : last + 1]]
+        tilings: dict[int, Tiling] = {}
         for n, layer in enumerate(self.layers):
             if not layer.on_array:
-                continue
-            room = bottoms[n] - self.tops[n]
-            tiling = self._within(n, room)
-            if tiling is None:
-                return n
-            space = self._taken(n, tiling)
-            # every other layer from the other side: so the next one's first loads need not wait for this one's last
-            bottom = self.tops[n] if n % 2 else bottoms[n] - space
-            placements[n] = self._slots(n, tiling, bottom)
-        return [placement for placement in placements if placement is not None]
+                tiling = self._tiling(n, self.rooms[n] - self._tables(n), ROOMY)
+                assert tiling is not None
+                tilings[n] = tiling
+        blocks = {n: (self.windows[n], self._taken(n, tiling)) for n, tiling in tilings.items()}
+        counts = [layer.on_array for layer in self.layers]
+        stack = stacked(blocks, self.capacity, self.tops, counts, self._array_cost)
+        if stack.over is not None:
+            return stack.over
+        self.bottoms = [*stack.lowest]
+        placements = []
+        for n, layer in enumerate(self.layers):
+            if layer.on_array:
+                tiling = self._within(n, self.bottoms[n] - self.tops[n])
+                if tiling is None:
+                    return n
+                # every other layer from the other side: so the next one's first loads need not wait for this one's last
+                bottom = self.tops[n] if n % 2 else self.bottoms[n] - self._taken(n, tiling)
+                placements.append(self._slots(n, tiling, bottom))
+            else:
+                placements.append(self._slots(n, tilings[n], stack.bottoms[n]))
+        return placements
+
+    def _array_cost(self, lowest: Sequence[int]) -> float:
+        """Cycles of the array's layers between the maps and, in each step, ``lowest``; infinite if one has no room."""
+        total = 0.0
+        for n, layer in enumerate(self.layers):
+            if layer.on_array:
+                tiling = self._within(n, lowest[n] - self.tops[n])
+                total += inf if tiling is None else tiling.cost
+        return total
 
     def _slots(self, n: int, tiling: Tiling, bottom: int) -> Placement:
         layer = self.layers[n]
