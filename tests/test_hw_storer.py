@@ -1,5 +1,6 @@
 """The storer writes every byte of its spans, and strobes nothing else."""
 
+import itertools
 import random
 from collections import deque
 
@@ -151,3 +152,33 @@ def test_storer_writes_spans(sizes, stall):
     assert waits == [t["wait"] for t in work]
     assert gives == [t["post"] for t in work]
     assert errors[0] == errors[1] > 0
+
+
+def test_spans_of_one_beat_follow_each_other_as_bursts_do():
+    p = Parameters(rows=2, columns=2, bus_bytes=8)
+    component, reads, gives = Storer(bus_bytes=8, memory=memory_format(p)), [], []
+    work = {"wait": 0, "post": 1, "rows": 39, "bytes": 7, "dram": 0, "dram_step": 64, "chip": 0, "chip_step": 32}
+
+    async def around(ctx):
+        ctx.set(component.window, {"base": BASE >> 12, "pages": 1 << 10, "wraps": 0})
+        for ready in (component.read_ready, component.tokens.ready, component.bus.awready, component.bus.wready):
+            ctx.set(ready, 1)
+        cycle, last = 0, 0
+        while True:
+            ctx.set(component.bus.bvalid, last)  # memory answers at once
+            values = await ctx.tick().sample(
+                component.read_valid, component.read_address, component.bus.wvalid, component.tokens.give
+            )
+            _, _, reading, address, last, give = values
+            reads.extend([(cycle, address)] if reading else [])
+            gives.extend([cycle] if give else [])
+            cycle += 1
+
+    async def end(ctx):
+        while not gives:
+            await ctx.tick()
+
+    run(component, end, source(component.instructions, [work], stall=0.0), around)
+    times, addresses = zip(*reads, strict=True)
+    assert [*addresses] == [32 * n for n in range(40)]
+    assert [after - before for before, after in itertools.pairwise(times)] == [2] * 39

@@ -24,7 +24,8 @@ class Storer(wiring.Component):
     """Reads spans line piece by line piece and writes them as AXI4 bursts; bytes outside a span are not strobed.
 
     A span must start at the same place in a bus beat on both sides (the planner sees to it), so no shifter is needed.
-    An instruction's first burst is made ready while its tokens are on their way; only what it reads waits for them.
+    Bursts are made ready ahead, up to those of SPANS spans: so spans follow each other as bursts of one do.
+    An instruction's first are made ready while its tokens are on their way; only what they read waits for them.
     It is complete, and gives its tokens, when memory has answered all its bursts.
 
     Parameters: bus_bytes : int, bytes a beat;  memory : MemoryFormat;  attributes : of every access
@@ -39,10 +40,15 @@ class Storer(wiring.Component):
     """Beats between activation memory and bus."""
     OUTSTANDING = 32
     """Bursts that have been asked for and not been answered, at most."""
+    SPANS = 4
+    """Spans that wait for the beats of the one before, at most: as many as there are cycles from a span to its burst,
+    less the two that a burst of one beat takes."""
 
     def __init__(self, *, bus_bytes: int, memory: MemoryFormat, attributes: Attributes = STANDARD) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
-        self._bus_bytes, self._element_bytes, self._span_bits = bus_bytes, memory.element_bits // 8, memory.span_bits
+        self._bus_bytes, self._span_bits = bus_bytes, memory.span_bits
+        piece_bits = memory.address_bits - ceil_log2(bus_bytes * 8 // memory.element_bits)
+        self._span = _span_layout(piece_bits, ceil_log2(bus_bytes))
         super().__init__(
             {
                 "instructions": In(stream.Signature(TRANSFER)),
@@ -65,40 +71,20 @@ class Storer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         bus, tokens = self.bus, self.tokens
-        bus_bits, element_bits = ceil_log2(self._bus_bytes), ceil_log2(self._element_bytes)
         m.submodules.bursts = bursts = Bursts(bus_bytes=self._bus_bytes, span_bits=self._span_bits)
         guarded = self._guarded(m, bursts)
 
         i = Signal(TRANSFER, reset_less=True)
-        active, spans_left, all_read = Signal(), Signal(), Signal()
+        active, spans_left, all_read = Signal(), Signal(), Signal()  # spans_left: to be cut into bursts
         held = Signal()  # it has taken its tokens
         bursting = Signal()  # a burst's address has been handed over, its beats are being read
-        spans = Countdown(TRANSFER["rows"].width, name="spans")
         beats = Countdown(ceil_log2(BURST_BEATS), name="beats")
-        final, span_first, spans_end = Signal(), Signal(), Signal()  # spans_end: no span is left behind the one in work
-        ends = Signal(_ends_layout(bus_bits), reset_less=True)  # where it begins and ends inside a beat
-        piece = Signal(len(self.read_address) - bus_bits + element_bits, reset_less=True)  # of a beat's size
+        final, opens = Signal(), Signal(init=1)  # the burst in work ends its span, the next one begins one
+        span, span_first = Signal(self._span, reset_less=True), Signal()  # the one in work; its piece goes on
         room = Credits(self.FIFO, init=self.FIFO, name="room")
         unanswered = Credits(self.OUTSTANDING, init=0, name="unanswered")
 
-        # spans into bursts
-        m.d.comb += [
-            bursts.spans.valid.eq(active & spans_left),
-            bursts.spans.payload.address.eq(i.dram),
-            bursts.spans.payload.bytes.eq(i.bytes),
-        ]
-        with m.If(bursts.spans.valid & bursts.spans.ready):
-            spans.step(m)
-            m.d.sync += [
-                spans_left.eq(0),
-                span_first.eq(1),
-                spans_end.eq(spans.last),
-                piece.eq(i.chip >> (bus_bits - element_bits)),
-                ends.skip.eq(i.dram),
-                ends.tail.eq(i.dram + i.bytes),
-                i.dram.eq(i.dram + i.dram_step),  # what memory answers moves no address
-                i.chip.eq(i.chip + i.chip_step),
-            ]
+        ahead = self._ahead(m, i, active, spans_left, bursts)
 
         # each burst: its address, then its beats; while closed it goes no further than here
         burst = guarded.payload
@@ -111,26 +97,29 @@ class Storer(wiring.Component):
             m.d.sync += bus.awvalid.eq(0)
         with m.If(~bus.awvalid):  # whether or not it is handed over: so nothing but a register moves these
             m.d.sync += [bus.awaddr.eq(burst.address), bus.awlen.eq(burst.length)]
+        m.d.comb += ahead.ready.eq(handing & opens)  # a span is there before its burst is
         with m.If(~bursting):
             beats.load(m, burst.length)
             m.d.sync += final.eq(burst.final)
+            with m.If(opens):
+                m.d.sync += [span.eq(ahead.payload), span_first.eq(1)]
         with m.If(handing):
-            m.d.sync += [bus.awvalid.eq(1), bursting.eq(1)]
+            m.d.sync += [bus.awvalid.eq(1), bursting.eq(1), opens.eq(burst.final)]
         reading = Signal()
         m.d.comb += [
-            self.read_address.eq(piece << (bus_bits - element_bits)),
+            self.read_address.eq(span.piece << (len(self.read_address) - len(span.piece))),
             self.read_valid.eq(bursting & room.some & ~self.closed),
             reading.eq(bursting & room.some & (self.read_ready | self.closed)),
         ]
         span_last = final & beats.last
         with m.If(reading):
             beats.step(m)
-            m.d.sync += [piece.eq(piece + 1), span_first.eq(0)]
+            m.d.sync += [span.piece.eq(span.piece + 1), span_first.eq(0)]
             with m.If(beats.last):
                 m.d.sync += bursting.eq(0)
             with m.If(span_last):
-                m.d.sync += [spans_left.eq(~spans_end), all_read.eq(spans_end)]
-        self._send(m, reading, self._strobe(ends, span_first, span_last), beats.last)
+                m.d.sync += all_read.eq(span.end)
+        self._send(m, reading, self._strobe(span, span_first, span_last), beats.last)
         room.change(m, bus.wvalid & bus.wready, reading)
 
         # answers, and the end of an instruction
@@ -153,9 +142,37 @@ class Storer(wiring.Component):
         with m.If(tokens.give):
             m.d.sync += [active.eq(0), held.eq(0), all_read.eq(0)]
         with m.If(self.instructions.valid & self.instructions.ready):
-            spans.load(m, self.instructions.payload.rows)
             m.d.sync += [i.eq(self.instructions.payload), active.eq(1), spans_left.eq(1)]
         return m
+
+    def _ahead(self, m: Module, i: data.View, active: Value, left: Signal, bursts: Bursts) -> stream.Interface:
+        """Hands the spans of ``i`` to ``bursts`` while some are ``left``; of each, what is to be read, in order."""
+        m.submodules.ahead = ahead = CountedFifo(shape=self._span, depth=self.SPANS)
+        places = Credits(self.SPANS, init=self.SPANS, name="places")
+        rows = Countdown(TRANSFER["rows"].width, name="spans")
+        following, put = Signal(), ahead.incoming.payload
+        m.d.comb += [
+            bursts.spans.valid.eq(active & left & places.some),
+            bursts.spans.payload.address.eq(i.dram),
+            bursts.spans.payload.bytes.eq(i.bytes),
+            following.eq(bursts.spans.valid & bursts.spans.ready),
+            ahead.incoming.valid.eq(following),
+            put.piece.eq(i.chip >> (len(self.read_address) - len(put.piece))),
+            put.skip.eq(i.dram),
+            put.tail.eq(i.dram + i.bytes),
+            put.end.eq(rows.last),
+        ]
+        with m.If(following):
+            rows.step(m)
+            m.d.sync += [
+                left.eq(~rows.last),
+                i.dram.eq(i.dram + i.dram_step),  # what memory answers moves no address
+                i.chip.eq(i.chip + i.chip_step),
+            ]
+        with m.If(self.instructions.valid & self.instructions.ready):
+            rows.load(m, self.instructions.payload.rows)
+        places.change(m, ahead.outgoing.valid & ahead.outgoing.ready, following)
+        return ahead.outgoing
 
     def _guarded(self, m: Module, bursts: Bursts) -> stream.Interface:
         """The bursts that may go out."""
@@ -164,11 +181,11 @@ class Storer(wiring.Component):
         m.d.comb += [guard.window.eq(self.window), guard.closed.eq(self.closed), self.outside.eq(guard.outside)]
         return guard.passed
 
-    def _strobe(self, ends: data.View, span_first: Value, span_last: Value) -> Value:
+    def _strobe(self, span: data.View, span_first: Value, span_last: Value) -> Value:
         """All bytes of a beat but those before the span's first and after its last."""
         every = (1 << self._bus_bytes) - 1
-        before = Mux(span_first, every << ends.skip, every)[: self._bus_bytes]
-        return before & Mux(span_last, every >> ~ends.tail, every)
+        before = Mux(span_first, every << span.skip, every)[: self._bus_bytes]
+        return before & Mux(span_last, every >> ~span.tail, every)
 
     def _send(self, m: Module, reading: Value, strobe: Value, last: Value) -> None:
         """Beats that are being read to the bus, through a FIFO; none is strobed that is read while closed."""
@@ -193,6 +210,8 @@ class Storer(wiring.Component):
         ]
 
 
-def _ends_layout(bus_bits: int) -> data.StructLayout:
-    """Bytes of the first beat before a span, and the last byte of its last beat."""
-    return data.StructLayout({"skip": bus_bits, "tail": bus_bits})
+def _span_layout(piece_bits: int, bus_bits: int) -> data.StructLayout:
+    """The piece of a beat's size that is to be read first, bytes of the first beat before the span, the last byte of
+    its last beat, and whether the instruction ends with it.
+    """
+    return data.StructLayout({"piece": piece_bits, "skip": bus_bits, "tail": bus_bits, "end": 1})

@@ -118,7 +118,7 @@ def storer(run: Run) -> Process:
         for n, span in enumerate(bursts):
             element = instruction.fields["chip"] + n * instruction.fields["chip_step"]
             element -= element % run.p.bus_elements
-            now = clock.now + (ahead if n else 0)
+            now = clock.now
             for beats in span:
                 now += 1 + run.ports.put_off(now, beats)
                 for beat in range(beats):
