@@ -46,8 +46,8 @@ TYPICAL_LATENCY = 40
 SPAN_READ = TYPICAL_LATENCY / 16
 """Cycles from one short span to the next that the loader asks for: there are at most 16 bursts on their way."""
 
-SPAN_WRITTEN = 5
-"""Cycles that the storer takes for each span beside its beats: until its first burst is made, and its address."""
+SPAN_WRITTEN = 1
+"""Cycles that the storer takes for each span beside its beats: that of its address."""
 
 
 @dataclass(frozen=True)
