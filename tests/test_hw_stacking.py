@@ -65,6 +65,12 @@ def test_a_hole_between_long_lives_is_filled():
     assert [*found.lowest] == [400, 400, 390, 390]
 
 
+def test_a_hole_of_just_its_size_is_filled_in_program_order():
+    blocks = {0: ((0, 1), 400), 1: ((0, 3), 300), 2: ((2, 3), 400)}
+    found = stacked(blocks, CAPACITY, [0] * 4, [True] * 4, lambda lowest: 0.0)
+    assert found.bottoms == {0: 600, 1: 300, 2: 600}
+
+
 def test_one_that_is_alone_leaves_the_end_to_those_that_work_beside():
     # 4 (LRN) works beside the array's layer 3 and before 5 (pooling), which is large and alone
     blocks = {1: ((0, 3), 124), 2: ((0, 3), 180), 4: ((3, 5), 92), 5: ((5, 5), 700)}
