@@ -149,13 +149,16 @@ WIDE = {"rows": 4, "columns": 4, "bus_bytes": 8, "activation_kib": 6, "accumulat
 
 
 def test_a_relay_is_taken_where_it_is_faster(monkeypatch):
-    graph, sizes = wide(), {**WIDE, "lanes": 1}
+    """As MobileNetV2's first expansion, smaller.  On WIDE the relay that is taken is 0.3% slower: docs/cycles.md."""
+    net = Builder((16, 56, 56), seed=1).conv(16, 96, 1).relu()
+    graph = quantized(net.conv(96, 96, 3, group=96, strides=[2, 2], pads=[1] * 4).relu().conv(96, 8, 1))
+    sizes = {"rows": 16, "columns": 16, "bus_bytes": 16, "activation_kib": 32, "lanes": 16}
     made = planned(graph, **sizes)
     assert makers(made) == [0]
     monkeypatch.setattr(residency, "hand_on", lambda layers, graph, p, layout, *_: layout)
     apart = planned(graph, **sizes)
     assert makers(apart) == []
-    assert predict(made, 30).cycles < predict(apart, 30).cycles
+    assert predict(made, 30).cycles < 0.98 * predict(apart, 30).cycles
 
 
 @pytest.mark.usefixtures("always")

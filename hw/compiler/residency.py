@@ -200,11 +200,10 @@ class _Layouter:
                 assert tiling is not None
                 tilings[n] = tiling
         blocks = {n: (self.windows[n], self._taken(n, tiling)) for n, tiling in tilings.items()}
-        counts = [layer.on_array for layer in self.layers]
-        stack = stacked(blocks, self.capacity, self.tops, counts, self._array_cost)
+        stack = stacked(blocks, self.capacity, self.tops, self._array_cost)
         if stack.over is not None:
             return stack.over
-        self.bottoms = [*stack.lowest]
+        self.bottoms = stack.lowest
         placements = []
         for n, layer in enumerate(self.layers):
             if layer.on_array:

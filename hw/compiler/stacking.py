@@ -1,5 +1,7 @@
 """Where slots lie that live at different times: dynamic storage allocation, at the end of the activation memory.
 
+Addresses and sizes are in elements, a step is a layer of the program.
+
 Blocks are placed one after the other, each as near the end as those let it that live at the same time (first fit).
 Whether that leaves holes depends on the order, and no order is best for all (the problem is NP-complete: Garey and
 Johnson 1979, SR2).  So it is repaired: from the program's on, the block that reaches lowest where most is lost to holes
@@ -21,33 +23,27 @@ MOST = 64
 
 @dataclass(frozen=True)
 class Stacking:
-    """bottoms : where each layer's block begins;  lowest : of each step, where the lowest does, the capacity if none
+    """bottoms : where each layer's block begins;  lowest : of each step, where the lowest does, or the capacity
     over : the first layer whose block does not lie above the floor, None if all do
     """
 
     bottoms: Mapping[int, int]
-    lowest: Sequence[int]
+    lowest: list[int]
     over: int | None
 
 
-def stacked(
-    blocks: Blocks,
-    capacity: int,
-    floors: Sequence[int],
-    counts: Sequence[bool],
-    cost: Callable[[Sequence[int]], float],
-) -> Stacking:
+def stacked(blocks: Blocks, capacity: int, floors: Sequence[int], cost: Callable[[Sequence[int]], float]) -> Stacking:
     """The cheapest of the orders that are tried, or, if none fits, one that does not.
 
-    floors : of each step, what blocks must not reach below;  counts : whether it is of use if they reach less low
-    cost : of the lowest block of each step
+    floors : of each step, what blocks must not reach below
+    cost : cycles, about, of where the lowest block of each step begins
     """
-    ways = _ways(blocks, capacity, floors, counts)
+    ways = _ways(blocks, capacity, floors)
     priced = [(way.over is not None, inf if way.over is not None else cost(way.lowest), way) for way in ways]
     return min(priced, key=lambda found: found[:2])[2]
 
 
-def _ways(blocks: Blocks, capacity: int, floors: Sequence[int], counts: Sequence[bool]) -> Iterator[Stacking]:
+def _ways(blocks: Blocks, capacity: int, floors: Sequence[int]) -> Iterator[Stacking]:
     """Of the program's order first, then of the repaired ones, until nothing is lost or an order comes again."""
     least = [capacity] * len(floors)
     for (first, last), size in blocks.values():
@@ -62,7 +58,7 @@ def _ways(blocks: Blocks, capacity: int, floors: Sequence[int], counts: Sequence
             first, last = blocks[n][0]
             lowest[first : last + 1] = [min(old, bottom) for old in lowest[first : last + 1]]
         over = [floor - low for floor, low in zip(floors, lowest, strict=True)]
-        lost = [fits - low if of_use else 0 for fits, low, of_use in zip(least, lowest, counts, strict=True)]
+        lost = [fits - low for fits, low in zip(least, lowest, strict=True)]
         bad = over if max(over) > 0 else lost
         step = max(range(len(bad)), key=bad.__getitem__)
         if bad[step] <= 0:

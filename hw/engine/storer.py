@@ -41,8 +41,8 @@ class Storer(wiring.Component):
     OUTSTANDING = 32
     """Bursts that have been asked for and not been answered, at most."""
     SPANS = 4
-    """Spans that wait for the beats of the one before, at most: as many as there are cycles from a span to its burst,
-    less the two that a burst of one beat takes."""
+    """Spans whose beats are not yet being read, at most.  From a place that gets free to the burst of the span that
+    takes it pass Bursts.LATENCY + Guard.LATENCY + 1 cycles, in which two or three bursts of one beat are read."""
 
     def __init__(self, *, bus_bytes: int, memory: MemoryFormat, attributes: Attributes = STANDARD) -> None:
         check_choice("bus bytes", bus_bytes, BUS_BYTES)
